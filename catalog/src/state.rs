@@ -1,0 +1,128 @@
+//! Bookmarks: how far each stream has got, and the STATE value that carries them.
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::stream::SEQUENCE;
+
+/// The value of a STATE message: a bookmark for each stream.
+///
+/// What the tap does not know (another stream's bookmark, a key that Meltano added) is kept as it came, so that a STATE
+/// is always complete and replaces the one before it without losing anything.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct State {
+    bookmarks: Map<String, Value>,
+}
+
+/// Why a text is not a state.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The text is not JSON.
+    #[error("it is not JSON ({0})")]
+    NotJson(#[from] serde_json::Error),
+    /// The text is JSON, but not a state.
+    #[error("it has no \"bookmarks\" object; a state looks like {}", State::example())]
+    NoBookmarks,
+    /// A bookmark does not hold a position.
+    #[error(
+        "the bookmark of stream \"{stream}\" has the replication_key_value {value}, which is not an integer from 0 to \
+         9223372036854775807"
+    )]
+    BadPosition {
+        /// The stream whose bookmark it is.
+        stream: String,
+        /// What stands there.
+        value: Value,
+    },
+}
+
+impl State {
+    /// Reads a state from the text of one JSON object.
+    pub fn parse(text: &[u8]) -> Result<Self, StateError> {
+        let Value::Object(mut object) = serde_json::from_slice(text)? else {
+            return Err(StateError::NoBookmarks);
+        };
+        if object.is_empty() {
+            return Ok(State::default());
+        }
+        let Some(Value::Object(bookmarks)) = object.remove("bookmarks") else {
+            return Err(StateError::NoBookmarks);
+        };
+        let state = State { bookmarks };
+        for (stream, bookmark) in &state.bookmarks {
+            let value = bookmark.get("replication_key_value").unwrap_or(&Value::Null);
+            if !value.is_null() && value.as_i64().is_none_or(|position| position < 0) {
+                return Err(StateError::BadPosition { stream: stream.clone(), value: value.clone() });
+            }
+        }
+        Ok(state)
+    }
+
+    /// The sequence up to which `stream` has been written, if it has a bookmark.
+    #[must_use]
+    pub fn bookmark(&self, stream: &str) -> Option<i64> {
+        self.bookmarks.get(stream)?.get("replication_key_value")?.as_i64()
+    }
+
+    /// Moves the bookmark of `stream` to `sequence`.
+    pub fn set_bookmark(&mut self, stream: &str, sequence: i64) {
+        self.bookmarks.insert(
+            stream.to_owned(),
+            json!({ "replication_key": SEQUENCE, "replication_key_value": sequence }),
+        );
+    }
+
+    /// What a state looks like, for error messages.
+    fn example() -> Value {
+        let mut state = State::default();
+        state.set_bookmark("data", 1_513_975_381_000);
+        json!(state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bookmark_is_read_and_everything_else_is_carried_along() {
+        let text =
+            br#"{"bookmarks": {"data": {"replication_key": "_sdc_sequence", "replication_key_value": 7},
+                        "click": {"replication_key_value": 3, "note": "kept"}}}"#;
+        let mut state = State::parse(text).expect("a state");
+        assert_eq!(
+            (state.bookmark("data"), state.bookmark("click"), state.bookmark("open")),
+            (Some(7), Some(3), None)
+        );
+        state.set_bookmark("data", 9_007_199_254_740_993);
+        assert_eq!(
+            serde_json::to_string(&state).expect("a state is JSON"),
+            r#"{"bookmarks":{"data":{"replication_key":"_sdc_sequence","replication_key_value":9007199254740993},"click":{"replication_key_value":3,"note":"kept"}}}"#
+        );
+    }
+
+    #[test]
+    fn an_empty_object_is_the_state_of_a_first_run() {
+        assert_eq!(State::parse(b"{}").expect("a state"), State::default());
+    }
+
+    #[test]
+    fn what_is_not_a_state_is_refused_with_the_reason() {
+        let cases = [
+            (r#"{"bookmarks": {"data""#, "not JSON"),
+            ("[]", "no \"bookmarks\" object"),
+            (r#"{"bookmarks": 5}"#, "no \"bookmarks\" object"),
+            (r#"{"type": "STATE", "value": {}}"#, "a state looks like {\"bookmarks\":{\"data\":"),
+            (
+                r#"{"bookmarks": {"data": {"replication_key_value": "x"}}}"#,
+                "stream \"data\" has the replication_key_value \"x\"",
+            ),
+            (r#"{"bookmarks": {"data": {"replication_key_value": 1.5}}}"#, "1.5, which is not an integer"),
+            (r#"{"bookmarks": {"data": {"replication_key_value": -1}}}"#, "-1, which is not an integer"),
+        ];
+        for (text, expected) in cases {
+            let error = State::parse(text.as_bytes()).expect_err(text).to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The command line, as types.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Receives Mailjet's webhooks, has them on disk before it answers 200, and writes them to stdout as Singer messages.
+///
+/// Without a command it runs as configured: it listens and emits until it is stopped (`mode` continuous), or emits what
+/// the spool holds and exits (`mode` drain). Stdout carries Singer messages and nothing else.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tap-mailjet-webhooks",
+    version,
+    after_help = "\
+Exit codes: 0 done or asked to stop; 1 a failure; 2 wrong usage; 75 another process has this spool's role."
+)]
+pub struct Cli {
+    /// Where configuration comes from.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+
+    /// Print the Singer catalog, and do nothing else
+    #[arg(long)]
+    pub discover: bool,
+
+    /// Start from this state, and follow the file while it grows: its last complete line counts
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
+
+    /// What to do, if not to run.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Where configuration comes from.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// A JSON file with configuration keys, or the word ENV for `TAP_MAILJET_WEBHOOKS_<KEY>`; may be repeated
+    #[arg(long = "config", value_name = "FILE|ENV", global = true)]
+    pub sources: Vec<String>,
+}
+
+/// What to do, if not to run.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Receive webhooks into the spool, and emit nothing: a service beside which runs in mode drain come and go
+    Listen,
+    /// Make, list and revoke the secret URLs that Mailjet posts to
+    #[command(subcommand)]
+    Url(UrlCommand),
+    /// Post what Mailjet's "Send a test" button posts, and print the answers
+    SendTest(SendTestArgs),
+}
+
+/// Make, list and revoke webhook URLs.
+#[derive(Debug, Subcommand)]
+pub enum UrlCommand {
+    /// Make a URL and print it; it is shown only this once
+    New {
+        /// What to call it
+        #[arg(long, value_name = "LABEL")]
+        label: Option<String>,
+    },
+    /// List the active URLs, without their secret part
+    List,
+    /// Revoke a URL: a running listener stops taking it within a second
+    Revoke {
+        /// The id that `url list` shows
+        id: i64,
+    },
+}
+
+/// What `send-test` posts, and where.
+#[derive(Debug, Args)]
+pub struct SendTestArgs {
+    /// The event to post; by default each of the seven
+    #[arg(long, value_name = "EVENT")]
+    pub event: Option<Event>,
+    /// How often to post it
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub count: u32,
+    /// The webhook URL to post to
+    #[arg(long, value_name = "URL")]
+    pub url: String,
+}
+
+/// An event that Mailjet's button can send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the names are Mailjet's")]
+pub enum Event {
+    Sent,
+    Open,
+    Click,
+    Bounce,
+    Blocked,
+    Spam,
+    Unsub,
+}

@@ -1,0 +1,192 @@
+//! What each command does.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use catalog::selection::Catalog;
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+use tokio::net::TcpListener;
+use tracing::{info, warn};
+
+use crate::cli::{Cli, Command, ConfigArgs, UrlCommand};
+use crate::config::{Config, ConfigError, Mode};
+use crate::output::Stdout;
+use crate::progress::{LiveLine, Rooms};
+use crate::run::{self, Ends, Roles, RunError};
+use crate::send_test::{self, SendTestError};
+use crate::signals::StopSignals;
+use crate::spool::SpoolError;
+use crate::webhook_url::{UrlError, UrlStore};
+use crate::{clock, logging};
+
+/// The exit code of "temporary failure, try again later" in `sysexits.h`.
+const EX_TEMPFAIL: u8 = 75;
+
+/// Why a command failed, in one line.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The configuration can't be read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The run failed.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The port can't be listened on.
+    #[error("config key \"listen_address\": {address} can't be listened on: {source}")]
+    Bind {
+        /// `listen_address`.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A webhook URL can't be made, listed or revoked.
+    #[error(transparent)]
+    Url(#[from] UrlError),
+    /// The configuration gives the tokens.
+    #[error(
+        "config key \"webhook_tokens\" is set: the tokens come from the configuration; take it out to use `url`"
+    )]
+    TokensInConfig,
+    /// The test events were not all taken.
+    #[error(transparent)]
+    SendTest(#[from] SendTestError),
+    /// The operating system refuses something that every run needs.
+    #[error("{0}")]
+    System(#[from] io::Error),
+}
+
+impl CommandError {
+    /// The exit code that belongs to the error.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            CommandError::Run(RunError::Spool(SpoolError::RoleTaken { .. })) => ExitCode::from(EX_TEMPFAIL),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// Does what the command line says. Wrong usage ends the process here, with exit code 2.
+pub fn execute(cli: Cli) -> Result<(), CommandError> {
+    if cli.discover {
+        return print(
+            &(serde_json::to_string_pretty(&Catalog::discover()).expect("a catalog is JSON") + "\n"),
+        );
+    }
+    match cli.command {
+        None => {
+            let (config, line) = configure(&cli.config)?;
+            let rooms = match config.mode {
+                Mode::Continuous => Rooms { listener: true, emitter: true },
+                Mode::Drain => Rooms { listener: false, emitter: true },
+            };
+            run(&config, rooms, cli.state.as_deref(), &line)
+        }
+        Some(_) if cli.state.is_some() => {
+            wrong_usage("--state belongs to a run: it can't be used with a command")
+        }
+        Some(Command::Listen) => {
+            let (config, line) = configure(&cli.config)?;
+            run(&config, Rooms { listener: true, emitter: false }, None, &line)
+        }
+        Some(Command::Url(command)) => {
+            let (config, _) = configure(&cli.config)?;
+            url(&config, &command)
+        }
+        Some(Command::SendTest(args)) => {
+            Ok(send_test::send(&args, clock::unix_millis() / 1000, &mut io::stdout().lock())?)
+        }
+    }
+}
+
+fn configure(args: &ConfigArgs) -> Result<(Config, LiveLine), CommandError> {
+    if args.sources.is_empty() {
+        wrong_usage::<()>("--config <FILE|ENV> is missing: name a JSON file (it may hold just {}), or ENV")?;
+    }
+    let loaded = Config::load(&args.sources)?;
+    let line = LiveLine::default();
+    logging::init(loaded.settings.log_level, &line);
+    for warning in loaded.warnings {
+        warn!("{warning}");
+    }
+    Ok((loaded.settings, line))
+}
+
+fn wrong_usage<T>(message: &str) -> Result<T, CommandError> {
+    Cli::command().error(ErrorKind::MissingRequiredArgument, message).exit()
+}
+
+fn run(config: &Config, rooms: Rooms, state: Option<&Path>, line: &LiveLine) -> Result<(), CommandError> {
+    let roles = Roles::take(&config.spool_path()?, rooms)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(async {
+        let signals = StopSignals::watch()?;
+        let listener = match rooms.listener {
+            true => Some(bind(config).await?),
+            false => None,
+        };
+        let stdout = Stdout::open()?;
+        let reader_gone = stdout.reader_gone()?;
+        // Only who writes to stdout cares whether anybody reads it.
+        let reader_gone =
+            async move { if rooms.emitter { reader_gone.await } else { std::future::pending().await } };
+        let ends = Ends { stop: signals.first(), reader_gone };
+        Ok(run::run(config, roles, listener, state, stdout, line, ends).await?)
+    });
+    // A thread that is stuck in a write to a full pipe must not keep the process.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn bind(config: &Config) -> Result<TcpListener, CommandError> {
+    let address = config.listen_address;
+    TcpListener::bind(address).await.map_err(|source| CommandError::Bind { address, source })
+}
+
+fn url(config: &Config, command: &UrlCommand) -> Result<(), CommandError> {
+    if config.webhook_tokens.given().is_some() {
+        return Err(CommandError::TokensInConfig);
+    }
+    let mut store = UrlStore::open(&config.spool_path()?)?;
+    match command {
+        UrlCommand::New { label } => {
+            let (id, token) = store.mint(label.as_deref(), clock::unix_millis())?;
+            print(&(token.url(&config.public_url()) + "\n"))?;
+            info!("this is webhook URL {id}; it is shown only now, and whoever has it can post events");
+            info!(
+                "in Mailjet: Account settings > Event notifications (webhooks): enter it for each event that you want"
+            );
+            Ok(())
+        }
+        UrlCommand::List => {
+            let rows = store.list()?.into_iter().map(|url| {
+                let last_used = url.last_used_at.map_or("never".to_owned(), clock::rfc3339);
+                [url.id.to_string(), url.label.unwrap_or_default(), clock::rfc3339(url.created_at), last_used]
+            });
+            print(&table(["id", "label", "created", "last used"], rows.collect()))
+        }
+        UrlCommand::Revoke { id } => {
+            store.revoke(*id, clock::unix_millis())?;
+            info!("webhook URL {id} is revoked; a running listener stops taking it within a second");
+            Ok(())
+        }
+    }
+}
+
+fn table<const N: usize>(head: [&str; N], rows: Vec<[String; N]>) -> String {
+    let rows: Vec<_> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
+    let widths: [usize; N] =
+        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}
+
+fn print(text: &str) -> Result<(), CommandError> {
+    io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(())
+}

@@ -1,0 +1,292 @@
+//! The configuration: every key, documented where it is read from.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use catalog::settings::{self, Layer, Loaded, SettingsError};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::emitter::Pace;
+use crate::listener::Guards;
+use crate::spool::{Limits, SequenceUnit};
+use crate::webhook_url::{ActiveTokens, MOST_ACTIVE, Token};
+
+/// What environment variables that set a key start with.
+pub const ENVIRONMENT_PREFIX: &str = "TAP_MAILJET_WEBHOOKS_";
+
+/// Memory for what waits to be written, if `max_body_bytes` is not larger. Bodies of the usual size take about 1 KiB each.
+const MEMORY_BYTES: usize = 64 << 20;
+/// How long requests in flight may take once the listener stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a run does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Listen and emit until stopped.
+    #[default]
+    Continuous,
+    /// Emit what the spool holds, then exit.
+    Drain,
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the usual names")]
+pub enum LogLevel {
+    Error,
+    #[serde(alias = "warn")]
+    Warning,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+/// The configuration keys, flat as Singer has them. Every one has a default.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+pub struct Config {
+    /// continuous: listen and emit until stopped. drain: emit what the spool holds, then exit.
+    pub mode: Mode,
+    /// End the run after so many seconds.
+    #[schemars(range(min = 0))]
+    pub max_runtime_seconds: Option<f64>,
+    /// End the run when nothing has arrived for so many seconds.
+    #[schemars(range(min = 0))]
+    pub idle_exit_seconds: Option<f64>,
+    /// Where webhooks arrive: an IP address and a port.
+    #[schemars(with = "String", extend("x-form" = "an IP address and a port, such as 127.0.0.1:8480 or [::]:8480"))]
+    pub listen_address: SocketAddr,
+    /// What the printed webhook URLs start with. By default `http://<listen_address>`.
+    #[schemars(with = "Option<String>", extend("x-form" = "a URL such as https://hooks.example.com"))]
+    pub public_url: Option<PublicUrl>,
+    /// The spool, an `SQLite` file on a local disk. Its directory is made if it is missing. By default
+    /// `$XDG_STATE_HOME/tap-mailjet-webhooks/spool.db`.
+    pub spool_path: Option<PathBuf>,
+    /// Up to two tokens of webhook URLs, given here instead of being made by `url new`.
+    #[schemars(with = "Vec<String>", extend(
+        "secret" = true, "writeOnly" = true, "x-form" = "up to two different tokens of 64 lower-case hexadecimal digits"
+    ))]
+    pub webhook_tokens: WebhookTokens,
+    /// Bytes that a webhook's body may have.
+    #[schemars(range(min = 1, max = 4_000_000_000_u64))]
+    pub max_body_bytes: u64,
+    /// Connections that may be open at a time; others wait.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_connections: usize,
+    /// Seconds that the header of a request may take, and that a connection may idle.
+    #[schemars(range(min = 0.01))]
+    pub header_timeout_seconds: f64,
+    /// Seconds that the body of a request may take.
+    #[schemars(range(min = 0.01))]
+    pub body_timeout_seconds: f64,
+    /// Unit of `_sdc_sequence`: millisecond, or nanosecond, the 19-digit form that Stitch's own tables hold.
+    #[schemars(with = "String")]
+    pub sequence_unit: SequenceUnit,
+    /// A STATE is written at least so often, in seconds, while there is news.
+    #[schemars(range(min = 0))]
+    pub state_interval_seconds: f64,
+    /// A STATE is written after so many records at the latest.
+    #[schemars(range(min = 1))]
+    pub state_interval_records: u64,
+    /// Days that an event stays in the spool after its webhook arrived, so that it can be written again. It stays for as
+    /// long as no state confirms it.
+    #[schemars(range(min = 0))]
+    pub retention_days: f64,
+    /// Size of the spool in bytes past which webhooks are answered 503.
+    #[schemars(range(min = 1))]
+    pub spool_max_bytes: u64,
+    /// Free bytes on the spool's disk below which webhooks are answered 503.
+    #[schemars(range(min = 0))]
+    pub min_free_bytes: u64,
+    /// How much is logged: error, warning, info, debug or trace.
+    pub log_level: LogLevel,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            mode: Mode::default(),
+            max_runtime_seconds: None,
+            idle_exit_seconds: None,
+            listen_address: SocketAddr::from((Ipv4Addr::LOCALHOST, 8480)),
+            public_url: None,
+            spool_path: None,
+            webhook_tokens: WebhookTokens::default(),
+            max_body_bytes: 20_000_000,
+            max_connections: 1024,
+            header_timeout_seconds: 10.0,
+            body_timeout_seconds: 30.0,
+            sequence_unit: SequenceUnit::default(),
+            state_interval_seconds: 5.0,
+            state_interval_records: 10_000,
+            retention_days: 7.0,
+            spool_max_bytes: 10 << 30,
+            min_free_bytes: 512 << 20,
+            log_level: LogLevel::default(),
+        }
+    }
+}
+
+/// Why the configuration can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file can't be read.
+    #[error("config file {name}: {source}")]
+    Unreadable {
+        /// The file.
+        name: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// What the files and the environment say is wrong.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// There is no default place for the spool.
+    #[error(
+        "config key \"spool_path\" is not set, and neither XDG_STATE_HOME nor HOME says where its default is; set spool_path"
+    )]
+    NoHome,
+}
+
+impl Config {
+    /// Reads what `--config` names: files, and the word ENV for the environment.
+    pub fn load(sources: &[String]) -> Result<Loaded<Self>, ConfigError> {
+        let layers = sources.iter().map(|source| {
+            if source == "ENV" {
+                // Variables that are not Unicode are no settings of ours.
+                let variables = std::env::vars_os()
+                    .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+                return Ok(Layer::Environment { prefix: ENVIRONMENT_PREFIX, variables: variables.collect() });
+            }
+            let text = std::fs::read_to_string(source)
+                .map_err(|error| ConfigError::Unreadable { name: source.clone(), source: error })?;
+            Ok(Layer::File { name: source.clone(), text })
+        });
+        Ok(settings::load(layers.collect::<Result<_, ConfigError>>()?)?)
+    }
+
+    /// Where the spool is.
+    pub fn spool_path(&self) -> Result<PathBuf, ConfigError> {
+        if let Some(path) = &self.spool_path {
+            return Ok(path.clone());
+        }
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let state_home = variable("XDG_STATE_HOME").or_else(|| Some(variable("HOME")?.join(".local/state")));
+        Ok(state_home.ok_or(ConfigError::NoHome)?.join("tap-mailjet-webhooks/spool.db"))
+    }
+
+    /// What printed webhook URLs start with.
+    #[must_use]
+    pub fn public_url(&self) -> String {
+        self.public_url
+            .as_ref()
+            .map_or_else(|| format!("http://{}", self.listen_address), |url| url.0.clone())
+    }
+
+    /// What the listener guards itself with.
+    #[must_use]
+    pub fn guards(&self, tokens: ActiveTokens) -> Guards {
+        Guards {
+            tokens,
+            max_body_bytes: self.max_body_bytes,
+            max_connections: self.max_connections,
+            header_timeout: seconds(self.header_timeout_seconds),
+            body_timeout: seconds(self.body_timeout_seconds),
+            stop_timeout: STOP_TIMEOUT,
+        }
+    }
+
+    /// What the spool may use.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        // Two of the largest bodies, with the bytes that reading them takes besides, always fit.
+        let largest = usize::try_from(self.max_body_bytes).unwrap_or(usize::MAX);
+        Limits {
+            spool_max_bytes: self.spool_max_bytes,
+            min_free_bytes: self.min_free_bytes,
+            memory_bytes: largest.saturating_mul(3).max(MEMORY_BYTES),
+        }
+    }
+
+    /// When a run writes a STATE, and when it ends by itself.
+    #[must_use]
+    pub fn pace(&self) -> Pace {
+        Pace {
+            state_interval: seconds(self.state_interval_seconds),
+            state_interval_records: self.state_interval_records,
+            idle_exit: self.idle_exit_seconds.map(seconds),
+        }
+    }
+
+    /// How long the run may take.
+    #[must_use]
+    pub fn max_runtime(&self) -> Option<Duration> {
+        self.max_runtime_seconds.map(seconds)
+    }
+
+    /// How long events stay after they arrived.
+    #[must_use]
+    pub fn retention(&self) -> Duration {
+        seconds(self.retention_days * 86_400.0)
+    }
+}
+
+/// More seconds than there will ever be are as good as no limit.
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+}
+
+/// The start of a webhook URL.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(try_from = "String")]
+pub struct PublicUrl(String);
+
+impl TryFrom<String> for PublicUrl {
+    type Error = &'static str;
+
+    fn try_from(url: String) -> Result<Self, Self::Error> {
+        let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+        match rest {
+            Some(rest) if !rest.is_empty() && !rest.contains([' ', '?', '#']) => Ok(PublicUrl(url)),
+            Some(_) => Err("it is not the start of a URL"),
+            None => Err("it does not start with https:// or http://"),
+        }
+    }
+}
+
+/// Tokens from the configuration.
+#[derive(Clone, Default, Deserialize, Serialize)]
+#[serde(try_from = "Vec<String>")]
+pub struct WebhookTokens(Vec<String>);
+
+impl WebhookTokens {
+    /// The tokens; none if they are to be found in the spool.
+    #[must_use]
+    pub fn given(&self) -> Option<&[String]> {
+        if self.0.is_empty() { None } else { Some(&self.0) }
+    }
+}
+
+impl std::fmt::Debug for WebhookTokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} secret tokens", self.0.len())
+    }
+}
+
+impl TryFrom<Vec<String>> for WebhookTokens {
+    type Error = &'static str;
+
+    fn try_from(tokens: Vec<String>) -> Result<Self, Self::Error> {
+        let repeated = tokens.len() == 2 && tokens[0] == tokens[1];
+        if tokens.len() > MOST_ACTIVE || repeated || !tokens.iter().all(|token| Token::is_well_formed(token))
+        {
+            return Err("these are not tokens");
+        }
+        Ok(WebhookTokens(tokens))
+    }
+}

@@ -1,0 +1,185 @@
+//! `__sdc_primary_key`: a hash of what an event says, whatever way it is written.
+//!
+//! The key of an event is the same for ever: tables are joined by it. It is the first 128 bits of the BLAKE3 hash of the
+//! event's canonical text, in the shape of a UUID. The canonical text is JSON without space, in UTF-8, in which
+//!
+//! - the members of an object are sorted by name (bytewise; repeated names keep their order),
+//! - a string is escaped only where JSON demands it (`"`, `\` and control characters, in the short form where there is
+//!   one, else `\u00xx` in lower case), so that `\u00e9` and `é` are the same,
+//! - a string with half a surrogate pair, which has no UTF-8, keeps its escapes,
+//! - a number keeps its text: `1.0`, `1` and `1e0` are three different numbers,
+//! - whatever lies deeper than 128 levels keeps its text, space included.
+//!
+//! Mailjet repeats a webhook with the very same body, and grouping does not change an event, so a repeated event has the
+//! key of its first delivery.
+
+use std::borrow::Cow;
+
+use super::members::{self, Member};
+
+/// Levels of nesting that are put into canonical form. Each level is parsed once more, so the number is a bound on time.
+const DEPTH: usize = 128;
+
+/// Computes keys, and keeps its buffer from one to the next.
+#[derive(Debug, Default)]
+pub(super) struct PrimaryKey {
+    canonical: Vec<u8>,
+}
+
+impl PrimaryKey {
+    /// The key of the event that has these members: 36 bytes of ASCII.
+    pub(super) fn of(&mut self, members: &[Member<'_>]) -> [u8; 36] {
+        self.canonical.clear();
+        write_object(members, DEPTH, &mut self.canonical);
+        let hash = blake3::hash(&self.canonical);
+        uuid_shaped(hash.as_bytes())
+    }
+}
+
+fn write_object(members: &[Member<'_>], depth: usize, out: &mut Vec<u8>) {
+    let mut sorted: Vec<(Cow<'_, str>, &Member<'_>)> =
+        members.iter().map(|member| (member.name(), member)).collect();
+    // Stable: which of two members with one name comes first is part of what the event says.
+    sorted.sort_by(|(a, _), (b, _)| a.cmp(b));
+    out.push(b'{');
+    for (position, (_, member)) in sorted.iter().enumerate() {
+        if position > 0 {
+            out.push(b',');
+        }
+        write_string(member.quoted_name, out);
+        out.push(b':');
+        write_value(member.value, depth, out);
+    }
+    out.push(b'}');
+}
+
+fn write_value(value: &str, depth: usize, out: &mut Vec<u8>) {
+    match value.as_bytes()[0] {
+        b'"' => write_string(value, out),
+        b'{' if depth > 0 => match members::of_object(value.as_bytes()) {
+            Ok(members) => write_object(&members, depth - 1, out),
+            Err(_) => out.extend_from_slice(value.as_bytes()),
+        },
+        b'[' if depth > 0 => match members::of_array(value) {
+            Ok(elements) => {
+                out.push(b'[');
+                for (position, element) in elements.iter().enumerate() {
+                    if position > 0 {
+                        out.push(b',');
+                    }
+                    write_value(element.get(), depth - 1, out);
+                }
+                out.push(b']');
+            }
+            Err(_) => out.extend_from_slice(value.as_bytes()),
+        },
+        _ => out.extend_from_slice(value.as_bytes()),
+    }
+}
+
+fn write_string(quoted: &str, out: &mut Vec<u8>) {
+    if quoted.contains('\\')
+        && let Ok(text) = serde_json::from_str::<String>(quoted)
+    {
+        serde_json::to_writer(out, &text).expect("text is JSON and memory takes every write");
+    } else {
+        out.extend_from_slice(quoted.as_bytes());
+    }
+}
+
+fn uuid_shaped(hash: &[u8; 32]) -> [u8; 36] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [b'-'; 36];
+    let places = (0..36).filter(|place| ![8, 13, 18, 23].contains(place));
+    let digits = hash.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    for (place, digit) in places.zip(digits) {
+        text[place] = DIGITS[usize::from(digit)];
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(event: &str) -> String {
+        let members = members::of_object(event.as_bytes()).expect("an object");
+        String::from_utf8(PrimaryKey::default().of(&members).to_vec()).expect("ASCII")
+    }
+
+    /// These never change: they are in people's tables.
+    #[test]
+    fn golden_keys() {
+        let cases = [
+            ("{}", "6e46dd10-defc-9b56-c29a-6ec56b508c21"),
+            (
+                r#"{"event":"open","time":1433103519,"MessageID":19421777396190490,"email":"mia@example.com","ip":"192.0.2.1"}"#,
+                "f3e4df5e-4fea-9fdf-0597-5d26ab187027",
+            ),
+            (
+                r#"{"é":"\"\\\b\f\n\r\t\u0001\u007f😀","n":[1.10,-0,1e400,true,null,{"b":1,"a":[]}]}"#,
+                "3b105de3-83de-b0cb-7a85-f50af2244eac",
+            ),
+            (r#"{"a":1,"a":2}"#, "545ab840-e614-4214-8f5c-192e7d29127f"),
+        ];
+        for (event, expected) in cases {
+            assert_eq!(key(event), expected, "{event}");
+        }
+    }
+
+    #[test]
+    fn the_way_an_event_is_written_does_not_matter() {
+        let one = r#"{"event":"open","Payload":"é/\"\n","n":{"a":1,"b":[2,{"x":"y","z":null}]}}"#;
+        let same = [
+            r#"{"Payload":"é/\"\n","n":{"a":1,"b":[2,{"x":"y","z":null}]},"event":"open"}"#,
+            r#"{"event":"open","Payload":"\u00e9\/\u0022\u000a","n":{"b":[2,{"z":null,"x":"y"}],"a":1}}"#,
+            "{ \"event\" : \"\\u006fpen\",\n\t\"Payload\":\"\\u00E9/\\\"\\n\", \"n\":{ \"a\" : 1, \"b\": [ 2 , {\"x\":\"y\",\"z\":null}]}}",
+            r#"{"\u0065vent":"open","Payload":"é/\"\n","n":{"a":1,"b":[2,{"x":"y","z":null}]}}"#,
+        ];
+        for other in same {
+            assert_eq!(key(one), key(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn any_other_difference_makes_another_key() {
+        let different = [
+            "{}",
+            r#"{"a":null}"#,
+            r#"{"a":1}"#,
+            r#"{"a":1.0}"#,
+            r#"{"a":1e0}"#,
+            r#"{"a":"1"}"#,
+            r#"{"a":true}"#,
+            r#"{"a":"true"}"#,
+            r#"{"A":1}"#,
+            r#"{"a":1,"b":2}"#,
+            r#"{"a":2,"b":1}"#,
+            r#"{"a":1,"a":2}"#,
+            r#"{"a":2,"a":1}"#,
+            r#"{"a":[1,2]}"#,
+            r#"{"a":[2,1]}"#,
+            r#"{"a":[12]}"#,
+            r#"{"a":"[1,2]"}"#,
+            r#"{"a":{}}"#,
+            r#"{"a":[]}"#,
+            r#"{"a":""}"#,
+            r#"{"a":" "}"#,
+            r#"{"a":"\ud800"}"#,
+            r#"{"a":"\ud801"}"#,
+            r#"{"a":"\\ud800"}"#,
+        ];
+        let mut keys: Vec<_> = different.iter().map(|event| key(event)).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), different.len());
+    }
+
+    #[test]
+    fn depth_is_no_danger() {
+        let deep = |space| format!("{{\"a\":{}{space}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        assert_eq!(key(&deep("")), key(&deep("")));
+        let at_the_bound = |space| format!("{{\"a\":{}{space}{}}}", "[".repeat(128), "]".repeat(128));
+        assert_eq!(key(&at_the_bound("")), key(&at_the_bound(" ")));
+    }
+}

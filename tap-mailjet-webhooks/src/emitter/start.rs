@@ -1,0 +1,80 @@
+//! Where a run begins, and what is said about it.
+
+use catalog::state::State;
+use catalog::stream::Stream;
+use tracing::{info, warn};
+
+use super::state_file::{StateFile, StateFileError};
+use crate::spool::{Reader, SequenceUnit, SpoolError};
+
+/// Where a run begins.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Start {
+    /// The bookmarks that the run was given, or those of a first run.
+    pub state: State,
+    /// Sequence past which the run begins.
+    pub position: i64,
+    /// Events that wait past it.
+    pub waiting: u64,
+}
+
+/// Why a run can't begin.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state file can't be used.
+    #[error(transparent)]
+    StateFile(#[from] StateFileError),
+    /// The spool can't be read.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The bookmark is past everything that the spool has or will have for now.
+    #[error(
+        "the state's bookmark {bookmark} of stream \"{stream}\" is ahead of the spool (which has come to {last}) and of the \
+         clock: it belongs to another spool or another sequence_unit, and new events would be passed over in silence. Give \
+         this spool's own state, or none"
+    )]
+    BookmarkAhead {
+        /// The stream.
+        stream: &'static str,
+        /// What the state says.
+        bookmark: i64,
+        /// The largest sequence that the spool has handed out.
+        last: i64,
+    },
+}
+
+impl Start {
+    /// Reads the state, compares it with the spool, and tells what will be written.
+    pub fn find(
+        state_file: Option<&mut StateFile>,
+        reader: &Reader,
+        unit: SequenceUnit,
+        unix_millis: i64,
+    ) -> Result<Self, StartError> {
+        let stream = Stream::data().name;
+        let with_state = state_file.is_some();
+        let state = match state_file {
+            None => State::default(),
+            Some(file) => file.read()?.unwrap_or_else(|| {
+                warn!("state file {} holds no state yet; starting from the beginning", file.path().display());
+                State::default()
+            }),
+        };
+        let position = state.bookmark(stream).unwrap_or(0);
+        let last = reader.last_sequence()?;
+        if position > last && position >= unit.at(unix_millis) {
+            return Err(StartError::BookmarkAhead { stream, bookmark: position, last });
+        }
+        let waiting = reader.backlog(position)?.events;
+        if with_state {
+            info!("{waiting} events wait in the spool, past the bookmark {position}");
+        } else if waiting > 0 {
+            warn!(
+                "no --state was given: all {waiting} events that the spool still holds are written (again)"
+            );
+        } else {
+            warn!("no --state was given, and the spool is empty");
+        }
+        Ok(Start { state, position, waiting })
+    }
+}

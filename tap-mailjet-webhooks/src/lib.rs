@@ -1,0 +1,28 @@
+//! Receives Mailjet's webhooks, has them on disk before it answers 200, and writes them to stdout as Singer messages.
+//!
+//! Three rooms, one direction: the [`listener`] knows HTTP, the [`spool`] knows bytes, sequences and fsync, the
+//! [`emitter`] knows columns and Singer. Each can run without the others.
+//!
+//! - [`cli`]: the command line as types
+//! - [`command`]: what each command does
+//! - [`config`]: the configuration keys
+//! - [`run`]: the rooms put together, and how a run ends
+//! - [`listener`], [`spool`], [`emitter`]: the rooms
+//! - [`webhook_url`]: secret URLs, made and revoked
+//! - [`send_test`]: plays Mailjet's "Send a test" button
+//! - [`output`], [`signals`], [`logging`], [`progress`], [`clock`]: the edges to the operating system and to people
+
+pub mod cli;
+pub mod clock;
+pub mod command;
+pub mod config;
+pub mod emitter;
+pub mod listener;
+pub mod logging;
+pub mod output;
+pub mod progress;
+pub mod run;
+pub mod send_test;
+pub mod signals;
+pub mod spool;
+pub mod webhook_url;

@@ -1,0 +1,170 @@
+//! The one route: a webhook becomes a batch, and the receipt an answer.
+
+use std::convert::Infallible;
+
+use bytes::{Buf, Bytes};
+use futures_util::{Stream, StreamExt};
+use tokio::time::{Duration, timeout};
+use tracing::Level;
+use warp::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use warp::http::{Method, StatusCode};
+use warp::path::FullPath;
+use warp::reply::Response;
+use warp::{Filter, Rejection};
+
+use super::body::{self, BodyLimits};
+use super::payload;
+use super::refusal::Refusal;
+use super::{Guards, Receipt};
+use crate::spool::{Append, Batch, Item, REJECTED_BODY_BYTES};
+use crate::{clock, webhook_url};
+
+/// How much of a refused body is still read, and for how long: a client that is still sending would otherwise find its
+/// connection reset and never see the answer.
+const LINGER_BYTES: u64 = 64 << 20;
+const LINGER_TIME: Duration = Duration::from_secs(5);
+
+/// The filter that answers every request.
+pub(super) fn filter<S: Append>(
+    guards: &Guards,
+    spool: S,
+) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
+    let webhook = Webhook {
+        spool,
+        tokens: guards.tokens.clone(),
+        limits: BodyLimits { max_bytes: guards.max_body_bytes, timeout: guards.body_timeout },
+    };
+    warp::path::full()
+        .and(warp::method())
+        .and(warp::header::optional("content-length"))
+        .and(warp::header::optional("content-encoding"))
+        .and(warp::body::stream())
+        .then(move |path, method, length, encoding, body| {
+            let webhook = webhook.clone();
+            async move { webhook.answer(path, method, length, encoding, body).await }
+        })
+        .recover(|_: Rejection| async { Ok::<_, Infallible>(refuse(&Refusal::BadHeader)) })
+        .unify()
+}
+
+#[derive(Clone)]
+struct Webhook<S> {
+    spool: S,
+    tokens: webhook_url::ActiveTokens,
+    limits: BodyLimits,
+}
+
+impl<S: Append> Webhook<S> {
+    async fn answer(
+        self,
+        path: FullPath,
+        method: Method,
+        length: Option<u64>,
+        encoding: Option<String>,
+        body: impl Stream<Item = Result<impl Buf + Send + 'static, warp::Error>> + Send + Unpin + 'static,
+    ) -> Response {
+        let mut body = body;
+        match self.receive(&path, &method, length, encoding.as_deref(), &mut body).await {
+            Ok(receipt) => accept(receipt),
+            Err(refusal) => {
+                if !refusal.is_to_a_stranger() {
+                    linger(body);
+                }
+                refuse(&refusal)
+            }
+        }
+    }
+
+    async fn receive(
+        &self,
+        path: &FullPath,
+        method: &Method,
+        length: Option<u64>,
+        encoding: Option<&str>,
+        body: &mut (impl Stream<Item = Result<impl Buf, warp::Error>> + Send + Unpin),
+    ) -> Result<Receipt, Refusal> {
+        let token = path.as_str().strip_prefix(webhook_url::PATH).ok_or(Refusal::NotFound)?;
+        if !self.tokens.admit(token, clock::unix_millis()) {
+            return Err(Refusal::NotFound);
+        }
+        if method != Method::POST {
+            return Err(Refusal::NotPost);
+        }
+        if encoding.is_some_and(|coding| !coding.trim().eq_ignore_ascii_case("identity")) {
+            return Err(Refusal::BodyEncoded);
+        }
+        let (text, mut reservation) = body::read(body, length, self.limits, &self.spool).await?;
+        let received_at = clock::unix_millis();
+        match payload::split(&text) {
+            Ok(items) => {
+                reservation.grow(items.capacity() * size_of::<Item>()).map_err(Refusal::Spool)?;
+                let batch = Batch::new(text, items, received_at, reservation);
+                self.spool.append(batch).await.map_err(Refusal::Spool)
+            }
+            Err(reason) => {
+                let kept = Bytes::copy_from_slice(&text[..text.len().min(REJECTED_BODY_BYTES)]);
+                let end = u32::try_from(kept.len()).expect("it was cut");
+                let items = vec![Item { range: 0..end, rejected: Some(reason) }];
+                self.spool
+                    .append(Batch::new(kept, items, received_at, reservation))
+                    .await
+                    .map_err(Refusal::Spool)?;
+                Err(Refusal::NotEvents(reason))
+            }
+        }
+    }
+}
+
+/// Goes on reading a body that was refused, and throws it away.
+fn linger(mut body: impl Stream<Item = Result<impl Buf + Send, warp::Error>> + Send + Unpin + 'static) {
+    tokio::spawn(async move {
+        let mut left = LINGER_BYTES;
+        let discard = async {
+            while let Some(Ok(chunk)) = body.next().await {
+                match left.checked_sub(chunk.remaining() as u64) {
+                    Some(less) => left = less,
+                    None => break,
+                }
+            }
+        };
+        let _ = timeout(LINGER_TIME, discard).await;
+    });
+}
+
+fn accept(receipt: Receipt) -> Response {
+    let Receipt { accepted, rejected } = receipt;
+    if rejected == 0 {
+        json(StatusCode::OK, format!("{{\"accepted\": {accepted}}}"))
+    } else {
+        tracing::warn!(
+            accepted,
+            rejected,
+            "a webhook held array elements that are not events; they are kept as rejected"
+        );
+        json(StatusCode::OK, format!("{{\"accepted\": {accepted}, \"rejected\": {rejected}}}"))
+    }
+}
+
+fn refuse(refusal: &Refusal) -> Response {
+    let (status, tag) = (refusal.status().as_u16(), refusal.tag());
+    match refusal.log_level() {
+        Level::DEBUG => tracing::debug!(status, tag, "refused: {refusal}"),
+        Level::INFO => tracing::info!(status, tag, "refused: {refusal}"),
+        _ => tracing::warn!(status, tag, "refused: {refusal}"),
+    }
+    let mut response = json(refusal.status(), format!("{{\"error\": \"{refusal}\"}}"));
+    if let Some(seconds) = refusal.retry_after_seconds() {
+        response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    }
+    if *refusal == Refusal::NotPost {
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+    }
+    response
+}
+
+fn json(status: StatusCode, body: String) -> Response {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

@@ -1,0 +1,318 @@
+//! The rooms put together: how a run starts, what can end it, and how it ends.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use crate::config::{Config, ConfigError};
+use crate::emitter::{
+    Confirmation, Confirmed, Control, EmitError, Emitter, Ended, Start, StartError, StateFile,
+};
+use crate::progress::{Counted, Counters, LiveLine, Progress, Rooms};
+use crate::spool::{self, Reader, Role, RoleLock, SpoolError, Trimmer, Watermark, Writer, WriterHandle};
+use crate::webhook_url::{ActiveTokens, UrlError, UrlStore, Watch};
+use crate::{clock, listener};
+
+/// How long a run that was asked to end may go on writing.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
+/// When it ends come what may: the reader of stdout does not read.
+const END_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the emitter may take to finish its line and write a STATE when the spool has failed.
+const FAILURE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a run failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration does not say where the spool is.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The spool can't be used, or has failed.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The webhook URLs can't be read.
+    #[error(transparent)]
+    Url(#[from] UrlError),
+    /// The run can't begin where the state says.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The messages can't be written.
+    #[error(transparent)]
+    Emit(#[from] EmitError),
+    /// The run was asked to end, and its reader does not read.
+    #[error("nobody has read stdout for {} seconds after the tap was asked to stop; what was not written stays in the spool", END_TIMEOUT.as_secs())]
+    Stuck,
+    /// A thread can't be started.
+    #[error("a thread can't be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// What can end a run from outside.
+pub struct Ends<S, G> {
+    /// Ready when somebody asks the run to end.
+    pub stop: S,
+    /// Ready when nobody reads what it writes.
+    pub reader_gone: G,
+}
+
+/// The roles that a run needs on its spool.
+#[derive(Debug)]
+pub struct Roles {
+    rooms: Rooms,
+    _locks: Vec<RoleLock>,
+}
+
+impl Roles {
+    /// Makes the spool at `path`, if there is none, and takes the roles of `rooms` on it.
+    pub fn take(path: &Path, rooms: Rooms) -> Result<Self, RunError> {
+        drop(spool::open(path)?);
+        let wanted = [(rooms.listener, Role::Listener), (rooms.emitter, Role::Emitter)];
+        let locks =
+            wanted.into_iter().filter(|(wanted, _)| *wanted).map(|(_, role)| RoleLock::take(role, path));
+        Ok(Roles { rooms, _locks: locks.collect::<Result<_, _>>()? })
+    }
+}
+
+/// Runs the rooms that `roles` were taken for until something ends them. `listener` is bound already, and there if there
+/// is a room for it. `state` is the file that `--state` names; messages go to `out`.
+pub async fn run<S, G>(
+    config: &Config,
+    roles: Roles,
+    listener: Option<TcpListener>,
+    state: Option<&Path>,
+    out: impl std::io::Write + Send + 'static,
+    line: &LiveLine,
+    ends: Ends<S, G>,
+) -> Result<(), RunError>
+where
+    S: Future<Output = ()>,
+    G: Future<Output = ()>,
+{
+    let path = config.spool_path()?;
+    info!("tap-mailjet-webhooks {}, spool {}", env!("CARGO_PKG_VERSION"), path.display());
+    let counters = Counters::default();
+    let watermark = Watermark::default();
+    let receiving = if let Some(listener) = listener {
+        Some(Receiving::start(config, &path, listener, watermark.clone(), counters.clone())?)
+    } else {
+        watermark.end();
+        None
+    };
+    let emitting = match roles.rooms.emitter {
+        true => Some(Emitting::start(config, &path, state, out, watermark, counters.clone())?),
+        false => None,
+    };
+    let waiting = emitting.as_ref().map_or(0, |emitting| emitting.waiting);
+    let _progress = Progress::start(line, roles.rooms, counters, Reader::open(&path)?, waiting)?;
+    let whole = supervise(config, receiving, emitting, ends.stop);
+    tokio::select! {
+        biased;
+        () = ends.reader_gone => Err(EmitError::ReaderGone.into()),
+        outcome = whole => outcome,
+    }
+}
+
+/// Waits for whatever ends the run first, then ends the rooms in the order in which events pass through them.
+async fn supervise(
+    config: &Config,
+    mut receiving: Option<Receiving>,
+    mut emitting: Option<Emitting>,
+    stop: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    let max_runtime = async {
+        match config.max_runtime() {
+            Some(limit) => tokio::time::sleep(limit).await,
+            None => std::future::pending().await,
+        }
+    };
+    let control = emitting.as_ref().map(|emitting| Arc::clone(&emitting.control));
+    let idle = async {
+        match &control {
+            Some(control) => control.idle.notified().await,
+            None => std::future::pending().await,
+        }
+    };
+    let first = tokio::select! {
+        // A spool that has failed also ends the emitter, which must not hide why.
+        biased;
+        failure = failed(&mut receiving) => First::SpoolFailed(failure),
+        ended = ended(&mut emitting) => First::EmitterEnded(ended),
+        () = idle => First::Stop("idle_exit_seconds: nothing has arrived for so long, stopping"),
+        () = max_runtime => First::Stop("max_runtime_seconds: the time is over, stopping"),
+        () = stop => First::Stop(""),
+    };
+    let since = Instant::now();
+    match first {
+        First::SpoolFailed(error) => {
+            if let Some(emitting) = &mut emitting {
+                emitting.control.cut_short_at(since);
+                let _ = tokio::time::timeout(FAILURE_TIMEOUT, emitting.ended()).await;
+            }
+            return Err(error.into());
+        }
+        First::EmitterEnded(ended) => {
+            tell(ended?);
+            return Ok(());
+        }
+        First::Stop(reason) => {
+            if !reason.is_empty() {
+                info!("{reason}");
+            }
+        }
+    }
+    if let Some(emitting) = &emitting {
+        emitting.control.cut_short_at(since + DRAIN_TIMEOUT);
+    }
+    if let Some(receiving) = receiving {
+        receiving.stop().await?;
+    }
+    if let Some(mut emitting) = emitting {
+        let rest = END_TIMEOUT.saturating_sub(since.elapsed());
+        let ended = tokio::time::timeout(rest, emitting.ended()).await.map_err(|_| RunError::Stuck)?;
+        tell(ended?);
+    } else {
+        info!("stopped");
+    }
+    Ok(())
+}
+
+enum First {
+    SpoolFailed(SpoolError),
+    EmitterEnded(Result<Ended, EmitError>),
+    Stop(&'static str),
+}
+
+fn tell(ended: Ended) {
+    match ended {
+        Ended::Dry => info!("everything in the spool is written; stopped"),
+        Ended::CutShort(events) => warn!("stopped with {events} events left in the spool for the next run"),
+    }
+}
+
+async fn failed(receiving: &mut Option<Receiving>) -> SpoolError {
+    if let Some(receiving) = receiving
+        && let Err(error) = receiving.writer.ended().await
+    {
+        return error;
+    }
+    // A writer that was not closed ends only by failing.
+    std::future::pending().await
+}
+
+async fn ended(emitting: &mut Option<Emitting>) -> Result<Ended, EmitError> {
+    match emitting {
+        Some(emitting) => emitting.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The listener, and the writer behind it.
+struct Receiving {
+    writer: Writer,
+    handle: WriterHandle,
+    serving: JoinHandle<()>,
+    stop: oneshot::Sender<()>,
+    _watch: Option<Watch>,
+}
+
+impl Receiving {
+    fn start(
+        config: &Config,
+        path: &Path,
+        listener: TcpListener,
+        watermark: Watermark,
+        counters: Counters,
+    ) -> Result<Self, RunError> {
+        let (tokens, watch) = tokens(config, path)?;
+        let (handle, writer) =
+            Writer::start(path, config.sequence_unit, config.limits(), watermark, clock::unix_millis)?;
+        let address = listener.local_addr()?;
+        let (stop, stopped) = oneshot::channel();
+        let spool = Counted::new(handle.clone(), counters);
+        let stopped = async {
+            let _ = stopped.await;
+        };
+        let serving = tokio::spawn(listener::serve(listener, config.guards(tokens), spool, stopped));
+        info!("listening on http://{address}");
+        Ok(Receiving { writer, handle, serving, stop, _watch: watch })
+    }
+
+    /// Takes no further webhook, answers those that are being read, and closes the spool.
+    async fn stop(mut self) -> Result<(), RunError> {
+        let _ = self.stop.send(());
+        let _ = self.serving.await;
+        self.handle.close();
+        Ok(self.writer.ended().await?)
+    }
+}
+
+fn tokens(config: &Config, path: &Path) -> Result<(ActiveTokens, Option<Watch>), RunError> {
+    let store = UrlStore::open(path)?;
+    if let Some(tokens) = config.webhook_tokens.given() {
+        let unused = store.list()?.len();
+        if unused > 0 {
+            warn!("{unused} webhook URLs made by `url new` are not taken, since webhook_tokens is set");
+        }
+        return Ok((ActiveTokens::from_config(tokens), None));
+    }
+    let (tokens, watch) = ActiveTokens::watch(store)?;
+    if tokens.count() == 0 {
+        warn!("there is no webhook URL yet: make one with `url new`, it works at once");
+    }
+    Ok((tokens, Some(watch)))
+}
+
+/// The emitter's thread, and the one that follows what the target confirms.
+struct Emitting {
+    outcome: oneshot::Receiver<Result<Ended, EmitError>>,
+    control: Arc<Control>,
+    waiting: u64,
+    _confirmed: Confirmed,
+}
+
+impl Emitting {
+    fn start(
+        config: &Config,
+        path: &Path,
+        state: Option<&Path>,
+        out: impl std::io::Write + Send + 'static,
+        watermark: Watermark,
+        counters: Counters,
+    ) -> Result<Self, RunError> {
+        let reader = Reader::open(path)?;
+        let trimmer = Trimmer::open(path)?;
+        let mut state_file = state.map(StateFile::new);
+        let start = Start::find(state_file.as_mut(), &reader, config.sequence_unit, clock::unix_millis())?;
+        let confirmation = Confirmation::find(state_file, &trimmer)?;
+        let (position, waiting) = (start.position, start.waiting);
+        // The position is known to the other threads before they start.
+        counters.written(0, position);
+        let confirmed = Confirmed::follow(
+            confirmation,
+            position,
+            trimmer,
+            config.retention(),
+            counters.clone(),
+            clock::unix_millis,
+        )?;
+        let control = Arc::new(Control::default());
+        let emitter = Emitter::new(reader, start, out, config.pace(), counters);
+        let (report, outcome) = oneshot::channel();
+        thread::Builder::new().name("emitter".to_owned()).spawn({
+            let control = Arc::clone(&control);
+            move || {
+                let _ = report.send(emitter.run(&watermark, &control));
+            }
+        })?;
+        Ok(Emitting { outcome, control, waiting, _confirmed: confirmed })
+    }
+
+    async fn ended(&mut self) -> Result<Ended, EmitError> {
+        (&mut self.outcome).await.expect("the emitter thread does not panic")
+    }
+}

@@ -1,0 +1,221 @@
+//! The spool: where events are safe between Mailjet and the target.
+//!
+//! It knows bytes, sequence numbers and fsync; it knows nothing of HTTP or of columns.
+//!
+//! # What it promises
+//!
+//! 1. [`Append::append`] answers with a [`Receipt`] only after the transaction that holds the whole [`Batch`] has been
+//!    committed and synced. There is no other way to get a `Receipt`.
+//! 2. Sequences are unique and strictly increasing, in the order of commits, across restarts, trimming and steps of
+//!    the clock. Reading past a sequence therefore never misses an event that is committed later.
+//! 3. A batch is kept whole or not at all.
+//! 4. After an error that leaves the state of the disk unknown (I/O error, damage), the connection is never used
+//!    again: everything waiting is refused and the process is told to stop. The kernel may have dropped the dirty pages
+//!    of a failed fsync, so that a retry would succeed without having stored anything.
+//! 5. Nothing is accepted that can't be kept: the size of the spool and the free space of its disk are checked before
+//!    the write.
+//! 6. Memory is bounded in bytes: what waits to be written holds a [`Reservation`], and the [`Budget`] has an end.
+//! 7. One process at a time has the role of the listener, and one the role of the emitter ([`RoleLock`]). The kernel
+//!    releases a role when its process ends, however it ends.
+//!
+//! # What it relies on
+//!
+//! - `SQLite` in WAL mode with `synchronous=FULL`: the WAL is synced at each commit. Both settings are read back.
+//! - A disk that keeps what it said was synced, and POSIX file locks: a local file system, not NFS.
+//! - The directory entry of a new file, and those of new parent directories, are synced when they are made.
+//!
+//! # Format
+//!
+//! One `SQLite` file, made for anyone to open:
+//!
+//! | table | columns |
+//! | --- | --- |
+//! | `event` | `sequence` (key), `received_at` (Unix milliseconds), `body` (the event's JSON text as received) |
+//! | `rejected` | `sequence` (key, of the same series), `received_at`, `reason`, `body` (bytes as received, cut at 64 KiB) |
+//! | `webhook_url` | see [`crate::webhook_url`] |
+//! | `fact` | `name`, `value`: single facts about the spool itself |
+
+mod budget;
+mod reader;
+mod role;
+mod sequence;
+mod sqlite;
+mod trim;
+mod watermark;
+mod writer;
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+
+pub use budget::{Budget, Reservation};
+pub use reader::{Backlog, Reader, StoredEvent};
+pub use role::{Role, RoleLock};
+pub use sequence::SequenceUnit;
+pub(crate) use sqlite::open;
+pub use trim::Trimmer;
+pub use watermark::{Tide, Watermark};
+pub use writer::{Limits, Writer, WriterHandle};
+
+/// The bytes of a rejected body that are kept.
+pub const REJECTED_BODY_BYTES: usize = 65_536;
+
+/// What one request asks the spool to keep. It holds the memory that it was reserved until it is dropped.
+#[derive(Debug)]
+pub struct Batch {
+    text: Bytes,
+    items: Vec<Item>,
+    received_at: i64,
+    _reservation: Reservation,
+}
+
+/// A slice of a batch's text, and what to keep it as.
+#[derive(Debug)]
+pub struct Item {
+    /// Where the item stands in the text.
+    pub range: Range<u32>,
+    /// None for an event; for anything else, why it is not one.
+    pub rejected: Option<&'static str>,
+}
+
+impl Batch {
+    /// A batch of `items`, slices of `text`, that arrived at `received_at` (Unix milliseconds).
+    ///
+    /// The text of events must be JSON objects in UTF-8: the reader relies on it.
+    #[must_use]
+    pub fn new(text: Bytes, items: Vec<Item>, received_at: i64, reservation: Reservation) -> Self {
+        Batch { text, items, received_at, _reservation: reservation }
+    }
+
+    /// How many events the batch holds, and how many items that are not events.
+    #[must_use]
+    pub fn count(&self) -> Receipt {
+        let rejected = self.items.iter().filter(|item| item.rejected.is_some()).count();
+        Receipt { accepted: self.items.len() - rejected, rejected }
+    }
+
+    fn slice(&self, item: &Item) -> &[u8] {
+        &self.text[item.range.start as usize..item.range.end as usize]
+    }
+}
+
+/// Says that a batch is on disk. Only a spool gives receipts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// Events that are kept.
+    pub accepted: usize,
+    /// Items that are kept although they are not events.
+    pub rejected: usize,
+}
+
+/// Why a spool does not take a batch now. Nothing of the batch has been kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The spool has reached `spool_max_bytes`.
+    #[error("the spool is full (spool_max_bytes)")]
+    SpoolFull,
+    /// The disk has less than `min_free_bytes` left, or has none.
+    #[error("the disk is nearly full (min_free_bytes)")]
+    DiskLow,
+    /// Too many bytes wait to be written.
+    #[error("too much is waiting to be written")]
+    Overloaded,
+    /// Another process held the spool's write lock for too long.
+    #[error("another process keeps the spool locked")]
+    Locked,
+    /// The spool has failed and the process is about to end.
+    #[error("the spool has failed")]
+    Failed,
+    /// The spool is being closed.
+    #[error("the tap is stopping")]
+    Closed,
+}
+
+/// Something that keeps batches: the seam between the listener and the spool.
+pub trait Append: Clone + Send + Sync + 'static {
+    /// Asks for memory to read a request of `bytes` into.
+    fn reserve(&self, bytes: usize) -> Result<Reservation, Refused>;
+
+    /// Keeps `batch`, and answers once it is on disk.
+    fn append(&self, batch: Batch) -> impl Future<Output = Result<Receipt, Refused>> + Send;
+}
+
+/// What goes wrong with a spool, told to a person.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    /// The directory or the file can't be made or opened.
+    #[error("spool {path}: {doing}: {source}")]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was being done.
+        doing: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// `SQLite` reports an error.
+    #[error("spool {path}: {doing}: {source}")]
+    Sqlite {
+        /// The spool.
+        path: PathBuf,
+        /// What was being done.
+        doing: &'static str,
+        /// What `SQLite` said.
+        source: rusqlite::Error,
+    },
+    /// The file was written by a later version of the tap.
+    #[error(
+        "spool {path}: it has format {found}, this version of tap-mailjet-webhooks knows up to {known}; use the version \
+         that made it, or a later one"
+    )]
+    NewerFormat {
+        /// The spool.
+        path: PathBuf,
+        /// The format of the file.
+        found: i64,
+        /// The newest format that is known.
+        known: i64,
+    },
+    /// The file is an `SQLite` database, but not a spool.
+    #[error("spool {path}: this is an SQLite database of something else; set spool_path to another file")]
+    NotASpool {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A setting that durability needs did not take.
+    #[error(
+        "spool {path}: SQLite answers {found} to {pragma}; the spool needs {needed} (is this a local disk?)"
+    )]
+    Setting {
+        /// The spool.
+        path: PathBuf,
+        /// The setting.
+        pragma: &'static str,
+        /// What it is.
+        found: String,
+        /// What it has to be.
+        needed: &'static str,
+    },
+    /// Another process has the role.
+    #[error("another process is the {role} of spool {path} (process {holder}); nothing to do here")]
+    RoleTaken {
+        /// The role.
+        role: Role,
+        /// The spool.
+        path: PathBuf,
+        /// Id of the process that has it, as far as known.
+        holder: String,
+    },
+    /// The writer met an error after which nothing can be said about the disk.
+    #[error(
+        "spool {path}: writing failed ({reason}); no webhook is accepted any more, since it can't be known what is on \
+         disk. Mailjet repeats what was not answered with 200. Check the disk, then start again"
+    )]
+    Poisoned {
+        /// The spool.
+        path: PathBuf,
+        /// What `SQLite` said.
+        reason: String,
+    },
+}

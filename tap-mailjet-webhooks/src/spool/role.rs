@@ -1,0 +1,76 @@
+//! The two roles that a process can have on a spool, each held by one process at a time.
+
+use std::fmt;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::SpoolError;
+
+/// What a process does with a spool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Receives webhooks and writes them into the spool.
+    Listener,
+    /// Reads the spool, writes Singer messages and trims.
+    Emitter,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::Listener => "listener",
+            Role::Emitter => "emitter",
+        })
+    }
+}
+
+/// A role on a spool, given up when dropped and, by the kernel, when the process ends.
+#[derive(Debug)]
+pub struct RoleLock {
+    _file: File,
+}
+
+impl RoleLock {
+    /// Takes `role` on the spool at `spool`, or says who has it.
+    ///
+    /// The lock is a file beside the spool. The file stays when the role is given up: were it deleted, two processes
+    /// could hold locks on two files of that name.
+    pub fn take(role: Role, spool: &Path) -> Result<Self, SpoolError> {
+        let path = lock_path(role, spool);
+        let io = |doing| {
+            let path = path.clone();
+            move |source| SpoolError::Io { path, doing, source }
+        };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(io("opening the lock file"))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let _ = file.read_to_string(&mut holder);
+                let holder = if holder.is_empty() { "unknown".to_owned() } else { holder };
+                return Err(SpoolError::RoleTaken { role, path: spool.to_owned(), holder });
+            }
+            Err(TryLockError::Error(source)) => return Err(io("locking")(source)),
+        }
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| write!(file, "{}", std::process::id()))
+            .map_err(io("writing the lock file"))?;
+        Ok(RoleLock { _file: file })
+    }
+}
+
+fn lock_path(role: Role, spool: &Path) -> PathBuf {
+    let mut path = spool.as_os_str().to_owned();
+    path.push(format!(".{role}.lock"));
+    path.into()
+}

@@ -1,0 +1,81 @@
+//! Sequence numbers: a Unix epoch that never stands still and never goes back.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The unit of `_sdc_sequence`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SequenceUnit {
+    /// 13 digits. Above 1000 events a second, the later ones borrow the milliseconds that follow.
+    #[default]
+    Millisecond,
+    /// 19 digits: milliseconds × 10^6 and a counter, the form that Stitch's own tables hold.
+    Nanosecond,
+}
+
+impl SequenceUnit {
+    /// The sequence that belongs to a moment given in Unix milliseconds.
+    #[must_use]
+    pub fn at(self, unix_millis: i64) -> i64 {
+        match self {
+            SequenceUnit::Millisecond => unix_millis,
+            SequenceUnit::Nanosecond => unix_millis.saturating_mul(1_000_000),
+        }
+    }
+}
+
+/// Hands out sequences: `max(last + 1, now)`.
+#[derive(Debug)]
+pub(super) struct Sequencer {
+    unit: SequenceUnit,
+    last: i64,
+}
+
+impl Sequencer {
+    /// Goes on after `last`, the largest sequence that was ever handed out.
+    pub(super) fn after(last: i64, unit: SequenceUnit) -> Self {
+        Sequencer { unit, last }
+    }
+
+    /// The next sequence, given the time now.
+    pub(super) fn next(&mut self, unix_millis: i64) -> i64 {
+        self.last = self.unit.at(unix_millis).max(self.last + 1);
+        self.last
+    }
+
+    pub(super) fn last(&self) -> i64 {
+        self.last
+    }
+
+    /// Takes back everything after `last`: what was handed out since has not been committed.
+    pub(super) fn rewind(&mut self, last: i64) {
+        self.last = last;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sequences_increase_whatever_the_clock_does() {
+        let mut sequencer = Sequencer::after(0, SequenceUnit::Millisecond);
+        let clock = [1000, 1000, 1000, 1001, 5000, 400, 400, 5001, 5003];
+        let sequences: Vec<_> = clock.into_iter().map(|now| sequencer.next(now)).collect();
+        assert_eq!(sequences, [1000, 1001, 1002, 1003, 5000, 5001, 5002, 5003, 5004]);
+    }
+
+    #[test]
+    fn nanoseconds_have_stitchs_19_digits() {
+        let mut sequencer = Sequencer::after(0, SequenceUnit::Nanosecond);
+        let sequences = [sequencer.next(1_565_276_078_922), sequencer.next(1_565_276_078_922)];
+        assert_eq!(sequences, [1_565_276_078_922_000_000, 1_565_276_078_922_000_001]);
+    }
+
+    #[test]
+    fn a_change_of_unit_does_not_go_back() {
+        let mut sequencer = Sequencer::after(1_565_276_078_922_000_000, SequenceUnit::Millisecond);
+        assert_eq!(sequencer.next(1_565_276_078_999), 1_565_276_078_922_000_001);
+    }
+}

@@ -1,0 +1,203 @@
+//! The `SQLite` file: made, opened and checked.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+
+use super::SpoolError;
+
+/// The format that this version writes, kept in the file as `user_version`.
+const FORMAT: i64 = 1;
+/// Marks the file as a spool: "`MJwh`".
+const APPLICATION_ID: i64 = 0x4d4a_7768;
+/// How long to wait for another process's transaction. Those are all short; a longer wait means that somebody has the
+/// file open in a tool.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+const SCHEMA: &str = "
+    CREATE TABLE event (sequence INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, body TEXT NOT NULL) STRICT;
+    CREATE TABLE rejected (
+        sequence INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, reason TEXT NOT NULL, body BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE webhook_url (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, label TEXT, token_sha256 BLOB NOT NULL, created_at INTEGER NOT NULL,
+        last_used_at INTEGER, revoked_at INTEGER
+    ) STRICT;
+    CREATE TABLE fact (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+";
+
+/// Opens the spool at `path`, and makes it if it is not there, with its directory.
+pub(crate) fn open(path: &Path) -> Result<Connection, SpoolError> {
+    create_file(path)?;
+    let sqlite = |doing| move |source| SpoolError::Sqlite { path: path.to_owned(), doing, source };
+    let mut connection = Connection::open(path).map_err(sqlite("opening"))?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(sqlite("opening"))?;
+    configure(&connection, path)?;
+    migrate(&mut connection, path)?;
+    Ok(connection)
+}
+
+/// Name of the fact that holds the largest sequence that was ever trimmed.
+pub(super) const TRIMMED_THROUGH: &str = "trimmed_through";
+/// Name of the fact that says that a run was given a state.
+pub(super) const STATE_GIVEN: &str = "state_given";
+
+/// Reads a fact about the spool.
+pub(super) fn fact(connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
+    connection.query_row("SELECT value FROM fact WHERE name = ?1", [name], |row| row.get(0)).optional()
+}
+
+/// Sets a fact about the spool.
+pub(super) fn set_fact(connection: &Connection, name: &str, value: i64) -> rusqlite::Result<()> {
+    connection.execute("INSERT OR REPLACE INTO fact (name, value) VALUES (?1, ?2)", (name, value)).map(drop)
+}
+
+/// The largest sequence that was ever handed out, also to rows that are gone; 0 for a new spool.
+pub(super) fn last_sequence(connection: &Connection, path: &Path) -> Result<i64, SpoolError> {
+    connection
+        .query_row(
+            "SELECT max((SELECT coalesce(max(sequence), 0) FROM event),
+                        (SELECT coalesce(max(sequence), 0) FROM rejected),
+                        (SELECT coalesce(max(value), 0) FROM fact WHERE name = ?1))",
+            [TRIMMED_THROUGH],
+            |row| row.get(0),
+        )
+        .map_err(|source| SpoolError::Sqlite { path: path.to_owned(), doing: "reading", source })
+}
+
+fn configure(connection: &Connection, path: &Path) -> Result<(), SpoolError> {
+    let sqlite = |source| SpoolError::Sqlite { path: path.to_owned(), doing: "opening", source };
+    // Takes effect only in a file that is still empty: trimmed pages can be given back later.
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(sqlite)?;
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(sqlite)?;
+    connection.pragma_update(None, "synchronous", "FULL").map_err(sqlite)?;
+    // macOS: fsync alone does not reach the disk there. Elsewhere this does nothing.
+    connection.pragma_update(None, "fullfsync", true).map_err(sqlite)?;
+    connection.pragma_update(None, "checkpoint_fullfsync", true).map_err(sqlite)?;
+    // A WAL that grew in a burst is cut back to this when it is next reset.
+    connection.pragma_update(None, "journal_size_limit", 64 << 20).map_err(sqlite)?;
+
+    let check = |pragma: &'static str, found: String, needed: &'static str| {
+        let wrong = SpoolError::Setting { path: path.to_owned(), pragma, found: found.clone(), needed };
+        if found == needed { Ok(()) } else { Err(wrong) }
+    };
+    let journal_mode: String =
+        connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).map_err(sqlite)?;
+    check("journal_mode", journal_mode, "wal")?;
+    let synchronous: i64 =
+        connection.pragma_query_value(None, "synchronous", |row| row.get(0)).map_err(sqlite)?;
+    check("synchronous", synchronous.to_string(), "2")
+}
+
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), SpoolError> {
+    let sqlite = |source| SpoolError::Sqlite { path: path.to_owned(), doing: "preparing the tables", source };
+    let format =
+        |connection: &Connection| connection.pragma_query_value(None, "user_version", |row| row.get(0));
+    let found: i64 = format(connection).map_err(sqlite)?;
+    if found == 0 {
+        // Of several processes that start at once, one makes the tables.
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sqlite)?;
+        let found: i64 = format(&transaction).map_err(sqlite)?;
+        if found == 0 {
+            let table =
+                transaction.query_row("SELECT 1 FROM sqlite_schema LIMIT 1", [], |_| Ok(())).optional();
+            if table.map_err(sqlite)?.is_some() {
+                return Err(SpoolError::NotASpool { path: path.to_owned() });
+            }
+            transaction.execute_batch(SCHEMA).map_err(sqlite)?;
+            transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(sqlite)?;
+            transaction.pragma_update(None, "user_version", FORMAT).map_err(sqlite)?;
+        }
+        transaction.commit().map_err(sqlite)?;
+    } else {
+        let id: i64 =
+            connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(sqlite)?;
+        if id != APPLICATION_ID {
+            return Err(SpoolError::NotASpool { path: path.to_owned() });
+        }
+        if found > FORMAT {
+            return Err(SpoolError::NewerFormat { path: path.to_owned(), found, known: FORMAT });
+        }
+    }
+    Ok(())
+}
+
+/// Makes the file and its directory, if they are not there, in a way that survives a power cut.
+fn create_file(path: &Path) -> Result<(), SpoolError> {
+    let io = |doing| move |source| SpoolError::Io { path: path.to_owned(), doing, source };
+    let directory = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    create_directory(directory).map_err(io("making its directory"))?;
+    // Created here and not by SQLite, so that only its owner can read it: it holds addresses of people.
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => sync_directory(directory).map_err(io("syncing its directory")),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(io("making the file")(error)),
+    }
+}
+
+fn create_directory(directory: &Path) -> std::io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let parent = match directory.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    create_directory(parent)?;
+    match DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => sync_directory(parent),
+    }
+}
+
+fn sync_directory(directory: &Path) -> std::io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spool_is_made_with_its_directories_for_its_owner_only() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a/b/spool.db");
+        open(&path).expect("a new spool");
+        open(&path).expect("the same spool");
+        let mode = |path: &Path| path.metadata().expect("it exists").permissions().mode() & 0o777;
+        assert_eq!(
+            (mode(&path), mode(path.parent().expect("b")), mode(&folder.path().join("a"))),
+            (0o600, 0o700, 0o700)
+        );
+    }
+
+    #[test]
+    fn what_is_not_our_spool_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let other = folder.path().join("other.db");
+        Connection::open(&other).and_then(|c| c.execute_batch("CREATE TABLE t (a)")).expect("a database");
+        assert!(matches!(open(&other), Err(SpoolError::NotASpool { .. })));
+
+        let text = folder.path().join("notes.txt");
+        std::fs::write(&text, "x".repeat(5000)).expect("a file");
+        assert!(matches!(open(&text), Err(SpoolError::Sqlite { .. })));
+
+        let newer = folder.path().join("newer.db");
+        open(&newer)
+            .map(|c| {
+                let _: () = c.pragma_update(None, "user_version", 99).expect("an update");
+            })
+            .expect("a spool");
+        let error = open(&newer).expect_err("a newer format").to_string();
+        assert!(error.contains("format 99"), "{error}");
+    }
+}

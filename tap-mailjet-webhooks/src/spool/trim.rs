@@ -1,0 +1,131 @@
+//! Deleting what the target has, once it is old enough.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, TransactionBehavior, params};
+
+use super::sqlite::TRIMMED_THROUGH;
+use super::{SpoolError, sqlite};
+
+/// Events that one step looks at: the write lock is held for about a millisecond, so that the listener's next commit is
+/// not kept waiting.
+const STEP_EVENTS: i64 = 1_000;
+
+/// Deletes events that are committed and old.
+#[derive(Debug)]
+pub struct Trimmer {
+    path: PathBuf,
+    connection: Connection,
+}
+
+impl Trimmer {
+    /// Opens the spool at `path`.
+    pub fn open(path: &Path) -> Result<Self, SpoolError> {
+        let trimmer = Trimmer { path: path.to_owned(), connection: sqlite::open(path)? };
+        // A deletion that a power cut undoes is done again; only what is added needs a sync of its own.
+        trimmer
+            .connection
+            .pragma_update(None, "synchronous", "NORMAL")
+            .map_err(|source| trimmer.failed(source))?;
+        Ok(trimmer)
+    }
+
+    /// Deletes up to a thousand events from the front of the spool: those with a sequence up to `committed` that
+    /// arrived before `received_before` (Unix milliseconds). Says how many; with 0 there are no more.
+    ///
+    /// It stops at the first event that has to stay, so that what is in the spool is always the end of the series.
+    pub fn step(&mut self, committed: i64, received_before: i64) -> Result<usize, SpoolError> {
+        self.try_step(committed, received_before).map_err(|source| self.failed(source))
+    }
+
+    fn try_step(&mut self, committed: i64, received_before: i64) -> rusqlite::Result<usize> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let last_to_go: Option<i64> = {
+            let mut front = transaction.prepare_cached(
+                "SELECT sequence, received_at FROM event WHERE sequence <= ?1 ORDER BY sequence LIMIT ?2",
+            )?;
+            let mut rows = front.query(params![committed, STEP_EVENTS])?;
+            let mut last_to_go = None;
+            while let Some(row) = rows.next()? {
+                if row.get::<_, i64>(1)? >= received_before {
+                    break;
+                }
+                last_to_go = Some(row.get(0)?);
+            }
+            last_to_go
+        };
+        let Some(last_to_go) = last_to_go else { return Ok(0) };
+        let deleted =
+            transaction.prepare_cached("DELETE FROM event WHERE sequence <= ?1")?.execute([last_to_go])?;
+        // A sequence is never handed out twice, not even when the row that had it is gone.
+        sqlite::set_fact(&transaction, TRIMMED_THROUGH, last_to_go)?;
+        transaction.commit()?;
+        Ok(deleted)
+    }
+
+    /// Whether any run on this spool was ever given a state.
+    pub fn state_was_given(&self) -> Result<bool, SpoolError> {
+        let fact =
+            sqlite::fact(&self.connection, sqlite::STATE_GIVEN).map_err(|source| self.failed(source))?;
+        Ok(fact.is_some())
+    }
+
+    /// Notes that a run on this spool was given a state. From now on only a state says what is committed.
+    pub fn note_state_given(&self) -> Result<(), SpoolError> {
+        sqlite::set_fact(&self.connection, sqlite::STATE_GIVEN, 1).map_err(|source| self.failed(source))
+    }
+
+    fn failed(&self, source: rusqlite::Error) -> SpoolError {
+        SpoolError::Sqlite { path: self.path.clone(), doing: "trimming", source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spool(rows: &[(i64, i64)]) -> (tempfile::TempDir, PathBuf, Connection) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("spool.db");
+        let connection = sqlite::open(&path).expect("a spool");
+        for row in rows {
+            connection.execute("INSERT INTO event VALUES (?1, ?2, '{}')", *row).expect("a row");
+        }
+        (folder, path, connection)
+    }
+
+    fn sequences(connection: &Connection) -> Vec<i64> {
+        let mut statement = connection.prepare("SELECT sequence FROM event").expect("a query");
+        statement.query_map([], |row| row.get(0)).expect("rows").map(|row| row.expect("a row")).collect()
+    }
+
+    #[test]
+    fn only_what_is_committed_and_old_goes() {
+        // (committed, received before) and what stays of the rows
+        let rows = [(1, 10), (2, 20), (3, 30), (4, 40)];
+        let cases: [(i64, i64, &[i64]); 6] = [
+            (0, 99, &[1, 2, 3, 4]),
+            (2, 99, &[3, 4]),
+            (4, 25, &[3, 4]),
+            (4, 10, &[1, 2, 3, 4]),
+            (3, 40, &[4]),
+            (9, 99, &[]),
+        ];
+        for (committed, received_before, stays) in cases {
+            let (_folder, path, connection) = spool(&rows);
+            let mut trimmer = Trimmer::open(&path).expect("a trimmer");
+            while trimmer.step(committed, received_before).expect("a step") > 0 {}
+            assert_eq!(sequences(&connection), stays, "committed {committed}, before {received_before}");
+            assert_eq!(sqlite::last_sequence(&connection, &path).expect("a number"), 4);
+        }
+    }
+
+    #[test]
+    fn a_clock_that_stepped_back_keeps_what_follows() {
+        let (_folder, path, connection) = spool(&[(1, 10), (2, 90), (3, 20)]);
+        let mut trimmer = Trimmer::open(&path).expect("a trimmer");
+        assert_eq!(trimmer.step(3, 50).expect("a step"), 1);
+        assert_eq!(trimmer.step(3, 50).expect("a step"), 0);
+        assert_eq!(sequences(&connection), [2, 3]);
+    }
+}

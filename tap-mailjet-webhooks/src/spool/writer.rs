@@ -1,0 +1,376 @@
+//! The one thread that writes: group commit without a timer.
+//!
+//! The writer takes whatever waits, writes it in one transaction, commits (one sync), then answers all of it. While it
+//! syncs, the next group gathers: the busier the listener, the larger the group. Nothing ever waits for a timer.
+
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, ErrorCode, ToSql, TransactionBehavior};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, warn};
+
+use super::sequence::{SequenceUnit, Sequencer};
+use super::{Append, Batch, Budget, Receipt, Refused, Reservation, SpoolError, Watermark, sqlite};
+
+/// A group is closed at this many bytes of text, so that nobody waits for an endless transaction.
+const GROUP_BYTES: usize = 4 << 20;
+/// How long a look at the sizes of spool and disk may be relied on.
+const ROOM_AGE: Duration = Duration::from_secs(1);
+/// How many bytes may be written on the strength of one such look.
+const ROOM_BYTES: u64 = 8 << 20;
+/// What an event costs in the file besides its text: key, time, header, and its share of the page.
+const ROW_OVERHEAD: u64 = 40;
+
+/// What a spool may use.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Size of the spool in bytes, past which it is full.
+    pub spool_max_bytes: u64,
+    /// Free bytes on the disk that are left to others.
+    pub min_free_bytes: u64,
+    /// Bytes in memory that may wait to be written.
+    pub memory_bytes: usize,
+}
+
+/// The writer thread.
+#[derive(Debug)]
+pub struct Writer {
+    outcome: oneshot::Receiver<Result<(), SpoolError>>,
+}
+
+/// Hands batches to the writer thread.
+#[derive(Debug, Clone)]
+pub struct WriterHandle {
+    jobs: mpsc::UnboundedSender<Job>,
+    budget: Budget,
+}
+
+enum Job {
+    Write(Waiting),
+    Close,
+}
+
+struct Waiting {
+    batch: Batch,
+    answer: oneshot::Sender<Result<Receipt, Refused>>,
+}
+
+impl Writer {
+    /// Opens the spool at `path` and starts the thread. `watermark` rises with each commit and ends with the thread.
+    /// `clock` tells Unix milliseconds.
+    pub fn start(
+        path: &Path,
+        unit: SequenceUnit,
+        limits: Limits,
+        watermark: Watermark,
+        clock: fn() -> i64,
+    ) -> Result<(WriterHandle, Self), SpoolError> {
+        let connection = sqlite::open(path)?;
+        let last = sqlite::last_sequence(&connection, path)?;
+        watermark.rise(last);
+        let room = Room::look(path, &connection, limits)?;
+        let (jobs, queue) = mpsc::unbounded_channel();
+        let (report, outcome) = oneshot::channel();
+        let sequencer = Sequencer::after(last, unit);
+        let mut thread = Thread {
+            path: path.to_owned(),
+            connection,
+            queue,
+            sequencer,
+            room,
+            watermark: watermark.clone(),
+            clock,
+        };
+        thread::Builder::new()
+            .name("spool-writer".to_owned())
+            .spawn(move || {
+                let outcome = thread.write_groups();
+                // No request is answered any more before the failure is known, and the emitter ends only after that.
+                let _ = report.send(outcome);
+                drop(thread);
+                watermark.end();
+            })
+            .map_err(|source| SpoolError::Io {
+                path: path.to_owned(),
+                doing: "starting the writer",
+                source,
+            })?;
+        Ok((WriterHandle { jobs, budget: Budget::new(limits.memory_bytes) }, Writer { outcome }))
+    }
+
+    /// Waits until the thread has ended: after [`WriterHandle::close`], or because the spool has failed.
+    pub async fn ended(&mut self) -> Result<(), SpoolError> {
+        (&mut self.outcome).await.unwrap_or_else(|_| {
+            Err(SpoolError::Poisoned {
+                path: PathBuf::new(),
+                reason: "the writer thread panicked".to_owned(),
+            })
+        })
+    }
+}
+
+impl WriterHandle {
+    /// Lets the thread end once everything that was handed over before has been written and answered.
+    pub fn close(&self) {
+        let _ = self.jobs.send(Job::Close);
+    }
+}
+
+impl Append for WriterHandle {
+    fn reserve(&self, bytes: usize) -> Result<Reservation, Refused> {
+        self.budget.reserve(bytes)
+    }
+
+    async fn append(&self, batch: Batch) -> Result<Receipt, Refused> {
+        let (answer, receipt) = oneshot::channel();
+        self.jobs.send(Job::Write(Waiting { batch, answer })).map_err(|_| Refused::Closed)?;
+        // The thread drops the answer only when it ends without having written the batch.
+        receipt.await.unwrap_or(Err(Refused::Closed))
+    }
+}
+
+struct Thread {
+    path: PathBuf,
+    connection: Connection,
+    queue: mpsc::UnboundedReceiver<Job>,
+    sequencer: Sequencer,
+    room: Room,
+    watermark: Watermark,
+    clock: fn() -> i64,
+}
+
+impl Thread {
+    fn write_groups(&mut self) -> Result<(), SpoolError> {
+        let mut open = true;
+        while open {
+            let mut group = Vec::new();
+            let mut bytes = 0;
+            let mut next = self.queue.blocking_recv();
+            loop {
+                match next {
+                    Some(Job::Write(waiting)) => {
+                        bytes += waiting.batch.text.len();
+                        group.push(waiting);
+                    }
+                    Some(Job::Close) | None => {
+                        open = false;
+                        break;
+                    }
+                }
+                if bytes >= GROUP_BYTES {
+                    break;
+                }
+                next = match self.queue.try_recv() {
+                    Ok(job) => Some(job),
+                    Err(_) => break,
+                };
+            }
+            self.write_group(group)?;
+        }
+        Ok(())
+    }
+
+    fn write_group(&mut self, group: Vec<Waiting>) -> Result<(), SpoolError> {
+        let mut admitted = Vec::with_capacity(group.len());
+        for waiting in group {
+            if waiting.batch.items.is_empty() {
+                answer(waiting, Ok(Receipt { accepted: 0, rejected: 0 }));
+                continue;
+            }
+            match self.room.admit(&self.path, &self.connection, &waiting.batch)? {
+                Ok(()) => admitted.push(waiting),
+                Err(refused) => answer(waiting, Err(refused)),
+            }
+        }
+        if admitted.is_empty() {
+            return Ok(());
+        }
+        let before = self.sequencer.last();
+        match self.commit(&admitted) {
+            Ok(()) => {
+                self.watermark.rise(self.sequencer.last());
+                for waiting in admitted {
+                    let receipt = waiting.batch.count();
+                    answer(waiting, Ok(receipt));
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.sequencer.rewind(before);
+                self.refuse(admitted, &error)
+            }
+        }
+    }
+
+    /// Writes a group and syncs it. All of it is on disk when this returns `Ok`, and none of it otherwise, as far as
+    /// anyone can tell.
+    fn commit(&mut self, group: &[Waiting]) -> rusqlite::Result<()> {
+        let now = (self.clock)();
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        {
+            let mut event = transaction
+                .prepare_cached("INSERT INTO event (sequence, received_at, body) VALUES (?1, ?2, ?3)")?;
+            let mut rejected = transaction.prepare_cached(
+                "INSERT INTO rejected (sequence, received_at, reason, body) VALUES (?1, ?2, ?3, ?4)",
+            )?;
+            for Waiting { batch, .. } in group {
+                for item in &batch.items {
+                    let sequence = self.sequencer.next(now);
+                    let body = batch.slice(item);
+                    match item.rejected {
+                        None => event.execute((sequence, batch.received_at, Text(body)))?,
+                        Some(reason) => rejected.execute((sequence, batch.received_at, reason, body))?,
+                    };
+                }
+            }
+        }
+        transaction.commit()
+    }
+
+    /// Answers a group that was not written. Only where the spool is known to be as it was before does it live on.
+    fn refuse(&self, group: Vec<Waiting>, error: &rusqlite::Error) -> Result<(), SpoolError> {
+        let rolled_back = self.connection.is_autocommit();
+        let (refused, outcome) = match error.sqlite_error_code() {
+            // No byte of the transaction has reached the file's committed part, and no sync was asked for.
+            Some(ErrorCode::DiskFull) if rolled_back => (Refused::DiskLow, Ok(())),
+            Some(ErrorCode::DatabaseBusy) if rolled_back => (Refused::Locked, Ok(())),
+            _ => {
+                let poisoned = SpoolError::Poisoned { path: self.path.clone(), reason: error.to_string() };
+                (Refused::Failed, Err(poisoned))
+            }
+        };
+        if outcome.is_ok() {
+            warn!("{} requests were refused: {refused} ({error})", group.len());
+        }
+        for waiting in group {
+            answer(waiting, Err(refused));
+        }
+        outcome
+    }
+}
+
+fn answer(waiting: Waiting, answer: Result<Receipt, Refused>) {
+    // Whoever asked may have gone: the events are kept all the same, and Mailjet repeats them.
+    if waiting.answer.send(answer).is_err() {
+        debug!("a client went away before its answer");
+    }
+}
+
+/// Text that is bound as it is: the listener has checked that it is UTF-8.
+struct Text<'a>(&'a [u8]);
+
+impl ToSql for Text<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(ValueRef::Text(self.0)))
+    }
+}
+
+/// How much room there was at the last look, less what has been written since.
+struct Room {
+    limits: Limits,
+    looked_at: Instant,
+    written: u64,
+    spool_used: u64,
+    disk_free: u64,
+}
+
+impl Room {
+    fn look(path: &Path, connection: &Connection, limits: Limits) -> Result<Self, SpoolError> {
+        let sqlite =
+            |source| SpoolError::Sqlite { path: path.to_owned(), doing: "looking at its size", source };
+        let pragma =
+            |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(sqlite);
+        let pages = pragma("page_count")? - pragma("freelist_count")?;
+        let spool_used = u64::try_from(pages * pragma("page_size")?).unwrap_or(0);
+        let disk = rustix::fs::statvfs(path).map_err(|error| SpoolError::Io {
+            path: path.to_owned(),
+            doing: "looking at the free space of its disk",
+            source: error.into(),
+        })?;
+        let disk_free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        Ok(Room { limits, looked_at: Instant::now(), written: 0, spool_used, disk_free })
+    }
+
+    /// Decides whether there is room for `batch`, and counts it as written if so.
+    fn admit(
+        &mut self,
+        path: &Path,
+        connection: &Connection,
+        batch: &Batch,
+    ) -> Result<Result<(), Refused>, SpoolError> {
+        if self.looked_at.elapsed() >= ROOM_AGE || self.written >= ROOM_BYTES {
+            *self = Room::look(path, connection, self.limits)?;
+        }
+        let cost = batch.text.len() as u64 + batch.items.len() as u64 * ROW_OVERHEAD;
+        let written = self.written + cost;
+        if self.spool_used + written > self.limits.spool_max_bytes {
+            return Ok(Err(Refused::SpoolFull));
+        }
+        if self.disk_free < self.limits.min_free_bytes.saturating_add(written) {
+            return Ok(Err(Refused::DiskLow));
+        }
+        self.written = written;
+        Ok(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use bytes::Bytes;
+
+    use super::super::Item;
+    use super::*;
+
+    const LIMITS: Limits = Limits { spool_max_bytes: 1 << 30, min_free_bytes: 0, memory_bytes: 1 << 20 };
+
+    fn batch(handle: &WriterHandle, text: &'static str) -> Batch {
+        let reservation = handle.reserve(text.len()).expect("memory");
+        let end = u32::try_from(text.len()).expect("a short text");
+        let items = vec![Item { range: 0..end, rejected: None }];
+        Batch::new(Bytes::from_static(text.as_bytes()), items, 7, reservation)
+    }
+
+    fn sequences(path: &Path) -> Vec<i64> {
+        let connection = sqlite::open(path).expect("the spool");
+        let mut statement = connection.prepare("SELECT sequence FROM event ORDER BY rowid").expect("a query");
+        statement.query_map([], |row| row.get(0)).expect("rows").map(|row| row.expect("a row")).collect()
+    }
+
+    #[tokio::test]
+    async fn sequences_go_on_when_the_clock_steps_back_between_two_runs() {
+        static CLOCK: AtomicI64 = AtomicI64::new(5_000_000);
+        let clock = || CLOCK.load(Ordering::SeqCst);
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("spool.db");
+        for now in [5_000_000, 1_000_000, 5_000_001] {
+            CLOCK.store(now, Ordering::SeqCst);
+            let watermark = Watermark::default();
+            let (handle, mut writer) =
+                Writer::start(&path, SequenceUnit::Millisecond, LIMITS, watermark, clock).expect("a writer");
+            let receipt = handle.append(batch(&handle, "{}")).await;
+            assert_eq!(receipt, Ok(Receipt { accepted: 1, rejected: 0 }));
+            handle.close();
+            writer.ended().await.expect("a clean end");
+            assert_eq!(handle.append(batch(&handle, "{}")).await, Err(Refused::Closed));
+        }
+        assert_eq!(sequences(&path), [5_000_000, 5_000_001, 5_000_002]);
+    }
+
+    #[tokio::test]
+    async fn what_does_not_fit_is_refused_and_what_fits_is_taken() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("spool.db");
+        let limits = Limits { spool_max_bytes: 64 << 10, ..LIMITS };
+        let (handle, _writer) =
+            Writer::start(&path, SequenceUnit::Millisecond, limits, Watermark::default(), || 1)
+                .expect("a writer");
+        let large: &'static str = Box::leak("x".repeat(100_000).into_boxed_str());
+        assert_eq!(handle.append(batch(&handle, large)).await, Err(Refused::SpoolFull));
+        assert_eq!(handle.append(batch(&handle, "{}")).await, Ok(Receipt { accepted: 1, rejected: 0 }));
+    }
+}
