@@ -50,9 +50,14 @@ impl State {
         };
         let state = State { bookmarks };
         for (stream, bookmark) in &state.bookmarks {
-            let value = bookmark.get("replication_key_value").unwrap_or(&Value::Null);
-            if !value.is_null() && value.as_i64().is_none_or(|position| position < 0) {
-                return Err(StateError::BadPosition { stream: stream.clone(), value: value.clone() });
+            // Null and {} are bookmarks of streams that have not begun.
+            let position = match bookmark {
+                Value::Null => &Value::Null,
+                Value::Object(bookmark) => bookmark.get("replication_key_value").unwrap_or(&Value::Null),
+                other => other,
+            };
+            if !position.is_null() && position.as_i64().is_none_or(|position| position < 0) {
+                return Err(StateError::BadPosition { stream: stream.clone(), value: position.clone() });
             }
         }
         Ok(state)
@@ -118,6 +123,7 @@ mod tests {
                 "stream \"data\" has the replication_key_value \"x\"",
             ),
             (r#"{"bookmarks": {"data": {"replication_key_value": 1.5}}}"#, "1.5, which is not an integer"),
+            (r#"{"bookmarks": {"data": "x"}}"#, "stream \"data\" has the replication_key_value \"x\""),
             (r#"{"bookmarks": {"data": {"replication_key_value": -1}}}"#, "-1, which is not an integer"),
         ];
         for (text, expected) in cases {

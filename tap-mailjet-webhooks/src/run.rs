@@ -23,7 +23,7 @@ use crate::{clock, listener};
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
 /// When it ends come what may: the reader of stdout does not read.
 const END_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long the emitter may take to finish its line and write a STATE when the spool has failed.
+/// How long it may take, when the spool has failed, to answer whoever waits, to finish a line and to write a STATE.
 const FAILURE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a run failed.
@@ -149,10 +149,17 @@ async fn supervise(
     let since = Instant::now();
     match first {
         First::SpoolFailed(error) => {
-            if let Some(emitting) = &mut emitting {
-                emitting.control.cut_short_at(since);
-                let _ = tokio::time::timeout(FAILURE_TIMEOUT, emitting.ended()).await;
-            }
+            let wind_up = async {
+                // Whoever waits is told 503: the writer takes nothing any more.
+                if let Some(receiving) = receiving.take() {
+                    receiving.stop_serving().await;
+                }
+                if let Some(emitting) = &mut emitting {
+                    emitting.control.cut_short_at(since);
+                    let _ = emitting.ended().await;
+                }
+            };
+            let _ = tokio::time::timeout(FAILURE_TIMEOUT, wind_up).await;
             return Err(error.into());
         }
         First::EmitterEnded(ended) => {
@@ -242,12 +249,18 @@ impl Receiving {
         Ok(Receiving { writer, handle, serving, stop, _watch: watch })
     }
 
-    /// Takes no further webhook, answers those that are being read, and closes the spool.
-    async fn stop(mut self) -> Result<(), RunError> {
+    /// Takes no further webhook, and answers those that are being read.
+    async fn stop_serving(self) -> (Writer, WriterHandle) {
         let _ = self.stop.send(());
         let _ = self.serving.await;
-        self.handle.close();
-        Ok(self.writer.ended().await?)
+        (self.writer, self.handle)
+    }
+
+    /// Takes no further webhook, answers those that are being read, and closes the spool.
+    async fn stop(self) -> Result<(), RunError> {
+        let (mut writer, handle) = self.stop_serving().await;
+        handle.close();
+        Ok(writer.ended().await?)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use catalog::stream::Stream;
 use tracing::{debug, error, warn};
@@ -13,8 +13,10 @@ use crate::spool::{SpoolError, Trimmer};
 
 /// How often the state file is looked at.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(250);
-/// How many looks pass between two looks for events to trim.
+/// How many looks pass from one trim to the next.
 const TRIM_EVERY: u32 = 4;
+/// How long a trim may take before the next look; also how long the end of a run may wait for it.
+const TRIM_TIME: Duration = Duration::from_secs(1);
 
 /// Who says what the target has stored.
 #[derive(Debug)]
@@ -46,7 +48,8 @@ impl Confirmation {
     }
 }
 
-/// Follows the confirmations and trims, in a thread, until it is dropped.
+/// Follows the confirmations and trims, in a thread, until it is dropped; then once
+/// more.
 #[derive(Debug)]
 pub struct Confirmed {
     stop: Option<mpsc::Sender<()>>,
@@ -70,12 +73,14 @@ impl Confirmed {
         let mut follower =
             Follower { confirmation, trimmer, retention, counters, clock, confirmed: position };
         let thread = thread::Builder::new().name("confirmed".to_owned()).spawn(move || {
-            for round in 0_u32.. {
+            for round in 1_u32.. {
+                let going_on = stopped.recv_timeout(FOLLOW_INTERVAL) == Err(RecvTimeoutError::Timeout);
                 follower.look();
-                if round % TRIM_EVERY == 0 {
+                // The last round trims too: a drain on a schedule is usually over before the first is due.
+                if round.is_multiple_of(TRIM_EVERY) || !going_on {
                     follower.trim();
                 }
-                if stopped.recv_timeout(FOLLOW_INTERVAL) != Err(RecvTimeoutError::Timeout) {
+                if !going_on {
                     break;
                 }
             }
@@ -126,7 +131,8 @@ impl Follower {
         }
         let retention = i64::try_from(self.retention.as_millis()).unwrap_or(i64::MAX);
         let before = (self.clock)().saturating_sub(retention);
-        loop {
+        let start = Instant::now();
+        while start.elapsed() < TRIM_TIME {
             match self.trimmer.step(self.confirmed, before) {
                 Ok(0) => break,
                 Ok(trimmed) => debug!("{trimmed} events were trimmed"),

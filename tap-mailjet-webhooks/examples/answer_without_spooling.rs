@@ -1,0 +1,46 @@
+//! The listener with a spool that keeps nothing: what durability is measured against by `scripts/bench`.
+//!
+//! Usage: `answer_without_spooling ADDRESS TOKEN`. It runs until it is killed.
+
+use std::time::Duration;
+
+use tap_mailjet_webhooks::listener::{self, Guards};
+use tap_mailjet_webhooks::spool::{Append, Batch, Budget, Receipt, Refused, Reservation};
+use tap_mailjet_webhooks::webhook_url::ActiveTokens;
+
+/// Answers as if everything were kept.
+#[derive(Clone)]
+struct Nowhere {
+    budget: Budget,
+}
+
+impl Append for Nowhere {
+    fn reserve(&self, bytes: usize) -> Result<Reservation, Refused> {
+        self.budget.reserve(bytes)
+    }
+
+    async fn append(&self, batch: Batch) -> Result<Receipt, Refused> {
+        Ok(batch.count())
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let (Some(address), Some(token)) = (arguments.next(), arguments.next()) else {
+        return Err("usage: answer_without_spooling ADDRESS TOKEN".into());
+    };
+    let guards = Guards {
+        tokens: ActiveTokens::from_config(&[token]),
+        max_body_bytes: 20_000_000,
+        max_connections: 1024,
+        header_timeout: Duration::from_secs(10),
+        body_timeout: Duration::from_secs(30),
+        stop_timeout: Duration::from_secs(1),
+    };
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+        let listener = tokio::net::TcpListener::bind(address).await?;
+        listener::serve(listener, guards, Nowhere { budget: Budget::new(64 << 20) }, std::future::pending())
+            .await;
+        Ok(())
+    })
+}
