@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior, params};
@@ -225,7 +225,7 @@ impl ActiveTokens {
         let tokens = ActiveTokens { active: Arc::new(RwLock::new(store.active()?)) };
         let (stop, stopped) = mpsc::channel();
         let shared = tokens.clone();
-        thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("webhook-urls".to_owned())
             .spawn(move || {
                 while stopped.recv_timeout(WATCH_INTERVAL) == Err(RecvTimeoutError::Timeout) {
@@ -236,7 +236,7 @@ impl ActiveTokens {
             .map_err(|source| {
                 UrlError::Spool(SpoolError::Io { path: PathBuf::new(), doing: "starting a thread", source })
             })?;
-        Ok((tokens, Watch { _stop: stop }))
+        Ok((tokens, Watch { stop: Some(stop), thread: Some(thread) }))
     }
 
     /// How many tokens there are.
@@ -299,10 +299,20 @@ impl ActiveTokens {
     }
 }
 
-/// Keeps [`ActiveTokens`] up to date until it is dropped.
+/// Keeps [`ActiveTokens`] up to date until it is dropped, and then notes when each was last used.
 #[derive(Debug)]
 pub struct Watch {
-    _stop: mpsc::Sender<()>,
+    stop: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 #[cfg(test)]

@@ -70,8 +70,11 @@ pub(super) fn last_sequence(connection: &Connection, path: &Path) -> Result<i64,
 
 fn configure(connection: &Connection, path: &Path) -> Result<(), SpoolError> {
     let sqlite = |source| SpoolError::Sqlite { path: path.to_owned(), doing: "opening", source };
-    // Takes effect only in a file that is still empty: trimmed pages can be given back later.
-    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(sqlite)?;
+    let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0)).map_err(sqlite)?;
+    if pages == 0 {
+        // Can be chosen only while the file is empty: the pages of trimmed events can be given back later.
+        connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(sqlite)?;
+    }
     connection.pragma_update(None, "journal_mode", "WAL").map_err(sqlite)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(sqlite)?;
     // macOS: fsync alone does not reach the disk there. Elsewhere this does nothing.

@@ -1,0 +1,155 @@
+//! One file of JSON Lines, appended to.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use tracing::warn;
+
+use crate::error::TargetError;
+use crate::input::LONGEST_LINE;
+
+/// A file that this process alone appends to, and whose last line is whole.
+#[derive(Debug)]
+pub struct JsonlFile {
+    path: PathBuf,
+    file: File,
+    /// Whether something was written that may not be on disk.
+    is_dirty: bool,
+}
+
+impl JsonlFile {
+    /// Opens or creates the file, locks it, and cuts off what a crash left of a last line.
+    pub fn open(path: &Path) -> Result<Self, TargetError> {
+        let failed =
+            |action, cause, advice| TargetError::Storage { path: path.to_owned(), action, cause, advice };
+        let unreadable =
+            |cause| failed("read", cause, "its last line has to be checked; check who may read it");
+        let file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(|cause| {
+            failed("opened", cause, "check \"destination_path\", and who may write there")
+        })?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(TargetError::Locked(path.to_owned())),
+            // Some network file systems have no locks; that is no reason not to write there.
+            Err(TryLockError::Error(cause)) => {
+                warn!(
+                    "{} can't be locked ({cause}); make sure that no other process writes to it",
+                    path.display()
+                );
+            }
+        }
+        let size = file.metadata().map(|metadata| metadata.len()).map_err(unreadable)?;
+        match torn_bytes(&file, size).map_err(unreadable)? {
+            Some(0) => {}
+            Some(torn) => {
+                warn!(
+                    "{} ends in the middle of a line, left by a crash; its last {torn} bytes are cut off, and the tap \
+                     sends them again",
+                    path.display()
+                );
+                file.set_len(size - torn)
+                    .and_then(|()| file.sync_all())
+                    .map_err(|cause| failed("cut back to its last whole line", cause, "check the disk"))?;
+            }
+            None => return Err(TargetError::NotJsonLines(path.to_owned())),
+        }
+        Ok(JsonlFile { path: path.to_owned(), file, is_dirty: false })
+    }
+
+    /// Appends whole lines.
+    pub fn append(&mut self, lines: &[u8]) -> Result<(), TargetError> {
+        self.is_dirty = true;
+        self.file.write_all(lines).map_err(|cause| TargetError::Storage {
+            path: self.path.clone(),
+            action: "written",
+            cause,
+            advice: "no STATE was printed for what is missing; make room or check the disk, then run the tap again",
+        })
+    }
+
+    /// Makes sure that everything written is on disk.
+    pub fn sync(&mut self) -> Result<(), TargetError> {
+        if !self.is_dirty {
+            return Ok(());
+        }
+        self.file.sync_data().map_err(|cause| TargetError::Storage {
+            path: self.path.clone(),
+            action: "synced to disk",
+            cause,
+            advice: "no STATE was printed for what is uncertain; check the disk, then run the tap again",
+        })?;
+        self.is_dirty = false;
+        Ok(())
+    }
+}
+
+/// How many bytes there are after the last line ending. `None` if they are more than any line has.
+fn torn_bytes(file: &File, size: u64) -> io::Result<Option<u64>> {
+    const BLOCK: u64 = 64 << 10;
+    let mut block = Vec::new();
+    let mut start = size;
+    while start > 0 && size - start <= LONGEST_LINE as u64 {
+        let end = start;
+        start = end.saturating_sub(BLOCK);
+        block.resize(usize::try_from(end - start).expect("a block fits into memory"), 0);
+        file.read_exact_at(&mut block, start)?;
+        if let Some(at) = memchr::memrchr(b'\n', &block) {
+            return Ok(Some(size - (start + at as u64 + 1)));
+        }
+    }
+    Ok((start == 0).then_some(size))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_torn_last_line_is_cut_off_and_nothing_else() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("data.jsonl");
+        let long = "x".repeat(200_000);
+        let cases = [
+            (String::new(), ""),
+            ("{\"a\":1}\n".to_owned(), "{\"a\":1}\n"),
+            ("{\"a\":1}\n{\"a\":".to_owned(), "{\"a\":1}\n"),
+            ("{\"a\":1}\n\n{".to_owned(), "{\"a\":1}\n\n"),
+            ("{\"a\":".to_owned(), ""),
+            (format!("{{\"a\":1}}\n{{\"a\":\"{long}"), "{\"a\":1}\n"),
+            (format!("{{\"a\":\"{long}"), ""),
+        ];
+        for (before, kept) in cases {
+            fs::write(&path, &before).expect("a file");
+            let mut file = JsonlFile::open(&path).expect("opened");
+            file.append(b"{\"b\":2}\n").expect("appended");
+            file.sync().expect("synced");
+            let after = fs::read_to_string(&path).expect("the file");
+            assert_eq!(after, format!("{kept}{{\"b\":2}}\n"), "before: {:.60}", before);
+        }
+    }
+
+    #[test]
+    fn a_file_that_holds_no_lines_is_left_alone() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("data.jsonl");
+        let size = LONGEST_LINE as u64 + (1 << 20);
+        // Sparse: it takes no room on disk.
+        File::create(&path).and_then(|file| file.set_len(size)).expect("a file");
+        assert!(matches!(JsonlFile::open(&path), Err(TargetError::NotJsonLines(_))));
+        assert_eq!(fs::metadata(&path).expect("the file").len(), size);
+    }
+
+    #[test]
+    fn a_file_has_one_writer() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("data.jsonl");
+        let first = JsonlFile::open(&path).expect("opened");
+        assert!(matches!(JsonlFile::open(&path), Err(TargetError::Locked(_))));
+        drop(first);
+        JsonlFile::open(&path).expect("opened again");
+    }
+}

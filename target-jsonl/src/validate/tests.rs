@@ -1,0 +1,290 @@
+//! The quick checks and the jsonschema crate give the same verdict, and a fault says which field breaks which rule.
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+fn check(schema: &str, key_properties: &[&str], record: &str) -> Result<(), String> {
+    let key_properties: Vec<_> = key_properties.iter().map(|name| (*name).to_owned()).collect();
+    let mut check = RecordCheck::compile(schema, &key_properties, true).expect(schema);
+    check.check(record).map_err(|fault| fault.to_string())
+}
+
+/// Property schemas that are checked quickly, and ones that are not.
+const PROPERTIES: [&str; 35] = [
+    "{}",
+    "true",
+    "false",
+    r#"{"type": "null"}"#,
+    r#"{"type": "boolean"}"#,
+    r#"{"type": "integer"}"#,
+    r#"{"type": "number"}"#,
+    r#"{"type": "string"}"#,
+    r#"{"type": "array"}"#,
+    r#"{"type": "object"}"#,
+    r#"{"type": ["integer"]}"#,
+    r#"{"type": ["integer", "null"], "description": "a count"}"#,
+    r#"{"type": ["number", "string"]}"#,
+    r#"{"type": ["null", "boolean", "integer", "number", "string", "array", "object"]}"#,
+    r#"{"type": ["string", "null"], "format": "date-time"}"#,
+    r#"{"format": "date-time"}"#,
+    r#"{"type": ["integer", "string"], "format": "date-time"}"#,
+    r#"{"type": "string", "format": "time"}"#,
+    r#"{"type": "string", "format": "singer.decimal"}"#,
+    r#"{"type": "integer", "minimum": 5, "maximum": 7}"#,
+    r#"{"type": "string", "maxLength": 3}"#,
+    r#"{"type": "string", "pattern": "^a"}"#,
+    r#"{"enum": ["a", 1, null]}"#,
+    r#"{"const": {"a": 1}}"#,
+    r#"{"anyOf": [{"type": "string", "format": "date-time"}, {"type": ["integer", "null"]}]}"#,
+    r#"{"oneOf": [{"type": "integer"}, {"type": "number"}]}"#,
+    r#"{"not": {"type": "string"}}"#,
+    r#"{"type": "array", "items": {"type": "integer"}}"#,
+    r#"{"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}"#,
+    r##"{"$ref": "#/definitions/count"}"##,
+    r##"{"type": "array", "items": {"$ref": "#/definitions/count"}}"##,
+    r#"{"$schema": "http://json-schema.org/draft-04/schema#", "type": "integer"}"#,
+    r#"{"type": "integer", "multipleOf": 2, "selected": true}"#,
+    r#"{"type": ["string", "null"], "inclusion": "available"}"#,
+    r#"{"type": "string", "minLength": 1}"#,
+];
+
+const VALUES: [&str; 38] = [
+    "null",
+    "true",
+    "false",
+    "0",
+    "-0",
+    "1",
+    "6",
+    "-1",
+    "1.0",
+    "1.5",
+    "15e-1",
+    "1.5e1",
+    "1E2",
+    "-0.0",
+    "576460779645409236",
+    "18446744073709551616",
+    "123456789012345678901234567890",
+    "0.1234567890123456789012345678901234567890",
+    "9007199254740993.5",
+    "1e-400",
+    r#""""#,
+    r#""a""#,
+    r#""abcd""#,
+    r#""1""#,
+    r#""2017-12-22T21:36:21Z""#,
+    r#""2017-12-22T21:36:21.123+02:00""#,
+    r#""2017-12-22""#,
+    r#""2017\u002d12-22T21:36:21Z""#,
+    r#""2017\u002d12-22 21:36:21Z""#,
+    r#""12:00:00""#,
+    r#""chaîne 简单""#,
+    r#""a\"b\\""#,
+    "[]",
+    "[1, 2]",
+    r#"["1"]"#,
+    "{}",
+    r#"{"a": 1}"#,
+    r#"{"a": "1", "a": "x"}"#,
+];
+
+/// What stands around the property in a schema.
+const SCHEMAS: [&str; 8] = [
+    r#"{"properties": {"p": PROPERTY}}"#,
+    r#"{"type": "object", "properties": {"q": {"type": "string"}, "p": PROPERTY}, "required": ["p"]}"#,
+    r#"{"type": ["null", "object"], "properties": {"p": PROPERTY}, "additionalProperties": false}"#,
+    r#"{"properties": {}, "additionalProperties": PROPERTY}"#,
+    r#"{"properties": {"p": PROPERTY}, "additionalProperties": false, "required": ["x"]}"#,
+    r#"{"$schema": "https://json-schema.org/draft/2020-12/schema", "properties": {"p": PROPERTY}, "minProperties": 1}"#,
+    r#"{"$schema": "http://json-schema.org/draft-04/schema#", "properties": {"p": PROPERTY}}"#,
+    r#"{"type": "string", "properties": {"p": PROPERTY}}"#,
+];
+
+const RECORDS: [&str; 6] = [
+    "{}",
+    r#"{"p": VALUE}"#,
+    r#"{"p":VALUE,"q":"text"}"#,
+    r#"{"q": 5, "p": VALUE, "x": 1}"#,
+    r#"{"p": VALUE, "p": 1}"#,
+    r#"{"p": 1, "\u0070": VALUE}"#,
+];
+
+#[test]
+fn quick_checks_and_the_jsonschema_crate_give_the_same_verdict() {
+    let (mut right, mut wrong) = (0, 0);
+    for schema in SCHEMAS {
+        for property in PROPERTIES {
+            let mut schema = schema.replace("PROPERTY", property);
+            if property.contains("$ref") {
+                schema.replace_range(0..1, r#"{"definitions": {"count": {"type": "integer"}}, "#);
+            }
+            let tree: Value = serde_json::from_str(&schema).expect(&schema);
+            // Draft 4 has no boolean schemas.
+            let Ok((_, theirs)) = Dialect::detect(&tree) else { continue };
+            let mut ours = RecordCheck::compile(&schema, &[], true).expect(&schema);
+            for record in RECORDS {
+                for value in VALUES {
+                    let record = record.replace("VALUE", value);
+                    let tree: Value = serde_json::from_str(&record).expect(&record);
+                    let expected = theirs.is_valid(&tree);
+                    assert_eq!(ours.check(&record).is_ok(), expected, "{schema}\n{record}");
+                    *if expected { &mut right } else { &mut wrong } += 1;
+                }
+            }
+        }
+    }
+    assert!(right > 10_000 && wrong > 10_000, "both verdicts are put to the test: {right} and {wrong}");
+}
+
+proptest! {
+    #[test]
+    fn the_same_verdict_on_records_of_any_shape(
+        properties in prop::collection::vec(prop::sample::select(&PROPERTIES[..29]), 4),
+        required in prop::sample::subsequence(vec!["a", "b", "c", "d", "e"], 0..3),
+        closed in any::<bool>(),
+        records in prop::collection::vec(
+            prop::collection::vec(
+                (prop::sample::select(vec!["a", "b", "c", "d", "e", "\\u0061"]), prop::sample::select(&VALUES[..])),
+                0..7,
+            ),
+            1..4,
+        ),
+    ) {
+        let properties: Vec<_> =
+            ["a", "b", "c", "d"].iter().zip(properties).map(|(name, schema)| format!("\"{name}\": {schema}")).collect();
+        let schema = format!(
+            "{{\"type\": \"object\", \"properties\": {{{}}}, \"required\": {}, \"additionalProperties\": {}}}",
+            properties.join(", "), json!(required), !closed
+        );
+        let tree: Value = serde_json::from_str(&schema).expect("a schema");
+        let (_, theirs) = Dialect::detect(&tree).expect("a valid schema");
+        // One check for several records: what it learns from one must not change its verdict on the next.
+        let mut ours = RecordCheck::compile(&schema, &[], true).expect("a valid schema");
+        for record in records {
+            let fields: Vec<_> = record.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+            let record = format!("{{{}}}", fields.join(","));
+            let tree: Value = serde_json::from_str(&record).expect("a record");
+            prop_assert_eq!(ours.check(&record).is_ok(), theirs.is_valid(&tree), "{}\n{}", schema, record);
+        }
+    }
+}
+
+#[test]
+fn a_fault_names_the_field_the_rule_and_what_would_be_right() {
+    let schema = r#"{"type": "object", "additionalProperties": false, "required": ["name"], "properties": {
+        "id": {"type": "integer"}, "name": {"type": ["string", "null"]}, "at": {"type": "string", "format": "date-time"},
+        "rank": {"type": "integer", "maximum": 9},
+        "home": {"type": "object", "properties": {"zip": {"type": "string"}}, "required": ["zip"]}}}"#;
+    let cases = [
+        (
+            r#"{"id": "7", "name": null}"#,
+            r#"field "id" breaks the rule "type": it must be integer, and is string"#,
+        ),
+        (
+            r#"{"id": 1.5, "name": null}"#,
+            r#"field "id" breaks the rule "type": it must be integer, and is a number with"#,
+        ),
+        (
+            r#"{"id": 7, "name": 5}"#,
+            r#"field "name" breaks the rule "type": it must be null or string, and is integer"#,
+        ),
+        (r#"{"id": 7}"#, r#"field "name" breaks the rule "required": it is missing"#),
+        (r#"{"name": "x"}"#, r#"field "id" breaks the rule "key_properties": it is missing"#),
+        (
+            r#"{"id": 7, "name": "x", "at": "yesterday"}"#,
+            r#"field "at" breaks the rule "format": it must be an RFC 3339"#,
+        ),
+        (
+            r#"{"id": 7, "name": "x", "rank": 10}"#,
+            r#"field "rank" breaks the rule "maximum": the value is greater than"#,
+        ),
+        (
+            r#"{"id": 7, "name": "x", "home": {"zip": 5}}"#,
+            r#"field "home/zip" breaks the rule "type": the value is not of"#,
+        ),
+        (
+            r#"{"id": 7, "name": "x", "home": {}}"#,
+            r#"field "home" breaks the rule "required": "zip" is a required property"#,
+        ),
+        (
+            r#"{"id": 7, "name": "x", "new": 1}"#,
+            r#"field "new" breaks the rule "additionalProperties": the schema has no"#,
+        ),
+    ];
+    for (record, expected) in cases {
+        let fault = check(schema, &["id"], record).expect_err(record);
+        assert!(fault.starts_with(expected), "{fault}\nis not: {expected}");
+    }
+}
+
+#[test]
+fn a_key_property_must_be_there_but_may_be_null_where_its_schema_allows_that() {
+    let schema = r#"{"properties": {"id": {"type": ["integer", "null"]}}}"#;
+    assert_eq!(check(schema, &["id"], r#"{"id": null}"#), Ok(()));
+    assert!(check(schema, &["id"], "{}").is_err());
+    assert_eq!(check(schema, &[], "{}"), Ok(()));
+    // A key that the schema does not list is asked for all the same.
+    assert_eq!(check(schema, &["other"], r#"{"other": 1}"#), Ok(()));
+    assert!(check(schema, &["other"], r#"{"id": 1}"#).is_err());
+}
+
+#[test]
+fn where_records_are_not_validated_only_the_key_counts() {
+    let mut check = RecordCheck::compile(
+        r#"{"properties": {"id": {"type": "integer"}}, "required": ["x"]}"#,
+        &["id".to_owned()],
+        false,
+    )
+    .expect("a schema");
+    assert_eq!(check.check(r#"{"id": "text"}"#), Ok(()));
+    assert!(check.check("{}").is_err());
+}
+
+#[test]
+fn a_number_that_no_double_can_hold_passes_a_check_of_its_type() {
+    assert_eq!(
+        check(
+            r#"{"properties": {"n": {"type": "number"}, "i": {"type": "integer"}}}"#,
+            &[],
+            r#"{"n": 1e400, "i": 1e400}"#
+        ),
+        Ok(())
+    );
+    let fault =
+        check(r#"{"properties": {"n": {"maximum": 5}}}"#, &[], r#"{"n": 1e400}"#).expect_err("too large");
+    assert!(fault.contains(r#"field "n" breaks the rule "readable": it can't be checked"#), "{fault}");
+}
+
+#[test]
+fn a_schema_in_an_older_dialect_is_understood() {
+    let schema = r#"{"properties": {"n": {"type": "number", "minimum": 0, "exclusiveMinimum": true}}}"#;
+    assert_eq!(check(schema, &[], r#"{"n": 0.5}"#), Ok(()));
+    assert!(check(schema, &[], r#"{"n": 0}"#).is_err());
+}
+
+#[test]
+fn a_schema_that_is_none_is_refused_with_the_reason() {
+    let cases = [
+        (r#"{"type": "object"}"#, r#"its schema has no "properties" object"#),
+        (r#"{"properties": []}"#, r#"its schema has no "properties" object"#),
+        ("true", r#"its schema has no "properties" object"#),
+        (
+            r#"{"properties": {"a": {"type": "text"}}}"#,
+            "its schema is not a valid JSON Schema: at /properties/a/type: ",
+        ),
+        (r#"{"properties": {"a": 5}}"#, "its schema is not a valid JSON Schema: at /properties/a: "),
+        (r#"{"properties": {}, "required": "id"}"#, "its schema is not a valid JSON Schema: at /required: "),
+        (
+            r#"{"properties": {"a": {"$ref": "http://localhost/x.json"}}}"#,
+            "its schema is not a valid JSON Schema: at ",
+        ),
+    ];
+    for (schema, expected) in cases {
+        let error = RecordCheck::compile(schema, &[], false).expect_err(schema).to_string();
+        assert!(error.starts_with(expected), "{error}\nis not: {expected}");
+        assert!(!error.contains('\n'), "{error}");
+    }
+}

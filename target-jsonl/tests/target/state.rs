@@ -1,0 +1,164 @@
+use std::io::Write;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::harness::{SCHEMA, Sandbox, record, state, wait_until};
+
+/// So long that only something else can be what lets a STATE out.
+const NEVER: u32 = 86_400;
+
+#[test]
+fn a_state_is_printed_as_it_came_on_one_line() {
+    let sandbox = Sandbox::new();
+    let input =
+        "{\"type\":\"STATE\",\"value\": {\"z\": 576460779645409236, \"a\":1.10,\"t\":\"\\u006d\"} }\n";
+    assert_eq!(
+        sandbox.run(json!({}), input).success().stdout,
+        "{\"z\": 576460779645409236, \"a\":1.10,\"t\":\"\\u006d\"}\n"
+    );
+}
+
+#[test]
+fn of_several_states_the_newest_is_the_last_one_printed() {
+    let sandbox = Sandbox::new();
+    let mut input = format!("{SCHEMA}\n");
+    for id in 1..=1000 {
+        input += &(record(id) + &state(id));
+    }
+    let outcome = sandbox.run(json!({ "state_interval_seconds": NEVER }), &input);
+    assert_eq!(outcome.success().stdout.lines().last(), Some("{\"data\":1000}"));
+    assert!(outcome.stdout.lines().count() < 1000, "states share their syncs");
+}
+
+#[test]
+fn a_state_comes_out_while_the_input_is_idle() {
+    for interval in [json!(0), json!(0.01), json!(1)] {
+        let sandbox = Sandbox::new();
+        let mut target = sandbox.start(json!({ "state_interval_seconds": interval }));
+        target.write(&format!("{SCHEMA}\n"));
+        for id in 1..=3 {
+            target.write(&(record(id) + &state(id)));
+            assert_eq!(target.line(), format!("{{\"data\":{id}}}\n"));
+            assert!(sandbox.read("data.jsonl").ends_with(&format!("{{\"id\":{id}}}\n")));
+        }
+        drop(target.stdin.take());
+        let outcome = target.wait();
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (0, ""), "{}", outcome.stderr);
+    }
+}
+
+/// A record without a STATE is not covered by any, but it is in the file as soon as the input is idle.
+#[test]
+fn records_reach_the_file_while_the_input_is_idle() {
+    let sandbox = Sandbox::new();
+    let mut target = sandbox.start(json!({ "state_interval_seconds": NEVER }));
+    target.write(&format!("{SCHEMA}\n{}", record(1)));
+    wait_until(|| sandbox.read("data.jsonl") == "{\"id\":1}\n");
+    target.signal(Signal::TERM);
+    assert_eq!(target.wait().code, 0);
+}
+
+#[test]
+fn a_signal_stores_and_prints_what_was_read_whole() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let sandbox = Sandbox::new();
+        let mut target = sandbox.start(json!({ "state_interval_seconds": NEVER }));
+        target.write(&format!("{SCHEMA}\n{}{}", record(1), state(1)));
+        assert_eq!(target.line(), "{\"data\":1}\n");
+        // The second STATE has to wait, and half a message follows.
+        target.write(&format!("{}{}{{\"type\":\"RECORD\",\"stream\":\"da", record(2), state(2)));
+        wait_until(|| sandbox.read("data.jsonl") == "{\"id\":1}\n{\"id\":2}\n");
+        target.signal(signal);
+        let stdin = target.stdin.take();
+        let outcome = target.wait();
+        drop(stdin);
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (0, "{\"data\":2}\n"), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("stopped by a signal"), "{}", outcome.stderr);
+        assert_eq!(sandbox.read("data.jsonl"), "{\"id\":1}\n{\"id\":2}\n");
+    }
+}
+
+#[test]
+fn a_signal_ends_a_run_that_is_busy() {
+    let sandbox = Sandbox::new();
+    let mut target = sandbox.start(json!({ "state_interval_seconds": 0 }));
+    let mut stdin = target.stdin.take().expect("stdin is a pipe");
+    let writing = std::thread::spawn(move || {
+        let mut id = 0;
+        let mut outcome = writeln!(stdin, "{SCHEMA}");
+        while outcome.is_ok() {
+            id += 1;
+            outcome = stdin.write_all((record(id) + &state(id)).as_bytes());
+        }
+    });
+    let first = target.line();
+    assert!(first.starts_with("{\"data\":"), "{first}");
+    target.signal(Signal::TERM);
+    let outcome = target.wait();
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    writing.join().expect("the pipe is closed");
+    assert_covered(&sandbox.read("data.jsonl"), outcome.stdout.lines().last().unwrap_or(&first));
+}
+
+/// What a STATE covers survives a kill, and the next run makes good whatever the kill left at the end of the file.
+#[test]
+fn a_kill_loses_nothing_that_a_state_covers() {
+    let sandbox = Sandbox::new();
+    for _ in 0..5 {
+        let mut target = sandbox.start(json!({ "state_interval_seconds": 0 }));
+        let mut stdin = target.stdin.take().expect("stdin is a pipe");
+        let start = sandbox.read("data.jsonl").lines().count() as u64;
+        let writing = std::thread::spawn(move || {
+            let mut id = start;
+            let mut outcome = writeln!(stdin, "{SCHEMA}");
+            while outcome.is_ok() {
+                id += 1;
+                outcome = stdin.write_all((record(id) + &state(id)).as_bytes());
+            }
+        });
+        let mut last = target.line();
+        target.signal(Signal::KILL);
+        let outcome = target.wait();
+        writing.join().expect("the pipe is closed");
+        if let Some((whole, _)) = outcome.stdout.rsplit_once('\n') {
+            last = whole.lines().last().unwrap_or(&last).to_owned();
+        }
+        assert_covered(&sandbox.read("data.jsonl"), &last);
+        // A kill rarely hits the middle of a write; this is what it leaves if it does.
+        let mut file =
+            std::fs::OpenOptions::new().append(true).open(sandbox.path("out/data.jsonl")).expect("the file");
+        file.write_all(b"{\"id\":99").expect("written");
+        drop(file);
+        sandbox.run(json!({}), &format!("{SCHEMA}\n")).success();
+        for line in sandbox.read("data.jsonl").lines() {
+            serde_json::from_str::<Value>(line).expect("a whole record");
+        }
+    }
+}
+
+/// Records have been numbered from 1 without a gap, up to what the state says at least.
+fn assert_covered(file: &str, state: &str) {
+    let state: Value = serde_json::from_str(state).expect("a state");
+    let covered = state["data"].as_u64().expect("a number");
+    let ids: Vec<u64> = file
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok()?["id"].as_u64())
+        .take(usize::try_from(covered).expect("a count"))
+        .collect();
+    assert!(ids.iter().copied().eq(1..=covered), "a STATE covers {covered}, but the file has {}", ids.len());
+}
+
+#[test]
+fn a_closed_stdout_ends_the_run_after_the_records_are_stored() {
+    let sandbox = Sandbox::new();
+    let mut target = sandbox.start(json!({ "state_interval_seconds": 0 }));
+    drop(target.stdout.take());
+    target.write(&format!("{SCHEMA}\n{}{}", record(1), state(1)));
+    // It ends although the input is still open.
+    let stdin = target.stdin.take();
+    let outcome = target.wait();
+    drop(stdin);
+    assert!(outcome.error().starts_with("stdout can't be written: Broken pipe"), "{}", outcome.stderr);
+    assert_eq!(sandbox.read("data.jsonl"), "{\"id\":1}\n");
+}
