@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// One source of keys. Files come in the order in which they were named, and later ones win, key by key. Whatever the
@@ -29,6 +30,74 @@ pub enum Layer {
         /// All variables; those without the prefix are passed over.
         variables: Vec<(String, String)>,
     },
+}
+
+impl Layer {
+    /// The environment as it is, for keys whose variables start with `prefix`.
+    #[must_use]
+    pub fn environment(prefix: &'static str) -> Self {
+        // A variable that is not Unicode is none of ours.
+        let variables = std::env::vars_os()
+            .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
+        Layer::Environment { prefix, variables: variables.collect() }
+    }
+}
+
+/// How much is logged: the value of the key `log_level`. Each level has all of the one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(try_from = "String", into = "&'static str")]
+#[schemars(extend("x-form" = "off, error, warning, info, debug or trace"))]
+pub enum LogLevel {
+    /// Nothing, not even what ends the run: that is printed all the same, but not as a log line.
+    Off,
+    /// What ends the run.
+    Error,
+    /// What may surprise the user.
+    Warning,
+    /// What happens.
+    #[default]
+    Info,
+    /// What happens to single requests and batches.
+    Debug,
+    /// All there is.
+    Trace,
+}
+
+impl LogLevel {
+    /// The name that log libraries have for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            LogLevel::Off => "off",
+            LogLevel::Error => "error",
+            LogLevel::Warning => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        }
+    }
+}
+
+impl From<LogLevel> for &'static str {
+    fn from(level: LogLevel) -> Self {
+        level.name()
+    }
+}
+
+impl TryFrom<String> for LogLevel {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, &'static str> {
+        Ok(match name.to_ascii_lowercase().as_str() {
+            "off" => LogLevel::Off,
+            "error" => LogLevel::Error,
+            "warning" | "warn" => LogLevel::Warning,
+            "info" => LogLevel::Info,
+            "debug" => LogLevel::Debug,
+            "trace" => LogLevel::Trace,
+            _ => return Err("there is no such level"),
+        })
+    }
 }
 
 /// Settings that were read, and what a person should be told about them.

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use catalog::event::EventType;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
 
 /// Receives Mailjet's webhooks, has them on disk before it answers 200, and writes them to stdout as Singer messages.
 ///
@@ -75,8 +77,8 @@ pub enum UrlCommand {
 #[derive(Debug, Args)]
 pub struct SendTestArgs {
     /// The event to post; by default each of the seven
-    #[arg(long, value_name = "EVENT")]
-    pub event: Option<Event>,
+    #[arg(long, value_name = "EVENT", value_parser = event_type())]
+    pub event: Option<EventType>,
     /// How often to post it
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub count: u32,
@@ -85,15 +87,9 @@ pub struct SendTestArgs {
     pub url: String,
 }
 
-/// An event that Mailjet's button can send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[expect(missing_docs, reason = "the names are Mailjet's")]
-pub enum Event {
-    Sent,
-    Open,
-    Click,
-    Bounce,
-    Blocked,
-    Spam,
-    Unsub,
+/// One of Mailjet's events, by its name.
+fn event_type() -> impl TypedValueParser<Value = EventType> {
+    PossibleValuesParser::new(EventType::ALL.map(EventType::name)).map(|name| {
+        EventType::ALL.into_iter().find(|event| event.name() == name).expect("one of the possible values")
+    })
 }

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use catalog::settings::{self, Layer, Loaded, SettingsError};
+use catalog::settings::{self, Layer, Loaded, LogLevel, SettingsError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -30,20 +30,6 @@ pub enum Mode {
     Continuous,
     /// Emit what the spool holds, then exit.
     Drain,
-}
-
-/// How much is logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "the usual names")]
-pub enum LogLevel {
-    Error,
-    #[serde(alias = "warn")]
-    Warning,
-    #[default]
-    Info,
-    Debug,
-    Trace,
 }
 
 /// The configuration keys, flat as Singer has them. Every one has a default.
@@ -103,7 +89,7 @@ pub struct Config {
     /// Free bytes on the spool's disk below which webhooks are answered 503.
     #[schemars(range(min = 0))]
     pub min_free_bytes: u64,
-    /// How much is logged: error, warning, info, debug or trace.
+    /// How much is logged.
     pub log_level: LogLevel,
 }
 

@@ -8,7 +8,7 @@ use catalog::stream::fields_of;
 use serde_json::{Map, Value, json};
 use ureq::Agent;
 
-use crate::cli::{Event, SendTestArgs};
+use crate::cli::SendTestArgs;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// How much of an answer is shown.
@@ -41,7 +41,7 @@ pub fn send(args: &SendTestArgs, unix_seconds: i64, out: &mut impl Write) -> Res
         .max_redirects(0)
         .build()
         .into();
-    let events = args.event.map_or(EventType::ALL.to_vec(), |event| vec![event.into()]);
+    let events = args.event.map_or(EventType::ALL.to_vec(), |event| vec![event]);
     let (mut posts, mut refused) = (0, 0);
     for event in events {
         for _ in 0..args.count {
@@ -90,20 +90,6 @@ fn test_event(event: EventType, unix_seconds: i64) -> Value {
         fields.insert(column.name, value);
     }
     Value::Object(fields)
-}
-
-impl From<Event> for EventType {
-    fn from(event: Event) -> Self {
-        match event {
-            Event::Sent => EventType::Sent,
-            Event::Open => EventType::Open,
-            Event::Click => EventType::Click,
-            Event::Bounce => EventType::Bounce,
-            Event::Blocked => EventType::Blocked,
-            Event::Spam => EventType::Spam,
-            Event::Unsub => EventType::Unsub,
-        }
-    }
 }
 
 #[cfg(test)]

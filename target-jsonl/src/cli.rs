@@ -52,11 +52,7 @@ impl Arguments {
 
 fn config_layer(source: &str) -> Result<Layer, TargetError> {
     if source == "ENV" {
-        // A variable that is not text is none of ours.
-        let variables = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
-        return Ok(Layer::Environment { prefix: ENVIRONMENT_PREFIX, variables });
+        return Ok(Layer::environment(ENVIRONMENT_PREFIX));
     }
     let text = fs::read_to_string(source)
         .map_err(|cause| TargetError::ReadConfig { path: PathBuf::from(source), cause })?;

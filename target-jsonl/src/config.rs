@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use catalog::settings::{Layer, Loaded, load as load_layers};
+use catalog::settings::{Layer, Loaded, LogLevel, load as load_layers};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use tracing::level_filters::LevelFilter;
+use serde::Deserialize;
 
 use crate::error::TargetError;
 use crate::sink::file_name;
@@ -32,7 +31,6 @@ pub struct Settings {
     #[schemars(range(min = 0, max = 86_400))]
     pub state_interval_seconds: f64,
     /// How much is logged to stderr.
-    #[schemars(with = "String", extend("x-form" = "off, error, warn, info, debug or trace"))]
     pub log_level: LogLevel,
 }
 
@@ -47,30 +45,6 @@ impl Default for Settings {
             log_level: LogLevel::Info,
         }
     }
-}
-
-/// How much is logged. Each level has all of the one before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogLevel {
-    /// Nothing, not even what ends the run: that is printed all the same, but not as a log line.
-    #[serde(alias = "OFF")]
-    Off,
-    /// What ends the run.
-    #[serde(alias = "ERROR")]
-    Error,
-    /// What may surprise the user.
-    #[serde(alias = "WARN", alias = "warning", alias = "WARNING")]
-    Warn,
-    /// Start and end of the run.
-    #[serde(alias = "INFO")]
-    Info,
-    /// Each STATE that is let out.
-    #[serde(alias = "DEBUG")]
-    Debug,
-    /// The same as debug: nothing is logged of single records.
-    #[serde(alias = "TRACE")]
-    Trace,
 }
 
 impl Settings {
@@ -104,21 +78,6 @@ impl Settings {
     }
 }
 
-impl LogLevel {
-    /// The level, as the log has it.
-    #[must_use]
-    pub fn filter(self) -> LevelFilter {
-        match self {
-            LogLevel::Off => LevelFilter::OFF,
-            LogLevel::Error => LevelFilter::ERROR,
-            LogLevel::Warn => LevelFilter::WARN,
-            LogLevel::Info => LevelFilter::INFO,
-            LogLevel::Debug => LevelFilter::DEBUG,
-            LogLevel::Trace => LevelFilter::TRACE,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,7 +106,7 @@ mod tests {
             ),
             (
                 r#"{"log_level": "loud"}"#,
-                "It takes text: off, error, warn, info, debug or trace (default: \"info\")",
+                "It takes text: off, error, warning, info, debug or trace (default: \"info\")",
             ),
             (r#"{"validate_records": "yes"}"#, "It takes true or false (default: true)"),
             (r#"{"custom_name": "../data"}"#, "config key \"custom_name\" is \"../data\": a file name can't"),

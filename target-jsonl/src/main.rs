@@ -12,7 +12,9 @@ use signal_hook::iterator::Signals;
 use target_jsonl::about::about;
 use target_jsonl::cli::Arguments;
 use target_jsonl::{Settings, TargetError};
+use tracing::level_filters::LevelFilter;
 use tracing::{info, warn};
+use tracing_subscriber::fmt::time::ChronoUtc;
 
 fn main() -> ExitCode {
     // Wrong usage ends here, with exit code 2.
@@ -38,7 +40,8 @@ fn run(arguments: &Arguments) -> Result<(), TargetError> {
     let loaded = Settings::load(arguments.config_layers()?)?;
     let settings = loaded.settings;
     tracing_subscriber::fmt()
-        .with_max_level(settings.log_level.filter())
+        .with_max_level(settings.log_level.name().parse::<LevelFilter>().expect("the name of a level"))
+        .with_timer(ChronoUtc::new("%Y-%m-%dT%H:%M:%S%.3fZ".to_owned()))
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)

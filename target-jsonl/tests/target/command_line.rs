@@ -65,7 +65,7 @@ fn what_is_wrong_with_the_configuration_is_one_line_and_exit_code_1() {
         ),
         (r#"{"state_interval_seconds": -1}"#, "It takes a number of at least 0"),
         (r#"{"custom_name": "a/b"}"#, "config key \"custom_name\" is \"a/b\": a file name can't contain '/'"),
-        (r#"{"log_level": "loud"}"#, "off, error, warn, info, debug or trace"),
+        (r#"{"log_level": "loud"}"#, "off, error, warning, info, debug or trace"),
         (r#"{"destination_path": "config.json"}"#, "config.json can't be created: not a directory"),
     ];
     for (config, expected) in cases {
