@@ -1,0 +1,230 @@
+//! A small HTTP/1.1 client: it keeps connections alive, and it can also be slow, broken or rude.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use serde_json::Value;
+
+use crate::wait::DEADLINE;
+
+/// Where webhooks go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Address of the server.
+    pub address: SocketAddr,
+    /// Path, with the token in it.
+    pub path: String,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Client {
+    stream: BufReader<TcpStream>,
+}
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// Status code.
+    pub status: u16,
+    /// Headers, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The head as it came, status line included.
+    pub head: String,
+    /// The body.
+    pub body: String,
+}
+
+impl Endpoint {
+    /// Reads a URL such as `http://127.0.0.1:8480/v1/mailjet/…`.
+    #[must_use]
+    pub fn of(url: &str) -> Self {
+        let rest = url.strip_prefix("http://").unwrap_or_else(|| panic!("not an http URL: {url}"));
+        let (address, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let address = address.parse().unwrap_or_else(|_| panic!("no address of a socket: {url}"));
+        Endpoint { address, path: path.to_owned() }
+    }
+
+    /// The URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}{}", self.address, self.path)
+    }
+
+    /// The same server, another path.
+    #[must_use]
+    pub fn with_path(&self, path: &str) -> Self {
+        Endpoint { address: self.address, path: path.to_owned() }
+    }
+
+    /// Opens a connection.
+    #[must_use]
+    pub fn connect(&self) -> Client {
+        Client::connect(self.address).unwrap_or_else(|error| panic!("{}: {error}", self.address))
+    }
+
+    /// Posts `body` on a connection of its own.
+    #[must_use]
+    pub fn post(&self, body: impl AsRef<[u8]>) -> Reply {
+        self.post_with(&[], body)
+    }
+
+    /// Posts `body` with more headers.
+    #[must_use]
+    pub fn post_with(&self, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Reply {
+        let body = body.as_ref();
+        let mut client = self.connect();
+        client.send(post_head(&self.path, headers, body.len()));
+        client.send(body);
+        client.reply()
+    }
+
+    /// Posts `body` and demands a 200.
+    pub fn accept(&self, body: impl AsRef<[u8]>) {
+        let reply = self.post(body);
+        assert_eq!(reply.status, 200, "{}", reply.body);
+    }
+
+    /// Sends a request of any method, without a body, on a connection of its own.
+    #[must_use]
+    pub fn request(&self, method: &str) -> Reply {
+        let mut client = self.connect();
+        client.send(format!("{method} {} HTTP/1.1\r\nHost: test\r\n\r\n", self.path));
+        client.reply_to(method).expect("an answer")
+    }
+}
+
+impl Client {
+    /// Opens a connection to `address`.
+    pub fn connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, DEADLINE)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        stream.set_write_timeout(Some(DEADLINE))?;
+        Ok(Client { stream: BufReader::new(stream) })
+    }
+
+    /// Posts `body` and reads the answer; the connection stays open.
+    pub fn post(&mut self, path: &str, body: &str) -> io::Result<Reply> {
+        let mut request = post_head(path, &[], body.len()).into_bytes();
+        request.extend_from_slice(body.as_bytes());
+        self.stream.get_mut().write_all(&request)?;
+        self.try_reply()
+    }
+
+    /// Sends bytes, whatever they are.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.get_mut().write_all(bytes.as_ref()).expect("the server takes the bytes");
+    }
+
+    /// Sends bytes, and does not mind if the server does not want them any more.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = self.stream.get_mut().write_all(bytes.as_ref());
+    }
+
+    /// Reads an answer.
+    #[must_use]
+    pub fn reply(&mut self) -> Reply {
+        self.try_reply().expect("an answer")
+    }
+
+    /// Reads an answer, or the error that came instead.
+    pub fn try_reply(&mut self) -> io::Result<Reply> {
+        self.reply_to("POST")
+    }
+
+    fn reply_to(&mut self, method: &str) -> io::Result<Reply> {
+        let head = self.head()?;
+        let mut lines = head.lines();
+        let status_line = lines.next().unwrap_or_default();
+        let status = status_line.split(' ').nth(1).and_then(|code| code.parse().ok());
+        let headers: Vec<_> = lines
+            .filter_map(|line| line.split_once(':'))
+            .map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()))
+            .collect();
+        let mut reply = Reply {
+            status: status.ok_or_else(|| io::Error::other(format!("no status: {status_line}")))?,
+            headers,
+            head,
+            body: String::new(),
+        };
+        // An answer to HEAD has the length of a body, and no body; a 100 has neither.
+        if method != "HEAD" && reply.status != 100 {
+            let length = reply.header("content-length").map_or(0, |value| value.parse().expect("a length"));
+            let mut body = vec![0; length];
+            self.stream.read_exact(&mut body)?;
+            reply.body = String::from_utf8(body).expect("answers are text");
+        }
+        Ok(reply)
+    }
+
+    fn head(&mut self) -> io::Result<String> {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            if self.stream.read_line(&mut head)? == 0 {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed before an answer"));
+            }
+        }
+        Ok(head)
+    }
+
+    /// Waits until the server closes the connection; returns what it sent before.
+    #[must_use]
+    pub fn until_closed(&mut self) -> String {
+        let mut rest = Vec::new();
+        match self.stream.read_to_end(&mut rest) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
+            Err(error) => panic!("the connection is not closed: {error}"),
+        }
+        String::from_utf8_lossy(&rest).into_owned()
+    }
+}
+
+impl Reply {
+    /// Value of a header, by its name in lower case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The body, as JSON.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        crate::message::value(&self.body)
+    }
+
+    /// All of the answer but its date.
+    #[must_use]
+    pub fn without_date(&self) -> String {
+        let head: Vec<_> =
+            self.head.lines().filter(|line| !line.to_lowercase().starts_with("date:")).collect();
+        format!("{}\n\n{}", head.join("\n"), self.body)
+    }
+}
+
+/// The head of a POST, up to and including the empty line.
+#[must_use]
+pub fn post_head(path: &str, headers: &[(&str, &str)], length: usize) -> String {
+    head(path, headers, &format!("Content-Length: {length}"))
+}
+
+/// The head of a POST whose body comes in chunks.
+#[must_use]
+pub fn chunked_head(path: &str) -> String {
+    head(path, &[], "Transfer-Encoding: chunked")
+}
+
+/// A chunk of a chunked body. The empty one ends the body.
+#[must_use]
+pub fn chunk(bytes: &str) -> String {
+    format!("{:x}\r\n{bytes}\r\n", bytes.len())
+}
+
+fn head(path: &str, headers: &[(&str, &str)], framing: &str) -> String {
+    let mut head = format!("POST {path} HTTP/1.1\r\nHost: test\r\n{framing}\r\n");
+    for (name, value) in headers {
+        head.extend([name, ": ", value, "\r\n"]);
+    }
+    head + "\r\n"
+}

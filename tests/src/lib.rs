@@ -1,0 +1,28 @@
+//! The harness of the end-to-end tests: the real programs, started, fed, stopped and killed.
+//!
+//! A test gets everything it needs from here and waits for what happens (a message, a line, an exit), never for time
+//! to pass. Whatever a test starts ends with it.
+//!
+//! - [`tap`]: the tap's configuration, command lines and running processes
+//! - [`target`]: target-jsonl and the files that it writes
+//! - [`pipeline`]: `tap --state s | target >> s`, with a pipe of the operating system between the two
+//! - [`program`]: one child process, watched and, in the end, checked: no panic, no token in what it wrote
+//! - [`lines`]: what a process writes, line by line, and waiting for a line
+//! - [`message`]: Singer messages, with the text of each value as it was written
+//! - [`http`]: a small HTTP client that can also misbehave
+//! - [`events`]: what Mailjet sends, in every shape known, and the rows that have to come of it
+//! - [`oracle`]: posts like Mailjet, remembers what was acknowledged, and demands all of it
+//! - [`spool`]: looks into the spool's `SQLite` file, as its documentation says that anyone may
+//! - [`wait`]: the one deadline of all waiting
+
+pub mod events;
+pub mod http;
+pub mod lines;
+pub mod message;
+pub mod oracle;
+pub mod pipeline;
+pub mod program;
+pub mod spool;
+pub mod tap;
+pub mod target;
+pub mod wait;

@@ -1,0 +1,143 @@
+//! One child process: started, watched, signalled, and checked when it is over.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::thread;
+
+use rustix::process::{Pid, kill_process};
+
+pub use rustix::process::Signal;
+
+/// Sends SIGKILL to a process that is not our child, should a test fail that expects it to end by itself.
+#[derive(Debug)]
+pub struct KillOnFailure(pub i32);
+
+impl Drop for KillOnFailure {
+    fn drop(&mut self) {
+        if let (true, Some(pid)) = (thread::panicking(), Pid::from_raw(self.0)) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+use crate::lines::Lines;
+use crate::wait;
+
+/// Where the program `name` of this workspace is: beside the running test, one directory up.
+#[must_use]
+pub fn path_of(name: &str) -> PathBuf {
+    let test = env::current_exe().expect("a test knows its own path");
+    // target/<profile>/deps/<test> and target/<profile>/<name>
+    let profile = test.ancestors().nth(2).expect("a test lies two directories deep");
+    let program = profile.join(name);
+    assert!(program.is_file(), "{} is missing: run `cargo build --workspace` first", program.display());
+    program
+}
+
+/// A running child process. It is killed, if it has to be, when it is dropped.
+#[derive(Debug)]
+pub struct Program {
+    name: &'static str,
+    child: Child,
+    status: Option<ExitStatus>,
+    stderr: Lines,
+    /// What it writes to stdout, if that is collected.
+    stdout: Option<Lines>,
+    /// Whether a token on stdout is what was asked for (`url new`) and not a leak.
+    may_print_token: bool,
+}
+
+impl Program {
+    /// Starts `command`. Where its stdin and stdout lead is for the caller to say; stderr is collected.
+    pub fn spawn(name: &'static str, command: &mut Command) -> Self {
+        // With RUST_BACKTRACE set, an error that carries a backtrace would show it, and the check at the end see it.
+        let command = command.stderr(Stdio::piped()).env("RUST_BACKTRACE", "1");
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{name} does not start: {error}"));
+        let stderr = Lines::of(child.stderr.take().expect("stderr is a pipe"));
+        Program { name, child, status: None, stderr, stdout: None, may_print_token: false }
+    }
+
+    /// Collects what comes to stdout, which has to be a pipe.
+    pub fn collect_stdout(&mut self, may_print_token: bool) -> Lines {
+        let lines = Lines::of(self.take_stdout());
+        self.may_print_token = may_print_token;
+        self.stdout.insert(lines).clone()
+    }
+
+    /// Our end of the pipe that is its stdout.
+    pub fn take_stdout(&mut self) -> ChildStdout {
+        self.child.stdout.take().expect("stdout is a pipe that is taken once")
+    }
+
+    /// What it writes to stderr.
+    #[must_use]
+    pub fn stderr(&self) -> &Lines {
+        &self.stderr
+    }
+
+    /// Sends a signal, if the process still runs.
+    pub fn signal(&mut self, signal: Signal) {
+        if self.poll().is_none() {
+            let pid = Pid::from_child(&self.child);
+            kill_process(pid, signal).expect("a child that was not waited for can be signalled");
+        }
+    }
+
+    /// Kills it and waits until it is gone.
+    pub fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        self.wait();
+    }
+
+    /// Waits until it has ended by itself, and returns its exit code; None if a signal ended it.
+    pub fn wait(&mut self) -> Option<i32> {
+        let name = self.name;
+        wait::until(&format!("{name} ends"), || self.poll()).code()
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.poll().is_none()
+    }
+
+    fn poll(&mut self) -> Option<ExitStatus> {
+        if self.status.is_none() {
+            self.status = self.child.try_wait().expect("a child can be waited for");
+        }
+        self.status
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("--- stderr of {}:\n{}\n---", self.name, self.stderr.so_far().join("\n"));
+            return;
+        }
+        for line in self.stderr.to_end() {
+            assert_clean(self.name, &line);
+        }
+        if let Some(stdout) = self.stdout.as_ref().filter(|_| !self.may_print_token) {
+            for line in stdout.to_end() {
+                assert_no_token(self.name, &line);
+            }
+        }
+    }
+}
+
+/// No program may end in a panic, show a backtrace or give a token away.
+fn assert_clean(name: &str, line: &str) {
+    for sign in ["panicked at", "stack backtrace", "RUST_BACKTRACE", "Backtrace"] {
+        assert!(!line.contains(sign), "{name} wrote to stderr: {line}");
+    }
+    assert_no_token(name, line);
+}
+
+/// A token is 64 hexadecimal digits; so is its hash, which is nobody's business either.
+fn assert_no_token(name: &str, line: &str) {
+    let mut runs = line.split(|c: char| !c.is_ascii_hexdigit());
+    assert!(!runs.any(|run| run.len() >= 64), "{name} wrote what looks like a token: {line}");
+}

@@ -1,0 +1,94 @@
+//! A look into the spool, through its documented tables.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+/// The spool of a test.
+#[derive(Debug)]
+pub struct Spool {
+    /// The `SQLite` file.
+    pub path: PathBuf,
+}
+
+/// A row of the table `event`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpooledEvent {
+    /// The key.
+    pub sequence: i64,
+    /// When it arrived, in Unix milliseconds.
+    pub received_at: i64,
+    /// The text that arrived.
+    pub body: String,
+}
+
+/// A row of the table `rejected`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// Why it was rejected.
+    pub reason: String,
+    /// What arrived, or its beginning.
+    pub body: Vec<u8>,
+}
+
+impl Spool {
+    /// The events that are kept, by sequence.
+    #[must_use]
+    pub fn events(&self) -> Vec<SpooledEvent> {
+        let connection = self.connect();
+        let mut query = connection
+            .prepare("SELECT sequence, received_at, body FROM event ORDER BY sequence")
+            .expect("the table event is there");
+        let rows = query.query_map([], |row| {
+            Ok(SpooledEvent { sequence: row.get(0)?, received_at: row.get(1)?, body: row.get(2)? })
+        });
+        rows.and_then(Iterator::collect).expect("rows of the documented types")
+    }
+
+    /// The sequences of the events that are kept.
+    #[must_use]
+    pub fn sequences(&self) -> Vec<i64> {
+        self.events().into_iter().map(|event| event.sequence).collect()
+    }
+
+    /// What was rejected, in order of arrival.
+    #[must_use]
+    pub fn rejected(&self) -> Vec<Rejected> {
+        let connection = self.connect();
+        let mut query = connection
+            .prepare("SELECT reason, body FROM rejected ORDER BY sequence")
+            .expect("the table rejected is there");
+        let rows = query.query_map([], |row| Ok(Rejected { reason: row.get(0)?, body: row.get(1)? }));
+        rows.and_then(Iterator::collect).expect("rows of the documented types")
+    }
+
+    /// Puts an event where no listener would have put it.
+    pub fn insert(&self, event: &SpooledEvent) {
+        let inserted = self.connect().execute(
+            "INSERT INTO event (sequence, received_at, body) VALUES (?1, ?2, ?3)",
+            (event.sequence, event.received_at, &event.body),
+        );
+        assert_eq!(inserted, Ok(1));
+    }
+
+    /// Answers a query whose answer is one text.
+    #[must_use]
+    pub fn text(&self, query: &str) -> String {
+        self.connect()
+            .query_row(query, [], |row| row.get(0))
+            .unwrap_or_else(|error| panic!("{query}: {error}"))
+    }
+
+    /// Everything in the table of webhook URLs, as text.
+    #[must_use]
+    pub fn webhook_urls(&self) -> String {
+        self.text("SELECT group_concat(concat_ws('|', id, label, hex(token_sha256), created_at), char(10)) FROM webhook_url")
+    }
+
+    fn connect(&self) -> Connection {
+        let connection = Connection::open(&self.path).expect("the spool can be opened by anyone");
+        connection.busy_timeout(Duration::from_secs(30)).expect("a timeout can be set");
+        connection
+    }
+}

@@ -1,0 +1,48 @@
+//! target-jsonl, the other end of the pipe.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::json;
+
+use crate::message::Record;
+use crate::program::{self, Program};
+
+const NAME: &str = "target-jsonl";
+
+/// Where target-jsonl writes, within the folder of a test.
+#[derive(Debug)]
+pub struct Target {
+    config: PathBuf,
+    destination: PathBuf,
+}
+
+impl Target {
+    /// A target that writes into a directory below `folder`, which it makes itself.
+    #[must_use]
+    pub fn in_folder(folder: &Path) -> Self {
+        let (config, destination) = (folder.join("target.json"), folder.join("destination"));
+        let settings = json!({ "destination_path": destination, "state_interval_seconds": 1 });
+        fs::write(&config, settings.to_string()).expect("a config file can be written");
+        Target { config, destination }
+    }
+
+    /// Starts it between `stdin` and a state file, to which it appends.
+    #[must_use]
+    pub fn start(&self, stdin: impl Into<Stdio>, state_file: &Path) -> Program {
+        let states = File::options().create(true).append(true).open(state_file).expect("a state file");
+        let mut command = Command::new(program::path_of(NAME));
+        command.arg("--config").arg(&self.config).stdin(stdin.into()).stdout(states);
+        Program::spawn(NAME, &mut command)
+    }
+
+    /// The rows of stream `data` so far. The last line of a target that was killed may be torn: it is left out.
+    #[must_use]
+    pub fn rows(&self) -> Vec<Record> {
+        let text = fs::read(self.destination.join("data.jsonl")).unwrap_or_default();
+        let text = String::from_utf8(text).expect("the table is UTF-8");
+        let complete = text.rfind('\n').map_or("", |end| &text[..end]);
+        complete.lines().map(Record::of_row).collect()
+    }
+}

@@ -1,0 +1,185 @@
+//! Arguments, configuration, exit codes.
+
+use end_to_end::events::{SEVEN, numbered};
+use end_to_end::tap::{Finished, TOKEN, Tap};
+
+const CATALOG: &str = include_str!("../../../catalog/catalog.json");
+
+#[test]
+fn version_and_help_need_nothing() {
+    let tap = Tap::new();
+    let version = tap.launch(&["--version"]).without_config().finish();
+    version.assert_code(0);
+    assert_eq!(version.stdout, [format!("tap-mailjet-webhooks {}", env!("CARGO_PKG_VERSION"))]);
+
+    let help = tap.launch(&["--help"]).without_config().finish();
+    help.assert_code(0);
+    let text = help.stdout.join("\n");
+    for word in ["listen", "url", "send-test", "--config", "--state", "--discover"] {
+        assert!(text.contains(word), "{word} is missing:\n{text}");
+    }
+    for finished in [version, help] {
+        assert_eq!(finished.stderr, [""; 0]);
+    }
+    assert!(!tap.spool().path.exists());
+}
+
+#[test]
+fn discover_prints_the_catalog_with_or_without_a_configuration() {
+    let tap = Tap::new();
+    let cases = [
+        tap.launch(&["--discover"]).without_config(),
+        tap.launch(&["--discover"]),
+        tap.launch(&["--discover"]).set("sequence_unit", "nanosecond").state(),
+        tap.launch(&["--state", "missing.json", "--discover"]),
+    ];
+    for launch in cases {
+        let finished = launch.finish();
+        finished.assert_code(0);
+        assert_eq!(finished.stdout.join("\n") + "\n", CATALOG);
+    }
+    assert!(!tap.spool().path.exists(), "discovery makes no spool");
+}
+
+/// Meltano discovers before each run, also while a service runs on the same spool.
+#[test]
+fn discover_and_version_work_beside_a_running_tap() {
+    let tap = Tap::new();
+    let running = tap.run().start();
+    running.endpoint().accept(SEVEN[0]);
+    let discovered = tap.launch(&["--discover"]).finish();
+    discovered.assert_code(0);
+    assert_eq!(discovered.stdout.join("\n") + "\n", CATALOG);
+    tap.launch(&["--version"]).finish().assert_code(0);
+    running.endpoint().accept(SEVEN[1]);
+}
+
+#[test]
+fn config_env_reads_the_environment() {
+    let tap = Tap::new();
+    let spool = tap.folder().join("from-env.db");
+    let running = tap
+        .launch(&["--config", "ENV"])
+        .without_config()
+        .env("TAP_MAILJET_WEBHOOKS_SPOOL_PATH", spool.to_str().expect("a temporary path is text"))
+        .env("TAP_MAILJET_WEBHOOKS_LISTEN_ADDRESS", "127.0.0.1:0")
+        .env("TAP_MAILJET_WEBHOOKS_WEBHOOK_TOKENS", TOKEN)
+        .env("TAP_MAILJET_WEBHOOKS_MIN_FREE_BYTES", "0")
+        .start();
+    running.endpoint().accept(SEVEN[0]);
+    running.stop().assert_code(0);
+    assert!(spool.exists());
+
+    // The environment wins over the files, wherever it is named.
+    for arguments in [&["--config", "ENV"][..], &[]] {
+        let drained =
+            tap.drain().args(arguments).env("TAP_MAILJET_WEBHOOKS_SPOOL_PATH", spool.to_str().expect("text"));
+        let drained = drained.finish();
+        drained.assert_code(0);
+        assert_eq!(drained.records().len(), usize::from(!arguments.is_empty()), "{arguments:?}");
+    }
+}
+
+#[test]
+fn of_several_configs_the_later_wins_key_by_key() {
+    let tap = Tap::new();
+    let first = tap.folder().join("first.json");
+    std::fs::write(&first, r#"{"mode": "continuous", "listen_address": "nonsense"}"#).expect("a file");
+    // The launch's own --config comes last: it sets the mode, and another address.
+    let finished = tap.launch(&["--config", first.to_str().expect("text")]).set("mode", "drain").finish();
+    finished.assert_code(0);
+    let last = tap.folder().join("last.json");
+    std::fs::write(&last, r#"{"sequence_unit": "nanosecond"}"#).expect("a file");
+    tap.spool_bodies([numbered(1).as_str()]);
+    tap.launch(&["--config", last.to_str().expect("text")]).set("mode", "drain").finish().assert_code(0);
+}
+
+#[test]
+fn an_unknown_key_is_a_warning() {
+    let finished = Tap::new().drain().set("listen_adress", "127.0.0.1:1").finish();
+    finished.assert_code(0);
+    assert!(finished.stderr.iter().any(|line| line.contains("WARN") && line.contains("listen_adress")));
+}
+
+#[test]
+fn a_bad_value_is_an_error_that_names_key_value_and_what_is_right() {
+    let cases = [
+        ("mode", "sideways", &["mode", "sideways", "continuous", "drain"][..]),
+        ("listen_address", "nonsense", &["listen_address", "nonsense"]),
+        ("max_body_bytes", "many", &["max_body_bytes", "many", "integer"]),
+        ("sequence_unit", "second", &["sequence_unit", "second", "millisecond", "nanosecond"]),
+        ("log_level", "loud", &["log_level", "loud", "info"]),
+    ];
+    for (key, value, words) in cases {
+        let finished = Tap::new().drain().set(key, value).finish();
+        let error = finished.sole_error();
+        assert_eq!(finished.stderr.len(), 1, "{:?}", finished.stderr);
+        for word in words {
+            assert!(error.contains(word), "{word} is missing: {error}");
+        }
+        assert_eq!(finished.stdout, [""; 0]);
+    }
+}
+
+#[test]
+fn a_bad_token_is_an_error_that_does_not_show_it() {
+    for tokens in [vec!["hunter2"], vec![TOKEN, "hunter2"], vec![TOKEN, TOKEN, TOKEN]] {
+        let finished = Tap::new().drain().set("webhook_tokens", tokens).finish();
+        let error = finished.sole_error();
+        assert!(error.contains("webhook_tokens") && !error.contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn a_config_that_cannot_be_read_is_an_error_in_one_line() {
+    let tap = Tap::new();
+    std::fs::write(tap.folder().join("torn.json"), "{").expect("a file");
+    for name in ["missing.json", "torn.json"] {
+        let finished = tap.launch(&["--config", name]).without_config().finish();
+        assert!(finished.sole_error().contains(name), "{:?}", finished.stderr);
+        assert_eq!(finished.stderr.len(), 1, "{:?}", finished.stderr);
+    }
+}
+
+#[test]
+fn wrong_usage_exits_2() {
+    let tap = Tap::new();
+    let without_config: [&[&str]; 4] = [&[], &["listen"], &["url", "new"], &["url", "list"]];
+    let with_config: [&[&str]; 7] = [
+        &["--nonsense"],
+        &["nonsense"],
+        &["url"],
+        &["url", "nonsense"],
+        &["url", "revoke"],
+        &["send-test", "--event", "nonsense", "--url", "http://127.0.0.1:1/"],
+        &["--catalog"],
+    ];
+    let without_config = without_config.map(|arguments| tap.launch(arguments).without_config().finish());
+    let with_config = with_config.map(|arguments| tap.launch(arguments).finish());
+    let finished: Vec<Finished> = without_config.into_iter().chain(with_config).collect();
+    for finished in finished {
+        finished.assert_code(2);
+        assert_eq!(finished.stdout, [""; 0]);
+        assert!(!finished.stderr.is_empty());
+    }
+    assert!(!tap.spool().path.exists());
+}
+
+#[test]
+fn a_spool_that_cannot_be_made_is_an_error_in_one_line() {
+    let tap = Tap::new();
+    std::fs::write(tap.folder().join("file"), "").expect("a file");
+    let path = tap.folder().join("file/spool.db");
+    for launch in [tap.drain(), tap.listen()] {
+        let finished = launch.set("spool_path", path.to_str()).finish();
+        assert!(finished.sole_error().contains("spool.db"), "{:?}", finished.stderr);
+    }
+}
+
+#[test]
+fn another_database_is_not_taken_for_a_spool() {
+    let tap = Tap::new();
+    std::fs::write(tap.spool().path, "x".repeat(5000)).expect("a file");
+    assert!(tap.drain().finish().sole_error().contains("spool.db"));
+    assert_eq!(std::fs::read(tap.spool().path).expect("it is still there"), "x".repeat(5000).as_bytes());
+}

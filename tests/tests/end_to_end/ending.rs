@@ -1,0 +1,200 @@
+//! How a run ends.
+
+use std::io::{self, BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use end_to_end::events::{SEVEN, grouped, number_of, numbered, numbered_from};
+use end_to_end::http::post_head;
+use end_to_end::message::Message;
+use end_to_end::oracle::Oracle;
+use end_to_end::program::{KillOnFailure, Program, Signal};
+use end_to_end::tap::{Finished, Tap};
+use end_to_end::wait;
+
+fn ends_with_state(finished: &Finished) -> bool {
+    matches!(finished.messages().last(), Some(Message::State(_)))
+}
+
+#[test]
+fn sigterm_under_load_drains_all_that_was_acknowledged() {
+    let tap = Tap::new();
+    let running = tap.run().start();
+    let oracle = Oracle::start(running.endpoint(), 4);
+    oracle.wait_acknowledged(200);
+    let finished = running.stop();
+    let memory = oracle.stop();
+    finished.assert_code(0);
+    assert!(ends_with_state(&finished));
+    memory.demand(&finished.records(), 1);
+}
+
+#[test]
+fn a_request_in_flight_is_finished_before_the_end() {
+    let tap = Tap::new();
+    let mut running = tap.run().start();
+    let endpoint = running.endpoint();
+    let mut client = endpoint.connect();
+    let event = numbered(1);
+    // The 100 tells that the request has been taken in hand.
+    client.send(post_head(&endpoint.path, &[("Expect", "100-continue")], event.len()));
+    assert_eq!(client.reply().status, 100);
+    running.program.signal(Signal::TERM);
+    wait::until("nobody else is let in", || {
+        std::net::TcpStream::connect_timeout(&endpoint.address, Duration::from_secs(1)).is_err().then_some(())
+    });
+    client.send(event);
+    assert_eq!(client.reply().status, 200);
+    let finished = running.finish();
+    finished.assert_code(0);
+    assert_eq!(finished.records().iter().map(number_of).collect::<Vec<_>>(), [1]);
+    assert!(ends_with_state(&finished));
+}
+
+/// Ctrl-C at a terminal reaches every process of the pipeline, and impatient people press it twice.
+#[test]
+fn a_second_signal_does_not_cut_the_end_short() {
+    let tap = Tap::new();
+    tap.spool_bodies([grouped(&numbered_from(0, 3000)).as_str()]);
+    let (mut running, stdout) = tap.run().start_unread();
+    // With nobody reading yet, the tap is in the middle of its output when the signals come.
+    let mut lines = BufReader::new(stdout).lines();
+    let mut messages = vec![lines.next().expect("a line").expect("readable")];
+    let _ = running.stderr().wait_for("listening on");
+    running.signal(Signal::INT);
+    running.signal(Signal::INT);
+    running.signal(Signal::TERM);
+    messages.extend(lines.map(|line| line.expect("readable")));
+    assert_eq!(running.wait(), Some(0));
+    let messages = Message::parse_all(&messages);
+    assert!(matches!(messages.last(), Some(Message::State(_))));
+    assert_eq!(messages.into_iter().filter_map(Message::record).count(), 3000);
+}
+
+#[test]
+fn listen_ends_well_by_either_signal() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let tap = Tap::new();
+        let mut listener = tap.listen().start();
+        listener.endpoint().accept(SEVEN[0]);
+        listener.program.signal(signal);
+        let finished = listener.finish();
+        finished.assert_code(0);
+        assert_eq!(finished.stdout, [""; 0]);
+    }
+}
+
+/// A tap that nobody reads must not go on answering 200.
+#[test]
+fn an_idle_tap_whose_reader_goes_away_exits_1() {
+    let tap = Tap::new();
+    let (mut running, stdout) = tap.run().start_unread();
+    let mut stdout = BufReader::new(stdout);
+    stdout.read_line(&mut String::new()).expect("the SCHEMA");
+    let _ = running.stderr().wait_for("listening on");
+    drop(stdout);
+    assert_eq!(running.wait(), Some(1));
+    assert!(running.stderr().to_end().iter().any(|line| line.contains("stdout")), "it says so");
+}
+
+#[test]
+fn a_writing_tap_whose_reader_goes_away_exits_1() {
+    let tap = Tap::new();
+    tap.spool_bodies([grouped(&numbered_from(0, 3000)).as_str()]);
+    for launch in [tap.run(), tap.drain()] {
+        let (mut running, stdout) = launch.start_unread();
+        let mut stdout = BufReader::new(stdout);
+        stdout.read_line(&mut String::new()).expect("the SCHEMA");
+        drop(stdout);
+        assert_eq!(running.wait(), Some(1));
+        assert!(running.stderr().to_end().iter().any(|line| line.contains("stdout")), "it says so");
+    }
+    assert_eq!(tap.spool().events().len(), 3000);
+}
+
+/// Meltano, killed, leaves its tap behind; that must not hold the port that the next run needs.
+#[test]
+fn an_orphan_whose_reader_is_gone_ends_and_frees_its_port() {
+    let tap = Tap::new();
+    let (pipe, output) = io::pipe().expect("a pipe");
+    let mut reader = Program::spawn("cat", Command::new("cat").stdin(pipe).stdout(Stdio::null()));
+    let command = tap.run().command();
+    // The parent starts the tap in the background and waits for it; killed, it can't take the tap along.
+    let mut parent = Command::new("sh");
+    parent
+        .arg("-c")
+        .arg("\"$0\" \"$@\" & echo \"pid $!\" >&2; wait")
+        .arg(command.get_program())
+        .args(command.get_args());
+    let mut parent = Program::spawn("parent", parent.stdin(Stdio::null()).stdout(output));
+    let line = parent.stderr().wait_for("pid ");
+    let _guard = KillOnFailure(line["pid ".len()..].parse().expect("a number"));
+    let line = parent.stderr().wait_for("listening on http://");
+    let address: SocketAddr = line
+        .split_once("http://")
+        .and_then(|(_, rest)| rest.trim_end_matches('/').parse().ok())
+        .expect("an address");
+    parent.kill();
+    reader.kill();
+    // Its stderr is ours: it ends with the tap.
+    let _ = parent.stderr().to_end();
+    TcpListener::bind(address).expect("the port is free");
+}
+
+#[test]
+fn max_runtime_seconds_is_an_end_like_a_signal() {
+    let tap = Tap::new().set("max_runtime_seconds", 2);
+    let running = tap.run().start();
+    let oracle = Oracle::start(running.endpoint(), 2);
+    let finished = running.finish();
+    let memory = oracle.stop();
+    finished.assert_code(0);
+    assert!(ends_with_state(&finished));
+    memory.demand(&finished.records(), 1);
+}
+
+#[test]
+fn idle_exit_seconds_ends_a_run_with_nothing_to_do() {
+    let tap = Tap::new().set("idle_exit_seconds", 1);
+    let running = tap.run().start();
+    running.endpoint().accept(SEVEN[0]);
+    let finished = running.finish();
+    finished.assert_code(0);
+    assert_eq!(finished.records().len(), 1);
+    assert!(ends_with_state(&finished));
+}
+
+#[test]
+fn a_drain_of_an_empty_spool_is_a_schema_and_a_state() {
+    let tap = Tap::new();
+    for _ in 0..2 {
+        let drained = tap.drain().state().finish();
+        drained.assert_code(0);
+        let messages = drained.messages();
+        assert!(matches!(messages[..], [Message::Schema(_), Message::State(_)]), "{messages:?}");
+    }
+}
+
+/// What is gone from the spool is nothing to wait for.
+#[test]
+fn a_drain_of_a_trimmed_spool_ends() {
+    let tap = Tap::new().set("retention_days", 0);
+    let running = tap.run().start();
+    running.endpoint().accept(SEVEN[0]);
+    wait::until("the spool is trimmed", || tap.spool().events().is_empty().then_some(()));
+    running.stop().assert_code(0);
+    let drained = tap.drain().finish();
+    drained.assert_code(0);
+    assert!(drained.records().is_empty());
+    assert!(ends_with_state(&drained));
+}
+
+/// A drain opens no port: it can run beside whatever listens.
+#[test]
+fn a_drain_does_not_touch_the_port() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let tap = Tap::new().set("listen_address", address);
+    tap.drain().finish().assert_code(0);
+}

@@ -1,0 +1,129 @@
+//! What keeps one client from harming the others, and more events from harming those that are kept.
+
+use std::net::TcpListener;
+
+use end_to_end::events::{SEVEN, numbered};
+use end_to_end::http::post_head;
+use end_to_end::tap::Tap;
+use end_to_end::wait;
+
+#[test]
+fn a_body_that_does_not_come_is_answered_408() {
+    let tap = Tap::new().set("body_timeout_seconds", 1);
+    let listener = tap.listen().start();
+    let endpoint = listener.endpoint();
+    let mut client = endpoint.connect();
+    client.send(post_head(&endpoint.path, &[], SEVEN[0].len()));
+    client.send(&SEVEN[0][..10]);
+    assert_eq!(client.reply().status, 408);
+    assert_eq!(client.until_closed(), "");
+    assert_eq!(tap.spool().events(), []);
+}
+
+#[test]
+fn a_head_that_does_not_come_closes_the_connection() {
+    let tap = Tap::new().set("header_timeout_seconds", 1);
+    let listener = tap.listen().start();
+    let endpoint = listener.endpoint();
+    let mut silent = endpoint.connect();
+    let mut slow = endpoint.connect();
+    slow.send(format!("POST {} HTTP/1.1\r\nHost:", endpoint.path));
+    // What is sent before, if anything, is no 200.
+    for answer in [silent.until_closed(), slow.until_closed()] {
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
+    }
+    endpoint.accept(SEVEN[0]);
+}
+
+#[test]
+fn what_is_not_http_is_turned_away_and_harms_nobody() {
+    let tap = Tap::new();
+    let listener = tap.listen().start();
+    let endpoint = listener.endpoint();
+    for noise in ["\x16\x03\x01\x02\x00 TLS?\r\n\r\n", "hello\r\n\r\n", "POST\r\n\r\n", "\0\0\0\0\r\n\r\n"] {
+        let mut client = endpoint.connect();
+        client.try_send(noise);
+        let answer = client.until_closed();
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{noise:?}: {answer}");
+    }
+    // A client that goes away in the middle of its body leaves nothing behind.
+    let mut client = endpoint.connect();
+    client.send(post_head(&endpoint.path, &[], 1000));
+    client.send("{\"event\":");
+    drop(client);
+    endpoint.accept(SEVEN[0]);
+    assert_eq!(tap.spool().events().len(), 1);
+    assert_eq!(tap.spool().rejected(), []);
+}
+
+#[test]
+fn past_max_connections_a_client_waits_its_turn() {
+    let tap = Tap::new().set("max_connections", 2);
+    let listener = tap.listen().start();
+    let endpoint = listener.endpoint();
+    let mut first = endpoint.connect();
+    let mut second = endpoint.connect();
+    for client in [&mut first, &mut second] {
+        assert_eq!(client.post(&endpoint.path, &numbered(1)).expect("an answer").status, 200);
+    }
+    let mut third = endpoint.connect();
+    third.send(post_head(&endpoint.path, &[], numbered(2).len()));
+    third.send(numbered(2));
+    // While two connections are open, nobody reads from the third.
+    for client in [&mut first, &mut second] {
+        assert_eq!(client.post(&endpoint.path, &numbered(3)).expect("an answer").status, 200);
+    }
+    let waiting = |sought: &str| tap.spool().events().iter().filter(|event| event.body == sought).count();
+    assert_eq!((waiting(&numbered(2)), waiting(&numbered(3))), (0, 2));
+    drop(first);
+    assert_eq!(third.reply().status, 200);
+    assert_eq!(waiting(&numbered(2)), 1);
+}
+
+#[test]
+fn a_full_spool_answers_503_and_takes_again_what_trimming_makes_room_for() {
+    let tap = Tap::new().set("spool_max_bytes", 200_000).set("retention_days", 0);
+    tap.append_state(0);
+    let running = tap.run().state().start();
+    let endpoint = running.endpoint();
+    let mut accepted = 0;
+    let refused = loop {
+        let reply = endpoint.post(numbered(accepted));
+        if reply.status != 200 {
+            break reply;
+        }
+        accepted += 1;
+        assert!(accepted < 10_000, "the spool has no end");
+    };
+    assert_eq!(refused.status, 503);
+    let retry_after: u32 = refused.header("retry-after").expect("Retry-After").parse().expect("seconds");
+    assert!(retry_after > 0);
+    assert!(refused.json()["error"].is_string());
+    let records = running.wait_records(usize::try_from(accepted).expect("a small number"));
+    assert_eq!(tap.spool().events().len(), records.len(), "all that was answered with 200, and nothing else");
+
+    tap.append_state(records.last().expect("a record").sequence());
+    wait::until("the spool has room again", || {
+        (endpoint.post(numbered(accepted)).status == 200).then_some(())
+    });
+}
+
+#[test]
+fn a_disk_that_is_nearly_full_is_answered_503() {
+    let tap = Tap::new().set("min_free_bytes", 1_000_000_000_000_000_u64);
+    let listener = tap.listen().start();
+    let reply = listener.endpoint().post(SEVEN[0]);
+    assert_eq!(reply.status, 503);
+    assert!(reply.header("retry-after").is_some());
+    assert_eq!(tap.spool().events(), []);
+}
+
+#[test]
+fn an_address_that_is_taken_is_an_error_in_one_line() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let tap = Tap::new().set("listen_address", address.as_str());
+    let finished = tap.listen().finish();
+    let error = finished.sole_error();
+    assert!(error.contains(&address), "{error}");
+}

@@ -1,0 +1,27 @@
+//! End-to-end tests: the real programs, through the front door.
+//!
+//! One test binary, one module for each thing that a user can rely on. Each test has a folder, a spool and a port of
+//! its own, and waits for what happens, never for time to pass.
+
+// What a webhook is answered, in every case: 200, 400, 404, 405, 413, 415.
+mod receiving;
+// What keeps one client from harming the others: time-outs, the cap on connections, a full spool.
+mod guarding;
+// What the spool promises: durable before the 200, unique sequences, an end on I/O errors.
+mod spooling;
+// What leaves the spool, and what never does.
+mod trimming;
+// What comes of an event: rows, keys, SCHEMA and STATE.
+mod emitting;
+// What comes again after a stop, a crash or a lost state, and what does not.
+mod resuming;
+// How a run ends: signals, bounds, and nobody reading any more.
+mod ending;
+// Webhook URLs: made, listed, revoked, and never shown again.
+mod urls;
+// Arguments, configuration, exit codes.
+mod command_line;
+// `send-test`, against a listener.
+mod send_test;
+// All of it together, through target-jsonl, with processes killed at random.
+mod pipeline;

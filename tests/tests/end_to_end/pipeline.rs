@@ -1,0 +1,132 @@
+//! All of it together: Mailjet's side posting under load, a real pipe, target-jsonl, and processes killed at random.
+
+use end_to_end::events::{number_of, numbered};
+use end_to_end::oracle::Oracle;
+use end_to_end::pipeline::Pipeline;
+use end_to_end::tap::Tap;
+use end_to_end::target::Target;
+use end_to_end::wait;
+
+/// How often something is killed.
+const KILLS: u64 = 6;
+
+#[test]
+fn all_that_was_acknowledged_arrives_whoever_is_killed() {
+    // The random choices of this run; a failed test shows them.
+    let mut choices = getrandom::u64().expect("the system has random numbers");
+    println!("choices: {choices:#x}");
+    let tap = Tap::new().set("retention_days", 0);
+    let target = Target::in_folder(tap.folder());
+    let mut pipeline = Pipeline::start(&tap, &target);
+    let oracle = Oracle::start(pipeline.tap.endpoint(), 4);
+    for _ in 0..KILLS {
+        oracle.wait_acknowledged(1 + choices % 400);
+        if choices & (1 << 32) == 0 {
+            pipeline.kill_tap();
+        } else {
+            pipeline.kill_target();
+        }
+        pipeline = Pipeline::start(&tap, &target);
+        oracle.redirect(pipeline.tap.endpoint());
+        choices = choices.rotate_right(11);
+    }
+    oracle.wait_acknowledged(100);
+    let memory = oracle.stop();
+    wait::until("the target has all of it", || memory.is_satisfied_by(&target.rows()).then_some(()));
+    pipeline.stop();
+    memory.demand(&target.rows(), usize::try_from(KILLS).expect("a small number") + 1);
+}
+
+#[test]
+fn a_target_that_is_killed_under_load_loses_nothing() {
+    let tap = Tap::new();
+    let target = Target::in_folder(tap.folder());
+    let first = Pipeline::start(&tap, &target);
+    let oracle = Oracle::start(first.tap.endpoint(), 4);
+    oracle.wait_acknowledged(300);
+    first.kill_target();
+    let second = Pipeline::start(&tap, &target);
+    oracle.redirect(second.tap.endpoint());
+    oracle.wait_acknowledged(300);
+    let memory = oracle.stop();
+    second.stop();
+    memory.demand(&target.rows(), 2);
+}
+
+#[test]
+fn a_tap_that_is_killed_under_load_loses_nothing() {
+    let tap = Tap::new();
+    let target = Target::in_folder(tap.folder());
+    let first = Pipeline::start(&tap, &target);
+    let oracle = Oracle::start(first.tap.endpoint(), 4);
+    oracle.wait_acknowledged(300);
+    first.kill_tap();
+    let second = Pipeline::start(&tap, &target);
+    oracle.redirect(second.tap.endpoint());
+    oracle.wait_acknowledged(300);
+    let memory = oracle.stop();
+    second.stop();
+    memory.demand(&target.rows(), 2);
+}
+
+/// An orderly end leaves nothing between the two: all of it arrives, once.
+#[test]
+fn a_pipeline_that_is_stopped_delivers_each_event_once() {
+    let tap = Tap::new();
+    let target = Target::in_folder(tap.folder());
+    let mut acknowledged = 0;
+    for round in 1..=3 {
+        let pipeline = Pipeline::start(&tap, &target);
+        let endpoint = pipeline.tap.endpoint();
+        for id in 0..20 {
+            endpoint.accept(numbered(round * 100 + id));
+            acknowledged += 1;
+        }
+        pipeline.stop();
+        assert_eq!(target.rows().len(), acknowledged);
+    }
+}
+
+/// The target's state file is what lets the tap trim: in the end the spool is empty, though nobody told it to be.
+#[test]
+fn the_spool_is_trimmed_by_what_the_target_says() {
+    let tap = Tap::new().set("retention_days", 0);
+    let target = Target::in_folder(tap.folder());
+    let pipeline = Pipeline::start(&tap, &target);
+    let oracle = Oracle::start(pipeline.tap.endpoint(), 2);
+    oracle.wait_acknowledged(500);
+    let memory = oracle.stop();
+    wait::until("the spool is empty", || tap.spool().events().is_empty().then_some(()));
+    memory.demand(&target.rows(), 1);
+    pipeline.stop();
+}
+
+/// JSON's grammar allows more than most parsers take: half a surrogate pair, numbers past any double, any depth. One such
+/// event must not stop the target, and with it everything that comes after.
+#[test]
+fn an_event_that_parsers_stop_at_does_not_stop_the_pipeline() {
+    let deep = |levels| format!(r#"{{"event":"open","deep":{}{}}}"#, "[".repeat(levels), "]".repeat(levels));
+    let bodies = [
+        r#"{"event":"open","Payload":"\ud83d"}"#.to_owned(),
+        r#"{"event":"open","x":"\ude00","y":["\ud83d"],"\ud800":1}"#.to_owned(),
+        r#"{"event":"open","x":1e400,"y":-1E+999,"z":1e-999,"time":1e400,"MessageID":-0}"#.to_owned(),
+        r#"{"event":"open","event":"click","x":1,"x":2}"#.to_owned(),
+        deep(99),
+        deep(127),
+        deep(128),
+        deep(129),
+        deep(1_000),
+        deep(10_000),
+        numbered(1),
+    ];
+    let tap = Tap::new();
+    let target = Target::in_folder(tap.folder());
+    let pipeline = Pipeline::start(&tap, &target);
+    for body in &bodies {
+        pipeline.tap.endpoint().accept(body);
+    }
+    pipeline.stop();
+    let rows = target.rows();
+    assert_eq!(rows.len(), bodies.len());
+    assert_eq!(number_of(&rows[bodies.len() - 1]), 1);
+}

@@ -1,0 +1,256 @@
+//! What a webhook is answered.
+
+use end_to_end::events::{SEVEN, grouped, numbered};
+use end_to_end::http::{chunk, chunked_head, post_head};
+use end_to_end::tap::{TOKEN, Tap};
+use serde_json::json;
+
+/// Mailjet sends one event a request, or several in an array.
+#[test]
+fn events_are_accepted_one_by_one_and_grouped() {
+    let tap = Tap::new();
+    let listener = tap.listen().start();
+    let endpoint = listener.endpoint();
+    let cases = [
+        (SEVEN[0].to_owned(), 1),
+        (grouped(&SEVEN), 7),
+        (grouped(&SEVEN[..1]), 1),
+        ("[]".to_owned(), 0),
+        (" [ ] \n".to_owned(), 0),
+    ];
+    let mut kept = 0;
+    for (body, accepted) in cases {
+        let reply = endpoint.post(&body);
+        assert_eq!((reply.status, reply.json()), (200, json!({ "accepted": accepted })), "{body}");
+        kept += accepted;
+        assert_eq!(tap.spool().events().len(), kept, "{body}");
+    }
+}
+
+#[test]
+fn a_repeated_body_is_accepted_again() {
+    let tap = Tap::new();
+    let listener = tap.listen().start();
+    let mut connection = listener.endpoint().connect();
+    for _ in 0..3 {
+        let reply = connection.post(&listener.endpoint().path, SEVEN[6]).expect("a connection is kept alive");
+        assert_eq!(reply.status, 200);
+    }
+    assert_eq!(tap.spool().events().len(), 3);
+}
+
+#[test]
+fn what_is_not_an_object_in_an_array_is_kept_as_rejected_and_fails_nobody() {
+    let tap = Tap::new();
+    let listener = tap.listen().start();
+    let body = format!(r#"[{},5,"x",null,[{{}}],true,{}]"#, SEVEN[0], SEVEN[1]);
+    let reply = listener.endpoint().post(body);
+    assert_eq!((reply.status, reply.json()), (200, json!({ "accepted": 2, "rejected": 5 })));
+    let kept: Vec<_> = tap.spool().events().into_iter().map(|event| event.body).collect();
+    assert_eq!(kept, SEVEN[..2]);
+    let rejected: Vec<_> = tap.spool().rejected().into_iter().map(|rejected| rejected.body).collect();
+    assert_eq!(rejected, [&b"5"[..], b"\"x\"", b"null", b"[{}]", b"true"]);
+}
+
+#[test]
+fn a_body_that_is_no_events_is_answered_400_and_its_beginning_is_kept() {
+    let tap = Tap::new();
+    let listener = tap.listen().start();
+    let endpoint = listener.endpoint();
+    let cases: [&[u8]; 14] = [
+        b"",
+        b"  \n",
+        b"hello",
+        b"{\"event\":\"open\"",
+        b"{\"event\":\"open\"} {\"event\":\"open\"}",
+        b"{\"event\":\"open\"}]",
+        b"[{\"event\":\"open\"},]",
+        b"{event:\"open\"}",
+        b"{\"event\":\"open\xff\"}",
+        b"\xef\xbb\xbf{\"event\":\"open\"}",
+        b"5",
+        b"\"open\"",
+        b"null",
+        b"event=open&time=1",
+    ];
+    for body in cases {
+        let reply = endpoint.post(body);
+        let shown = String::from_utf8_lossy(body);
+        assert_eq!(reply.status, 400, "{shown}");
+        assert!(reply.json()["error"].is_string(), "{shown}: {}", reply.body);
+    }
+    let kept = tap.spool().rejected();
+    assert_eq!(kept.iter().map(|rejected| &rejected.body[..]).collect::<Vec<_>>(), cases);
+    assert!(kept.iter().all(|rejected| !rejected.reason.is_empty()));
+
+    let large = "x".repeat(100_000);
+    assert_eq!(endpoint.post(&large).status, 400);
+    let kept = tap.spool().rejected().pop().expect("it is kept");
+    assert_eq!(kept.body, large.as_bytes()[..65_536], "the first 64 KiB are kept");
+    assert_eq!(tap.spool().events(), []);
+}
+
+/// Whoever probes learns nothing: not whether a token was right once, not which paths there are.
+#[test]
+fn every_wrong_address_gets_the_same_404() {
+    let tap = Tap::new();
+    let listener = tap.listen().start();
+    let endpoint = listener.endpoint();
+    let unknown = endpoint.with_path(&format!("/v1/mailjet/{}", TOKEN.replace('0', "1")));
+    let expected = unknown.post(SEVEN[0]);
+    assert_eq!(expected.status, 404);
+    let paths = [
+        "/".to_owned(),
+        "/v1/mailjet".to_owned(),
+        "/v1/mailjet/".to_owned(),
+        "/v1/mailjet/short".to_owned(),
+        format!("/v1/mailjet/{}", TOKEN.to_uppercase()),
+        format!("/v1/mailjet/{TOKEN}0"),
+        format!("/v1/mailjet/{}", &TOKEN[1..]),
+        format!("/v1/mailjet/{TOKEN}/"),
+        format!("/v1/mailjet/{TOKEN}/more"),
+        format!("/v1//mailjet/{TOKEN}"),
+        format!("/v2/mailjet/{TOKEN}"),
+        format!("/mailjet/{TOKEN}"),
+        format!("/{TOKEN}"),
+        "/v1/mailjet/%00".to_owned(),
+        "/healthz".to_owned(),
+    ];
+    for path in paths {
+        let wrong = endpoint.with_path(&path);
+        assert_eq!(wrong.post(SEVEN[0]).without_date(), expected.without_date(), "POST {path}");
+        assert_eq!(wrong.request("GET").without_date(), expected.without_date(), "GET {path}");
+    }
+    assert_eq!(unknown.request("DELETE").without_date(), expected.without_date());
+    assert_eq!(
+        unknown.post("not JSON").without_date(),
+        expected.without_date(),
+        "the token is looked at first"
+    );
+    assert_eq!(tap.spool().events(), []);
+    assert_eq!(tap.spool().rejected(), []);
+}
+
+#[test]
+fn another_method_than_post_is_answered_405_and_told_which_is_right() {
+    let tap = Tap::new();
+    let listener = tap.listen().start();
+    for method in ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"] {
+        let reply = listener.endpoint().request(method);
+        assert_eq!((reply.status, reply.header("allow")), (405, Some("POST")), "{method}");
+    }
+}
+
+#[test]
+fn a_body_of_max_body_bytes_is_accepted_and_one_byte_more_is_not() {
+    let tap = Tap::new().set("max_body_bytes", 2000);
+    let listener = tap.listen().start();
+    let endpoint = listener.endpoint();
+    let event = numbered(1);
+    let largest = format!("{event}{}", " ".repeat(2000 - event.len()));
+    endpoint.accept(&largest);
+
+    // The size is looked at before the body is read: it need not even be sent.
+    let mut client = endpoint.connect();
+    client.send(post_head(&endpoint.path, &[], 2001));
+    assert_eq!(client.reply().status, 413);
+
+    let mut client = endpoint.connect();
+    client.send(chunked_head(&endpoint.path));
+    client.send(chunk(&largest));
+    client.send(chunk(""));
+    assert_eq!(client.reply().status, 200);
+
+    // A chunked body has no size to look at: it is counted while it comes.
+    let mut client = endpoint.connect();
+    client.send(chunked_head(&endpoint.path));
+    client.send(chunk(&largest));
+    client.send(chunk(" "));
+    assert_eq!(client.reply().status, 413);
+    assert_eq!(tap.spool().events().len(), 2);
+}
+
+#[test]
+fn a_chunked_body_is_put_together() {
+    let tap = Tap::new();
+    let listener = tap.listen().start();
+    let endpoint = listener.endpoint();
+    let mut client = endpoint.connect();
+    client.send(chunked_head(&endpoint.path));
+    for part in SEVEN[0].as_bytes().chunks(7) {
+        client.send(chunk(std::str::from_utf8(part).expect("the event is ASCII")));
+    }
+    client.send(chunk(""));
+    assert_eq!(client.reply().json(), json!({ "accepted": 1 }));
+    assert_eq!(tap.spool().events()[0].body, SEVEN[0]);
+}
+
+#[test]
+fn a_content_encoding_is_answered_415() {
+    let tap = Tap::new();
+    let listener = tap.listen().start();
+    for encoding in ["gzip", "deflate", "br", "zstd"] {
+        let reply = listener.endpoint().post_with(&[("Content-Encoding", encoding)], SEVEN[0]);
+        assert_eq!(reply.status, 415, "{encoding}");
+    }
+    let reply = listener.endpoint().post_with(&[("Content-Encoding", "identity")], SEVEN[0]);
+    assert_eq!(reply.status, 200, "identity is no encoding");
+    assert_eq!(tap.spool().events().len(), 1);
+}
+
+/// Mailjet documents neither, so nothing may depend on them.
+#[test]
+fn any_content_type_and_user_agent_will_do() {
+    let tap = Tap::new();
+    let listener = tap.listen().start();
+    let headers: [&[(&str, &str)]; 6] = [
+        &[],
+        &[("Content-Type", "application/json")],
+        &[("Content-Type", "application/json; charset=utf-8")],
+        &[("Content-Type", "text/plain")],
+        &[("Content-Type", "application/x-www-form-urlencoded")],
+        &[("Content-Type", "%%%"), ("User-Agent", "")],
+    ];
+    for headers in headers {
+        let reply = listener.endpoint().post_with(headers, SEVEN[0]);
+        assert_eq!(reply.status, 200, "{headers:?}");
+    }
+}
+
+/// curl and others ask before they send a large body.
+#[test]
+fn who_expects_100_continue_gets_it() {
+    let tap = Tap::new();
+    let listener = tap.listen().start();
+    let endpoint = listener.endpoint();
+    let mut client = endpoint.connect();
+    client.send(post_head(&endpoint.path, &[("Expect", "100-continue")], SEVEN[0].len()));
+    assert_eq!(client.reply().status, 100);
+    client.send(SEVEN[0]);
+    assert_eq!(client.reply().status, 200);
+}
+
+#[test]
+fn a_query_in_the_url_does_no_harm() {
+    let tap = Tap::new();
+    let listener = tap.listen().start();
+    let endpoint = listener.endpoint();
+    endpoint.with_path(&format!("{}?from=mailjet", endpoint.path)).accept(SEVEN[0]);
+}
+
+/// Neither a parser that calls itself for each level nor one that gives up at 128 will do: an event is accepted whatever
+/// is in it, and the next one as well.
+#[test]
+fn a_body_of_any_depth_is_accepted() {
+    let tap = Tap::new();
+    let listener = tap.run().start();
+    let endpoint = listener.endpoint();
+    for depth in [200, 100_000] {
+        let body = format!(r#"{{"event":"open","deep":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
+        assert_eq!(endpoint.post(body).json(), json!({ "accepted": 1 }), "{depth} levels");
+    }
+    assert_eq!(endpoint.post("[".repeat(100_000)).status, 400);
+    endpoint.accept(numbered(1));
+    let records = listener.wait_records(3);
+    assert_eq!(records[2].text("CustomID"), "1");
+}

@@ -1,0 +1,197 @@
+//! What comes again after a stop, a crash or a lost state, and what does not.
+
+use std::io::{BufRead, BufReader, Read};
+
+use end_to_end::events::{grouped, number_of, numbered, numbered_from};
+use end_to_end::message::Message;
+use end_to_end::program::Signal;
+use end_to_end::tap::{Finished, Tap};
+
+/// The numbers of the events that a run wrote.
+fn numbers(finished: &Finished) -> Vec<u64> {
+    finished.records().iter().map(number_of).collect()
+}
+
+/// Appends the last STATE that a run wrote to the state file, as a target does that has stored all of it.
+fn store_last_state(tap: &Tap, finished: &Finished) {
+    let bookmark = finished.messages().iter().rev().find_map(Message::bookmark);
+    tap.append_state(bookmark.expect("a STATE with a bookmark"));
+}
+
+#[test]
+fn after_sigterm_nothing_comes_twice_and_nothing_is_left_out() {
+    let tap = Tap::new();
+    let running = tap.run().state().start();
+    running.endpoint().accept(grouped(&numbered_from(0, 100)));
+    let first = running.stop();
+    first.assert_code(0);
+    assert_eq!(numbers(&first), (0..100).collect::<Vec<_>>());
+    store_last_state(&tap, &first);
+
+    let second = tap.drain().state().finish();
+    second.assert_code(0);
+    assert_eq!(numbers(&second), [0; 0]);
+    assert_eq!(second.messages().last().and_then(Message::bookmark), Some(first.records()[99].sequence()));
+
+    tap.spool_bodies([grouped(&numbered_from(100, 50)).as_str()]);
+    let third = tap.drain().state().finish();
+    assert_eq!(numbers(&third), (100..150).collect::<Vec<_>>());
+}
+
+#[test]
+fn after_sigkill_all_that_no_state_covers_comes_again() {
+    let tap = Tap::new();
+    let running = tap.run().state().start();
+    running.endpoint().accept(grouped(&numbered_from(0, 40)));
+    let covered = running.wait_records(40)[39].sequence();
+    running.wait_bookmark(covered);
+    tap.append_state(covered);
+    running.endpoint().accept(grouped(&numbered_from(40, 60)));
+    let _ = running.wait_records(100);
+    let killed = running.kill();
+    assert_eq!(killed.code, None);
+
+    let again = tap.drain().state().finish();
+    again.assert_code(0);
+    assert_eq!(numbers(&again), (40..100).collect::<Vec<_>>());
+    for (one, other) in killed.records()[40..].iter().zip(again.records()) {
+        assert_eq!((one.sequence(), one.key()), (other.sequence(), other.key()), "it is the same row");
+    }
+}
+
+#[test]
+fn without_state_all_that_is_kept_comes_and_a_warning_counts_it() {
+    let tap = Tap::new();
+    tap.spool_bodies([grouped(&numbered_from(0, 37)).as_str()]);
+    for _ in 0..2 {
+        let drained = tap.drain().finish();
+        drained.assert_code(0);
+        assert_eq!(numbers(&drained), (0..37).collect::<Vec<_>>());
+        let warnings: Vec<_> = drained.stderr.iter().filter(|line| line.contains("WARN")).collect();
+        assert!(warnings.iter().any(|line| line.contains("--state") && line.contains("37")), "{warnings:?}");
+    }
+}
+
+#[test]
+fn a_state_file_that_is_missing_is_a_warning_and_a_first_run() {
+    let tap = Tap::new();
+    tap.spool_bodies([numbered(1).as_str()]);
+    let drained = tap.drain().state().finish();
+    drained.assert_code(0);
+    assert_eq!(numbers(&drained), [1]);
+    assert!(drained.stderr.iter().any(|line| line.contains("WARN") && line.contains("state.json")));
+}
+
+/// `>> state.json` needs no `tail -1`, and a target that was killed while it wrote a line does no harm.
+#[test]
+fn the_last_complete_line_of_the_state_file_counts() {
+    let tap = Tap::new();
+    tap.spool_bodies([grouped(&numbered_from(0, 10)).as_str()]);
+    let sequences = tap.spool().sequences();
+    tap.append_state(sequences[2]);
+    tap.append_state(sequences[6]);
+    tap.append_to_state(r#"{"bookmarks": {"data": {"replication_key_va"#);
+    assert_eq!(numbers(&tap.drain().state().finish()), [7, 8, 9]);
+}
+
+/// Meltano writes the file as one object, with or without a line's end.
+#[test]
+fn an_empty_state_is_that_of_a_first_run() {
+    let tap = Tap::new();
+    tap.spool_bodies([numbered(1).as_str()]);
+    for text in ["", "{}", "{}\n", "{\"bookmarks\": {}}\n"] {
+        std::fs::write(tap.state_file(), text).expect("a state file can be written");
+        let drained = tap.drain().state().finish();
+        drained.assert_code(0);
+        assert_eq!(numbers(&drained), [1], "{text:?}");
+    }
+}
+
+#[test]
+fn a_state_as_one_line_without_an_end_counts() {
+    let tap = Tap::new();
+    tap.spool_bodies([grouped(&numbered_from(0, 3)).as_str()]);
+    tap.append_to_state(&end_to_end::tap::state(tap.spool().sequences()[1]).to_string());
+    assert_eq!(numbers(&tap.drain().state().finish()), [2]);
+}
+
+#[test]
+fn a_state_that_cannot_be_read_is_an_error_and_not_a_first_run() {
+    let tap = Tap::new();
+    tap.spool_bodies([numbered(1).as_str()]);
+    for text in ["not a state\n", "[]\n", "{\"bookmarks\": 5}\n", "{\"bookmarks\": {\"data\": \"x\"}}\n"] {
+        std::fs::write(tap.state_file(), text).expect("a state file can be written");
+        let finished = tap.drain().state().finish();
+        let error = finished.sole_error();
+        assert!(error.contains("state.json"), "{text:?}: {error}");
+        assert_eq!(finished.stdout, [""; 0], "{text:?}");
+    }
+}
+
+/// A state of another spool, or of another `sequence_unit`, would hide every event to come.
+#[test]
+fn a_bookmark_that_the_spool_and_the_clock_are_far_from_is_an_error() {
+    let tap = Tap::new();
+    tap.spool_bodies([numbered(1).as_str()]);
+    tap.append_state(1_790_000_000_000_000_000);
+    let finished = tap.drain().state().finish();
+    let error = finished.sole_error();
+    assert!(error.contains("1790000000000000000"), "{error}");
+    assert_eq!(finished.stdout, [""; 0]);
+}
+
+#[test]
+fn a_drain_beside_a_listener_takes_what_the_spool_holds() {
+    let tap = Tap::new();
+    let listener = tap.listen().start();
+    for round in 0..3 {
+        listener.endpoint().accept(grouped(&numbered_from(round * 10, 10)));
+        let drained = tap.drain().state().finish();
+        drained.assert_code(0);
+        assert_eq!(numbers(&drained), (round * 10..round * 10 + 10).collect::<Vec<_>>());
+        store_last_state(&tap, &drained);
+    }
+    assert!(listener.stdout().so_far().is_empty(), "`listen` writes no messages");
+    listener.stop().assert_code(0);
+}
+
+/// A cron job that starts again while the last one is still at work.
+#[test]
+fn a_drain_that_overlaps_another_exits_75() {
+    let tap = Tap::new();
+    tap.spool_bodies([grouped(&numbered_from(0, 3000)).as_str()]);
+    let (mut first, stdout) = tap.drain().start_unread();
+    // Its first line shows that it has begun; then the pipe fills, and it has to wait.
+    let mut stdout = BufReader::new(stdout);
+    let mut messages = String::new();
+    stdout.read_line(&mut messages).expect("a line");
+
+    for second in [tap.drain(), tap.run()] {
+        let finished = second.finish();
+        finished.assert_code(75);
+        assert_eq!(finished.stdout, [""; 0]);
+        assert_eq!(finished.stderr.len(), 1, "one line says why: {:?}", finished.stderr);
+    }
+
+    assert!(first.is_running());
+    stdout.read_to_string(&mut messages).expect("the rest");
+    assert_eq!(first.wait(), Some(0));
+    let records = messages.lines().filter_map(|line| Message::parse(line).record());
+    assert!(records.map(|record| number_of(&record)).eq(0..3000));
+}
+
+/// Nothing is written down by the drain itself: a second one without a new state writes the same again.
+#[test]
+fn a_drain_that_is_killed_leaves_everything_to_the_next() {
+    let tap = Tap::new();
+    tap.append_state(0);
+    tap.spool_bodies([grouped(&numbered_from(0, 3000)).as_str()]);
+    let (mut first, stdout) = tap.drain().state().start_unread();
+    let mut stdout = BufReader::new(stdout);
+    stdout.read_line(&mut String::new()).expect("a line");
+    first.signal(Signal::KILL);
+    assert_eq!(first.wait(), None);
+    let drained = tap.drain().state().finish();
+    drained.assert_code(0);
+    assert!(numbers(&drained).into_iter().eq(0..3000));
+}

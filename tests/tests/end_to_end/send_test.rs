@@ -1,0 +1,58 @@
+//! `send-test`: what Mailjet's "Send a test" button does.
+
+use std::collections::BTreeSet;
+
+use end_to_end::http::Endpoint;
+use end_to_end::message::members;
+use end_to_end::tap::{Finished, Tap};
+
+/// `send-test` needs no configuration.
+fn send_test(tap: &Tap, endpoint: &Endpoint, arguments: &[&str]) -> Finished {
+    tap.launch(&["send-test", "--url", &endpoint.url()]).args(arguments).without_config().finish()
+}
+
+fn kinds(tap: &Tap) -> Vec<String> {
+    let bodies = tap.spool().events().into_iter().map(|event| event.body);
+    bodies.map(|body| members(&body)["event"].get().trim_matches('"').to_owned()).collect()
+}
+
+#[test]
+fn it_sends_every_event_and_each_is_accepted() {
+    let tap = Tap::new();
+    let running = tap.run().start();
+    send_test(&tap, &running.endpoint(), &[]).assert_code(0);
+    let sent: BTreeSet<_> = kinds(&tap).into_iter().collect();
+    let seven = ["sent", "open", "click", "bounce", "blocked", "spam", "unsub"];
+    assert_eq!(sent, seven.map(str::to_owned).into());
+    let count = kinds(&tap).len();
+    assert_eq!(running.wait_records(count).len(), count);
+}
+
+#[test]
+fn it_sends_one_kind_of_event_as_often_as_asked() {
+    let tap = Tap::new();
+    let listener = tap.listen().start();
+    send_test(&tap, &listener.endpoint(), &["--event", "bounce", "--count", "3"]).assert_code(0);
+    assert_eq!(kinds(&tap), ["bounce"; 3]);
+}
+
+#[test]
+fn a_url_that_is_revoked_is_an_error_in_one_line() {
+    let tap = Tap::new().with_minted_urls();
+    let minted = tap.mint();
+    tap.url(&["revoke", "1"]).finish().assert_code(0);
+    let listener = tap.listen().start();
+    let finished = send_test(&tap, &listener.endpoint().with_path(&minted.path), &[]);
+    assert!(!finished.sole_error().is_empty());
+    assert!(finished.stdout.iter().all(|line| line.contains("404")), "{:?}", finished.stdout);
+}
+
+#[test]
+fn a_server_that_is_not_there_is_an_error_in_one_line() {
+    let tap = Tap::new();
+    let listener = tap.listen().start();
+    let endpoint = listener.endpoint();
+    listener.stop().assert_code(0);
+    let finished = send_test(&tap, &endpoint, &[]);
+    assert!(!finished.sole_error().is_empty());
+}

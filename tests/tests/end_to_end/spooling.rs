@@ -1,0 +1,232 @@
+//! What the spool promises.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::thread;
+
+use end_to_end::events::{SEVEN, grouped, number_of, numbered, numbered_from};
+use end_to_end::http::Client;
+use end_to_end::spool::SpooledEvent;
+use end_to_end::tap::{RunningTap, Tap};
+use end_to_end::wait;
+
+/// In ten years, in Unix milliseconds: what a clock that was once wrong may have left behind.
+const FAR_AHEAD: i64 = 2_100_000_000_000;
+
+#[test]
+fn a_200_means_that_the_events_are_in_the_file_exactly_as_they_came() {
+    let tap = Tap::new();
+    let listener = tap.listen().start();
+    let spaced = " {\n \"b\" : 1.10, \"a\":\t\"\\u00e9\" } ";
+    listener.endpoint().accept(grouped(&[SEVEN[0], spaced, SEVEN[1]]));
+    let _ = listener.kill();
+    let kept: Vec<_> = tap.spool().events().into_iter().map(|event| event.body).collect();
+    assert_eq!(kept, [SEVEN[0], spaced.trim(), SEVEN[1]]);
+    assert_eq!(tap.spool().text("PRAGMA journal_mode"), "wal");
+}
+
+/// Killing a process shows nothing about the disk: what was written and not synced survives in the kernel. Only the order
+/// of the system calls shows it: write, sync, answer. Without strace, there is nothing to see.
+#[test]
+fn the_200_is_sent_after_the_sync() {
+    if Command::new("strace").arg("--version").stdout(Stdio::null()).status().is_err() {
+        eprintln!("skipped: strace is not installed");
+        return;
+    }
+    let tap = Tap::new();
+    let trace = tap.folder().join("trace");
+    // -D: strace is the child of the tap, so that the tap is ours to stop. -y: paths instead of numbers.
+    let calls = "trace=pwrite64,write,writev,sendto,sendmsg,fsync,fdatasync";
+    let strace = ["strace", "-D", "-f", "-y", "-s", "5000", "-e", calls, "-o", trace.to_str().expect("text")];
+    let listener = tap.listen().through(&strace).start();
+    listener.endpoint().accept(r#"{"event":"open","Payload":"find-me-in-the-trace"}"#);
+    listener.stop().assert_code(0);
+    let lines = wait::until("the trace is complete", || {
+        let text = std::fs::read_to_string(&trace).unwrap_or_default();
+        text.contains("+++ exited").then(|| text.lines().map(str::to_owned).collect::<Vec<_>>())
+    });
+
+    let is_write = |line: &String| line.contains("spool.db-wal") && line.contains("find-me-in-the-trace");
+    let written = lines.iter().position(is_write).expect("the event is written");
+    // Other threads have other things to sync; a line begins with the thread's id.
+    let writer = lines[written].split(' ').next().expect("a thread");
+    let is_sync = |line: &String| {
+        let whole = line.contains("sync(") && line.contains("spool.db-wal");
+        line.starts_with(writer) && (whole || line.contains("sync resumed")) && line.ends_with("= 0")
+    };
+    let synced = written + lines[written..].iter().position(is_sync).expect("it is synced");
+    let answered = lines.iter().position(|line| line.contains("HTTP/1.1 200")).expect("it is answered");
+    assert!(synced < answered, "{}\n{}", lines[answered], lines[synced]);
+}
+
+/// It holds addresses of people.
+#[test]
+fn only_its_owner_can_read_the_spool() {
+    let tap = Tap::new();
+    let path = tap.folder().join("new/folders/spool.db");
+    let listener = tap.listen().set("spool_path", path.to_str()).start();
+    listener.endpoint().accept(SEVEN[0]);
+    let folder = path.parent().expect("it has a folder");
+    for entry in folder.read_dir().expect("the folder is there") {
+        let entry = entry.expect("an entry");
+        let mode = entry.metadata().expect("its mode").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{} has mode {mode:o}", entry.path().display());
+    }
+    assert_eq!(folder.metadata().expect("its mode").permissions().mode() & 0o777, 0o700);
+}
+
+#[test]
+fn sixty_four_posters_at_once_get_unique_and_increasing_milliseconds() {
+    post_in_parallel(&Tap::new(), 13);
+}
+
+/// The form that Stitch's own tables hold.
+#[test]
+fn sixty_four_posters_at_once_get_unique_and_increasing_nanoseconds() {
+    post_in_parallel(&Tap::new().set("sequence_unit", "nanosecond"), 19);
+}
+
+fn post_in_parallel(tap: &Tap, digits: usize) {
+    const POSTERS: u64 = 64;
+    const EACH: u64 = 20;
+    let running = tap.run().start();
+    let endpoint = running.endpoint();
+    let acknowledged = Mutex::new(BTreeSet::new());
+    thread::scope(|scope| {
+        for poster in 0..POSTERS {
+            let (endpoint, acknowledged) = (&endpoint, &acknowledged);
+            scope.spawn(move || {
+                let mut client = Client::connect(endpoint.address).expect("a connection");
+                for id in poster * EACH..(poster + 1) * EACH {
+                    let reply = client.post(&endpoint.path, &numbered(id)).expect("an answer");
+                    assert_eq!(reply.status, 200, "{}", reply.body);
+                    acknowledged.lock().expect("no poster panics").insert(id);
+                }
+            });
+        }
+    });
+    let acknowledged = acknowledged.into_inner().expect("no poster panics");
+    let finished = running.stop();
+    finished.assert_code(0);
+    let records = finished.records();
+    assert_eq!(records.len(), acknowledged.len(), "each event is there once");
+    assert_eq!(records.iter().map(number_of).collect::<BTreeSet<_>>(), acknowledged);
+    for pair in records.windows(2) {
+        assert!(pair[0].sequence() < pair[1].sequence(), "{} then {}", pair[0].text, pair[1].text);
+    }
+    assert!(records.iter().all(|record| record.raw("_sdc_sequence").len() == digits));
+}
+
+#[test]
+fn sequences_go_on_above_a_clock_that_stepped_back() {
+    let tap = Tap::new();
+    insert_far_ahead(&tap);
+    tap.spool_bodies([numbered(1).as_str(), &grouped(&numbered_from(2, 3))]);
+    assert_eq!(tap.spool().sequences(), (FAR_AHEAD..FAR_AHEAD + 5).collect::<Vec<_>>());
+    let drained = tap.drain().finish();
+    drained.assert_code(0);
+    assert_eq!(drained.records().iter().map(number_of).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+}
+
+/// A sequence is a row's identity in the target's table: it must not come back for another event, even when nothing in
+/// the spool has it any more.
+#[test]
+fn sequences_are_not_used_again_after_trimming() {
+    let tap = Tap::new().set("retention_days", 0);
+    insert_far_ahead(&tap);
+    tap.append_state(FAR_AHEAD);
+    let running = tap.run().state().start();
+    running.endpoint().accept(numbered(1));
+    running.wait_bookmark(FAR_AHEAD + 1);
+    tap.append_state(FAR_AHEAD + 1);
+    wait::until("the spool is trimmed", || tap.spool().events().is_empty().then_some(()));
+    let _ = running.kill();
+
+    tap.spool_bodies([numbered(2).as_str()]);
+    assert_eq!(tap.spool().sequences(), [FAR_AHEAD + 2]);
+    let drained = tap.drain().state().finish();
+    drained.assert_code(0);
+    assert_eq!(drained.records().iter().map(number_of).collect::<Vec<_>>(), [2]);
+}
+
+/// An event of long ago by a sequence of the future, as a clock leaves it that was wrong and was set right.
+fn insert_far_ahead(tap: &Tap) {
+    tap.drain().finish().assert_code(0);
+    tap.spool().insert(&SpooledEvent {
+        sequence: FAR_AHEAD,
+        received_at: 1_600_000_000_000,
+        body: numbered(0),
+    });
+}
+
+#[test]
+fn a_second_listener_exits_75() {
+    let tap = Tap::new();
+    let first = tap.listen().start();
+    first.endpoint().accept(SEVEN[0]);
+    for second in [tap.listen(), tap.run()] {
+        let finished = second.finish();
+        finished.assert_code(75);
+        assert_eq!(finished.stdout, [""; 0]);
+        assert_eq!(finished.stderr.len(), 1, "one line says why: {:?}", finished.stderr);
+    }
+    first.endpoint().accept(SEVEN[1]);
+}
+
+/// The kernel may have dropped the pages that a failed write or sync left dirty, so that a second try would succeed
+/// without having stored anything. The one right thing is to stop, and to have answered 200 to none of it.
+#[test]
+fn an_io_error_ends_the_tap_and_nothing_unwritten_is_answered_200() {
+    let tap = Tap::new();
+    let listener = tap.listen().limit_file_size(1024).start();
+    let acknowledged = post_until_refused(&listener);
+    let finished = listener.finish();
+    let error = finished.sole_error();
+    assert!(error.contains("spool.db"), "the error names the spool: {error}");
+
+    let drained = tap.drain().finish();
+    drained.assert_code(0);
+    let present: BTreeSet<_> = drained.records().iter().map(number_of).collect();
+    let lost: Vec<_> = acknowledged.difference(&present).collect();
+    assert!(lost.is_empty(), "answered with 200 and lost: {lost:?}");
+    assert!(!acknowledged.is_empty(), "the limit leaves room for some events");
+}
+
+/// Posts from four connections until each has met something else than a 200, which has to be a 503 or the end of the
+/// connection. Returns what was answered with 200.
+fn post_until_refused(listener: &RunningTap) -> BTreeSet<u64> {
+    let endpoint = listener.endpoint();
+    let refusals = Mutex::new(0);
+    let acknowledged = Mutex::new(BTreeSet::new());
+    thread::scope(|scope| {
+        for poster in 0..4 {
+            let (endpoint, acknowledged, refusals) = (&endpoint, &acknowledged, &refusals);
+            scope.spawn(move || {
+                let mut client = Client::connect(endpoint.address).expect("a connection");
+                for id in (poster..).step_by(4) {
+                    // An event of 10 KB, so that the limit is soon reached.
+                    let event = numbered(id)
+                        .replace(r#""Payload":"""#, &format!(r#""Payload":"{}""#, "x".repeat(10_000)));
+                    match client.post(&endpoint.path, &event) {
+                        Ok(reply) if reply.status == 200 => {
+                            acknowledged.lock().expect("no poster panics").insert(id);
+                        }
+                        Ok(reply) => {
+                            assert_eq!(reply.status, 503, "{}", reply.body);
+                            *refusals.lock().expect("no poster panics") += 1;
+                            return;
+                        }
+                        Err(_) => return,
+                    }
+                }
+            });
+        }
+    });
+    assert!(
+        refusals.into_inner().expect("no poster panics") > 0,
+        "the request that met the error is answered 503"
+    );
+    acknowledged.into_inner().expect("no poster panics")
+}

@@ -1,0 +1,123 @@
+//! Webhook URLs: the only secret there is.
+
+use end_to_end::events::SEVEN;
+use end_to_end::http::Endpoint;
+use end_to_end::tap::Tap;
+use end_to_end::wait;
+
+#[test]
+fn url_new_prints_one_url_and_nothing_else_on_stdout() {
+    let tap = Tap::new().with_minted_urls().set("public_url", "https://mail.example.com/hooks/");
+    let finished = tap.url(&["new"]).finish();
+    finished.assert_code(0);
+    let [url] = &finished.stdout[..] else { panic!("one line, not {:?}", finished.stdout) };
+    let token =
+        url.strip_prefix("https://mail.example.com/hooks/v1/mailjet/").expect("public_url comes first");
+    assert_eq!(token.len(), 64);
+    assert!(token.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')), "{token}");
+    assert!(!finished.stderr.is_empty(), "hints for people are on stderr");
+    assert!(!tap.spool().webhook_urls().to_lowercase().contains(token), "only a hash is stored");
+}
+
+#[test]
+fn url_list_shows_everything_but_the_token() {
+    let tap = Tap::new().with_minted_urls();
+    let labelled = tap.url(&["new", "--label", "blue one"]).finish();
+    labelled.assert_code(0);
+    let listed = tap.url(&["list"]).finish();
+    listed.assert_code(0);
+    let table = listed.stdout.join("\n");
+    let header = listed.stdout[0].to_lowercase();
+    for column in ["id", "label", "created", "last used"] {
+        assert!(header.contains(column), "{table}");
+    }
+    let row = listed.stdout.iter().find(|line| line.contains("blue one")).expect("its row");
+    assert!(row.contains('1'), "its id: {row}");
+    let token = labelled.stdout[0].rsplit('/').next().expect("a token");
+    assert!(!table.contains(token));
+}
+
+#[test]
+fn a_third_url_is_refused_until_one_is_revoked() {
+    let tap = Tap::new().with_minted_urls();
+    let (first, second) = (tap.mint(), tap.mint());
+    assert_ne!(first, second);
+    let refused = tap.url(&["new"]).finish();
+    assert!(refused.sole_error().contains("revoke"), "{}", refused.sole_error());
+    assert_eq!(refused.stdout, [""; 0]);
+    tap.url(&["revoke", "1"]).finish().assert_code(0);
+    let _ = tap.mint();
+}
+
+#[test]
+fn what_is_not_there_cannot_be_revoked() {
+    let tap = Tap::new().with_minted_urls();
+    let _ = tap.mint();
+    assert!(tap.url(&["revoke", "7"]).finish().sole_error().contains('7'));
+    tap.url(&["revoke", "1"]).finish().assert_code(0);
+    tap.url(&["revoke", "x"]).finish().assert_code(2);
+}
+
+#[test]
+fn a_listener_takes_up_what_is_minted_and_drops_what_is_revoked_while_it_runs() {
+    let tap = Tap::new().with_minted_urls();
+    let listener = tap.listen().start();
+    let server = listener.endpoint();
+    let at = |minted: &Endpoint| server.with_path(&minted.path);
+    assert_eq!(server.post(SEVEN[0]).status, 404, "no token is right yet");
+
+    let first = at(&tap.mint());
+    wait::until("the new URL works", || (first.post(SEVEN[0]).status == 200).then_some(()));
+    // Rotation: the second is made, Mailjet is changed, the first is revoked.
+    let second = at(&tap.mint());
+    wait::until("the second URL works", || (second.post(SEVEN[0]).status == 200).then_some(()));
+    assert_eq!(first.post(SEVEN[0]).status, 200, "both work");
+    // A connection that was open before is no way around it.
+    let mut open = first.connect();
+    assert_eq!(open.post(&first.path, SEVEN[0]).expect("an answer").status, 200);
+
+    tap.url(&["revoke", "1"]).finish().assert_code(0);
+    wait::until("the revoked URL stops working", || {
+        let status = open.post(&first.path, SEVEN[0]).expect("an answer").status;
+        assert!(matches!(status, 200 | 404), "{status}");
+        (status == 404).then_some(())
+    });
+    assert_eq!(second.post(SEVEN[0]).status, 200);
+    let unknown = server.with_path(&format!("/v1/mailjet/{}", "0".repeat(64)));
+    assert_eq!(first.post(SEVEN[0]).without_date(), unknown.post(SEVEN[0]).without_date());
+    let malformed = server.with_path("/v1/mailjet/x");
+    assert_eq!(first.post(SEVEN[0]).without_date(), malformed.post(SEVEN[0]).without_date());
+}
+
+#[test]
+fn the_last_use_of_a_url_is_listed() {
+    let tap = Tap::new().with_minted_urls();
+    let minted = tap.mint();
+    let listed = || tap.url(&["list"]).finish().stdout.join("\n");
+    let before = listed();
+    let listener = tap.listen().start();
+    listener.endpoint().with_path(&minted.path).accept(SEVEN[0]);
+    wait::until("the use is listed", || (listed() != before).then_some(()));
+}
+
+/// Where tokens come from the configuration, a URL made here would not work.
+#[test]
+fn with_tokens_from_the_configuration_there_are_no_others() {
+    let tap = Tap::new();
+    for arguments in [&["new"][..], &["list"], &["revoke", "1"]] {
+        let finished = tap.url(arguments).finish();
+        assert!(finished.sole_error().contains("webhook_tokens"), "{arguments:?}: {:?}", finished.stderr);
+        assert_eq!(finished.stdout, [""; 0]);
+    }
+}
+
+#[test]
+fn two_tokens_from_the_configuration_both_work() {
+    let (one, other) = ("1".repeat(64), "2".repeat(64));
+    let tap = Tap::new().set("webhook_tokens", vec![one.clone(), other.clone()]);
+    let listener = tap.listen().start();
+    for token in [one, other] {
+        listener.endpoint().with_path(&format!("/v1/mailjet/{token}")).accept(SEVEN[0]);
+    }
+    assert_eq!(listener.endpoint().post(SEVEN[0]).status, 404);
+}
