@@ -9,6 +9,9 @@ use rustix::process::{Pid, kill_process};
 
 pub use rustix::process::Signal;
 
+use crate::lines::Lines;
+use crate::wait;
+
 /// Sends SIGKILL to a process that is not our child, should a test fail that expects it to end by itself.
 #[derive(Debug)]
 pub struct KillOnFailure(pub i32);
@@ -20,9 +23,6 @@ impl Drop for KillOnFailure {
         }
     }
 }
-
-use crate::lines::Lines;
-use crate::wait;
 
 /// Where the program `name` of this workspace is: beside the running test, one directory up.
 #[must_use]

@@ -25,3 +25,5 @@ mod command_line;
 mod send_test;
 // All of it together, through target-jsonl, with processes killed at random.
 mod pipeline;
+// `scripts/run`, as the README's quick start has it.
+mod scripts;

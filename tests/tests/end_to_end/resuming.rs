@@ -140,6 +140,17 @@ fn a_bookmark_that_the_spool_and_the_clock_are_far_from_is_an_error() {
     assert_eq!(finished.stdout, [""; 0]);
 }
 
+/// A spool that was lost with its disk: the state is older than anything that is still to come.
+#[test]
+fn a_new_spool_goes_on_with_the_state_of_an_old_one() {
+    let tap = Tap::new();
+    tap.append_state(1_600_000_000_000);
+    tap.spool_bodies([numbered(1).as_str()]);
+    let drained = tap.drain().state().finish();
+    drained.assert_code(0);
+    assert_eq!(numbers(&drained), [1]);
+}
+
 #[test]
 fn a_drain_beside_a_listener_takes_what_the_spool_holds() {
     let tap = Tap::new();

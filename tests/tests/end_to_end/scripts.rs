@@ -1,0 +1,71 @@
+//! `scripts/run`, word for word as the README tells a newcomer, but in a folder and on a port of its own.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::{env, fs};
+
+use end_to_end::program::{Program, Signal};
+use end_to_end::wait;
+
+/// The repository.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository").to_owned()
+}
+
+fn start(folder: &Path) -> Program {
+    let mut command = Command::new("bash");
+    command.arg("scripts/run").arg(folder).current_dir(root()).env("TAP_PROFILE", "dev");
+    // What a test runner tells this test of its own package would make cargo build the C libraries anew.
+    for (name, _) in env::vars_os() {
+        if name
+            .to_str()
+            .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
+        {
+            command.env_remove(name);
+        }
+    }
+    Program::spawn("scripts/run", command.stdin(Stdio::null()).stdout(Stdio::piped()))
+}
+
+fn rows(folder: &Path) -> usize {
+    fs::read_to_string(folder.join("table/data.jsonl")).map_or(0, |table| table.lines().count())
+}
+
+#[test]
+fn the_quick_start_works_and_a_second_start_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path().join("a folder of its own");
+    fs::create_dir(&folder).expect("a new folder");
+    let port = TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
+        .port();
+    let config = serde_json::json!({
+        "listen_address": format!("127.0.0.1:{port}"),
+        "spool_path": folder.join("spool.db"),
+    });
+    fs::write(folder.join("tap.json"), config.to_string()).expect("a configuration");
+
+    let mut first = start(&folder);
+    let stdout = first.collect_stdout(true);
+    let command_line = stdout.wait_for("send-test --url http://127.0.0.1:");
+    let _ = first.stderr().wait_for("listening on");
+    let sent = Command::new("bash")
+        .args(["-c", command_line.trim()])
+        .current_dir(root())
+        .output()
+        .expect("the command line that was printed is one");
+    assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+    wait::until("the seven events are in the table", || (rows(&folder) == 7).then_some(()));
+    first.signal(Signal::INT);
+    assert_eq!(first.wait(), Some(0));
+
+    let mut second = start(&folder);
+    let stdout = second.collect_stdout(false);
+    let _ = stdout.wait_for("scripts/run");
+    let _ = second.stderr().wait_for("0 events wait in the spool");
+    second.signal(Signal::TERM);
+    assert_eq!(second.wait(), Some(0));
+    assert_eq!(rows(&folder), 7, "nothing is written twice");
+}
