@@ -1,7 +1,7 @@
 //! The vocabulary that the tap and the target share. Nothing in here does I/O.
 //!
 //! - [`event`]: what Mailjet sends, as documented structs from which the JSON Schemas are derived
-//! - [`column`]: the types a column can have, and which JSON values fit each of them
+//! - [`mod@column`]: the types a column can have, and which JSON values fit each of them
 //! - [`stream`]: the tables that the tap offers, and the columns of each
 //! - [`selection`]: the Singer catalog that `--discover` prints
 //! - [`message`]: Singer messages as types, written and read a line at a time
