@@ -1,5 +1,7 @@
 //! Columns: the types there are, the JSON Schema of each, and which JSON values fit.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
 /// The type of a column.
@@ -9,6 +11,8 @@ pub enum ColumnType {
     Text,
     /// An integer that fits in 64 bits with a sign.
     Integer,
+    /// A number that a double holds without loss: up to 15 significant digits, not huge and not tiny.
+    Number,
     /// `true` or `false`.
     Boolean,
     /// A moment, as RFC 3339 text in UTC.
@@ -22,28 +26,60 @@ pub enum ColumnType {
 pub enum Fit<'a> {
     /// The value is null, or as good as null in this column.
     Null,
-    /// This JSON text goes into the column. It is a slice of the value's own text: nothing is reprinted.
-    Json(&'a str),
-    /// The value is not of the column's type and must go elsewhere, unchanged.
+    /// This JSON text goes into the column.
+    Json(Cow<'a, str>),
+    /// The value is not of the column's type and must go elsewhere.
     Misfit,
 }
+
+/// Significant digits that every double keeps.
+const DOUBLE_DIGITS: usize = 15;
 
 impl ColumnType {
     /// Decides whether `value`, the text of one JSON value without surrounding space, goes into a column of this
     /// type.
     ///
     /// In a column that is not text, `""` is null (Mailjet's test button sends `""` for every field) and text that
-    /// spells a value of the column's type exactly (`"1513975381"`, `"true"`) is that value.
+    /// spells a value of the column's type exactly (`"1513975381"`, `"true"`) is that value. A value whose own type
+    /// ([`ColumnType::of`]) is text goes into a text column. Numbers are copied, never reprinted.
     #[must_use]
     pub fn fit(self, value: &str) -> Fit<'_> {
         if value == "null" {
             return Fit::Null;
         }
         match self {
-            ColumnType::Text | ColumnType::Timestamp => keep_if(value, value.starts_with('"')),
+            ColumnType::Text => match ColumnType::of(value) {
+                ColumnType::Text => Fit::Json(self.json_of(value)),
+                _ => Fit::Misfit,
+            },
+            ColumnType::Timestamp => keep_if(value, value.starts_with('"')),
             ColumnType::Object => keep_if(value, value.starts_with('{')),
             ColumnType::Integer => spelled(value, is_integer),
+            ColumnType::Number => spelled(value, is_exact_double),
             ColumnType::Boolean => spelled(value, |text| matches!(text, "true" | "false")),
+        }
+    }
+
+    /// The type that a column for `value` has to have. An array, an object and a number that is neither a 64-bit
+    /// integer nor exact as a double are kept as their JSON text, and so are text.
+    #[must_use]
+    pub fn of(value: &str) -> Self {
+        match value.as_bytes().first() {
+            Some(b't' | b'f') => ColumnType::Boolean,
+            Some(b'-' | b'0'..=b'9') if is_integer(value) => ColumnType::Integer,
+            Some(b'-' | b'0'..=b'9') if is_exact_double(value) => ColumnType::Number,
+            _ => ColumnType::Text,
+        }
+    }
+
+    /// The JSON text of `value` in a column of this type, which is the type that it has or text: as text, anything but a
+    /// string is its own JSON text.
+    #[must_use]
+    pub fn json_of(self, value: &str) -> Cow<'_, str> {
+        if self == ColumnType::Text && !value.starts_with('"') {
+            Cow::Owned(serde_json::to_string(value).expect("text is JSON"))
+        } else {
+            Cow::Borrowed(value)
         }
     }
 
@@ -53,10 +89,69 @@ impl ColumnType {
         match self {
             ColumnType::Text | ColumnType::Timestamp => "string",
             ColumnType::Integer => "integer",
+            ColumnType::Number => "number",
             ColumnType::Boolean => "boolean",
             ColumnType::Object => "object",
         }
     }
+
+    /// What is appended, after `__`, to the name of a column for values that do not fit it: Stitch's suffixes.
+    #[must_use]
+    pub fn split_suffix(self) -> &'static str {
+        match self {
+            ColumnType::Integer => "it",
+            ColumnType::Number => "fl",
+            ColumnType::Boolean => "bl",
+            ColumnType::Text | ColumnType::Timestamp | ColumnType::Object => "st",
+        }
+    }
+
+    /// The column type of a JSON Schema type name, if there is one.
+    #[must_use]
+    pub fn named(json_type: &str) -> Option<Self> {
+        let all = [Self::Text, Self::Integer, Self::Number, Self::Boolean, Self::Object];
+        all.into_iter().find(|kind| kind.json_type() == json_type)
+    }
+
+    /// The column type that a JSON Schema asks for, if its `type` names one, alone or beside null.
+    #[must_use]
+    pub fn of_schema(schema: &Value) -> Option<Self> {
+        let mut names: Vec<&str> = match &schema["type"] {
+            Value::String(name) => vec![name],
+            Value::Array(names) => names.iter().filter_map(Value::as_str).collect(),
+            _ => Vec::new(),
+        };
+        names.retain(|name| *name != "null");
+        match names[..] {
+            [name] => Self::named(name),
+            _ => None,
+        }
+    }
+}
+
+/// Where the values of a column come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// A field of the event.
+    Field,
+    /// What has no column of its own.
+    Extra,
+    /// The hash of the event's content.
+    PrimaryKey,
+    /// The sequence that the spool gave it.
+    Sequence,
+    /// When its webhook arrived.
+    ReceivedAt,
+    /// When the row was written.
+    BatchedAt,
+    /// The version of the table.
+    TableVersion,
+    /// The table that a rejected item was meant for.
+    TableName,
+    /// Why an item was rejected.
+    Reason,
+    /// A rejected item.
+    Record,
 }
 
 /// One column of a stream.
@@ -68,6 +163,8 @@ pub struct Column {
     pub kind: ColumnType,
     /// Whether a row may have no value here.
     pub nullable: bool,
+    /// Where the values come from.
+    pub source: Source,
     /// What the column holds, for people who read the catalog.
     pub description: String,
 }
@@ -88,10 +185,16 @@ impl Column {
         schema["description"] = json!(self.description);
         schema
     }
+
+    /// Whether the column is part of every row: what identifies the row, and where it stands.
+    #[must_use]
+    pub fn is_automatic(&self) -> bool {
+        matches!(self.source, Source::PrimaryKey | Source::Sequence)
+    }
 }
 
 fn keep_if(value: &str, fits: bool) -> Fit<'_> {
-    if fits { Fit::Json(value) } else { Fit::Misfit }
+    if fits { Fit::Json(Cow::Borrowed(value)) } else { Fit::Misfit }
 }
 
 /// A value that is of the type as it stands, or text that spells one.
@@ -116,25 +219,62 @@ fn is_integer(text: &str) -> bool {
     well_formed && (digits.len() <= 18 || text.parse::<i64>().is_ok())
 }
 
+/// Whether `text` is a JSON number that a double holds without loss: a target may print it differently, but it is the
+/// same number.
+fn is_exact_double(text: &str) -> bool {
+    let unsigned = text.strip_prefix('-').unwrap_or(text);
+    let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, "0"));
+    let all_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_number = all_digits(whole)
+        && (whole.len() == 1 || !whole.starts_with('0'))
+        && all_digits(fraction)
+        && all_digits(exponent.strip_prefix(['-', '+']).unwrap_or(exponent));
+    if !is_number {
+        return false;
+    }
+    let digits = mantissa.bytes().filter(u8::is_ascii_digit).skip_while(|digit| *digit == b'0').count();
+    // Well inside the range of a double: at its edges, digits are lost.
+    let is_in_range = |number: f64| digits == 0 || (1e-300..1e300).contains(&number.abs());
+    digits <= DOUBLE_DIGITS && text.parse().is_ok_and(is_in_range)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_value_goes_into_its_column_or_elsewhere_unchanged() {
-        use ColumnType::{Boolean, Integer, Object, Text};
+        use ColumnType::{Boolean, Integer, Number, Object, Text};
+        let json = |text| Fit::Json(Cow::Borrowed(text));
         let cases = [
-            (Text, r#""a@example.com""#, Fit::Json(r#""a@example.com""#)),
-            (Text, r#""""#, Fit::Json(r#""""#)),
+            (Text, r#""a@example.com""#, json(r#""a@example.com""#)),
+            (Text, r#""""#, json(r#""""#)),
             (Text, "null", Fit::Null),
             (Text, "5", Fit::Misfit),
-            (Text, r#"{"a":1}"#, Fit::Misfit),
-            (Integer, "576460779645409236", Fit::Json("576460779645409236")),
-            (Integer, r#""1513975381""#, Fit::Json("1513975381")),
+            (Text, "true", Fit::Misfit),
+            (Text, r#"[1, "a"]"#, json(r#""[1, \"a\"]""#)),
+            (Text, "{}", json(r#""{}""#)),
+            (Text, "18446744073709551616", json(r#""18446744073709551616""#)),
+            (Number, "1.10", json("1.10")),
+            (Number, "5", json("5")),
+            (Number, "-0.0", json("-0.0")),
+            (Number, "1E+2", json("1E+2")),
+            (Number, r#""2.50""#, json("2.50")),
+            (Number, r#""""#, Fit::Null),
+            (Number, r#""1.""#, Fit::Misfit),
+            (Number, r#""01.5""#, Fit::Misfit),
+            (Number, r#""NaN""#, Fit::Misfit),
+            (Number, "576460779645409236", Fit::Misfit),
+            (Number, "0.1234567890123456", Fit::Misfit),
+            (Number, "1e400", Fit::Misfit),
+            (Number, "1e-400", Fit::Misfit),
+            (Integer, "576460779645409236", json("576460779645409236")),
+            (Integer, r#""1513975381""#, json("1513975381")),
             (Integer, r#""""#, Fit::Null),
             (Integer, "null", Fit::Null),
-            (Integer, "-9223372036854775808", Fit::Json("-9223372036854775808")),
-            (Integer, "9223372036854775807", Fit::Json("9223372036854775807")),
+            (Integer, "-9223372036854775808", json("-9223372036854775808")),
+            (Integer, "9223372036854775807", json("9223372036854775807")),
             (Integer, "9223372036854775808", Fit::Misfit),
             (Integer, "1.0", Fit::Misfit),
             (Integer, "1e3", Fit::Misfit),
@@ -143,16 +283,37 @@ mod tests {
             (Integer, r#""+7""#, Fit::Misfit),
             (Integer, r#""null""#, Fit::Misfit),
             (Integer, "true", Fit::Misfit),
-            (Boolean, "true", Fit::Json("true")),
-            (Boolean, r#""false""#, Fit::Json("false")),
+            (Boolean, "true", json("true")),
+            (Boolean, r#""false""#, json("false")),
             (Boolean, r#""""#, Fit::Null),
             (Boolean, r#""True""#, Fit::Misfit),
             (Boolean, "1", Fit::Misfit),
-            (Object, r#"{"a":1}"#, Fit::Json(r#"{"a":1}"#)),
+            (Object, r#"{"a":1}"#, json(r#"{"a":1}"#)),
             (Object, "[1]", Fit::Misfit),
         ];
         for (kind, value, expected) in cases {
             assert_eq!(kind.fit(value), expected, "{value} in a column of type {kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_new_column_has_the_type_of_its_first_value() {
+        use ColumnType::{Boolean, Integer, Number, Text};
+        let cases = [
+            (r#""x""#, Text),
+            ("true", Boolean),
+            ("-5", Integer),
+            ("9223372036854775807", Integer),
+            ("9223372036854775808", Text),
+            ("1.5", Number),
+            ("1e3", Number),
+            ("1e400", Text),
+            ("3.14159265358979323846", Text),
+            ("[1]", Text),
+            (r#"{"a":1}"#, Text),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(ColumnType::of(value), expected, "{value}");
         }
     }
 }

@@ -43,6 +43,34 @@ impl EventType {
             EventType::Unsub => "unsub",
         }
     }
+
+    /// An event of this type, with every field that Mailjet documents for it, and made-up people.
+    #[must_use]
+    pub fn sample(self) -> &'static str {
+        match self {
+            EventType::Sent => {
+                r#"{"event":"sent","time":1433333949,"MessageID":19421777835146490,"Message_GUID":"1ab23cd4-e567-8901-2345-6789f0ab1c2d","email":"mia@example.com","mj_campaign_id":7257,"mj_contact_id":4,"customcampaign":"","mj_message_id":"19421777835146490","smtp_reply":"sent (250 2.0.0 OK 1433333948 fa5si855896wjc.199 - gsmtp)","CustomID":"welcome","Payload":""}"#
+            }
+            EventType::Open => {
+                r#"{"event":"open","time":1433103519,"MessageID":19421777396190490,"Message_GUID":"1ab23cd4-e567-8901-2345-6789f0ab1c2d","email":"mia@example.com","mj_campaign_id":7173,"mj_contact_id":320,"customcampaign":"","ip":"192.0.2.1","geo":"FR","agent":"Mozilla/5.0 (Windows NT 10.0) Gecko Firefox/115.0","CustomID":"welcome","Payload":""}"#
+            }
+            EventType::Click => {
+                r#"{"event":"click","time":1433334941,"MessageID":19421777836302490,"Message_GUID":"1ab23cd4-e567-8901-2345-6789f0ab1c2d","email":"mia@example.com","mj_campaign_id":7272,"mj_contact_id":4,"customcampaign":"","url":"https://example.com/offer","ip":"192.0.2.1","geo":"FR","agent":"Mozilla/5.0 (Windows NT 10.0) Gecko Firefox/115.0","CustomID":"welcome","Payload":""}"#
+            }
+            EventType::Bounce => {
+                r#"{"event":"bounce","time":1430812195,"MessageID":13792286917004336,"Message_GUID":"1ab23cd4-e567-8901-2345-6789f0ab1c2d","email":"nobody@example.com","mj_campaign_id":7288,"mj_contact_id":9,"customcampaign":"","CustomID":"welcome","Payload":"","blocked":false,"hard_bounce":true,"error_related_to":"recipient","error":"user unknown","comment":"Host or domain name not found. Name service error for name=example.com type=A: Host found but no data record of requested type"}"#
+            }
+            EventType::Blocked => {
+                r#"{"event":"blocked","time":1430812195,"MessageID":13792286917004336,"Message_GUID":"1ab23cd4-e567-8901-2345-6789f0ab1c2d","email":"nobody@example.com","mj_campaign_id":7288,"mj_contact_id":9,"customcampaign":"","CustomID":"welcome","Payload":"","error_related_to":"recipient","error":"user unknown"}"#
+            }
+            EventType::Spam => {
+                r#"{"event":"spam","time":1430812195,"MessageID":13792286917004336,"Message_GUID":"1ab23cd4-e567-8901-2345-6789f0ab1c2d","email":"mia@example.com","mj_campaign_id":1898,"mj_contact_id":7,"customcampaign":"","CustomID":"welcome","Payload":"","source":"JMRPP"}"#
+            }
+            EventType::Unsub => {
+                r#"{"event":"unsub","time":1433334941,"MessageID":20547674933128000,"Message_GUID":"1ab23cd4-e567-8901-2345-6789f0ab1c2d","email":"mia@example.com","mj_campaign_id":7276,"mj_contact_id":126,"customcampaign":"","CustomID":"welcome","Payload":"","mj_list_id":1,"ip":"192.0.2.1","geo":"FR","agent":"Mozilla/5.0 (Windows NT 10.0) Gecko Firefox/115.0"}"#
+            }
+        }
+    }
 }
 
 /// Every field that Mailjet documents for any of its seven events. Each may be missing.
@@ -133,4 +161,22 @@ pub struct SystemColumns {
     pub _sdc_batched_at: String,
     /// Version of the table. Always 0: the table is append-only and is never replaced.
     pub _sdc_table_version: i64,
+}
+
+/// What was received and is no event: Stitch's table `_sdc_rejected`.
+#[derive(Debug, JsonSchema)]
+#[expect(
+    clippy::pub_underscore_fields,
+    reason = "the names are Stitch's, and they are the names of the columns"
+)]
+pub struct Rejected {
+    /// When it arrived.
+    #[schemars(extend("format" = "date-time"))]
+    pub _sdc_rejected_at: String,
+    /// The table that it was meant for.
+    pub table_name: String,
+    /// Why it is no event.
+    pub reason: String,
+    /// What was received, up to its first 64 KiB. Bytes that are not text stand as U+FFFD.
+    pub record: String,
 }

@@ -1,100 +1,369 @@
-//! The Singer catalog: what `--discover` prints, and what it says can be selected.
+//! The Singer catalog: what `--discover` prints, and what comes back as `--catalog` with streams and columns selected.
+
+use std::collections::HashMap;
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::column::Column;
-use crate::stream::{SEQUENCE, Stream};
+use crate::stream::{PRIMARY_KEY, Stream, StreamId};
 
-/// A Singer catalog.
+/// A Singer catalog, as it is printed.
 #[derive(Debug, Serialize)]
 pub struct Catalog {
-    /// One entry for each stream that the tap offers.
-    pub streams: Vec<CatalogEntry>,
+    streams: Vec<Entry>,
 }
 
-/// A stream in the catalog.
 #[derive(Debug, Serialize)]
-pub struct CatalogEntry {
-    /// Id of the stream within the tap.
-    pub tap_stream_id: &'static str,
-    /// Name of the stream in messages.
-    pub stream: &'static str,
-    /// Columns that together identify a row.
-    pub key_properties: Vec<&'static str>,
-    /// How the stream is replicated. Always INCREMENTAL: a bookmark says where to go on.
-    pub replication_method: &'static str,
-    /// Column whose largest value is the bookmark.
-    pub replication_key: &'static str,
-    /// JSON Schema of a row.
-    pub schema: Value,
-    /// What can be selected: one entry for the stream and one for each of its columns.
-    pub metadata: Vec<Metadata>,
+struct Entry {
+    tap_stream_id: &'static str,
+    stream: &'static str,
+    key_properties: Vec<String>,
+    replication_method: &'static str,
+    replication_key: String,
+    schema: Value,
+    metadata: Vec<Metadata>,
 }
 
-/// What the catalog says about a stream or about one of its columns.
+/// What the catalog says about a stream (an empty breadcrumb) or about one of its columns.
 #[derive(Debug, Serialize)]
-pub struct Metadata {
-    /// Path into the schema; empty for the stream itself.
-    pub breadcrumb: Vec<String>,
-    /// The properties that the Singer specification names.
-    pub metadata: Value,
+struct Metadata {
+    breadcrumb: Vec<String>,
+    metadata: Value,
 }
 
 impl Catalog {
     /// The catalog of everything that the tap offers.
-    #[must_use]
-    pub fn discover() -> Self {
-        Catalog { streams: vec![CatalogEntry::of(&Stream::data())] }
+    pub fn of(streams: impl IntoIterator<Item = Stream>) -> Self {
+        Catalog { streams: streams.into_iter().map(|stream| Entry::of(&stream)).collect() }
     }
 }
 
-impl CatalogEntry {
+impl Entry {
     fn of(stream: &Stream) -> Self {
+        let key = default_key();
         let of_stream = Metadata {
             breadcrumb: Vec::new(),
             metadata: json!({
                 "inclusion": "available",
-                "selected-by-default": true,
-                "table-key-properties": stream.key_properties(),
+                "selected-by-default": stream.id.is_selected_by_default(),
+                "table-key-properties": key,
                 "forced-replication-method": "INCREMENTAL",
-                "valid-replication-keys": [SEQUENCE],
+                "valid-replication-keys": [stream.replication_key()],
             }),
         };
         // Every column has metadata of its own: Meltano takes one without as "automatic", never to be deselected.
-        let of_columns = stream.columns().map(|column| Metadata {
+        let of_columns = stream.columns.iter().map(|column| Metadata {
             breadcrumb: vec!["properties".to_owned(), column.name.clone()],
-            metadata: column_metadata(column),
+            metadata: if column.is_automatic() {
+                json!({ "inclusion": "automatic" })
+            } else {
+                json!({ "inclusion": "available", "selected-by-default": true })
+            },
         });
-        CatalogEntry {
-            tap_stream_id: stream.name,
-            stream: stream.name,
-            key_properties: stream.key_properties().to_vec(),
+        Entry {
+            tap_stream_id: stream.id.name(),
+            stream: stream.id.name(),
+            key_properties: key,
             replication_method: "INCREMENTAL",
-            replication_key: SEQUENCE,
+            replication_key: stream.replication_key().to_owned(),
             schema: stream.json_schema(),
             metadata: std::iter::once(of_stream).chain(of_columns).collect(),
         }
     }
 }
 
-/// A column that a row can't do without is automatic, any other may be deselected.
-fn column_metadata(column: &Column) -> Value {
-    if column.nullable {
-        json!({ "inclusion": "available", "selected-by-default": true })
-    } else {
-        json!({ "inclusion": "automatic" })
+fn default_key() -> Vec<String> {
+    vec![PRIMARY_KEY.to_owned()]
+}
+
+/// What a run is to write: what a catalog selects, or, without one, what is selected by default.
+#[derive(Debug, Default)]
+pub struct Selection {
+    /// None without a catalog.
+    choices: Option<HashMap<String, Choice>>,
+}
+
+/// Why a catalog can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// The text is not JSON.
+    #[error("it is not JSON ({0})")]
+    NotJson(#[from] serde_json::Error),
+    /// The text is JSON, but not a catalog.
+    #[error("it has no list \"streams\"; `--discover` prints a catalog to start from")]
+    NoStreams,
+    /// A key names a column that the stream has not, or that is not selected.
+    #[error(
+        "stream \"{stream}\": table-key-properties names \"{column}\", which is no selected column of it; select it, or \
+         take it out of the key"
+    )]
+    KeyNotSelected {
+        /// The stream.
+        stream: &'static str,
+        /// The column.
+        column: String,
+    },
+}
+
+impl Selection {
+    /// Reads a catalog as `--discover` prints it, with what was selected in it since.
+    pub fn parse(text: &[u8]) -> Result<Self, CatalogError> {
+        let catalog: Value = serde_json::from_slice(text)?;
+        let entries = catalog["streams"].as_array().ok_or(CatalogError::NoStreams)?;
+        let named = |entry: &Value| {
+            let name = entry["tap_stream_id"].as_str().or_else(|| entry["stream"].as_str());
+            name.map(str::to_owned)
+        };
+        let choices = entries.iter().filter_map(|entry| Some((named(entry)?, Choice::of(entry)))).collect();
+        Ok(Selection { choices: Some(choices) })
+    }
+
+    /// What is chosen of a stream; None if the stream is not selected.
+    #[must_use]
+    pub fn of(&self, stream: StreamId) -> Option<Choice> {
+        match &self.choices {
+            None => stream.is_selected_by_default().then(Choice::default),
+            Some(choices) => choices.get(stream.name()).filter(|choice| choice.is_selected(stream)).cloned(),
+        }
+    }
+
+    /// Streams that the catalog names and the tap has not.
+    #[must_use]
+    pub fn unknown_streams(&self) -> Vec<&str> {
+        let is_unknown = |name: &&str| !StreamId::all().any(|stream| stream.name() == *name);
+        self.choices.iter().flatten().map(|(name, _)| name.as_str()).filter(is_unknown).collect()
+    }
+}
+
+/// What is chosen of a stream that is selected. By default: every column, as the tap has it.
+#[derive(Debug, Clone, Default)]
+pub struct Choice {
+    /// Whether the stream itself is selected, if the catalog says so.
+    selected: Option<bool>,
+    /// Columns of which the catalog says whether they are selected.
+    columns: HashMap<String, bool>,
+    /// The schemas of columns, as they came back.
+    schemas: Map<String, Value>,
+    /// `table-key-properties`, if given.
+    key: Option<Vec<String>>,
+}
+
+impl Choice {
+    fn of(entry: &Value) -> Self {
+        let metadata = entry["metadata"].as_array().map_or(&[][..], Vec::as_slice);
+        let at = |breadcrumb: &[&str]| {
+            let is_here = |item: &&Value| {
+                item["breadcrumb"].as_array().is_some_and(|path| {
+                    path.len() == breadcrumb.len() && path.iter().zip(breadcrumb).all(|(a, b)| a == b)
+                })
+            };
+            metadata.iter().find(is_here).map_or(&Value::Null, |item| &item["metadata"])
+        };
+        let of_stream = at(&[]);
+        let selected = chosen(of_stream, &[&entry["selected"], &entry["schema"]["selected"]]);
+        let key = of_stream["table-key-properties"]
+            .as_array()
+            .map(|key| key.iter().filter_map(Value::as_str).map(str::to_owned).collect());
+        let schemas = entry["schema"]["properties"].as_object().cloned().unwrap_or_default();
+        let named = metadata.iter().filter_map(|item| match item["breadcrumb"].as_array()?.as_slice() {
+            [Value::String(first), Value::String(name)] if first == "properties" => Some(name),
+            _ => None,
+        });
+        let names = named.chain(schemas.keys());
+        let columns = names
+            .filter_map(|name| {
+                let selected = chosen(at(&["properties", name]), &[&schemas.get(name)?["selected"]]);
+                Some((name.clone(), selected?))
+            })
+            .collect();
+        Choice { selected, columns, schemas, key }
+    }
+
+    fn is_selected(&self, stream: StreamId) -> bool {
+        self.selected.unwrap_or_else(|| stream.is_selected_by_default())
+    }
+
+    /// Whether a column is written. Where the catalog does not say, it follows the field that it comes from (`a` for
+    /// `a__st` and `a__b`), and else the stream.
+    #[must_use]
+    pub fn selects(&self, column: &Column) -> bool {
+        column.is_automatic() || self.selects_name(&column.name)
+    }
+
+    /// Whether what comes from a field of this name is written, in a column or in the extra one.
+    #[must_use]
+    pub fn selects_name(&self, name: &str) -> bool {
+        if self.columns.is_empty() {
+            return true;
+        }
+        let parents = name.match_indices("__").map(|(at, _)| &name[..at]);
+        let nearest_first = std::iter::once(name).chain(parents.collect::<Vec<_>>().into_iter().rev());
+        nearest_first.into_iter().find_map(|name| self.columns.get(name)).copied().unwrap_or(true)
+    }
+
+    /// The schema of a column as the catalog has it, if it has one.
+    #[must_use]
+    pub fn schema(&self, name: &str) -> Option<Value> {
+        let mut schema = self.schemas.get(name)?.clone();
+        if let Some(schema) = schema.as_object_mut() {
+            // The old form of a selection; it means nothing to a target.
+            schema.remove("selected");
+        }
+        Some(schema)
+    }
+
+    /// The columns that identify a row of `stream`.
+    pub fn key_properties(&self, stream: &Stream) -> Result<Vec<String>, CatalogError> {
+        let Some(key) = &self.key else { return Ok(default_key()) };
+        for name in key {
+            let column = stream.columns.iter().find(|column| column.name == *name);
+            if !column.is_some_and(|column| self.selects(column)) {
+                return Err(CatalogError::KeyNotSelected { stream: stream.id.name(), column: name.clone() });
+            }
+        }
+        Ok(key.clone())
+    }
+}
+
+/// Whether metadata, or one of the older places, selects something.
+fn chosen(metadata: &Value, older: &[&Value]) -> Option<bool> {
+    match metadata["inclusion"].as_str() {
+        Some("unsupported") => return Some(false),
+        Some("automatic") => return Some(true),
+        _ => {}
+    }
+    let places = [&metadata["selected"]].into_iter().chain(older.iter().copied());
+    places.chain([&metadata["selected-by-default"]]).find_map(truth)
+}
+
+/// The specification writes the text "true" where most write the boolean.
+fn truth(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(value) => Some(*value),
+        Value::String(text) if text.eq_ignore_ascii_case("true") => Some(true),
+        Value::String(text) if text.eq_ignore_ascii_case("false") => Some(false),
+        _ => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::column::ColumnType;
+    use crate::event::EventType;
+    use crate::stream::{SYSTEM_PREFIX, discovered_column};
+
+    /// The catalog that is printed, changed by `change`, and read again.
+    fn selection(change: impl FnOnce(&mut Value)) -> Selection {
+        let printed = Catalog::of(StreamId::all().map(|id| Stream::new(id, SYSTEM_PREFIX)));
+        let mut catalog = serde_json::to_value(printed).expect("a catalog is JSON");
+        change(&mut catalog);
+        Selection::parse(catalog.to_string().as_bytes()).expect("a catalog")
+    }
+
+    fn columns(selection: &Selection, id: StreamId) -> Option<usize> {
+        let choice = selection.of(id)?;
+        Some(Stream::new(id, SYSTEM_PREFIX).columns.iter().filter(|column| choice.selects(column)).count())
+    }
+
+    fn set_stream(catalog: &mut Value, stream: usize, key: &str, value: Value) {
+        catalog["streams"][stream]["metadata"][0]["metadata"][key] = value;
+    }
+
+    fn set_column(catalog: &mut Value, name: &str, key: &str, value: Value) {
+        let metadata = catalog["streams"][0]["metadata"].as_array_mut().expect("a list");
+        let item = metadata.iter_mut().find(|item| item["breadcrumb"] == json!(["properties", name]));
+        item.expect("every column has metadata")["metadata"][key] = value;
+    }
+
+    #[test]
+    fn what_was_printed_selects_what_is_selected_without_a_catalog() {
+        let click = StreamId::Event(EventType::Click);
+        for selection in [Selection::default(), selection(|_| {})] {
+            assert_eq!(columns(&selection, StreamId::Data), Some(28));
+            assert_eq!(columns(&selection, StreamId::Rejected), Some(9));
+            assert_eq!(columns(&selection, click), None);
+        }
+    }
+
+    #[test]
+    fn streams_are_selected_by_metadata_and_in_the_older_ways() {
+        let click = StreamId::Event(EventType::Click);
+        for yes in [json!(true), json!("true")] {
+            let by_metadata = selection(|catalog| set_stream(catalog, 3, "selected", yes.clone()));
+            assert_eq!(columns(&by_metadata, click), Some(19));
+            let by_stream = selection(|catalog| catalog["streams"][3]["selected"] = yes.clone());
+            assert_eq!(columns(&by_stream, click), Some(19));
+            let by_schema = selection(|catalog| catalog["streams"][3]["schema"]["selected"] = yes.clone());
+            assert_eq!(columns(&by_schema, click), Some(19));
+        }
+        for no in [json!(false), json!("false")] {
+            let without_data = selection(|catalog| set_stream(catalog, 0, "selected", no));
+            assert_eq!(columns(&without_data, StreamId::Data), None);
+        }
+        let left_out =
+            selection(|catalog| drop(catalog["streams"].as_array_mut().expect("a list").remove(0)));
+        assert_eq!(columns(&left_out, StreamId::Data), None);
+    }
+
+    #[test]
+    fn a_deselected_column_takes_what_comes_from_its_field_with_it() {
+        let selection = selection(|catalog| {
+            set_column(catalog, "email", "selected", json!(false));
+            set_column(catalog, "ip", "inclusion", json!("unsupported"));
+            set_column(catalog, "_sdc_sequence", "selected", json!(false));
+            catalog["streams"][0]["schema"]["properties"]["geo"]["selected"] = json!("false");
+        });
+        assert_eq!(columns(&selection, StreamId::Data), Some(25));
+        let choice = selection.of(StreamId::Data).expect("selected");
+        let selects = |name: &str| choice.selects(&discovered_column(name.to_owned(), ColumnType::Text));
+        assert!(
+            !selects("email")
+                && !selects("email__it")
+                && !selects("email__a__b")
+                && !choice.selects_name("geo__x")
+        );
+        assert!(selects("url__it") && selects("emails") && selects("brand_new"));
+    }
+
+    #[test]
+    fn the_key_may_be_changed_to_columns_that_are_there() {
+        let stream = Stream::new(StreamId::Data, SYSTEM_PREFIX);
+        let key = |value: Value| {
+            let selection = selection(|catalog| {
+                set_stream(catalog, 0, "table-key-properties", value);
+                set_column(catalog, "email", "selected", json!(false));
+            });
+            selection
+                .of(StreamId::Data)
+                .expect("selected")
+                .key_properties(&stream)
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(key(json!(["MessageID", "event"])), Ok(vec!["MessageID".to_owned(), "event".to_owned()]));
+        assert_eq!(key(json!([])), Ok(vec![]));
+        for wrong in ["email", "nonsense"] {
+            let error = key(json!([wrong])).expect_err(wrong);
+            assert!(error.contains(&format!("names \"{wrong}\", which is no selected column")), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_catalog_is_refused() {
+        for (text, expected) in
+            [("{", "not JSON"), ("{}", "no list \"streams\""), ("[]", "no list \"streams\"")]
+        {
+            let error = Selection::parse(text.as_bytes()).expect_err(text).to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
 
     /// `catalog.json` is what `--discover` prints by default: a reader can see it without building anything.
     #[test]
     fn catalog_json_is_what_discovery_prints() {
-        let printed = serde_json::to_string_pretty(&Catalog::discover()).expect("a catalog is JSON") + "\n";
+        let catalog = Catalog::of(StreamId::all().map(|id| Stream::new(id, SYSTEM_PREFIX)));
+        let printed = serde_json::to_string_pretty(&catalog).expect("a catalog is JSON") + "\n";
         let kept = include_str!("../catalog.json");
         assert!(
             kept == printed,

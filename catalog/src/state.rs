@@ -3,8 +3,6 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::stream::SEQUENCE;
-
 /// The value of a STATE message: a bookmark for each stream.
 ///
 /// What the tap does not know (another stream's bookmark, a key that Meltano added) is kept as it came, so that a STATE
@@ -69,18 +67,16 @@ impl State {
         self.bookmarks.get(stream)?.get("replication_key_value")?.as_i64()
     }
 
-    /// Moves the bookmark of `stream` to `sequence`.
-    pub fn set_bookmark(&mut self, stream: &str, sequence: i64) {
-        self.bookmarks.insert(
-            stream.to_owned(),
-            json!({ "replication_key": SEQUENCE, "replication_key_value": sequence }),
-        );
+    /// Moves the bookmark of `stream` to `sequence`, a value of its `replication_key`.
+    pub fn set_bookmark(&mut self, stream: &str, replication_key: &str, sequence: i64) {
+        let bookmark = json!({ "replication_key": replication_key, "replication_key_value": sequence });
+        self.bookmarks.insert(stream.to_owned(), bookmark);
     }
 
     /// What a state looks like, for error messages.
     fn example() -> Value {
         let mut state = State::default();
-        state.set_bookmark("data", 1_513_975_381_000);
+        state.set_bookmark("data", "_sdc_sequence", 1_513_975_381_000);
         json!(state)
     }
 }
@@ -99,7 +95,7 @@ mod tests {
             (state.bookmark("data"), state.bookmark("click"), state.bookmark("open")),
             (Some(7), Some(3), None)
         );
-        state.set_bookmark("data", 9_007_199_254_740_993);
+        state.set_bookmark("data", "_sdc_sequence", 9_007_199_254_740_993);
         assert_eq!(
             serde_json::to_string(&state).expect("a state is JSON"),
             r#"{"bookmarks":{"data":{"replication_key":"_sdc_sequence","replication_key_value":9007199254740993},"click":{"replication_key_value":3,"note":"kept"}}}"#

@@ -2,154 +2,179 @@
 
 use serde_json::{Map, Value};
 
-use crate::column::{Column, ColumnType};
-use crate::event::{Event, EventType, SystemColumns};
+use crate::column::{Column, ColumnType, Source};
+use crate::event::{Event, EventType, Rejected, SystemColumns};
 use crate::settings::properties_of;
 
 /// Name of the column that holds a row's key.
 pub const PRIMARY_KEY: &str = "__sdc_primary_key";
-/// Name of the column that holds a row's sequence: the replication key and the bookmark.
-pub const SEQUENCE: &str = "_sdc_sequence";
-/// Name of the column that holds when the webhook arrived.
-pub const RECEIVED_AT: &str = "_sdc_received_at";
-/// Name of the column that holds when the row was written to the target.
-pub const BATCHED_AT: &str = "_sdc_batched_at";
-/// Name of the column that holds the version of the table.
-pub const TABLE_VERSION: &str = "_sdc_table_version";
 /// Name of the column that holds, as one JSON object, whatever has no column of its own.
 pub const EXTRA: &str = "_sdc_extra";
+/// What the names of the other system columns start with, unless the configuration says otherwise.
+pub const SYSTEM_PREFIX: &str = "_sdc_";
+/// How many columns a stream may have; what comes later has its place in [`EXTRA`].
+pub const MOST_COLUMNS: usize = 500;
+
+/// Which table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamId {
+    /// Every event, whatever its type. The table that Stitch's integration made.
+    Data,
+    /// The events of one type.
+    Event(EventType),
+    /// What was received and is no event.
+    Rejected,
+}
+
+impl StreamId {
+    /// All streams, in the order in which the catalog lists them.
+    pub fn all() -> impl Iterator<Item = StreamId> {
+        let events = EventType::ALL.into_iter().map(StreamId::Event);
+        std::iter::once(StreamId::Data).chain(events).chain([StreamId::Rejected])
+    }
+
+    /// Name of the stream, which targets take as the name of the table.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            StreamId::Data => "data",
+            StreamId::Event(event) => event.name(),
+            StreamId::Rejected => "_sdc_rejected",
+        }
+    }
+
+    /// Whether the stream is written when nobody says otherwise. An event is written once then, and not twice.
+    #[must_use]
+    pub fn is_selected_by_default(self) -> bool {
+        !matches!(self, StreamId::Event(_))
+    }
+}
 
 /// A table as the tap can write it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stream {
-    /// Name of the stream, which targets take as the name of the table.
-    pub name: &'static str,
-    /// The event's own columns, in the order in which they are written.
-    pub fields: Vec<Column>,
-    /// The columns that the tap adds, after the event's own.
-    pub system: Vec<Column>,
+    /// Which one.
+    pub id: StreamId,
+    /// Its columns, in the order in which they are written: the event's own, the system's, those that appeared.
+    pub columns: Vec<Column>,
 }
 
 impl Stream {
-    /// `data`: every event, whatever its type. The table that Stitch's integration made.
+    /// A stream with its documented columns, the system columns among them named with `system_prefix`.
     #[must_use]
-    pub fn data() -> Self {
-        let mut fields: Vec<_> =
-            properties_of::<Event>().iter().map(|(name, schema)| column(name, schema)).collect();
-        fields.push(Column {
-            name: EXTRA.to_owned(),
-            kind: ColumnType::Object,
-            nullable: true,
-            description:
-                "Whatever has no column of its own, or does not fit it: field name to value, unchanged."
-                    .to_owned(),
-        });
-        let system =
-            properties_of::<SystemColumns>().iter().map(|(name, schema)| column(name, schema)).collect();
-        Stream { name: "data", fields, system }
+    pub fn new(id: StreamId, system_prefix: &str) -> Self {
+        let mut columns = match id {
+            StreamId::Data => columns_of(&properties_of::<Event>()),
+            StreamId::Event(event) => fields_of(event),
+            StreamId::Rejected => columns_of(&properties_of::<Rejected>()),
+        };
+        columns.extend(columns_of(&properties_of::<SystemColumns>()));
+        for column in &mut columns {
+            let has_prefix = matches!(
+                column.source,
+                Source::Sequence | Source::ReceivedAt | Source::BatchedAt | Source::TableVersion
+            );
+            if let (true, Some(name)) =
+                (has_prefix && id_has_prefix(id, column), column.name.strip_prefix(SYSTEM_PREFIX))
+            {
+                column.name = format!("{system_prefix}{name}");
+            }
+        }
+        Stream { id, columns }
     }
 
-    /// All columns, in the order in which they are written.
-    pub fn columns(&self) -> impl Iterator<Item = &Column> {
-        self.fields.iter().chain(&self.system)
-    }
-
-    /// Columns that together identify a row.
+    /// Name of the replication key.
     #[must_use]
-    pub fn key_properties(&self) -> [&'static str; 1] {
-        [PRIMARY_KEY]
+    pub fn replication_key(&self) -> &str {
+        self.columns.iter().find(|column| column.source == Source::Sequence).map_or("", |column| &column.name)
     }
 
-    /// The stream's JSON Schema, as it stands in a SCHEMA message and in the catalog.
+    /// The stream's JSON Schema, as it stands in the catalog.
     #[must_use]
     pub fn json_schema(&self) -> Value {
         let properties: Map<String, Value> =
-            self.columns().map(|column| (column.name.clone(), column.json_schema())).collect();
+            self.columns.iter().map(|column| (column.name.clone(), column.json_schema())).collect();
         serde_json::json!({ "type": "object", "properties": properties })
     }
+}
+
+/// `_sdc_rejected_at` is a column of Stitch's own table and keeps its name.
+fn id_has_prefix(id: StreamId, column: &Column) -> bool {
+    !(id == StreamId::Rejected && column.name == "_sdc_rejected_at")
+}
+
+/// A column that is not documented: it appeared in an event.
+#[must_use]
+pub fn discovered_column(name: String, kind: ColumnType) -> Column {
+    let (source, description) = if name == EXTRA {
+        (Source::Extra, "Whatever has no column of its own: field name to value.")
+    } else {
+        (Source::Field, "Not documented by Mailjet; of the type that it had when it first appeared.")
+    };
+    Column { name, kind, nullable: true, source, description: description.to_owned() }
 }
 
 /// The fields that Mailjet documents for one kind of event.
 #[must_use]
 pub fn fields_of(event: EventType) -> Vec<Column> {
-    let has_field = |schema: &Value| match schema["x-events"].as_array() {
+    let mut properties = properties_of::<Event>();
+    properties.retain(|_, schema| match schema["x-events"].as_array() {
         Some(events) => events.iter().any(|name| name == event.name()),
         None => true,
-    };
-    let properties = properties_of::<Event>();
-    properties
-        .iter()
-        .filter(|(_, schema)| has_field(schema))
-        .map(|(name, schema)| column(name, schema))
-        .collect()
+    });
+    columns_of(&properties)
+}
+
+/// The columns that a documented struct describes.
+fn columns_of(properties: &Map<String, Value>) -> Vec<Column> {
+    properties.iter().map(|(name, schema)| column(name, schema)).collect()
 }
 
 /// Reads one property of a derived schema. The structs are ours, so anything else than the types below is a mistake in
 /// them, which the first test that runs finds.
 fn column(name: &str, schema: &Value) -> Column {
-    let (kind, nullable) = match &schema["type"] {
-        Value::String(kind) => (kind.as_str(), false),
-        Value::Array(kinds) => (kinds[0].as_str().expect("a type is named by text"), true),
-        other => panic!("column {name}: no type in the derived schema, but {other}"),
+    let kind = match ColumnType::of_schema(schema) {
+        Some(ColumnType::Text) if schema["format"] == "date-time" => ColumnType::Timestamp,
+        Some(kind) => kind,
+        None => panic!("column {name}: no column type for {schema}"),
     };
-    let is_timestamp = schema["format"] == "date-time";
-    let kind = match kind {
-        "string" if is_timestamp => ColumnType::Timestamp,
-        "string" => ColumnType::Text,
-        "integer" => ColumnType::Integer,
-        "boolean" => ColumnType::Boolean,
-        other => panic!("column {name}: no column type for {other}"),
+    let source = match name {
+        PRIMARY_KEY => Source::PrimaryKey,
+        "_sdc_sequence" => Source::Sequence,
+        "_sdc_received_at" | "_sdc_rejected_at" => Source::ReceivedAt,
+        "_sdc_batched_at" => Source::BatchedAt,
+        "_sdc_table_version" => Source::TableVersion,
+        "table_name" => Source::TableName,
+        "reason" => Source::Reason,
+        "record" => Source::Record,
+        _ => Source::Field,
     };
     let description = schema["description"].as_str().expect("every field is documented");
     // A doc comment that is wrapped is still one sentence.
     let description = description.split_whitespace().collect::<Vec<_>>().join(" ");
-    Column { name: name.to_owned(), kind, nullable, description }
+    Column { name: name.to_owned(), kind, nullable: schema["type"].is_array(), source, description }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn names(id: StreamId, prefix: &str) -> Vec<String> {
+        Stream::new(id, prefix).columns.into_iter().map(|column| column.name).collect()
+    }
+
     #[test]
     fn data_has_mailjets_23_fields_and_the_system_columns() {
-        let stream = Stream::data();
-        let names: Vec<_> = stream.columns().map(|column| column.name.as_str()).collect();
+        let stream = Stream::new(StreamId::Data, SYSTEM_PREFIX);
+        let names: Vec<_> = stream.columns.iter().map(|column| column.name.as_str()).collect();
         assert_eq!(
-            names,
-            [
-                "event",
-                "time",
-                "MessageID",
-                "Message_GUID",
-                "email",
-                "mj_campaign_id",
-                "mj_contact_id",
-                "customcampaign",
-                "CustomID",
-                "Payload",
-                "mj_message_id",
-                "smtp_reply",
-                "ip",
-                "geo",
-                "agent",
-                "url",
-                "blocked",
-                "hard_bounce",
-                "error_related_to",
-                "error",
-                "comment",
-                "source",
-                "mj_list_id",
-                EXTRA,
-                PRIMARY_KEY,
-                SEQUENCE,
-                RECEIVED_AT,
-                BATCHED_AT,
-                TABLE_VERSION,
-            ]
+            names.join(" "),
+            "event time MessageID Message_GUID email mj_campaign_id mj_contact_id customcampaign CustomID Payload \
+             mj_message_id smtp_reply ip geo agent url blocked hard_bounce error_related_to error comment source \
+             mj_list_id __sdc_primary_key _sdc_sequence _sdc_received_at _sdc_batched_at _sdc_table_version"
         );
-        assert!(stream.fields.iter().all(|column| column.nullable), "a field of Mailjet's may be missing");
-        assert!(stream.system.iter().all(|column| !column.nullable), "a system column always has a value");
+        let nullable = stream.columns.iter().filter(|column| column.nullable).count();
+        assert_eq!(nullable, 23, "a field of Mailjet's may be missing, a system column always has a value");
     }
 
     #[test]
@@ -165,5 +190,16 @@ mod tests {
             ("unsub", 14),
         ];
         assert_eq!(counts, expected);
+    }
+
+    #[test]
+    fn the_prefix_renames_four_system_columns_and_the_replication_key() {
+        let names = names(StreamId::Rejected, "_mailjet_");
+        assert_eq!(
+            names.join(" "),
+            "_sdc_rejected_at table_name reason record __sdc_primary_key _mailjet_sequence _mailjet_received_at \
+             _mailjet_batched_at _mailjet_table_version"
+        );
+        assert_eq!(Stream::new(StreamId::Data, "_mailjet_").replication_key(), "_mailjet_sequence");
     }
 }

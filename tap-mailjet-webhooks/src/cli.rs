@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use catalog::event::EventType;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Receives Mailjet's webhooks, has them on disk before it answers 200, and writes them to stdout as Singer messages.
 ///
@@ -26,6 +26,18 @@ pub struct Cli {
     #[arg(long)]
     pub discover: bool,
 
+    /// Write the streams and columns that this Singer catalog selects
+    #[arg(long, value_name = "FILE", conflicts_with = "properties")]
+    pub catalog: Option<PathBuf>,
+
+    /// The old name of --catalog
+    #[arg(long, value_name = "FILE")]
+    pub properties: Option<PathBuf>,
+
+    /// Print the SCHEMA of each selected stream and a sample RECORD of it, without touching the spool
+    #[arg(long, value_name = "WHAT", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "all")]
+    pub test: Option<Test>,
+
     /// Start from this state, and follow the file while it grows: its last complete line counts
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
@@ -33,6 +45,15 @@ pub struct Cli {
     /// What to do, if not to run.
     #[command(subcommand)]
     pub command: Option<Command>,
+}
+
+/// What `--test` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Test {
+    /// SCHEMA, and a sample RECORD
+    All,
+    /// SCHEMA only
+    Schema,
 }
 
 /// Where configuration comes from.

@@ -1,20 +1,22 @@
 //! What each command does.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use catalog::selection::Catalog;
+use catalog::selection::{Catalog, CatalogError, Selection};
+use catalog::stream::{Stream, StreamId, discovered_column};
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
-use crate::cli::{Cli, Command, ConfigArgs, UrlCommand};
+use crate::cli::{Cli, Command, ConfigArgs, Test, UrlCommand};
 use crate::config::{Config, ConfigError, Mode};
+use crate::emitter::{Discovered, DiscoveredColumns, Shape, write_samples};
 use crate::output::Stdout;
 use crate::progress::{LiveLine, Rooms};
-use crate::run::{self, Ends, Roles, RunError};
+use crate::run::{self, Ends, Plan, Roles, RunError};
 use crate::send_test::{self, SendTestError};
 use crate::signals::StopSignals;
 use crate::spool::SpoolError;
@@ -52,6 +54,22 @@ pub enum CommandError {
     /// The test events were not all taken.
     #[error(transparent)]
     SendTest(#[from] SendTestError),
+    /// The catalog can't be read.
+    #[error("catalog {path}: {source}")]
+    UnreadableCatalog {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is no catalog.
+    #[error("catalog {path}: {source}")]
+    NotACatalog {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: CatalogError,
+    },
     /// The operating system refuses something that every run needs.
     #[error("{0}")]
     System(#[from] io::Error),
@@ -71,25 +89,30 @@ impl CommandError {
 /// Does what the command line says. Wrong usage ends the process here, with exit code 2.
 pub fn execute(cli: Cli) -> Result<(), CommandError> {
     if cli.discover {
-        return print(
-            &(serde_json::to_string_pretty(&Catalog::discover()).expect("a catalog is JSON") + "\n"),
-        );
+        return discover(&cli.config);
     }
+    let is_run =
+        cli.state.is_some() || cli.catalog.is_some() || cli.properties.is_some() || cli.test.is_some();
     match cli.command {
         None => {
             let (config, line) = configure(&cli.config)?;
+            let shape = config.shape(selection(cli.catalog.as_deref().or(cli.properties.as_deref()))?);
+            if let Some(test) = cli.test {
+                return sample(&shape, test);
+            }
             let rooms = match config.mode {
                 Mode::Continuous => Rooms { listener: true, emitter: true },
                 Mode::Drain => Rooms { listener: false, emitter: true },
             };
-            run(&config, rooms, cli.state.as_deref(), &line)
+            run(&config, rooms, &shape, cli.state.as_deref(), &line)
         }
-        Some(_) if cli.state.is_some() => {
-            wrong_usage("--state belongs to a run: it can't be used with a command")
+        Some(_) if is_run => {
+            wrong_usage("--state, --catalog, --properties and --test belong to a run, not to a command")
         }
         Some(Command::Listen) => {
             let (config, line) = configure(&cli.config)?;
-            run(&config, Rooms { listener: true, emitter: false }, None, &line)
+            let shape = config.shape(Selection::default());
+            run(&config, Rooms { listener: true, emitter: false }, &shape, None, &line)
         }
         Some(Command::Url(command)) => {
             let (config, _) = configure(&cli.config)?;
@@ -118,7 +141,55 @@ fn wrong_usage<T>(message: &str) -> Result<T, CommandError> {
     Cli::command().error(ErrorKind::MissingRequiredArgument, message).exit()
 }
 
-fn run(config: &Config, rooms: Rooms, state: Option<&Path>, line: &LiveLine) -> Result<(), CommandError> {
+/// Prints the catalog: what is documented, and, of the spool that the configuration names, what has appeared.
+fn discover(args: &ConfigArgs) -> Result<(), CommandError> {
+    let config = Config::load(&args.sources)?.settings;
+    // Without a configuration there is no telling which spool is meant.
+    let spool = if args.sources.is_empty() { None } else { Some(config.spool_path()?) };
+    let discovered =
+        spool.map(|path| DiscoveredColumns::look(&path)).transpose().map_err(RunError::from)?.flatten();
+    let appeared =
+        discovered.map(|columns| columns.all()).transpose().map_err(RunError::from)?.unwrap_or_default();
+    let catalog = Catalog::of(streams(config.system_column_prefix.as_str(), &appeared));
+    print(&(serde_json::to_string_pretty(&catalog).expect("a catalog is JSON") + "\n"))
+}
+
+fn streams(system_prefix: &str, appeared: &[Discovered]) -> Vec<Stream> {
+    let stream = |id: StreamId| {
+        let mut stream = Stream::new(id, system_prefix);
+        let appeared = appeared.iter().filter(|column| column.stream == id.name());
+        stream.columns.extend(appeared.map(|column| discovered_column(column.name.clone(), column.kind)));
+        stream
+    };
+    StreamId::all().map(stream).collect()
+}
+
+fn selection(catalog: Option<&Path>) -> Result<Selection, CommandError> {
+    let Some(path) = catalog else { return Ok(Selection::default()) };
+    let text = std::fs::read(path)
+        .map_err(|source| CommandError::UnreadableCatalog { path: path.to_owned(), source })?;
+    let selection = Selection::parse(&text)
+        .map_err(|source| CommandError::NotACatalog { path: path.to_owned(), source })?;
+    for name in selection.unknown_streams() {
+        warn!("catalog {}: there is no stream \"{name}\"; it is passed over", path.display());
+    }
+    Ok(selection)
+}
+
+fn sample(shape: &Shape, test: Test) -> Result<(), CommandError> {
+    let mut lines = Vec::new();
+    write_samples(shape, test == Test::All, clock::unix_millis(), &mut lines).map_err(RunError::from)?;
+    io::stdout().lock().write_all(&lines)?;
+    Ok(())
+}
+
+fn run(
+    config: &Config,
+    rooms: Rooms,
+    shape: &Shape,
+    state: Option<&Path>,
+    line: &LiveLine,
+) -> Result<(), CommandError> {
     let roles = Roles::take(&config.spool_path()?, rooms)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
@@ -133,7 +204,7 @@ fn run(config: &Config, rooms: Rooms, state: Option<&Path>, line: &LiveLine) -> 
         let reader_gone =
             async move { if rooms.emitter { reader_gone.await } else { std::future::pending().await } };
         let ends = Ends { stop: signals.first(), reader_gone };
-        Ok(run::run(config, roles, listener, state, stdout, line, ends).await?)
+        Ok(run::run(Plan { config, shape, state }, roles, listener, stdout, line, ends).await?)
     });
     // A thread that is stuck in a write to a full pipe must not keep the process.
     runtime.shutdown_background();

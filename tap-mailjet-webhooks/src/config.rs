@@ -4,11 +4,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use catalog::selection::Selection;
 use catalog::settings::{self, Layer, Loaded, LogLevel, SettingsError};
+use catalog::stream::SYSTEM_PREFIX;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::emitter::Pace;
+use crate::emitter::{Pace, Shape, UnknownFields};
 use crate::listener::Guards;
 use crate::spool::{Limits, SequenceUnit};
 use crate::webhook_url::{ActiveTokens, MOST_ACTIVE, Token};
@@ -50,7 +52,7 @@ pub struct Config {
     /// What the printed webhook URLs start with. By default `http://<listen_address>`.
     #[schemars(with = "Option<String>", extend("x-form" = "a URL such as https://hooks.example.com"))]
     pub public_url: Option<PublicUrl>,
-    /// The spool, an `SQLite` file on a local disk. Its directory is made if it is missing. By default
+    /// The spool, an SQLite file on a local disk. Its directory is made if it is missing. By default
     /// `$XDG_STATE_HOME/tap-mailjet-webhooks/spool.db`.
     pub spool_path: Option<PathBuf>,
     /// Up to two tokens of webhook URLs, given here instead of being made by `url new`.
@@ -73,6 +75,14 @@ pub struct Config {
     /// Unit of `_sdc_sequence`: millisecond, or nanosecond, the 19-digit form that Stitch's own tables hold.
     #[schemars(with = "String")]
     pub sequence_unit: SequenceUnit,
+    /// What the names of the system columns start with. Targets of the Meltano SDK delete or overwrite columns that start
+    /// with `_sdc_`: with them, use another prefix, such as `_mailjet_`.
+    #[schemars(with = "String", extend("x-form" = "lower-case letters, digits and _, not starting with a digit"))]
+    pub system_column_prefix: SystemColumnPrefix,
+    /// What becomes of a field that is not documented: columns (it becomes a column) or extra (it goes into one JSON
+    /// column, and the schema never changes).
+    #[schemars(with = "String")]
+    pub unknown_fields: UnknownFields,
     /// A STATE is written at least so often, in seconds, while there is news.
     #[schemars(range(min = 0))]
     pub state_interval_seconds: f64,
@@ -108,6 +118,8 @@ impl Default for Config {
             header_timeout_seconds: 10.0,
             body_timeout_seconds: 30.0,
             sequence_unit: SequenceUnit::default(),
+            system_column_prefix: SystemColumnPrefix::default(),
+            unknown_fields: UnknownFields::default(),
             state_interval_seconds: 5.0,
             state_interval_records: 10_000,
             retention_days: 7.0,
@@ -209,6 +221,16 @@ impl Config {
         }
     }
 
+    /// What is written, given what is selected.
+    #[must_use]
+    pub fn shape(&self, selection: Selection) -> Shape {
+        Shape {
+            selection,
+            system_prefix: self.system_column_prefix.0.clone(),
+            unknown_fields: self.unknown_fields,
+        }
+    }
+
     /// How long the run may take.
     #[must_use]
     pub fn max_runtime(&self) -> Option<Duration> {
@@ -242,6 +264,42 @@ impl TryFrom<String> for PublicUrl {
             Some(_) => Err("it is not the start of a URL"),
             None => Err("it does not start with https:// or http://"),
         }
+    }
+}
+
+/// What the names of the system columns start with.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(try_from = "String")]
+pub struct SystemColumnPrefix(String);
+
+impl SystemColumnPrefix {
+    /// The prefix.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for SystemColumnPrefix {
+    fn default() -> Self {
+        SystemColumnPrefix(SYSTEM_PREFIX.to_owned())
+    }
+}
+
+impl TryFrom<String> for SystemColumnPrefix {
+    type Error = &'static str;
+
+    fn try_from(prefix: String) -> Result<Self, Self::Error> {
+        let is_word = prefix.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+        // Half of what PostgreSQL keeps of a name, so that there is room for the rest of it.
+        if prefix.is_empty()
+            || !is_word
+            || prefix.starts_with(|c: char| c.is_ascii_digit())
+            || prefix.len() > 31
+        {
+            return Err("columns can't be named so");
+        }
+        Ok(SystemColumnPrefix(prefix))
     }
 }
 

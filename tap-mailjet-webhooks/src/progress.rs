@@ -1,12 +1,13 @@
 //! What people see while the tap runs: counters, and one live line on a terminal.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use catalog::stream::StreamId;
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing::info;
 
@@ -24,13 +25,24 @@ pub struct Counters {
     shared: Arc<Shared>,
 }
 
+/// How far stdout has got.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// Every event up to this sequence has been written to each selected stream that has it.
+    pub events: i64,
+    /// So has every rejected item up to this one.
+    pub rejected: i64,
+    /// For each selected stream, the sequence of the last record that this run has written to it, or 0.
+    pub last_records: Vec<(StreamId, i64)>,
+}
+
 #[derive(Debug)]
 struct Shared {
     received: AtomicU64,
     written: AtomicU64,
-    /// Sequence of the last record that stdout took.
-    position: AtomicI64,
-    /// Sequence up to which the state file confirms; -1 while nothing follows one.
+    /// How far stdout has got.
+    reached: Mutex<Reached>,
+    /// Sequence up to which the state file confirms all events; -1 while nothing follows one.
     confirmed: AtomicI64,
 }
 
@@ -39,7 +51,7 @@ impl Default for Shared {
         Shared {
             received: AtomicU64::new(0),
             written: AtomicU64::new(0),
-            position: AtomicI64::new(0),
+            reached: Mutex::default(),
             confirmed: AtomicI64::new(-1),
         }
     }
@@ -51,10 +63,10 @@ impl Counters {
         self.shared.received.fetch_add(events as u64, Ordering::Relaxed);
     }
 
-    /// Counts records that stdout took, everything up to `sequence`.
-    pub fn written(&self, records: u64, sequence: i64) {
-        self.shared.written.fetch_add(records, Ordering::Relaxed);
-        self.shared.position.store(sequence, Ordering::Release);
+    /// Counts events that stdout took, to whichever streams, and notes how far it has got with them.
+    pub fn written(&self, events: u64, reached: &Reached) {
+        self.shared.written.fetch_add(events, Ordering::Relaxed);
+        self.shared.reached.lock().unwrap_or_else(PoisonError::into_inner).clone_from(reached);
     }
 
     /// Notes that the target has everything up to `sequence`.
@@ -62,10 +74,10 @@ impl Counters {
         self.shared.confirmed.store(sequence, Ordering::Relaxed);
     }
 
-    /// Sequence of the last record that stdout took.
+    /// How far stdout has got.
     #[must_use]
-    pub fn position(&self) -> i64 {
-        self.shared.position.load(Ordering::Acquire)
+    pub fn reached(&self) -> Reached {
+        self.shared.reached.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn total_received(&self) -> u64 {
@@ -241,7 +253,7 @@ impl Teller {
     /// Age of the oldest event that is not confirmed, or, where nobody confirms, not written: milliseconds.
     fn lag(&self) -> Result<i64, SpoolError> {
         let confirmed = self.counters.shared.confirmed.load(Ordering::Relaxed);
-        let position = if confirmed < 0 { self.counters.position() } else { confirmed };
+        let position = if confirmed < 0 { self.counters.reached().events } else { confirmed };
         let oldest = self.reader.oldest_past(position)?;
         Ok(oldest.map_or(0, |oldest| (clock::unix_millis() - oldest).max(0)))
     }

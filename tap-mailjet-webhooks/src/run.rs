@@ -12,7 +12,8 @@ use tracing::{info, warn};
 
 use crate::config::{Config, ConfigError};
 use crate::emitter::{
-    Confirmation, Confirmed, Control, EmitError, Emitter, Ended, Start, StartError, StateFile,
+    Confirmation, Confirmed, Control, DiscoveredColumns, EmitError, Emitter, Ended, Shape, ShapeError, Start,
+    StartError, StateFile,
 };
 use crate::progress::{Counted, Counters, LiveLine, Progress, Rooms};
 use crate::spool::{self, Reader, Role, RoleLock, SpoolError, Trimmer, Watermark, Writer, WriterHandle};
@@ -41,6 +42,9 @@ pub enum RunError {
     /// The run can't begin where the state says.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// What is asked for can't be written.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
     /// The messages can't be written.
     #[error(transparent)]
     Emit(#[from] EmitError),
@@ -50,6 +54,17 @@ pub enum RunError {
     /// A thread can't be started.
     #[error("a thread can't be started: {0}")]
     Thread(#[from] std::io::Error),
+}
+
+/// What a run is to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// What is written.
+    pub shape: &'a Shape,
+    /// The file that `--state` names.
+    pub state: Option<&'a Path>,
 }
 
 /// What can end a run from outside.
@@ -79,12 +94,11 @@ impl Roles {
 }
 
 /// Runs the rooms that `roles` were taken for until something ends them. `listener` is bound already, and there if there
-/// is a room for it. `state` is the file that `--state` names; messages go to `out`.
+/// is a room for it; messages go to `out`.
 pub async fn run<S, G>(
-    config: &Config,
+    plan: Plan<'_>,
     roles: Roles,
     listener: Option<TcpListener>,
-    state: Option<&Path>,
     out: impl std::io::Write + Send + 'static,
     line: &LiveLine,
     ends: Ends<S, G>,
@@ -93,6 +107,7 @@ where
     S: Future<Output = ()>,
     G: Future<Output = ()>,
 {
+    let config = plan.config;
     let path = config.spool_path()?;
     info!("tap-mailjet-webhooks {}, spool {}", env!("CARGO_PKG_VERSION"), path.display());
     let counters = Counters::default();
@@ -104,7 +119,7 @@ where
         None
     };
     let emitting = match roles.rooms.emitter {
-        true => Some(Emitting::start(config, &path, state, out, watermark, counters.clone())?),
+        true => Some(Emitting::start(plan, &path, out, watermark, counters.clone())?),
         false => None,
     };
     let waiting = emitting.as_ref().map_or(0, |emitting| emitting.waiting);
@@ -290,31 +305,31 @@ struct Emitting {
 
 impl Emitting {
     fn start(
-        config: &Config,
+        plan: Plan<'_>,
         path: &Path,
-        state: Option<&Path>,
         out: impl std::io::Write + Send + 'static,
         watermark: Watermark,
         counters: Counters,
     ) -> Result<Self, RunError> {
         let reader = Reader::open(path)?;
         let trimmer = Trimmer::open(path)?;
-        let mut state_file = state.map(StateFile::new);
-        let start = Start::find(state_file.as_mut(), &reader, config.sequence_unit, clock::unix_millis())?;
-        let confirmation = Confirmation::find(state_file, &trimmer)?;
-        let (position, waiting) = (start.position, start.waiting);
-        // The position is known to the other threads before they start.
-        counters.written(0, position);
-        let confirmed = Confirmed::follow(
-            confirmation,
-            position,
-            trimmer,
-            config.retention(),
-            counters.clone(),
-            clock::unix_millis,
+        let mut state_file = plan.state.map(StateFile::new);
+        let discovered = DiscoveredColumns::open(path)?;
+        let mut emitter =
+            Emitter::new(reader, discovered, plan.shape, out, plan.config.pace(), counters.clone())?;
+        let start = Start::find(
+            &emitter.streams(),
+            state_file.as_mut(),
+            &Reader::open(path)?,
+            plan.config.sequence_unit,
+            clock::unix_millis(),
         )?;
+        let waiting = start.waiting;
+        emitter.start_at(start);
+        let confirmation = Confirmation::find(state_file, &trimmer)?;
+        let confirmed =
+            Confirmed::follow(confirmation, trimmer, plan.config.retention(), counters, clock::unix_millis)?;
         let control = Arc::new(Control::default());
-        let emitter = Emitter::new(reader, start, out, config.pace(), counters);
         let (report, outcome) = oneshot::channel();
         thread::Builder::new().name("emitter".to_owned()).spawn({
             let control = Arc::clone(&control);

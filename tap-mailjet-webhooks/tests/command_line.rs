@@ -20,7 +20,10 @@ fn wrong_usage_exits_with_2_and_says_what_is_right() {
     let cases: [(&[&str], &str); 6] = [
         (&[], "--config <FILE|ENV> is missing"),
         (&["listen"], "--config <FILE|ENV> is missing"),
-        (&["--config", "ENV", "--state", "s", "listen"], "--state belongs to a run"),
+        (
+            &["--config", "ENV", "--state", "s", "listen"],
+            "--state, --catalog, --properties and --test belong to a run",
+        ),
         (&["--nonsense"], "unexpected argument '--nonsense'"),
         (&["send-test"], "--url <URL>"),
         (&["send-test", "--url", "x", "--event", "opened"], "possible values: sent, open"),

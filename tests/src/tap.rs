@@ -300,13 +300,14 @@ impl RunningTap {
         Endpoint::of(url.trim_end_matches('/')).with_path(&format!("/v1/mailjet/{TOKEN}"))
     }
 
-    /// Waits for `count` records, and returns all that are there.
+    /// Waits for `count` records of stream `data`, and returns all that are there.
     #[must_use]
     pub fn wait_records(&self, count: usize) -> Vec<Record> {
         let mut seen = 0;
         let mut records = Vec::new();
         self.stdout.wait(&format!("{count} records"), |lines| {
-            records.extend(lines[seen..].iter().filter_map(|line| Message::parse(line).record()));
+            let new = lines[seen..].iter().filter_map(|line| Message::parse(line).record());
+            records.extend(new.filter(|record| record.stream == "data"));
             seen = lines.len();
             (records.len() >= count).then_some(())
         });
@@ -375,10 +376,17 @@ impl Finished {
         Message::parse_all(&self.stdout)
     }
 
-    /// The records that it wrote.
+    /// The records of stream `data` that it wrote.
     #[must_use]
     pub fn records(&self) -> Vec<Record> {
-        self.messages().into_iter().filter_map(Message::record).collect()
+        self.records_of("data")
+    }
+
+    /// The records of a stream that it wrote.
+    #[must_use]
+    pub fn records_of(&self, stream: &str) -> Vec<Record> {
+        let records = self.messages().into_iter().filter_map(Message::record);
+        records.filter(|record| record.stream == stream).collect()
     }
 
     /// Whether a line on stderr contains `pattern`.

@@ -4,12 +4,13 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use catalog::stream::Stream;
+use catalog::state::State;
+use catalog::stream::StreamId;
 use tracing::{debug, error, warn};
 
 use super::state_file::StateFile;
-use crate::progress::Counters;
-use crate::spool::{SpoolError, Trimmer};
+use crate::progress::{Counters, Reached};
+use crate::spool::{Kept, SpoolError, Trimmer};
 
 /// How often the state file is looked at.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(250);
@@ -57,21 +58,21 @@ pub struct Confirmed {
 }
 
 impl Confirmed {
-    /// Starts the thread. `position` is the bookmark that the run begins with.
+    /// Starts the thread. The run has noted in `counters` where it begins.
     pub fn follow(
         confirmation: Confirmation,
-        position: i64,
         trimmer: Trimmer,
         retention: Duration,
         counters: Counters,
         clock: fn() -> i64,
     ) -> std::io::Result<Self> {
         let (stop, stopped) = mpsc::channel();
+        let start = counters.reached();
         if matches!(confirmation, Confirmation::StateFile(_)) {
-            counters.confirmed_through(position);
+            counters.confirmed_through(start.events);
         }
-        let mut follower =
-            Follower { confirmation, trimmer, retention, counters, clock, confirmed: position };
+        let (events, rejected) = (start.events, start.rejected);
+        let mut follower = Follower { confirmation, trimmer, retention, counters, clock, events, rejected };
         let thread = thread::Builder::new().name("confirmed".to_owned()).spawn(move || {
             for round in 1_u32.. {
                 let going_on = stopped.recv_timeout(FOLLOW_INTERVAL) == Err(RecvTimeoutError::Timeout);
@@ -104,24 +105,31 @@ struct Follower {
     retention: Duration,
     counters: Counters,
     clock: fn() -> i64,
-    confirmed: i64,
+    /// Sequence up to which events are confirmed.
+    events: i64,
+    /// Sequence up to which rejected items are.
+    rejected: i64,
 }
 
 impl Follower {
     fn look(&mut self) {
-        let bookmark = match &mut self.confirmation {
-            Confirmation::StateFile(file) => {
-                file.follow().and_then(|state| state.bookmark(Stream::data().name))
+        let (events, rejected) = match &mut self.confirmation {
+            Confirmation::Unknown => return,
+            Confirmation::Stdout => {
+                let reached = self.counters.reached();
+                (reached.events, reached.rejected)
             }
-            Confirmation::Stdout => Some(self.counters.position()),
-            Confirmation::Unknown => None,
+            // The file is read first: what it says then covers no more than what had been written by then.
+            Confirmation::StateFile(file) => match file.follow() {
+                Some(state) => confirmed_by(&state, &self.counters.reached()),
+                None => return,
+            },
         };
         // A state file may be replaced by an older one; what was confirmed once stays so.
-        if let Some(bookmark) = bookmark.filter(|bookmark| *bookmark > self.confirmed) {
-            self.confirmed = bookmark;
-            if matches!(self.confirmation, Confirmation::StateFile(_)) {
-                self.counters.confirmed_through(bookmark);
-            }
+        self.events = self.events.max(events);
+        self.rejected = self.rejected.max(rejected);
+        if matches!(self.confirmation, Confirmation::StateFile(_)) {
+            self.counters.confirmed_through(self.events);
         }
     }
 
@@ -132,16 +140,76 @@ impl Follower {
         let retention = i64::try_from(self.retention.as_millis()).unwrap_or(i64::MAX);
         let before = (self.clock)().saturating_sub(retention);
         let start = Instant::now();
-        while start.elapsed() < TRIM_TIME {
-            match self.trimmer.step(self.confirmed, before) {
-                Ok(0) => break,
-                Ok(trimmed) => debug!("{trimmed} events were trimmed"),
-                Err(error) => {
-                    // Events stay longer than they must, and the next look tries again.
-                    error!("{error}");
-                    break;
+        for (kept, confirmed) in [(Kept::Events, self.events), (Kept::Rejected, self.rejected)] {
+            while start.elapsed() < TRIM_TIME {
+                match self.trimmer.step(kept, confirmed, before) {
+                    Ok(0) => break,
+                    Ok(trimmed) => debug!("{trimmed} rows were trimmed"),
+                    Err(error) => {
+                        // Rows stay longer than they must, and the next look tries again.
+                        error!("{error}");
+                        break;
+                    }
                 }
             }
+        }
+    }
+}
+
+/// Up to where a state confirms events and rejected items, given how far stdout has got.
+///
+/// Each selected stream has to confirm. A stream that has confirmed the last record that was written to it has all that
+/// was written: some targets keep only the bookmarks of streams that had records.
+fn confirmed_by(state: &State, reached: &Reached) -> (i64, i64) {
+    let confirmed = |is_rejected: bool, all: i64| {
+        let streams =
+            reached.last_records.iter().filter(|(id, _)| (*id == StreamId::Rejected) == is_rejected);
+        let each = streams.map(|(id, last_record)| {
+            let bookmark = state.bookmark(id.name()).unwrap_or(0);
+            if bookmark >= *last_record { all.max(bookmark) } else { bookmark }
+        });
+        each.min().unwrap_or(all)
+    };
+    (confirmed(false, reached.events), confirmed(true, reached.rejected))
+}
+
+#[cfg(test)]
+mod tests {
+    use catalog::event::EventType;
+
+    use super::*;
+
+    /// Bookmarks, last record of each stream, events and rejected items that are confirmed.
+    type Case<'a> = (&'a [(StreamId, i64)], &'a [(StreamId, i64)], (i64, i64));
+
+    #[test]
+    fn events_are_confirmed_by_every_selected_stream_that_has_them() {
+        let click = StreamId::Event(EventType::Click);
+        let reached = |last_records: &[(StreamId, i64)]| Reached {
+            events: 100,
+            rejected: 50,
+            last_records: last_records.to_vec(),
+        };
+        let (data, rejected) = (StreamId::Data, StreamId::Rejected);
+        let cases: [Case<'_>; 7] = [
+            (&[], &[(data, 100), (rejected, 0)], (0, 50)),
+            (&[(data, 70)], &[(data, 100), (rejected, 50)], (70, 0)),
+            (&[(data, 100), (rejected, 50)], &[(data, 100), (rejected, 50)], (100, 50)),
+            (&[(data, 100)], &[(data, 100), (click, 80)], (0, 50)),
+            (&[(data, 100), (click, 80)], &[(data, 100), (click, 80)], (100, 50)),
+            (&[(data, 100)], &[(data, 100), (click, 0)], (100, 50)),
+            (&[(data, 90), (click, 80)], &[(data, 100), (click, 80)], (90, 50)),
+        ];
+        for (bookmarks, last_records, expected) in cases {
+            let mut state = State::default();
+            for (id, sequence) in bookmarks {
+                state.set_bookmark(id.name(), "_sdc_sequence", *sequence);
+            }
+            assert_eq!(
+                confirmed_by(&state, &reached(last_records)),
+                expected,
+                "{bookmarks:?} of {last_records:?}"
+            );
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use catalog::column::ColumnType;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -16,6 +17,12 @@ pub(super) struct Member<'a> {
 }
 
 impl<'a> Member<'a> {
+    /// The name as it may stand in a column's name: one that targets would stop at is its JSON text.
+    pub(super) fn column_name(&self) -> Cow<'a, str> {
+        let name = self.name();
+        if name.contains('\0') { Cow::Borrowed(self.quoted_name) } else { name }
+    }
+
     /// The name, without quotes and escapes. A name that is not Unicode (it has half a surrogate pair) is its JSON text.
     pub(super) fn name(&self) -> Cow<'a, str> {
         let bare = &self.quoted_name[1..self.quoted_name.len() - 1];
@@ -63,16 +70,30 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
-/// Whether every string in a JSON text is Unicode: no `\u` escape of half a surrogate pair. JSON's grammar allows such
-/// an escape, most targets stop at it.
-pub(super) fn is_unicode(json: &str) -> bool {
+/// Levels of nesting that every JSON parser takes: `serde_json` stops at 128 in all, Python's at about 1000.
+const PORTABLE_DEPTH: usize = 100;
+
+/// Whether any target can read a JSON value: its strings ([`is_portable_text`]), its numbers (a scalar one has to be exact
+/// as a 64-bit integer or a double, one within an object or array has to be within a double's range), and its depth.
+pub(super) fn is_portable(json: &str) -> bool {
+    match json.as_bytes().first() {
+        Some(b'-' | b'0'..=b'9') => ColumnType::of(json) != ColumnType::Text,
+        Some(b'{' | b'[') => is_portable_text(json) && is_portable_structure(json),
+        _ => is_portable_text(json),
+    }
+}
+
+/// Whether every string in a JSON text is one that any target can keep: no `\u` escape of half a surrogate pair, which
+/// JSON's grammar allows although it is not Unicode, and none of U+0000.
+pub(super) fn is_portable_text(json: &str) -> bool {
     let bytes = json.as_bytes();
     let mut at = 0;
-    while let Some(offset) = bytes[at..].iter().position(|byte| *byte == b'\\') {
+    while let Some(offset) = memchr::memchr(b'\\', &bytes[at..]) {
         at += offset;
         match surrogate(bytes, at) {
             Some(Surrogate::High) if surrogate(bytes, at + 6) == Some(Surrogate::Low) => at += 12,
             Some(_) => return false,
+            None if bytes[at..].starts_with(b"\\u0000") => return false,
             // Past the backslash and what it escapes, which may be a backslash itself.
             None => at = (at + 2).min(bytes.len()),
         }
@@ -80,27 +101,46 @@ pub(super) fn is_unicode(json: &str) -> bool {
     true
 }
 
-/// How deep objects and arrays are nested in a JSON text: 0 for a scalar.
-pub(super) fn depth(json: &str) -> usize {
-    if !json.starts_with(['{', '[']) {
-        return 0;
-    }
-    let (mut depth, mut deepest) = (0_usize, 0);
+/// Whether an object or array is not too deep and holds no number that is beyond a double.
+fn is_portable_structure(json: &str) -> bool {
+    let mut depth = 0_usize;
     let (mut in_string, mut escaped) = (false, false);
-    for byte in json.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => in_string = !in_string,
-            b'{' | b'[' if !in_string => {
-                depth += 1;
-                deepest = deepest.max(depth);
+    let mut number = 0..0;
+    for (at, byte) in json.bytes().enumerate() {
+        if in_string {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_string = false,
+                _ => {}
             }
-            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            continue;
+        }
+        if matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9') {
+            if number.end != at {
+                number = at..at;
+            }
+            number.end = at + 1;
+            continue;
+        }
+        // The letter e of true and false makes a "number" that is none.
+        if !number.is_empty() && json[number.clone()].parse::<f64>().is_ok_and(f64::is_infinite) {
+            return false;
+        }
+        number = 0..0;
+        match byte {
+            b'"' => in_string = true,
+            b'{' | b'[' => {
+                depth += 1;
+                if depth > PORTABLE_DEPTH {
+                    return false;
+                }
+            }
+            b'}' | b']' => depth -= 1,
             _ => {}
         }
     }
-    deepest
+    true
 }
 
 #[derive(PartialEq)]
@@ -132,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_surrogate_pair_is_not_unicode() {
+    fn strings_that_targets_stop_at_are_found() {
         let cases = [
             (r#""plain \n \\ \u00e9""#, true),
             (r#""\ud83d\ude00""#, true),
@@ -144,18 +184,32 @@ mod tests {
             (r#""\\ud83d""#, true),
             (r#""\\\ud83d""#, false),
             (r#"{"a":["\ud83d\ude00",{"\udc00":1}]}"#, false),
+            (r#""a\u0000b""#, false),
+            (r#""a\\u0000b""#, true),
+            (r#""a\u00001""#, false),
+            (r#""a\u00010""#, true),
         ];
         for (json, expected) in cases {
-            assert_eq!(is_unicode(json), expected, "{json}");
+            assert_eq!((is_portable_text(json), is_portable(json)), (expected, expected), "{json}");
         }
     }
 
     #[test]
-    fn depth_is_counted_outside_strings() {
-        let cases =
-            [("5", 0), (r#""[[""#, 0), ("[]", 1), (r#"{"a":[{}],"b":[]}"#, 3), (r#"["\"[",{"]":1}]"#, 2)];
+    fn numbers_and_depth_that_targets_stop_at_are_found() {
+        let deep = |levels| "[".repeat(levels) + &"]".repeat(levels);
+        let cases = [
+            ("5".to_owned(), true),
+            ("1e400".to_owned(), false),
+            ("18446744073709551616".to_owned(), false),
+            ("[1e400]".to_owned(), false),
+            (r#"{"a":-1E+999}"#.to_owned(), false),
+            (r#"{"a":"1e400","b":[true,false,18446744073709551616,1e300]}"#.to_owned(), true),
+            (deep(100), true),
+            (deep(101), false),
+            (format!(r#"["{}",{{"]":1}}]"#, deep(200)), true),
+        ];
         for (json, expected) in cases {
-            assert_eq!(depth(json), expected, "{json}");
+            assert_eq!(is_portable(&json), expected, "{json}");
         }
     }
 }

@@ -3,19 +3,27 @@
 //! | module | what it decides |
 //! | --- | --- |
 //! | this one | the tail loop: what is written when |
-//! | [`row`] | which column each field of an event goes into |
+//! | [`streams`] | which streams get an event, and how far each has got |
+//! | [`table`] | which column each field of an event goes into |
+//! | [`discovered`] | the columns that appeared, remembered in the spool |
+//! | [`row`] | the bytes of a RECORD |
 //! | [`primary_key`] | the key of an event |
 //! | [`members`] | how an event is taken apart without a tree |
 //! | [`start`] | where a run begins, and what is said about it |
 //! | [`state_file`] | what `--state` says, also while the tap runs |
+//! | [`sample`] | what `--test` prints |
 //! | [`confirmed`] | what the target has stored, and what may therefore be trimmed |
 
 mod confirmed;
+mod discovered;
 mod members;
 mod primary_key;
 mod row;
+mod sample;
 mod start;
 mod state_file;
+mod streams;
+mod table;
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
@@ -23,18 +31,22 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use catalog::message::Outgoing;
+use catalog::selection::{CatalogError, Selection};
 use catalog::state::State;
-use catalog::stream::{SEQUENCE, Stream};
+use catalog::stream::StreamId;
 use tokio::sync::Notify;
 
 pub use confirmed::{Confirmation, Confirmed};
+pub use discovered::{Discovered, DiscoveredColumns};
+pub use sample::write_samples;
 pub use start::{Start, StartError};
 pub use state_file::{StateFile, StateFileError};
+pub use table::UnknownFields;
 
 use crate::clock;
 use crate::progress::Counters;
 use crate::spool::{Reader, SpoolError, Tide, Watermark};
-use row::RowWriter;
+use streams::Streams;
 
 /// Rows that are written at once.
 const BATCH_ROWS: u32 = 1_000;
@@ -101,6 +113,17 @@ pub enum EmitError {
     Spool(#[from] SpoolError),
 }
 
+/// Why a run can't write what it is asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum ShapeError {
+    /// The catalog asks for something that there is not.
+    #[error("catalog: {0}")]
+    Catalog(#[from] CatalogError),
+    /// The columns that appeared before can't be read.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+}
+
 impl From<io::Error> for EmitError {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
@@ -111,58 +134,90 @@ impl From<io::Error> for EmitError {
     }
 }
 
-/// One run: writes what lies past the bookmark, then what arrives.
+/// What is written: the selected streams, and how their columns are named and found.
+#[derive(Debug)]
+pub struct Shape {
+    /// Which streams and columns.
+    pub selection: Selection,
+    /// What the names of system columns start with.
+    pub system_prefix: String,
+    /// What becomes of fields that are not documented.
+    pub unknown_fields: UnknownFields,
+}
+
+/// One run: writes what lies past the bookmarks, then what arrives.
+#[derive(Debug)]
 pub struct Emitter<W> {
     reader: Reader,
+    discovered: DiscoveredColumns,
+    streams: Streams,
     out: W,
     pace: Pace,
     counters: Counters,
-    stream: Stream,
-    rows: RowWriter,
-    /// Bookmarks as of the last record that was written.
+    /// Bookmarks as of the last STATE that was written.
     state: State,
-    /// Sequence of that record.
-    position: i64,
     /// Messages that are not yet written.
     buffer: Vec<u8>,
-    records_in_buffer: u64,
+    events_in_buffer: u64,
     records_since_state: u64,
+    /// Whether the streams have got further since the last STATE, if only past events that none of them has.
+    has_news: bool,
     last_state: Instant,
     last_news: Instant,
 }
 
 impl<W: Write> Emitter<W> {
-    /// A run that begins at `start` and writes to `out`.
-    pub fn new(reader: Reader, start: Start, out: W, pace: Pace, counters: Counters) -> Self {
-        let stream = Stream::data();
+    /// A run that writes `shape` to `out`. It begins at the beginning, unless [`Emitter::start_at`] is called.
+    pub fn new(
+        reader: Reader,
+        discovered: DiscoveredColumns,
+        shape: &Shape,
+        out: W,
+        pace: Pace,
+        counters: Counters,
+    ) -> Result<Self, ShapeError> {
+        let columns = discovered.all()?;
+        let streams = Streams::new(&shape.selection, &shape.system_prefix, shape.unknown_fields, &columns)?;
         let now = Instant::now();
-        Emitter {
-            rows: RowWriter::new(&stream),
-            stream,
+        Ok(Emitter {
             reader,
+            discovered,
+            streams,
             out,
             pace,
             counters,
-            position: start.position,
-            state: start.state,
+            state: State::default(),
             buffer: Vec::new(),
-            records_in_buffer: 0,
+            events_in_buffer: 0,
             records_since_state: 0,
+            has_news: false,
             last_state: now,
             last_news: now,
-        }
+        })
+    }
+
+    /// The streams that are selected.
+    pub fn streams(&self) -> Vec<StreamId> {
+        self.streams.ids()
+    }
+
+    /// Lets the run begin at `start`.
+    pub fn start_at(&mut self, start: Start) {
+        self.streams.start_at(&start.state);
+        self.state = start.state;
+        // The position is known to other threads before the run begins.
+        self.counters.written(0, self.streams.reached());
     }
 
     /// Writes SCHEMA, then RECORD and STATE messages until `watermark` has ended and all is written, or until
     /// `control` cuts it short. The last message is a STATE.
     pub fn run(mut self, watermark: &Watermark, control: &Control) -> Result<Ended, EmitError> {
-        self.write_schema();
+        self.streams.write_schemas(&mut self.buffer);
         let ended = loop {
             if control.is_over() {
-                break Ended::CutShort(self.reader.backlog(self.position)?.events);
+                break Ended::CutShort(self.reader.backlog(self.streams.reached().events)?.events);
             }
-            // Taken before the spool is read: whatever is committed later lets the wait below end at once. It may be
-            // past every event, since rejected items have sequences too.
+            // Taken before the spool is read: whatever is committed later lets the wait below end at once.
             let committed = watermark.committed();
             if self.write_batch()? > 0 {
                 if self.state_is_due() {
@@ -177,44 +232,49 @@ impl<W: Write> Emitter<W> {
             }
             match watermark.wait_past(committed, DRY_AFTER) {
                 Tide::Ended => break Ended::Dry,
-                Tide::Still if self.records_since_state > 0 => self.write_state(),
+                Tide::Still if self.has_news => self.write_state(),
                 Tide::Still | Tide::Risen => {}
             }
         };
         self.write_state();
         self.flush()?;
+        self.streams.tell_unselected();
         Ok(ended)
     }
 
-    fn write_schema(&mut self) {
-        let schema = self.stream.json_schema();
-        let message = Outgoing::Schema {
-            stream: self.stream.name,
-            schema: &schema,
-            key_properties: &self.stream.key_properties(),
-            bookmark_properties: &[SEQUENCE],
-        };
-        message.write_line(&mut self.buffer);
-    }
-
-    /// Puts the next records into the buffer, and says how many.
+    /// Puts the next records into the buffer, and says how many items of the spool were read for them.
     fn write_batch(&mut self) -> Result<usize, EmitError> {
-        let Emitter { reader, rows, buffer, position, .. } = self;
+        let Emitter { reader, discovered, streams, buffer, .. } = self;
         let until_state = self.pace.state_interval_records.saturating_sub(self.records_since_state).max(1);
         let limit = u32::try_from(until_state).unwrap_or(u32::MAX).min(BATCH_ROWS);
         let batched_at = clock::unix_millis();
-        let written = reader.read_past(*position, limit, |event| {
-            rows.write(event, batched_at, buffer);
-            *position = event.sequence;
-            if buffer.len() < BATCH_BYTES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        let (mut records, mut failure) = (0, None);
+        let events = reader.read_past(streams.reached().events, limit, |event| {
+            match streams.write_event(event, batched_at, buffer, |columns| discovered.remember(columns)) {
+                Ok(written) => records += written,
+                Err(error) => {
+                    failure = Some(error);
+                    return ControlFlow::Break(());
+                }
+            }
+            until_full(buffer)
         })?;
-        if written > 0 {
-            self.state.set_bookmark(self.stream.name, self.position);
-            self.records_in_buffer += written as u64;
-            self.records_since_state += written as u64;
+        if let Some(error) = failure {
+            // Nothing of the batch has been written yet, and nothing will be.
+            return Err(error.into());
+        }
+        let rejected = reader.read_rejected_past(streams.reached().rejected, BATCH_ROWS, |item| {
+            streams.write_rejected(item, batched_at, buffer);
+            records += 1;
+            until_full(buffer)
+        })?;
+        if events + rejected > 0 {
+            self.events_in_buffer += events as u64;
+            self.records_since_state += records;
+            self.has_news = true;
             self.last_news = Instant::now();
         }
-        Ok(written)
+        Ok(events + rejected)
     }
 
     fn state_is_due(&self) -> bool {
@@ -223,8 +283,10 @@ impl<W: Write> Emitter<W> {
     }
 
     fn write_state(&mut self) {
+        self.streams.note_in(&mut self.state);
         Outgoing::State { value: &self.state }.write_line(&mut self.buffer);
         self.records_since_state = 0;
+        self.has_news = false;
         self.last_state = Instant::now();
     }
 
@@ -236,11 +298,15 @@ impl<W: Write> Emitter<W> {
             // A batch with one huge event must not keep its memory for ever.
             self.buffer.shrink_to(2 * BATCH_BYTES);
         }
-        self.counters.written(std::mem::take(&mut self.records_in_buffer), self.position);
+        self.counters.written(std::mem::take(&mut self.events_in_buffer), self.streams.reached());
         Ok(())
     }
 
     fn is_idle(&self) -> bool {
         self.pace.idle_exit.is_some_and(|limit| self.last_news.elapsed() >= limit)
     }
+}
+
+fn until_full(buffer: &[u8]) -> ControlFlow<()> {
+    if buffer.len() < BATCH_BYTES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
 }

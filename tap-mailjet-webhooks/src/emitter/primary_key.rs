@@ -36,6 +36,13 @@ impl PrimaryKey {
     }
 }
 
+impl PrimaryKey {
+    /// The key of something that is no JSON: the hash of its bytes.
+    pub(super) fn of_bytes(bytes: &[u8]) -> [u8; 36] {
+        uuid_shaped(blake3::hash(bytes).as_bytes())
+    }
+}
+
 fn write_object(members: &[Member<'_>], depth: usize, out: &mut Vec<u8>) {
     let mut sorted: Vec<(Cow<'_, str>, &Member<'_>)> =
         members.iter().map(|member| (member.name(), member)).collect();

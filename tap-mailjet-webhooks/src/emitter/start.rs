@@ -1,7 +1,7 @@
 //! Where a run begins, and what is said about it.
 
 use catalog::state::State;
-use catalog::stream::Stream;
+use catalog::stream::StreamId;
 use tracing::{info, warn};
 
 use super::state_file::{StateFile, StateFileError};
@@ -12,9 +12,7 @@ use crate::spool::{Reader, SequenceUnit, SpoolError};
 pub struct Start {
     /// The bookmarks that the run was given, or those of a first run.
     pub state: State,
-    /// Sequence past which the run begins.
-    pub position: i64,
-    /// Events that wait past it.
+    /// Events that wait past the bookmarks.
     pub waiting: u64,
 }
 
@@ -44,14 +42,14 @@ pub enum StartError {
 }
 
 impl Start {
-    /// Reads the state, compares it with the spool, and tells what will be written.
+    /// Reads the state, compares it with the spool, and tells what will be written to the streams.
     pub fn find(
+        streams: &[StreamId],
         state_file: Option<&mut StateFile>,
         reader: &Reader,
         unit: SequenceUnit,
         unix_millis: i64,
     ) -> Result<Self, StartError> {
-        let stream = Stream::data().name;
         let with_state = state_file.is_some();
         let state = match state_file {
             None => State::default(),
@@ -60,11 +58,19 @@ impl Start {
                 State::default()
             }),
         };
-        let position = state.bookmark(stream).unwrap_or(0);
         let last = reader.last_sequence()?;
-        if position > last && position >= unit.at(unix_millis) {
-            return Err(StartError::BookmarkAhead { stream, bookmark: position, last });
+        for stream in streams.iter().map(|stream| stream.name()) {
+            let bookmark = state.bookmark(stream).unwrap_or(0);
+            if bookmark > last && bookmark >= unit.at(unix_millis) {
+                return Err(StartError::BookmarkAhead { stream, bookmark, last });
+            }
         }
+        let of_events = streams.iter().filter(|stream| **stream != StreamId::Rejected);
+        let position = of_events.map(|stream| state.bookmark(stream.name()).unwrap_or(0)).min();
+        let Some(position) = position else {
+            warn!("the catalog selects no stream that has events: they are received, but not written");
+            return Ok(Start { state, waiting: 0 });
+        };
         let waiting = reader.backlog(position)?.events;
         if with_state {
             info!("{waiting} events wait in the spool, past the bookmark {position}");
@@ -75,6 +81,6 @@ impl Start {
         } else {
             warn!("no --state was given, and the spool is empty");
         }
-        Ok(Start { state, position, waiting })
+        Ok(Start { state, waiting })
     }
 }

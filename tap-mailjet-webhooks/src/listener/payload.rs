@@ -3,6 +3,7 @@
 //! The rule is generous: one JSON object is an event, an array is its elements, and an element that is not an object
 //! does not spoil its neighbours. What an event contains is of no interest here.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
@@ -12,12 +13,12 @@ use serde_json::value::RawValue;
 use crate::spool::Item;
 
 /// An array element that is not an object.
-const NOT_AN_OBJECT: &str = "the array element is not a JSON object";
+const NOT_AN_OBJECT: &str = "the array element is not a JSON object, and so no event";
 
 /// Finds the events in a body of less than 4 GiB.
 ///
 /// An error says why the body holds none; it is kept as one rejected row.
-pub fn split(body: &[u8]) -> Result<Vec<Item>, &'static str> {
+pub fn split(body: &[u8]) -> Result<Vec<Item>, Cow<'static, str>> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
         Some(b'{') => {
@@ -29,11 +30,11 @@ pub fn split(body: &[u8]) -> Result<Vec<Item>, &'static str> {
             deserializer.end().map_err(|error| not_json(&error))?;
             Ok(items)
         }
-        Some(_) if serde_json::from_slice::<&RawValue>(body).is_ok() => {
-            Err("the body is JSON, but neither an object nor an array")
-        }
-        Some(_) => Err("the body is not JSON"),
-        None => Err("the body is empty"),
+        Some(_) => match serde_json::from_slice::<&RawValue>(body) {
+            Ok(_) => Err("the body is JSON, but neither an object nor an array of objects".into()),
+            Err(error) => Err(not_json(&error)),
+        },
+        None => Err("the body is empty".into()),
     }
 }
 
@@ -51,7 +52,7 @@ impl<'de> Visitor<'de> for Elements<'de> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
         let mut items = Vec::new();
         while let Some(element) = elements.next_element::<&RawValue>()? {
-            let rejected = if element.get().starts_with('{') { None } else { Some(NOT_AN_OBJECT) };
+            let rejected = if element.get().starts_with('{') { None } else { Some(NOT_AN_OBJECT.into()) };
             items.push(Item { range: range_in(self.body, element), rejected });
         }
         Ok(items)
@@ -65,15 +66,15 @@ fn range_in(body: &[u8], value: &RawValue) -> Range<u32> {
     offset(start)..offset(start + value.get().len())
 }
 
-fn not_json(error: &serde_json::Error) -> &'static str {
-    if error.is_eof() { "the body is not JSON: it ends too early" } else { "the body is not JSON" }
+fn not_json(error: &serde_json::Error) -> Cow<'static, str> {
+    format!("the body is not JSON: {error}").into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn events(body: &str) -> Result<Vec<(&str, bool)>, &'static str> {
+    fn events(body: &str) -> Result<Vec<(&str, bool)>, String> {
         let items = split(body.as_bytes())?;
         let slice = |item: &Item| &body[item.range.start as usize..item.range.end as usize];
         Ok(items.iter().map(|item| (slice(item), item.rejected.is_none())).collect())
@@ -92,34 +93,37 @@ mod tests {
             (r#"{"lone":"\ud800"}"#, &[(r#"{"lone":"\ud800"}"#, true)]),
         ];
         for (body, expected) in cases {
-            assert_eq!(events(body).as_deref(), Ok(expected), "{body}");
+            assert_eq!(events(body).expect(body), expected, "{body}");
         }
     }
 
     #[test]
     fn anything_else_is_told_apart() {
+        let scalar = "the body is JSON, but neither an object nor an array of objects";
         let cases = [
             ("", "the body is empty"),
             (" \n", "the body is empty"),
-            ("5", "the body is JSON, but neither an object nor an array"),
-            ("\"text\"", "the body is JSON, but neither an object nor an array"),
-            ("event=open&time=1", "the body is not JSON"),
-            ("{\"a\":1", "the body is not JSON: it ends too early"),
-            ("[{},", "the body is not JSON: it ends too early"),
-            ("{} {}", "the body is not JSON"),
-            ("[] 1", "the body is not JSON"),
-            ("{'a':1}", "the body is not JSON"),
-            ("{\"a\":\"\n\"}", "the body is not JSON"),
+            ("5", scalar),
+            ("\"text\"", scalar),
+            ("event=open&time=1", "the body is not JSON: expected value at line 1 column 1"),
+            ("{\"a\":1", "the body is not JSON: EOF while parsing an object at line 1 column 6"),
+            ("[{},", "the body is not JSON: EOF while parsing a value at line 1 column 4"),
+            ("{} {}", "the body is not JSON: trailing characters at line 1 column 4"),
+            ("[] 1", "the body is not JSON: trailing characters at line 1 column 4"),
+            ("{'a':1}", "the body is not JSON: key must be a string at line 1 column 2"),
         ];
         for (body, expected) in cases {
-            assert_eq!(events(body), Err(expected), "{body}");
+            assert_eq!(events(body).expect_err(body), expected, "{body}");
         }
-        assert_eq!(split(b"{\"a\":\"\xff\"}").expect_err("not UTF-8"), "the body is not JSON");
+        let control = events("{\"a\":\"\n\"}").expect_err("a control character");
+        assert!(control.starts_with("the body is not JSON: control character"), "{control}");
+        let not_utf8 = split(b"{\"a\":\"\xff\"}").expect_err("not UTF-8");
+        assert!(not_utf8.starts_with("the body is not JSON: invalid unicode"), "{not_utf8}");
     }
 
     #[test]
     fn depth_does_not_matter() {
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(200_000), "]".repeat(200_000));
-        assert_eq!(events(&deep), Ok(vec![(deep.as_str(), true)]));
+        assert_eq!(events(&deep).expect("an event"), [(deep.as_str(), true)]);
     }
 }

@@ -1,5 +1,7 @@
 //! Every way in which a request can fail, with what the client, the log and the metrics are told.
 
+use std::borrow::Cow;
+
 use tracing::Level;
 use warp::http::StatusCode;
 
@@ -34,7 +36,7 @@ pub enum Refusal {
     BadHeader,
     /// The body is not JSON, or neither an object nor an array. It has been kept as a rejected row.
     #[error("{0}")]
-    NotEvents(&'static str),
+    NotEvents(Cow<'static, str>),
     /// The spool does not take anything now.
     #[error("{0}; try again later")]
     Spool(Refused),

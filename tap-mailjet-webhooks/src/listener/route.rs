@@ -104,7 +104,7 @@ impl<S: Append> Webhook<S> {
             Err(reason) => {
                 let kept = Bytes::copy_from_slice(&text[..text.len().min(REJECTED_BODY_BYTES)]);
                 let end = u32::try_from(kept.len()).expect("it was cut");
-                let items = vec![Item { range: 0..end, rejected: Some(reason) }];
+                let items = vec![Item { range: 0..end, rejected: Some(reason.clone()) }];
                 self.spool
                     .append(Batch::new(kept, items, received_at, reservation))
                     .await
@@ -152,7 +152,8 @@ fn refuse(refusal: &Refusal) -> Response {
         Level::INFO => tracing::info!(status, tag, "refused: {refusal}"),
         _ => tracing::warn!(status, tag, "refused: {refusal}"),
     }
-    let mut response = json(refusal.status(), format!("{{\"error\": \"{refusal}\"}}"));
+    let error = serde_json::to_string(&refusal.to_string()).expect("text is JSON");
+    let mut response = json(refusal.status(), format!("{{\"error\": {error}}}"));
     if let Some(seconds) = refusal.retry_after_seconds() {
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
     }

@@ -20,19 +20,20 @@
 //!
 //! # What it relies on
 //!
-//! - `SQLite` in WAL mode with `synchronous=FULL`: the WAL is synced at each commit. Both settings are read back.
+//! - SQLite in WAL mode with `synchronous=FULL`: the WAL is synced at each commit. Both settings are read back.
 //! - A disk that keeps what it said was synced, and POSIX file locks: a local file system, not NFS.
 //! - The directory entry of a new file, and those of new parent directories, are synced when they are made.
 //!
 //! # Format
 //!
-//! One `SQLite` file, made for anyone to open:
+//! One SQLite file, made for anyone to open:
 //!
 //! | table | columns |
 //! | --- | --- |
 //! | `event` | `sequence` (key), `received_at` (Unix milliseconds), `body` (the event's JSON text as received) |
 //! | `rejected` | `sequence` (key, of the same series), `received_at`, `reason`, `body` (bytes as received, cut at 64 KiB) |
 //! | `webhook_url` | see [`crate::webhook_url`] |
+//! | `discovered_column` | see [`crate::emitter`] |
 //! | `fact` | `name`, `value`: single facts about the spool itself |
 
 mod budget;
@@ -44,17 +45,18 @@ mod trim;
 mod watermark;
 mod writer;
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::path::PathBuf;
 
 use bytes::Bytes;
 
 pub use budget::{Budget, Reservation};
-pub use reader::{Backlog, Reader, StoredEvent};
+pub use reader::{Backlog, Reader, StoredEvent, StoredRejection};
 pub use role::{Role, RoleLock};
 pub use sequence::SequenceUnit;
-pub(crate) use sqlite::open;
-pub use trim::Trimmer;
+pub(crate) use sqlite::{look, open};
+pub use trim::{Kept, Trimmer};
 pub use watermark::{Tide, Watermark};
 pub use writer::{Limits, Writer, WriterHandle};
 
@@ -76,7 +78,7 @@ pub struct Item {
     /// Where the item stands in the text.
     pub range: Range<u32>,
     /// None for an event; for anything else, why it is not one.
-    pub rejected: Option<&'static str>,
+    pub rejected: Option<Cow<'static, str>>,
 }
 
 impl Batch {
@@ -154,14 +156,14 @@ pub enum SpoolError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// `SQLite` reports an error.
+    /// SQLite reports an error.
     #[error("spool {path}: {doing}: {source}")]
     Sqlite {
         /// The spool.
         path: PathBuf,
         /// What was being done.
         doing: &'static str,
-        /// What `SQLite` said.
+        /// What SQLite said.
         source: rusqlite::Error,
     },
     /// The file was written by a later version of the tap.
@@ -177,7 +179,7 @@ pub enum SpoolError {
         /// The newest format that is known.
         known: i64,
     },
-    /// The file is an `SQLite` database, but not a spool.
+    /// The file is an SQLite database, but not a spool.
     #[error("spool {path}: this is an SQLite database of something else; set spool_path to another file")]
     NotASpool {
         /// The file.
@@ -215,7 +217,7 @@ pub enum SpoolError {
     Poisoned {
         /// The spool.
         path: PathBuf,
-        /// What `SQLite` said.
+        /// What SQLite said.
         reason: String,
     },
 }

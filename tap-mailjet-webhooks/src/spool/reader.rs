@@ -18,6 +18,19 @@ pub struct StoredEvent<'a> {
     pub body: &'a [u8],
 }
 
+/// An item that is no event, as it stands in the spool.
+#[derive(Debug, Clone, Copy)]
+pub struct StoredRejection<'a> {
+    /// Its sequence, of the same series as those of events.
+    pub sequence: i64,
+    /// When it arrived: Unix milliseconds.
+    pub received_at: i64,
+    /// Why it is no event.
+    pub reason: &'a str,
+    /// What was received, up to 64 KiB.
+    pub body: &'a [u8],
+}
+
 /// What lies past a position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backlog {
@@ -59,6 +72,36 @@ impl Reader {
                 let body = row.get_ref(2)?.as_bytes()?;
                 seen += 1;
                 if visit(StoredEvent { sequence: row.get(0)?, received_at: row.get(1)?, body }).is_break() {
+                    break;
+                }
+            }
+            Ok(seen)
+        };
+        read().map_err(|source| self.failed(source))
+    }
+
+    /// Shows `visit` up to `limit` rejected items past `position`, in order, until it breaks. Says how many it saw.
+    pub fn read_rejected_past(
+        &self,
+        position: i64,
+        limit: u32,
+        mut visit: impl FnMut(StoredRejection<'_>) -> ControlFlow<()>,
+    ) -> Result<usize, SpoolError> {
+        let mut read = || {
+            let mut statement = self.connection.prepare_cached(
+                "SELECT sequence, received_at, reason, body FROM rejected WHERE sequence > ?1 ORDER BY sequence LIMIT ?2",
+            )?;
+            let mut rows = statement.query(params![position, limit])?;
+            let mut seen = 0;
+            while let Some(row) = rows.next()? {
+                seen += 1;
+                let item = StoredRejection {
+                    sequence: row.get(0)?,
+                    received_at: row.get(1)?,
+                    reason: row.get_ref(2)?.as_str()?,
+                    body: row.get_ref(3)?.as_bytes()?,
+                };
+                if visit(item).is_break() {
                     break;
                 }
             }

@@ -1,11 +1,11 @@
-//! The `SQLite` file: made, opened and checked.
+//! The SQLite file: made, opened and checked.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 
 use super::SpoolError;
 
@@ -25,6 +25,9 @@ const SCHEMA: &str = "
     CREATE TABLE webhook_url (
         id INTEGER PRIMARY KEY AUTOINCREMENT, label TEXT, token_sha256 BLOB NOT NULL, created_at INTEGER NOT NULL,
         last_used_at INTEGER, revoked_at INTEGER
+    ) STRICT;
+    CREATE TABLE discovered_column (
+        stream TEXT NOT NULL, name TEXT NOT NULL, json_type TEXT NOT NULL, UNIQUE (stream, name)
     ) STRICT;
     CREATE TABLE fact (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 ";
@@ -66,6 +69,20 @@ pub(super) fn last_sequence(connection: &Connection, path: &Path) -> Result<i64,
             |row| row.get(0),
         )
         .map_err(|source| SpoolError::Sqlite { path: path.to_owned(), doing: "reading", source })
+}
+
+/// Opens the spool at `path` for reading, if there is one. Nothing is made.
+pub(crate) fn look(path: &Path) -> Result<Option<Connection>, SpoolError> {
+    let sqlite = |source| SpoolError::Sqlite { path: path.to_owned(), doing: "opening", source };
+    if !path.exists() {
+        return Ok(None);
+    }
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(sqlite)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(sqlite)?;
+    let format: i64 =
+        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sqlite)?;
+    // A file that is just being made has no tables yet.
+    Ok((format > 0).then_some(connection))
 }
 
 fn configure(connection: &Connection, path: &Path) -> Result<(), SpoolError> {

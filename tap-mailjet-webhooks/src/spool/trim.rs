@@ -11,6 +11,24 @@ use super::{SpoolError, sqlite};
 /// not kept waiting.
 const STEP_EVENTS: i64 = 1_000;
 
+/// What the spool keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// Events.
+    Events,
+    /// What was received and is no event.
+    Rejected,
+}
+
+impl Kept {
+    fn table(self) -> &'static str {
+        match self {
+            Kept::Events => "event",
+            Kept::Rejected => "rejected",
+        }
+    }
+}
+
 /// Deletes events that are committed and old.
 #[derive(Debug)]
 pub struct Trimmer {
@@ -34,16 +52,17 @@ impl Trimmer {
     /// arrived before `received_before` (Unix milliseconds). Says how many; with 0 there are no more.
     ///
     /// It stops at the first event that has to stay, so that what is in the spool is always the end of the series.
-    pub fn step(&mut self, committed: i64, received_before: i64) -> Result<usize, SpoolError> {
-        self.try_step(committed, received_before).map_err(|source| self.failed(source))
+    pub fn step(&mut self, kept: Kept, committed: i64, received_before: i64) -> Result<usize, SpoolError> {
+        self.try_step(kept, committed, received_before).map_err(|source| self.failed(source))
     }
 
-    fn try_step(&mut self, committed: i64, received_before: i64) -> rusqlite::Result<usize> {
+    fn try_step(&mut self, kept: Kept, committed: i64, received_before: i64) -> rusqlite::Result<usize> {
+        let table = kept.table();
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let last_to_go: Option<i64> = {
-            let mut front = transaction.prepare_cached(
-                "SELECT sequence, received_at FROM event WHERE sequence <= ?1 ORDER BY sequence LIMIT ?2",
-            )?;
+            let mut front = transaction.prepare_cached(&format!(
+                "SELECT sequence, received_at FROM {table} WHERE sequence <= ?1 ORDER BY sequence LIMIT ?2"
+            ))?;
             let mut rows = front.query(params![committed, STEP_EVENTS])?;
             let mut last_to_go = None;
             while let Some(row) = rows.next()? {
@@ -114,7 +133,7 @@ mod tests {
         for (committed, received_before, stays) in cases {
             let (_folder, path, connection) = spool(&rows);
             let mut trimmer = Trimmer::open(&path).expect("a trimmer");
-            while trimmer.step(committed, received_before).expect("a step") > 0 {}
+            while trimmer.step(Kept::Events, committed, received_before).expect("a step") > 0 {}
             assert_eq!(sequences(&connection), stays, "committed {committed}, before {received_before}");
             assert_eq!(sqlite::last_sequence(&connection, &path).expect("a number"), 4);
         }
@@ -124,8 +143,8 @@ mod tests {
     fn a_clock_that_stepped_back_keeps_what_follows() {
         let (_folder, path, connection) = spool(&[(1, 10), (2, 90), (3, 20)]);
         let mut trimmer = Trimmer::open(&path).expect("a trimmer");
-        assert_eq!(trimmer.step(3, 50).expect("a step"), 1);
-        assert_eq!(trimmer.step(3, 50).expect("a step"), 0);
+        assert_eq!(trimmer.step(Kept::Events, 3, 50).expect("a step"), 1);
+        assert_eq!(trimmer.step(Kept::Events, 3, 50).expect("a step"), 0);
         assert_eq!(sequences(&connection), [2, 3]);
     }
 }

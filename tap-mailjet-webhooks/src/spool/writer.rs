@@ -220,7 +220,7 @@ impl Thread {
                 for item in &batch.items {
                     let sequence = self.sequencer.next(now);
                     let body = batch.slice(item);
-                    match item.rejected {
+                    match &item.rejected {
                         None => event.execute((sequence, batch.received_at, Text(body)))?,
                         Some(reason) => rejected.execute((sequence, batch.received_at, reason, body))?,
                     };

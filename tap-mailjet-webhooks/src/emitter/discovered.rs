@@ -1,0 +1,79 @@
+//! Columns that appeared in events, remembered in the spool: a column keeps its type for ever, in any process.
+
+use std::path::{Path, PathBuf};
+
+use catalog::column::ColumnType;
+use rusqlite::Connection;
+
+use crate::spool::{self, SpoolError};
+
+/// A column that appeared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Discovered {
+    /// The stream.
+    pub stream: String,
+    /// The column's name.
+    pub name: String,
+    /// The type of its first value.
+    pub kind: ColumnType,
+}
+
+/// The spool's table of columns that appeared.
+#[derive(Debug)]
+pub struct DiscoveredColumns {
+    path: PathBuf,
+    connection: Connection,
+}
+
+impl DiscoveredColumns {
+    /// Opens the table in the spool at `path`.
+    pub fn open(path: &Path) -> Result<Self, SpoolError> {
+        Ok(DiscoveredColumns { path: path.to_owned(), connection: spool::open(path)? })
+    }
+
+    /// Opens the table for reading, if there is a spool at `path`. Nothing is made, and nothing is locked.
+    pub fn look(path: &Path) -> Result<Option<Self>, SpoolError> {
+        let connection = spool::look(path)?;
+        Ok(connection.map(|connection| DiscoveredColumns { path: path.to_owned(), connection }))
+    }
+
+    /// All columns, in the order in which they appeared.
+    pub fn all(&self) -> Result<Vec<Discovered>, SpoolError> {
+        let all = || {
+            self.connection
+                .prepare("SELECT stream, name, json_type FROM discovered_column ORDER BY rowid")?
+                .query_map([], |row| {
+                    let json_type: String = row.get(2)?;
+                    // A type that a later version may have written is text, which takes any value.
+                    let kind = ColumnType::named(&json_type).unwrap_or(ColumnType::Text);
+                    Ok(Discovered { stream: row.get(0)?, name: row.get(1)?, kind })
+                })?
+                .collect::<rusqlite::Result<_>>()
+        };
+        all().map_err(|source| self.failed(source))
+    }
+
+    /// Remembers columns. They are on disk when this returns.
+    pub fn remember(&mut self, columns: &[Discovered]) -> Result<(), SpoolError> {
+        let remember = |connection: &mut Connection| {
+            let transaction = connection.transaction()?;
+            for Discovered { stream, name, kind } in columns {
+                transaction
+                    .prepare_cached(
+                        "INSERT INTO discovered_column (stream, name, json_type) VALUES (?1, ?2, ?3)",
+                    )?
+                    .execute((stream, name, kind.json_type()))?;
+            }
+            transaction.commit()
+        };
+        remember(&mut self.connection).map_err(|source| self.failed(source))
+    }
+
+    fn failed(&self, source: rusqlite::Error) -> SpoolError {
+        SpoolError::Sqlite {
+            path: self.path.clone(),
+            doing: "reading or writing the columns that appeared",
+            source,
+        }
+    }
+}

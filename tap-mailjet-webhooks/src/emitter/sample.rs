@@ -1,0 +1,50 @@
+//! What `--test` prints: the streams as they would be written, without a spool.
+
+use std::convert::Infallible;
+
+use catalog::event::EventType;
+use catalog::stream::StreamId;
+
+use super::streams::Streams;
+use super::{Shape, ShapeError};
+use crate::spool::{StoredEvent, StoredRejection};
+
+/// Appends the SCHEMA of each selected stream to `out`, and, `with_records`, one RECORD that could be one of it. Nothing
+/// is read or kept.
+pub fn write_samples(
+    shape: &Shape,
+    with_records: bool,
+    unix_millis: i64,
+    out: &mut Vec<u8>,
+) -> Result<(), ShapeError> {
+    let mut streams = Streams::new(&shape.selection, &shape.system_prefix, shape.unknown_fields, &[])?;
+    streams.write_schemas(out);
+    if !with_records {
+        return Ok(());
+    }
+    let selected = streams.ids();
+    // An event goes to `data` as well: one of the events that have a stream of their own is enough for both.
+    let types = EventType::ALL.into_iter().filter(|event| selected.contains(&StreamId::Event(*event)));
+    let mut types: Vec<_> = types.collect();
+    if types.is_empty() && selected.contains(&StreamId::Data) {
+        types.push(EventType::Open);
+    }
+    let mut is_first = true;
+    for (sequence, event) in (unix_millis..).zip(types) {
+        let mut lines = Vec::new();
+        let event = StoredEvent { sequence, received_at: unix_millis, body: event.sample().as_bytes() };
+        let Ok(_) = streams.write_event(event, unix_millis, &mut lines, |_| Ok::<_, Infallible>(()));
+        // One record for each stream is enough.
+        let has_data = selected.contains(&StreamId::Data);
+        let lines = lines.split_inclusive(|byte| *byte == b'\n').skip(usize::from(has_data && !is_first));
+        lines.for_each(|line| out.extend_from_slice(line));
+        is_first = false;
+    }
+    if selected.contains(&StreamId::Rejected) {
+        let reason = "the body is not JSON: expected value at line 1 column 1";
+        let item =
+            StoredRejection { sequence: unix_millis, received_at: unix_millis, reason, body: b"event=open" };
+        streams.write_rejected(item, unix_millis, out);
+    }
+    Ok(())
+}

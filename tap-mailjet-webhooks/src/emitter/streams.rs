@@ -1,0 +1,199 @@
+//! The selected streams of a run: who gets an event, and how far each has got.
+
+use std::collections::BTreeMap;
+
+use catalog::event::EventType;
+use catalog::message::Outgoing;
+use catalog::selection::{CatalogError, Selection};
+use catalog::state::State;
+use catalog::stream::{Stream, StreamId};
+use tracing::warn;
+
+use super::discovered::Discovered;
+use super::row::{Parsed, RecordWriter};
+use super::table::{Table, UnknownFields};
+use crate::progress::Reached;
+use crate::spool::{StoredEvent, StoredRejection};
+
+/// Types of events without a stream that are told by name; the rest are counted together.
+const TOLD_TYPES: usize = 50;
+
+/// The selected streams of a run.
+#[derive(Debug)]
+pub(super) struct Streams {
+    tables: Vec<Progressing>,
+    records: RecordWriter,
+    /// How many events of each type had no stream.
+    unselected: BTreeMap<String, u64>,
+    reached: Reached,
+}
+
+/// A stream, and how far it has got.
+#[derive(Debug)]
+struct Progressing {
+    id: StreamId,
+    table: Table,
+    /// Everything up to this sequence has been written to it.
+    bookmark: i64,
+}
+
+impl Progressing {
+    /// Whether the stream has events of this type (None: of one that Mailjet does not document).
+    fn has(&self, event: Option<EventType>) -> bool {
+        match self.id {
+            StreamId::Data => true,
+            StreamId::Event(own) => event == Some(own),
+            StreamId::Rejected => false,
+        }
+    }
+}
+
+impl Streams {
+    /// The streams that `selection` selects, with the columns that appeared before.
+    pub(super) fn new(
+        selection: &Selection,
+        system_prefix: &str,
+        unknown_fields: UnknownFields,
+        discovered: &[Discovered],
+    ) -> Result<Self, CatalogError> {
+        let mut tables = Vec::new();
+        for id in StreamId::all() {
+            if let Some(choice) = selection.of(id) {
+                let table = Table::new(&Stream::new(id, system_prefix), choice, unknown_fields, discovered)?;
+                tables.push(Progressing { id, table, bookmark: 0 });
+            }
+        }
+        let last_records = tables.iter().map(|stream| (stream.id, 0)).collect();
+        let reached = Reached { last_records, ..Reached::default() };
+        Ok(Streams { tables, records: RecordWriter::default(), unselected: BTreeMap::new(), reached })
+    }
+
+    /// Which streams are selected.
+    pub(super) fn ids(&self) -> Vec<StreamId> {
+        self.tables.iter().map(|stream| stream.id).collect()
+    }
+
+    /// Begins where `state` says.
+    pub(super) fn start_at(&mut self, state: &State) {
+        for stream in &mut self.tables {
+            stream.bookmark = state.bookmark(stream.table.name()).unwrap_or(0);
+        }
+        let bookmarks = |rejected: bool| {
+            let streams =
+                self.tables.iter().filter(move |stream| (stream.id == StreamId::Rejected) == rejected);
+            streams.map(|stream| stream.bookmark).min()
+        };
+        // Where nothing is selected, nothing is left to be done.
+        self.reached.events = bookmarks(false).unwrap_or(i64::MAX);
+        self.reached.rejected = bookmarks(true).unwrap_or(i64::MAX);
+    }
+
+    /// How far the streams have got.
+    pub(super) fn reached(&self) -> &Reached {
+        &self.reached
+    }
+
+    /// Moves the bookmarks of `state` to where the streams have got.
+    pub(super) fn note_in(&self, state: &mut State) {
+        for stream in self.tables.iter().filter(|stream| stream.bookmark > 0) {
+            state.set_bookmark(stream.table.name(), stream.table.stream().replication_key(), stream.bookmark);
+        }
+    }
+
+    /// Appends the SCHEMA of every stream.
+    pub(super) fn write_schemas(&self, out: &mut Vec<u8>) {
+        for stream in &self.tables {
+            write_schema(&stream.table, out);
+        }
+    }
+
+    /// Appends an event to each stream that has it and is not past it. `remember` is given new columns before anything
+    /// that has them is written. Says how many records.
+    pub(super) fn write_event<E>(
+        &mut self,
+        event: StoredEvent<'_>,
+        batched_at: i64,
+        out: &mut Vec<u8>,
+        mut remember: impl FnMut(&[Discovered]) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        let parsed = Parsed::of(event.body);
+        let key = self.records.key_of(&parsed, event.body);
+        let type_name = parsed.event_type();
+        let event_type = EventType::ALL.into_iter().find(|event| Some(event.name()) == type_name.as_deref());
+        let mut written = 0;
+        let mut has_stream = false;
+        for (place, stream) in self.tables.iter_mut().enumerate().filter(|(_, stream)| stream.has(event_type))
+        {
+            has_stream = true;
+            if event.sequence <= stream.bookmark {
+                continue;
+            }
+            let row = stream.table.place(&parsed.members, parsed.unreadable.as_deref());
+            let appeared = stream.table.take_appeared();
+            if !appeared.is_empty() {
+                remember(&appeared)?;
+                if stream.table.are_written(&appeared) {
+                    write_schema(&stream.table, out);
+                }
+            }
+            self.records.write(&stream.table, &row, key, event, batched_at, out);
+            self.reached.last_records[place].1 = event.sequence;
+            written += 1;
+        }
+        if !has_stream {
+            self.count_unselected(type_name.unwrap_or_default());
+        }
+        for stream in self.tables.iter_mut().filter(|stream| stream.id != StreamId::Rejected) {
+            stream.bookmark = stream.bookmark.max(event.sequence);
+        }
+        self.reached.events = event.sequence;
+        Ok(written)
+    }
+
+    /// Appends a rejected item to the stream of rejected items, if that is selected.
+    pub(super) fn write_rejected(&mut self, item: StoredRejection<'_>, batched_at: i64, out: &mut Vec<u8>) {
+        for (place, stream) in self.tables.iter_mut().enumerate() {
+            if stream.id == StreamId::Rejected {
+                self.records.write_rejected(&stream.table, item, batched_at, out);
+                stream.bookmark = item.sequence;
+                self.reached.last_records[place].1 = item.sequence;
+            }
+        }
+        self.reached.rejected = item.sequence;
+    }
+
+    fn count_unselected(&mut self, type_name: String) {
+        let name = if self.unselected.len() < TOLD_TYPES || self.unselected.contains_key(&type_name) {
+            type_name
+        } else {
+            "(others)".to_owned()
+        };
+        let count = self.unselected.entry(name.clone()).or_insert(0);
+        *count += 1;
+        if *count == 1 {
+            warn!("no selected stream has events of type \"{}\": they are not written", name.escape_debug());
+        }
+    }
+
+    /// Tells, at the end of a run, how many events had no stream.
+    pub(super) fn tell_unselected(&self) {
+        for (name, count) in &self.unselected {
+            warn!(
+                "{count} events of type \"{}\" were not written: no selected stream has them",
+                name.escape_debug()
+            );
+        }
+    }
+}
+
+fn write_schema(table: &Table, out: &mut Vec<u8>) {
+    let schema = table.json_schema();
+    let key: Vec<&str> = table.key_properties().iter().map(String::as_str).collect();
+    let message = Outgoing::Schema {
+        stream: table.name(),
+        schema: &schema,
+        key_properties: &key,
+        bookmark_properties: &[table.stream().replication_key()],
+    };
+    message.write_line(out);
+}

@@ -1,0 +1,510 @@
+//! A stream as it is being written: its columns, and which of them each field of an event goes into.
+//!
+//! The rules, of which none loses a value and none reprints one:
+//!
+//! - A value that fits its column ([`ColumnType::fit`]) goes there. An object is taken apart: the field `b` of an object `a`
+//!   is the field `a__b`. An array is its JSON text. Null is no value, as if the field were missing.
+//! - A value that does not fit goes into the split column for its own type: `hard_bounce__st` (`st` text, `it` integer, `fl`
+//!   number, `bl` boolean).
+//! - A field without a column gets one, of the type of its first value, and keeps it for ever.
+//! - The extra column takes, under the field's own name, what can have no column: a name that differs only by case from one
+//!   that there is, that PostgreSQL would cut (over 63 bytes), that has other characters than letters, digits, `_`, `-`, `.`
+//!   and inner spaces, or that starts with `_sdc_` or `__sdc_`; anything past 500 columns; a value that fits neither its
+//!   column nor the split one. With `unknown_fields` extra, also every field without a column, and every value that does
+//!   not fit.
+//! - Of several values for one column, the last has it, as in any JSON parser; the others go into the extra column.
+//! - There, a name that is taken gets `__2`, `__3`, … appended.
+//! - An object nested deeper than 16 levels is not taken apart further, but kept as its JSON text.
+//! - Many targets stop at half a surrogate pair, at U+0000, at numbers beyond a double and at more than 100 levels of
+//!   nesting. A value that holds such a thing is replaced by its own JSON text, as text; such a number by its digits.
+//!
+//! What is not selected is not written, and neither is what comes from a field that is not selected.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+
+use catalog::column::{Column, ColumnType, Fit, Source};
+use catalog::selection::{CatalogError, Choice};
+use catalog::stream::{EXTRA, MOST_COLUMNS, Stream, discovered_column};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::discovered::Discovered;
+use super::members::{self, Member};
+
+/// Bytes of a name that PostgreSQL keeps.
+const NAME_BYTES: usize = 63;
+/// Levels of objects that are taken apart.
+const FLATTEN_DEPTH: usize = 16;
+
+/// What becomes of a field that the catalog does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum UnknownFields {
+    /// It becomes a new column.
+    #[default]
+    Columns,
+    /// It goes into one JSON column, and the schema never changes.
+    Extra,
+}
+
+/// A stream as it is being written.
+#[derive(Debug)]
+pub(super) struct Table {
+    stream: Stream,
+    choice: Choice,
+    unknown_fields: UnknownFields,
+    key_properties: Vec<String>,
+    /// One for each column of the stream.
+    outputs: Vec<Output>,
+    /// Name of a column to its place.
+    places: HashMap<String, usize>,
+    /// Names without their case.
+    folded: HashSet<String>,
+    /// Columns that have appeared since they were last asked for.
+    appeared: Vec<Discovered>,
+}
+
+/// How a column is written.
+#[derive(Debug)]
+pub(super) struct Output {
+    /// The name as JSON, and the colon after it.
+    pub(super) label: Vec<u8>,
+    pub(super) source: Source,
+    pub(super) selected: bool,
+    kind: ColumnType,
+    /// The catalog asks for text where the field is not: the value's text is what is asked for.
+    as_text: bool,
+}
+
+/// An event's values, each in its place.
+#[derive(Debug)]
+pub(super) struct Row<'a> {
+    /// One for each column.
+    values: Vec<Option<Placed<'a>>>,
+    /// Name and JSON text of what has no column.
+    extra: Vec<(Cow<'a, str>, &'a str)>,
+}
+
+#[derive(Debug)]
+struct Placed<'a> {
+    /// What is written.
+    json: Cow<'a, str>,
+    /// Where it comes from, should another value take its place.
+    field: Cow<'a, str>,
+    value: &'a str,
+}
+
+impl Table {
+    /// `stream` as `choice` has it, with the columns that have appeared in it before.
+    pub(super) fn new(
+        stream: &Stream,
+        choice: Choice,
+        unknown_fields: UnknownFields,
+        discovered: &[Discovered],
+    ) -> Result<Self, CatalogError> {
+        let mut table = Table {
+            stream: Stream { id: stream.id, columns: Vec::new() },
+            choice,
+            unknown_fields,
+            key_properties: Vec::new(),
+            outputs: Vec::new(),
+            places: HashMap::new(),
+            folded: HashSet::new(),
+            appeared: Vec::new(),
+        };
+        for column in &stream.columns {
+            table.add(column.clone());
+        }
+        for Discovered { name, kind, .. } in
+            discovered.iter().filter(|column| column.stream == stream.id.name())
+        {
+            // The system prefix may have been changed to one that makes a system column of it.
+            if !table.places.contains_key(name) {
+                table.add(discovered_column(name.clone(), *kind));
+            }
+        }
+        if unknown_fields == UnknownFields::Extra && !table.places.contains_key(EXTRA) {
+            table.add(discovered_column(EXTRA.to_owned(), ColumnType::Object));
+        }
+        table.key_properties = table.choice.key_properties(&table.stream)?;
+        Ok(table)
+    }
+
+    /// The stream's name.
+    pub(super) fn name(&self) -> &'static str {
+        self.stream.id.name()
+    }
+
+    /// The stream with the columns that it has now.
+    pub(super) fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// The columns that identify a row.
+    pub(super) fn key_properties(&self) -> &[String] {
+        &self.key_properties
+    }
+
+    /// How each column is written.
+    pub(super) fn outputs(&self) -> &[Output] {
+        &self.outputs
+    }
+
+    /// Takes the columns that have appeared since the last call.
+    pub(super) fn take_appeared(&mut self) -> Vec<Discovered> {
+        std::mem::take(&mut self.appeared)
+    }
+
+    /// Whether any of these columns changes the SCHEMA.
+    pub(super) fn are_written(&self, columns: &[Discovered]) -> bool {
+        columns.iter().any(|column| self.outputs[self.places[&column.name]].selected)
+    }
+
+    /// The JSON Schema of a SCHEMA message: the selected columns, as the catalog has them.
+    pub(super) fn json_schema(&self) -> Value {
+        let columns = self.stream.columns.iter().zip(&self.outputs).filter(|(_, output)| output.selected);
+        let properties: Map<String, Value> =
+            columns.map(|(column, _)| (column.name.clone(), self.schema_of(column))).collect();
+        json!({ "type": "object", "properties": properties })
+    }
+
+    fn schema_of(&self, column: &Column) -> Value {
+        let given = if column.source == Source::Field { self.choice.schema(&column.name) } else { None };
+        // A schema without a type that a column can have says nothing that the values could follow.
+        given.filter(|schema| ColumnType::of_schema(schema).is_some()).unwrap_or_else(|| column.json_schema())
+    }
+
+    /// Puts each value of an event into its column. New columns may appear.
+    ///
+    /// `unreadable` is the JSON string of an event's text that is no JSON object. The listener never writes such.
+    pub(super) fn place<'a>(&mut self, members: &[Member<'a>], unreadable: Option<&'a str>) -> Row<'a> {
+        let mut row = Row { values: Vec::new(), extra: Vec::new() };
+        row.values.resize_with(self.outputs.len(), || None);
+        for member in members {
+            self.put(&mut row, member.column_name(), member.value, FLATTEN_DEPTH);
+        }
+        row.extra.extend(unreadable.map(|text| (Cow::Borrowed("_unreadable"), text)));
+        if !row.extra.is_empty() && !self.places.contains_key(EXTRA) {
+            self.appear(&mut row, EXTRA, ColumnType::Object);
+        }
+        row
+    }
+
+    fn put<'a>(&mut self, row: &mut Row<'a>, name: Cow<'a, str>, value: &'a str, depth: usize) {
+        if value == "null" {
+            return;
+        }
+        let is_flat = self.unknown_fields == UnknownFields::Extra || depth == 0 || !value.starts_with('{');
+        if !is_flat
+            && let Ok(members) = members::of_object(value.as_bytes())
+            && !members.is_empty()
+        {
+            for member in members {
+                let name = Cow::Owned(format!("{name}__{}", member.column_name()));
+                self.put(row, name, member.value, depth - 1);
+            }
+            return;
+        }
+        match self.places.get(name.as_ref()).copied() {
+            Some(place) if self.outputs[place].source == Source::Field => {
+                let output = &self.outputs[place];
+                // Where objects are not taken apart, neither they nor arrays pretend to be text.
+                let is_structure =
+                    self.unknown_fields == UnknownFields::Extra && value.starts_with(['{', '[']);
+                match output.kind.fit(value) {
+                    Fit::Null => {}
+                    Fit::Json(json) if !is_structure => self.set(row, place, json, name, value),
+                    _ if output.as_text && !is_structure => {
+                        let json = ColumnType::Text.json_of(value);
+                        self.set(row, place, json, name, value);
+                    }
+                    _ => self.split(row, name, value),
+                }
+            }
+            None if self.may_appear(&name) => {
+                let kind = ColumnType::of(value);
+                let place = self.appear(row, &name, kind);
+                self.set(row, place, kind.json_of(value), name, value);
+            }
+            _ => self.put_extra(row, name, value),
+        }
+    }
+
+    /// Puts a value that does not fit its column into the one for its own type.
+    fn split<'a>(&mut self, row: &mut Row<'a>, name: Cow<'a, str>, value: &'a str) {
+        let kind = ColumnType::of(value);
+        let split = format!("{name}__{}", kind.split_suffix());
+        match self.places.get(&split).copied() {
+            Some(place)
+                if self.outputs[place].kind == kind && self.outputs[place].source == Source::Field =>
+            {
+                self.set(row, place, kind.json_of(value), name, value);
+            }
+            None if self.may_appear(&split) => {
+                let place = self.appear(row, &split, kind);
+                self.set(row, place, kind.json_of(value), name, value);
+            }
+            _ => self.put_extra(row, name, value),
+        }
+    }
+
+    fn set<'a>(
+        &self,
+        row: &mut Row<'a>,
+        place: usize,
+        json: Cow<'a, str>,
+        field: Cow<'a, str>,
+        value: &'a str,
+    ) {
+        let json = portable_text(json);
+        if let Some(earlier) = row.values[place].replace(Placed { json, field, value }) {
+            self.put_extra(row, earlier.field, earlier.value);
+        }
+    }
+
+    fn put_extra<'a>(&self, row: &mut Row<'a>, name: Cow<'a, str>, value: &'a str) {
+        if self.choice.selects_name(&name) {
+            row.extra.push((name, value));
+        }
+    }
+
+    /// Whether a column of this name can be added.
+    fn may_appear(&self, name: &str) -> bool {
+        let folded = name.to_lowercase();
+        let is_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+        self.unknown_fields == UnknownFields::Columns
+            // One place is kept for the extra column.
+            && self.outputs.len() + usize::from(!self.places.contains_key(EXTRA)) < MOST_COLUMNS
+            && !name.is_empty()
+            && name.len() <= NAME_BYTES
+            && name.chars().all(|c| is_word(c) || c == ' ')
+            && name.starts_with(is_word)
+            && name.ends_with(is_word)
+            && !folded.starts_with("_sdc_")
+            && !folded.starts_with("__sdc_")
+            && !self.folded.contains(&folded)
+    }
+
+    fn appear(&mut self, row: &mut Row<'_>, name: &str, kind: ColumnType) -> usize {
+        self.appeared.push(Discovered {
+            stream: self.stream.id.name().to_owned(),
+            name: name.to_owned(),
+            kind,
+        });
+        self.add(discovered_column(name.to_owned(), kind));
+        row.values.push(None);
+        self.outputs.len() - 1
+    }
+
+    fn add(&mut self, column: Column) {
+        let mut label = serde_json::to_vec(&column.name).expect("text is JSON");
+        label.push(b':');
+        let schema = self.schema_of(&column);
+        let kind = if column.source == Source::Field && column.kind != ColumnType::Timestamp {
+            ColumnType::of_schema(&schema).unwrap_or(column.kind)
+        } else {
+            column.kind
+        };
+        self.outputs.push(Output {
+            label,
+            source: column.source,
+            selected: self.choice.selects(&column),
+            kind,
+            as_text: kind == ColumnType::Text && column.kind != ColumnType::Text,
+        });
+        self.folded.insert(column.name.to_lowercase());
+        self.places.insert(column.name.clone(), self.outputs.len() - 1);
+        self.stream.columns.push(column);
+    }
+}
+
+impl Row<'_> {
+    /// The JSON text of a field's column.
+    pub(super) fn field(&self, place: usize) -> &str {
+        self.values.get(place).and_then(Option::as_ref).map_or("null", |placed| &placed.json)
+    }
+
+    /// Writes the extra column.
+    pub(super) fn write_extra(&self, out: &mut Vec<u8>) {
+        if self.extra.is_empty() {
+            out.extend_from_slice(b"null");
+            return;
+        }
+        let mut taken: HashSet<Cow<'_, str>> = HashSet::with_capacity(self.extra.len());
+        // Where to go on counting, so that a name that comes 10 000 times is not tried 10 000 times over.
+        let mut repeats: HashMap<&str, usize> = HashMap::new();
+        for (position, (name, value)) in self.extra.iter().enumerate() {
+            let mut free = Cow::Borrowed(name.as_ref());
+            while !taken.insert(free.clone()) {
+                let repeat = repeats.entry(name).and_modify(|repeat| *repeat += 1).or_insert(2);
+                free = Cow::Owned(format!("{name}__{repeat}"));
+            }
+            out.push(if position == 0 { b'{' } else { b',' });
+            serde_json::to_writer(&mut *out, &free).expect("text is JSON and memory takes every write");
+            out.push(b':');
+            let value = if members::is_portable(value) { Cow::Borrowed(*value) } else { json_text(value) };
+            out.extend_from_slice(value.as_bytes());
+        }
+        out.push(b'}');
+    }
+}
+
+/// `json`, or, if it is a string that there are targets that can't read, that string's JSON text, as text.
+fn portable_text(json: Cow<'_, str>) -> Cow<'_, str> {
+    if members::is_portable_text(&json) { json } else { Cow::Owned(json_text(&json).into_owned()) }
+}
+
+fn json_text(text: &str) -> Cow<'_, str> {
+    Cow::Owned(serde_json::to_string(text).expect("text is JSON"))
+}
+
+#[cfg(test)]
+mod tests {
+    use catalog::selection::Selection;
+    use catalog::stream::{SYSTEM_PREFIX, StreamId};
+
+    use super::*;
+
+    fn table(unknown_fields: UnknownFields) -> Table {
+        let stream = Stream::new(StreamId::Data, SYSTEM_PREFIX);
+        let choice = Selection::default().of(StreamId::Data).expect("selected by default");
+        Table::new(&stream, choice, unknown_fields, &[]).expect("no key is given")
+    }
+
+    /// What becomes of an event: `column=JSON` for each field that is not null, in order.
+    fn placed(table: &mut Table, event: &str) -> String {
+        let members = members::of_object(event.as_bytes()).expect("an object");
+        let row = table.place(&members, None);
+        let columns = table.stream.columns.iter().enumerate();
+        let values = columns.filter_map(|(place, column)| match column.source {
+            Source::Field if row.field(place) != "null" => {
+                Some(format!("{}={}", column.name, row.field(place)))
+            }
+            Source::Extra => {
+                let mut json = Vec::new();
+                row.write_extra(&mut json);
+                Some(format!("{}={}", column.name, String::from_utf8(json).expect("UTF-8")))
+            }
+            _ => None,
+        });
+        values.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn each_value_has_its_place() {
+        let deep = |levels: usize| format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels));
+        let cases = [
+            // Values that fit, that spell the type, and that are as good as null.
+            (r#"{"time":"1513975381","blocked":"true"}"#, "time=1513975381 blocked=true"),
+            (r#"{"hard_bounce":"","mj_list_id":"","geo":null,"new":null}"#, ""),
+            (r#"{"email":""}"#, r#"email="""#),
+            (r#"{"\u0065vent":"open"}"#, r#"event="open""#),
+            // Values that do not fit.
+            (r#"{"hard_bounce":"maybe"}"#, r#"hard_bounce__st="maybe""#),
+            (r#"{"hard_bounce":1}"#, "hard_bounce__it=1"),
+            (r#"{"time":1.0}"#, "time__fl=1.0"),
+            (r#"{"time":false}"#, "time__bl=false"),
+            (r#"{"MessageID":18446744073709551616}"#, r#"MessageID__st="18446744073709551616""#),
+            (r#"{"time":1e400}"#, r#"time__st="1e400""#),
+            (r#"{"email":5}"#, "email__it=5"),
+            (r#"{"time":[1]}"#, r#"time__st="[1]""#),
+            (r#"{"Payload":["a",1]}"#, r#"Payload="[\"a\",1]""#),
+            // Fields that are not documented.
+            (r#"{"price":1.10,"n":5,"ok":true,"word":"x"}"#, r#"price=1.10 n=5 ok=true word="x""#),
+            (r#"{"big":18446744073709551616}"#, r#"big="18446744073709551616""#),
+            (r#"{"pi":3.14159265358979323846}"#, r#"pi="3.14159265358979323846""#),
+            (
+                r#"{"a":{"b":1,"c":{"d":"x"}},"e":{},"f":[{"g":1.10}]}"#,
+                r#"a__b=1 a__c__d="x" e="{}" f="[{\"g\":1.10}]""#,
+            ),
+            (r#"{"Payload":{"a":1}}"#, "Payload__a=1"),
+            (r#"{"a.b":1,"c d":2,"é-1":3}"#, "a.b=1 c d=2 é-1=3"),
+            // Names that can have no column.
+            (r#"{"Event":"x"}"#, r#"_sdc_extra={"Event":"x"}"#),
+            (r#"{"messageid":1,"a":2,"A":3}"#, r#"a=2 _sdc_extra={"messageid":1,"A":3}"#),
+            (
+                r#"{"":1,"a\"b":2,"😀":3," x":4,"50%":5}"#,
+                r#"_sdc_extra={"":1,"a\"b":2,"😀":3," x":4,"50%":5}"#,
+            ),
+            (r#"{"a\u0000b":"c\u0000d"}"#, r#"_sdc_extra={"\"a\\u0000b\"":"\"c\\u0000d\""}"#),
+            (
+                r#"{"_sdc_sequence":7,"_SDC_x":8,"__sdc_primary_key":9}"#,
+                r#"_sdc_extra={"_sdc_sequence":7,"_SDC_x":8,"__sdc_primary_key":9}"#,
+            ),
+            (r#"{"_sdc_extra":{"a":7}}"#, r#"_sdc_extra={"_sdc_extra__a":7}"#),
+            (
+                &format!(r#"{{"{0}":1,"{0}x":2}}"#, "n".repeat(63)),
+                &format!(r#"{0}=1 _sdc_extra={{"{0}x":2}}"#, "n".repeat(63)),
+            ),
+            // Several values for one column.
+            (r#"{"event":"a","event":"b"}"#, r#"event="b" _sdc_extra={"event":"a"}"#),
+            (r#"{"event":"a","event":null}"#, r#"event="a""#),
+            (r#"{"event":1,"event":2,"event":3}"#, r#"event__it=3 _sdc_extra={"event":1,"event__2":2}"#),
+            (r#"{"a__b":1,"a":{"b":2}}"#, r#"a__b=2 _sdc_extra={"a__b":1}"#),
+            (r#"{"X":1,"x":2,"x":3,"x__2":4,"x":5}"#, r#"X=1 x__2=4 _sdc_extra={"x":2,"x__2":3,"x__3":5}"#),
+            // Things that targets stop at.
+            (r#"{"Payload":"\ud800"}"#, r#"Payload="\"\\ud800\"""#),
+            (r#"{"Payload":"a\u0000b"}"#, r#"Payload="\"a\\u0000b\"""#),
+            (r#"{"😀":[1e400]}"#, r#"_sdc_extra={"😀":"[1e400]"}"#),
+            (&format!(r#"{{"d":{}}}"#, deep(15)), &format!("d{}=1", "__a".repeat(15))),
+            (
+                &format!(r#"{{"😀":{}}}"#, deep(17)),
+                &format!(r#"_sdc_extra={{"😀{}":{{"a":1}}}}"#, "__a".repeat(16)),
+            ),
+        ];
+        for (event, expected) in cases {
+            assert_eq!(placed(&mut table(UnknownFields::Columns), event), expected, "{event}");
+        }
+    }
+
+    #[test]
+    fn a_column_that_appeared_keeps_its_type() {
+        let mut table = table(UnknownFields::Columns);
+        let events = [
+            (r#"{"x":5}"#, "x=5"),
+            (r#"{"x":"6"}"#, "x=6"),
+            (r#"{"x":""}"#, ""),
+            (r#"{"x":"six"}"#, r#"x__st="six""#),
+            (r#"{"x":7.5}"#, "x__fl=7.5"),
+            (r#"{"x":{"st":"y"},"x__st":1}"#, r#"x__st="y" x__st__it=1"#),
+            (r#"{"x__st":true,"x":"z"}"#, r#"x__st="z" x__st__bl=true"#),
+        ];
+        for (event, expected) in events {
+            assert_eq!(placed(&mut table, event), expected, "{event}");
+        }
+        let appeared: Vec<_> = table.take_appeared().into_iter().map(|column| column.name).collect();
+        assert_eq!(appeared, ["x", "x__st", "x__fl", "x__st__it", "x__st__bl"]);
+    }
+
+    #[test]
+    fn with_unknown_fields_extra_the_schema_stands_still() {
+        let cases = [
+            (r#"{"event":"open","time":"5"}"#, r#"event="open" time=5 _sdc_extra=null"#),
+            (
+                r#"{"time":"soon","new":{"a": 1.10},"geo":[1]}"#,
+                r#"_sdc_extra={"time":"soon","new":{"a": 1.10},"geo":[1]}"#,
+            ),
+        ];
+        for (event, expected) in cases {
+            let mut table = table(UnknownFields::Extra);
+            let schema = table.json_schema();
+            assert_eq!(placed(&mut table, event), expected, "{event}");
+            assert_eq!(table.json_schema(), schema);
+        }
+    }
+
+    #[test]
+    fn no_event_makes_more_than_500_columns() {
+        let fields: Vec<_> = (0..10_000).map(|number| format!(r#""f{number}":{number}"#)).collect();
+        let mut table = table(UnknownFields::Columns);
+        let placed = placed(&mut table, &format!("{{{}}}", fields.join(",")));
+        assert_eq!(table.stream.columns.len(), MOST_COLUMNS);
+        // Not shown when it fails: it is 200 KB of text.
+        assert!(
+            placed.contains(r#" f470=470 _sdc_extra={"f471":471,"#) && placed.ends_with(r#""f9999":9999}"#)
+        );
+        assert_eq!(placed.matches('=').count() - 1 + placed.matches("\":").count(), 10_000);
+    }
+}
