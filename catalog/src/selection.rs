@@ -184,8 +184,8 @@ impl Choice {
         self.selected.unwrap_or_else(|| stream.is_selected_by_default())
     }
 
-    /// Whether a column is written. Where the catalog does not say, it follows the field that it comes from (`a` for
-    /// `a__st` and `a__b`), and else the stream.
+    /// Whether a column is written. Where the catalog does not say, it is; not so if the field that it comes from is
+    /// deselected (`a` for `a__st` and `a__b`).
     #[must_use]
     pub fn selects(&self, column: &Column) -> bool {
         column.is_automatic() || self.selects_name(&column.name)
@@ -194,12 +194,9 @@ impl Choice {
     /// Whether what comes from a field of this name is written, in a column or in the extra one.
     #[must_use]
     pub fn selects_name(&self, name: &str) -> bool {
-        if self.columns.is_empty() {
-            return true;
-        }
         let parents = name.match_indices("__").map(|(at, _)| &name[..at]);
-        let nearest_first = std::iter::once(name).chain(parents.collect::<Vec<_>>().into_iter().rev());
-        nearest_first.into_iter().find_map(|name| self.columns.get(name)).copied().unwrap_or(true)
+        // As in a nested schema, a parent that is deselected takes its children with it, whatever they say themselves.
+        parents.chain([name]).all(|name| self.columns.get(name).copied().unwrap_or(true))
     }
 
     /// The schema of a column as the catalog has it, if it has one.
@@ -311,6 +308,8 @@ mod tests {
     fn a_deselected_column_takes_what_comes_from_its_field_with_it() {
         let selection = selection(|catalog| {
             set_column(catalog, "email", "selected", json!(false));
+            catalog["streams"][0]["schema"]["properties"]["email__it"] =
+                json!({"type": "integer", "selected": true});
             set_column(catalog, "ip", "inclusion", json!("unsupported"));
             set_column(catalog, "_sdc_sequence", "selected", json!(false));
             catalog["streams"][0]["schema"]["properties"]["geo"]["selected"] = json!("false");

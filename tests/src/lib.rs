@@ -9,6 +9,7 @@
 //! - [`program`]: one child process, watched and, in the end, checked: no panic, no token in what it wrote
 //! - [`lines`]: what a process writes, line by line, and waiting for a line
 //! - [`message`]: Singer messages, with the text of each value as it was written
+//! - [`schema`]: whether records are what their SCHEMA says
 //! - [`http`]: a small HTTP client that can also misbehave
 //! - [`events`]: what Mailjet sends, in every shape known, and the rows that have to come of it
 //! - [`oracle`]: posts like Mailjet, remembers what was acknowledged, and demands all of it
@@ -22,6 +23,7 @@ pub mod message;
 pub mod oracle;
 pub mod pipeline;
 pub mod program;
+pub mod schema;
 pub mod spool;
 pub mod tap;
 pub mod target;

@@ -173,7 +173,16 @@ impl Table {
     fn schema_of(&self, column: &Column) -> Value {
         let given = if column.source == Source::Field { self.choice.schema(&column.name) } else { None };
         // A schema without a type that a column can have says nothing that the values could follow.
-        given.filter(|schema| ColumnType::of_schema(schema).is_some()).unwrap_or_else(|| column.json_schema())
+        let Some((mut schema, kind)) =
+            given.and_then(|schema| Some((schema.clone(), ColumnType::of_schema(&schema)?)))
+        else {
+            return column.json_schema();
+        };
+        if column.nullable {
+            // Whatever type was asked for, a field may be missing.
+            schema["type"] = json!([kind.json_type(), "null"]);
+        }
+        schema
     }
 
     /// Puts each value of an event into its column. New columns may appear.

@@ -74,10 +74,11 @@ impl Trimmer {
             last_to_go
         };
         let Some(last_to_go) = last_to_go else { return Ok(0) };
-        let deleted =
-            transaction.prepare_cached("DELETE FROM event WHERE sequence <= ?1")?.execute([last_to_go])?;
+        let delete = format!("DELETE FROM {table} WHERE sequence <= ?1");
+        let deleted = transaction.prepare_cached(&delete)?.execute([last_to_go])?;
         // A sequence is never handed out twice, not even when the row that had it is gone.
-        sqlite::set_fact(&transaction, TRIMMED_THROUGH, last_to_go)?;
+        let before = sqlite::fact(&transaction, TRIMMED_THROUGH)?.unwrap_or(0);
+        sqlite::set_fact(&transaction, TRIMMED_THROUGH, last_to_go.max(before))?;
         transaction.commit()?;
         Ok(deleted)
     }
@@ -137,6 +138,21 @@ mod tests {
             assert_eq!(sequences(&connection), stays, "committed {committed}, before {received_before}");
             assert_eq!(sqlite::last_sequence(&connection, &path).expect("a number"), 4);
         }
+    }
+
+    #[test]
+    fn events_and_rejected_items_go_apart_and_no_sequence_comes_again() {
+        let (_folder, path, connection) = spool(&[(1, 10), (3, 10), (5, 10)]);
+        for row in [(2, 10), (4, 10), (6, 10)] {
+            connection.execute("INSERT INTO rejected VALUES (?1, ?2, 'why', x'00')", row).expect("a row");
+        }
+        let mut trimmer = Trimmer::open(&path).expect("a trimmer");
+        let count = || connection.query_row("SELECT count(*) FROM rejected", [], |row| row.get::<_, i64>(0));
+        assert_eq!(trimmer.step(Kept::Rejected, 6, 99).expect("a step"), 3);
+        assert_eq!((sequences(&connection), count()), (vec![1, 3, 5], Ok(0)));
+        assert_eq!(trimmer.step(Kept::Events, 3, 99).expect("a step"), 2);
+        assert_eq!((sequences(&connection), count()), (vec![5], Ok(0)));
+        assert_eq!(sqlite::last_sequence(&connection, &path).expect("a number"), 6);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use end_to_end::events::{FIELDS, ODD, SEVEN, SYSTEM_COLUMNS, assert_row, grouped, numbered, numbered_from};
-use end_to_end::message::{Message, Record, Schema, value};
+use end_to_end::message::{Message, Record, Schema};
+use end_to_end::schema::assert_valid;
 use end_to_end::tap::{Finished, Tap, state};
 use serde_json::json;
 
@@ -113,28 +114,7 @@ fn the_schema_announces_each_column_with_its_type() {
 #[test]
 fn every_record_is_valid_by_the_last_schema_and_lacks_no_column_of_it() {
     let finished = run_with(&all_events().iter().map(|(event, _)| *event).collect::<Vec<_>>());
-    let mut current: Option<(jsonschema::Validator, BTreeSet<String>)> = None;
-    let mut checked = 0;
-    for message in finished.messages() {
-        match message {
-            Message::Schema(Schema { stream, .. }) if stream != "data" => {}
-            Message::Schema(Schema { schema, .. }) => {
-                let validator = jsonschema::options().should_validate_formats(true).build(&schema);
-                let names = schema["properties"].as_object().expect("properties").keys().cloned();
-                current = Some((validator.expect("a valid schema"), names.collect()));
-            }
-            Message::Record(record) => {
-                let (validator, names) = current.as_ref().expect("a SCHEMA comes first");
-                let errors: Vec<_> =
-                    validator.iter_errors(&value(&record.text)).map(|error| error.to_string()).collect();
-                assert!(errors.is_empty(), "{errors:?} in {}", record.text);
-                assert_eq!(record.column_names().map(str::to_owned).collect::<BTreeSet<_>>(), *names);
-                checked += 1;
-            }
-            Message::State(_) => {}
-        }
-    }
-    assert_eq!(checked, all_events().len());
+    assert_eq!(assert_valid(&finished.messages()), all_events().len());
 }
 
 #[test]

@@ -13,6 +13,16 @@ mod spooling;
 mod trimming;
 // What comes of an event: rows, keys, SCHEMA and STATE.
 mod emitting;
+// Which streams and columns are written, by default and by a catalog.
+mod streams;
+// Columns that appear, and where values go that have none.
+mod columns;
+// What was received and is no event.
+mod rejected;
+// `--test`.
+mod sample;
+// For any event at all: nothing is lost, everything is valid, and a restart changes nothing.
+mod properties;
 // What comes again after a stop, a crash or a lost state, and what does not.
 mod resuming;
 // How a run ends: signals, bounds, and nobody reading any more.

@@ -1,0 +1,1 @@
+//! For any event at all.

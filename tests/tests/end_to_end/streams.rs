@@ -1,0 +1,233 @@
+//! Which streams and columns are written, by default and by a catalog.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use end_to_end::events::SEVEN;
+use end_to_end::message::{Message, value};
+use end_to_end::schema::{assert_valid, columns_of};
+use end_to_end::tap::{Finished, Tap};
+use end_to_end::wait;
+use serde_json::{Value, json};
+
+const EVENT_STREAMS: [&str; 7] = ["sent", "open", "click", "bounce", "blocked", "spam", "unsub"];
+
+/// The catalog that the tap prints.
+fn printed(tap: &Tap) -> Value {
+    let finished = tap.launch(&["--discover"]).finish();
+    finished.assert_code(0);
+    value(&finished.stdout.join("\n"))
+}
+
+/// What a catalog says about a stream, or about a column of it.
+fn metadata<'a>(catalog: &'a mut Value, stream: &str, column: Option<&str>) -> &'a mut Value {
+    let streams = catalog["streams"].as_array_mut().expect("streams");
+    let entry = streams.iter_mut().find(|entry| entry["stream"] == stream).expect(stream);
+    let breadcrumb = column.map_or(json!([]), |column| json!(["properties", column]));
+    let items = entry["metadata"].as_array_mut().expect("metadata");
+    &mut items.iter_mut().find(|item| item["breadcrumb"] == breadcrumb).expect("every column has metadata")["metadata"]
+}
+
+/// Drains with a catalog.
+fn drain_with(tap: &Tap, option: &str, catalog: &Value) -> Finished {
+    let path = tap.folder().join("catalog.json");
+    fs::write(&path, catalog.to_string()).expect("a catalog can be written");
+    let finished = tap.drain().args(&[option, path.to_str().expect("a path")]).finish();
+    finished.assert_code(0);
+    assert_valid(&finished.messages());
+    finished
+}
+
+#[test]
+fn each_event_goes_to_the_stream_of_its_type_and_its_columns_are_the_types_own() {
+    let tap = Tap::new();
+    tap.spool_bodies(
+        SEVEN.iter().copied().chain([r#"{"event":"Click","time":1,"url":"https://example.com/"}"#]),
+    );
+    let mut catalog = printed(&tap);
+    for stream in EVENT_STREAMS {
+        metadata(&mut catalog, stream, None)["selected"] = json!("true");
+    }
+    let finished = drain_with(&tap, "--catalog", &catalog);
+    let messages = finished.messages();
+    assert_eq!(finished.records().len(), 8);
+    let common = "event time MessageID Message_GUID email mj_campaign_id mj_contact_id customcampaign CustomID Payload";
+    let system = "__sdc_primary_key _sdc_sequence _sdc_received_at _sdc_batched_at _sdc_table_version";
+    let own = BTreeMap::from([
+        ("sent", "mj_message_id smtp_reply"),
+        ("open", "ip geo agent"),
+        ("click", "ip geo agent url"),
+        ("bounce", "blocked hard_bounce error_related_to error comment"),
+        ("blocked", "error_related_to error"),
+        ("spam", "source"),
+        ("unsub", "ip geo agent mj_list_id"),
+    ]);
+    for stream in EVENT_STREAMS {
+        let expected = format!("{common} {} {system}", own[stream]);
+        assert_eq!(columns_of(&messages, stream), [expected.split(' ').collect::<Vec<_>>()], "{stream}");
+        let records = finished.records_of(stream);
+        assert_eq!(records.len(), if stream == "click" { 2 } else { 1 }, "{stream}");
+        assert!(records.iter().all(|record| record.text("event").to_lowercase() == stream));
+    }
+    let Some(Message::State(state)) = messages.last() else { panic!("the last message is a STATE") };
+    let last = tap.spool().sequences()[7];
+    for stream in EVENT_STREAMS.into_iter().chain(["data"]) {
+        assert_eq!(state["bookmarks"][stream]["replication_key_value"], last, "{stream}");
+    }
+}
+
+#[test]
+fn a_deselected_column_is_nowhere_in_the_output() {
+    let tap = Tap::new();
+    tap.spool_bodies([
+        SEVEN[1],
+        r#"{"event":"open","email":"secret@example.com","ip":"192.0.2.99"}"#,
+        r#"{"event":"open","email":["secret@example.com"],"ip":{"v4":"192.0.2.99"}}"#,
+        r#"{"event":"open","email":1192099,"email":{"secret@example.com":1}}"#,
+        r#"{"event":"open","email":"secret@example.com","email":"secret@example.com","email":true}"#,
+    ]);
+    let deselect: [(&str, fn(&mut Value)); 3] = [
+        ("--catalog", |catalog| {
+            metadata(catalog, "data", Some("email"))["selected"] = json!(false);
+            metadata(catalog, "data", Some("ip"))["selected"] = json!("false");
+        }),
+        ("--properties", |catalog| {
+            catalog["streams"][0]["schema"]["properties"]["email"]["selected"] = json!(false);
+            catalog["streams"][0]["schema"]["properties"]["ip"]["selected"] = json!("false");
+        }),
+        ("--catalog", |catalog| {
+            metadata(catalog, "data", Some("email"))["inclusion"] = json!("unsupported");
+            metadata(catalog, "data", Some("ip"))["selected-by-default"] = json!(false);
+        }),
+    ];
+    for (option, deselect) in deselect {
+        let mut catalog = printed(&tap);
+        deselect(&mut catalog);
+        let finished = drain_with(&tap, option, &catalog);
+        assert_eq!(finished.records().len(), 5);
+        let of_data = finished.stdout.iter().filter(|line| !line.contains("_sdc_rejected"));
+        for trace in ["email", "\"ip", "secret", "192.0.2.99", "1192099"] {
+            assert!(of_data.clone().all(|line| !line.contains(trace)), "{trace} is in the output");
+        }
+    }
+}
+
+#[test]
+fn the_catalog_changes_the_key_and_the_type_of_columns() {
+    let tap = Tap::new();
+    tap.spool_bodies([
+        SEVEN[0],
+        r#"{"event":"sent","MessageID":576460779645409236,"blocked":true,"time":1.5}"#,
+    ]);
+    let mut catalog = printed(&tap);
+    metadata(&mut catalog, "data", None)["table-key-properties"] = json!(["MessageID", "event"]);
+    let properties = &mut catalog["streams"][0]["schema"]["properties"];
+    properties["MessageID"] = json!({"type": ["string", "null"], "maxLength": 20});
+    properties["blocked"] = json!({"type": "string"});
+    let finished = drain_with(&tap, "--catalog", &catalog);
+    let Message::Schema(schema) = &finished.messages()[0] else { panic!("a SCHEMA comes first") };
+    assert_eq!(schema.message["key_properties"], json!(["MessageID", "event"]));
+    assert_eq!(
+        schema.schema["properties"]["MessageID"],
+        json!({"type": ["string", "null"], "maxLength": 20})
+    );
+    let record = &finished.records()[1];
+    assert_eq!((record.raw("MessageID"), record.raw("time__fl")), (r#""576460779645409236""#, "1.5"));
+}
+
+#[test]
+fn what_is_wrong_with_a_catalog_is_one_line() {
+    let tap = Tap::new();
+    let path = tap.folder().join("catalog.json");
+    let path = path.to_str().expect("a path");
+    for (text, expected) in [
+        ("{", "catalog.json: it is not JSON"),
+        ("{}", "it has no list \"streams\"; `--discover` prints a catalog"),
+        (
+            r#"{"streams":[{"tap_stream_id":"data","metadata":[{"breadcrumb":[],"metadata":{"selected":true,"table-key-properties":["nonsense"]}}]}]}"#,
+            "stream \"data\": table-key-properties names \"nonsense\"",
+        ),
+    ] {
+        fs::write(path, text).expect("a catalog can be written");
+        let finished = tap.drain().args(&["--catalog", path]).finish();
+        finished.assert_code(1);
+        assert!(finished.sole_error().contains(expected), "{}", finished.sole_error());
+    }
+    fs::write(path, r#"{"streams":[{"tap_stream_id":"dta","selected":true}]}"#)
+        .expect("a catalog can be written");
+    let finished = tap.drain().args(&["--catalog", path]).finish();
+    finished.assert_code(0);
+    assert!(finished.says("there is no stream \"dta\""));
+    assert!(finished.says("selects no stream that has events"));
+}
+
+#[test]
+fn an_event_without_a_stream_is_told_once_for_its_type_and_counted() {
+    let tap = Tap::new();
+    tap.spool_bodies([SEVEN[0], SEVEN[0], SEVEN[2], r#"{"event":"typofix"}"#, "{}"]);
+    let mut catalog = printed(&tap);
+    metadata(&mut catalog, "data", None)["selected"] = json!(false);
+    metadata(&mut catalog, "click", None)["selected"] = json!(true);
+    let finished = drain_with(&tap, "--catalog", &catalog);
+    assert_eq!((finished.records().len(), finished.records_of("click").len()), (0, 1));
+    for (name, count) in [("sent", 2), ("typofix", 1), ("", 1)] {
+        let told = format!("no selected stream has events of type \"{name}\"");
+        assert_eq!(finished.stderr.iter().filter(|line| line.contains(&told)).count(), 1, "{name}");
+        assert!(finished.says(&format!("{count} events of type \"{name}\" were not written")), "{name}");
+    }
+}
+
+/// Whoever selects a stream later gets all of it that the spool still has; the others go on where they were.
+#[test]
+fn each_stream_goes_on_at_its_own_bookmark() {
+    let tap = Tap::new();
+    tap.spool_bodies(SEVEN);
+    let sequences = tap.spool().sequences();
+    tap.append_state(sequences[4]);
+    let mut catalog = printed(&tap);
+    metadata(&mut catalog, "click", None)["selected"] = json!(true);
+    let path = tap.folder().join("catalog.json");
+    fs::write(&path, catalog.to_string()).expect("a catalog can be written");
+    let finished = tap.drain().state().args(&["--catalog", path.to_str().expect("a path")]).finish();
+    finished.assert_code(0);
+    let of_data: Vec<_> = finished.records().iter().map(end_to_end::message::Record::sequence).collect();
+    assert_eq!(of_data, sequences[5..]);
+    assert_eq!(finished.records_of("click").len(), 1);
+}
+
+/// PipelineWise targets keep only the bookmarks of streams that had records.
+#[test]
+fn a_stream_without_records_does_not_keep_the_spool_from_being_trimmed() {
+    let tap = Tap::new().set("retention_days", 0);
+    let mut catalog = printed(&tap);
+    metadata(&mut catalog, "spam", None)["selected"] = json!(true);
+    let path = tap.folder().join("catalog.json");
+    fs::write(&path, catalog.to_string()).expect("a catalog can be written");
+    let running = tap.run().state().args(&["--catalog", path.to_str().expect("a path")]).start();
+    running.endpoint().accept(SEVEN[0]);
+    let sequence = running.wait_records(1)[0].sequence();
+    tap.append_state(sequence);
+    wait::until("the event is trimmed", || tap.spool().events().is_empty().then_some(()));
+    running.stop().assert_code(0);
+}
+
+#[test]
+fn the_prefix_renames_the_system_columns_the_replication_key_and_the_bookmark() {
+    let tap = Tap::new().set("system_column_prefix", "_mailjet_");
+    tap.spool_bodies([SEVEN[0], "not JSON at all"].into_iter().take(1));
+    let finished = tap.drain().finish();
+    finished.assert_code(0);
+    assert_valid(&finished.messages());
+    let columns = columns_of(&finished.messages(), "data").concat().join(" ");
+    assert!(columns.ends_with(
+        "__sdc_primary_key _mailjet_sequence _mailjet_received_at _mailjet_batched_at _mailjet_table_version"
+    ));
+    let Message::Schema(schema) = &finished.messages()[0] else { panic!("a SCHEMA comes first") };
+    assert_eq!(schema.message["bookmark_properties"], json!(["_mailjet_sequence"]));
+    let Some(Message::State(state)) = finished.messages().pop() else {
+        panic!("the last message is a STATE")
+    };
+    assert_eq!(state["bookmarks"]["data"]["replication_key"], "_mailjet_sequence");
+    assert_eq!(finished.records()[0].integer("_mailjet_sequence"), tap.spool().sequences()[0]);
+    assert_eq!(printed(&tap)["streams"][0]["replication_key"], "_mailjet_sequence");
+}
