@@ -68,7 +68,7 @@ fn discovery_makes_no_spool_and_waits_for_no_lock() {
     assert!(!tap.spool().path.exists());
     let running = tap.run().start();
     running.endpoint().accept(r#"{"event":"open","brand_new":5}"#);
-    running.wait_records(1);
+    assert_eq!(running.wait_records(1).len(), 1);
     let discovered = tap.launch(&["--discover"]).finish();
     discovered.assert_code(0);
     assert!(discovered.stdout.join("\n").contains("\"brand_new\""));

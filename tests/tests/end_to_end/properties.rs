@@ -1,1 +1,278 @@
-//! For any event at all.
+//! For any event at all: nothing is lost, everything is valid, and a restart changes nothing.
+//!
+//! The events are made by proptest, posted in groups, and drained by the real program. What has to come of an event is
+//! worked out here independently: its leaves, taken apart by name, against the values of the row.
+
+use std::collections::BTreeMap;
+
+use end_to_end::events::SYSTEM_COLUMNS;
+use end_to_end::message::{Message, RawObject, Record, members, value};
+use end_to_end::schema::assert_valid;
+use end_to_end::tap::{Finished, Tap};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+/// How many times, and with how many events each. Every time takes three runs of the tap.
+const CASES: u32 = 24;
+const EVENTS: usize = 24;
+
+/// Names: Mailjet's own, more often than not; names that look like what the tap makes of them; and odd ones.
+fn name() -> impl Strategy<Value = String> {
+    let known = prop::sample::select(vec![
+        "event",
+        "time",
+        "MessageID",
+        "email",
+        "Payload",
+        "blocked",
+        "hard_bounce",
+        "mj_list_id",
+        "CustomID",
+    ]);
+    let made = prop::sample::select(vec![
+        "a",
+        "b",
+        "a__b",
+        "a__st",
+        "time__st",
+        "Event",
+        "EMAIL",
+        "_sdc_extra",
+        "_sdc_sequence",
+        "a.b",
+        "x y",
+        "",
+        "\u{0}",
+        "é",
+        "😀",
+        "a\"b",
+        "__",
+        "a__b__it",
+    ]);
+    prop_oneof![
+        4 => known.prop_map(str::to_owned),
+        4 => made.prop_map(str::to_owned),
+        1 => "[a-zA-Z_]{1,8}",
+        1 => any::<String>(),
+    ]
+}
+
+/// The JSON text of a name or a string, sometimes with escapes that are not needed.
+fn string_text(text: &str, escaped: bool) -> String {
+    if !escaped {
+        return value_text(text);
+    }
+    let units: Vec<_> = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+    format!("\"{}\"", units.concat())
+}
+
+fn value_text(text: &str) -> String {
+    serde_json::to_string(text).expect("text is JSON")
+}
+
+/// The JSON text of a value.
+fn json() -> impl Strategy<Value = String> {
+    let string = (any::<String>(), any::<bool>()).prop_map(|(text, escaped)| string_text(&text, escaped));
+    let spelled = prop::sample::select(vec![
+        "",
+        "true",
+        "false",
+        "null",
+        "0",
+        "-5",
+        "007",
+        "1.50",
+        "576460779645409236",
+    ]);
+    let number = prop_oneof![
+        any::<i64>().prop_map(|number| number.to_string()),
+        any::<i8>().prop_map(|number| number.to_string()),
+        "-?(0|[1-9][0-9]{0,25})(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?",
+    ];
+    let leaf = prop_oneof![
+        3 => string,
+        2 => spelled.prop_map(value_text),
+        4 => number,
+        1 => Just("true".to_owned()),
+        1 => Just("false".to_owned()),
+        1 => Just("null".to_owned()),
+        1 => Just(r#""\ud800""#.to_owned()),
+    ];
+    leaf.prop_recursive(4, 24, 4, |inner| {
+        let array =
+            prop::collection::vec(inner.clone(), 0..4).prop_map(|items| format!("[{}]", items.join(" , ")));
+        prop_oneof![array, object_of(inner, 0..4)]
+    })
+}
+
+fn object_of(
+    values: impl Strategy<Value = String>,
+    count: std::ops::Range<usize>,
+) -> impl Strategy<Value = String> {
+    prop::collection::vec((name(), any::<bool>(), values), count).prop_map(|members| {
+        let members =
+            members.iter().map(|(name, escaped, value)| format!("{}:{value}", string_text(name, *escaped)));
+        format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+    })
+}
+
+/// What a leaf says, whatever it was turned into: the digits of a number, the characters of a string, the JSON text of an
+/// array. `"5"` and `5` say the same, as they do in a column of integers.
+fn said(json: &str) -> String {
+    match json.as_bytes()[0] {
+        b'"' => serde_json::from_str(json).unwrap_or_else(|_| json.to_owned()),
+        _ => json.to_owned(),
+    }
+}
+
+/// The members of an object in their order, repeated names included.
+fn ordered(json: &str) -> Vec<(String, String)> {
+    struct Members(Vec<(String, String)>);
+    impl<'de> serde::Deserialize<'de> for Members {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Each;
+            impl<'de> serde::de::Visitor<'de> for Each {
+                type Value = Members;
+                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    f.write_str("an object")
+                }
+                fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                    let mut members = Vec::new();
+                    while let Some((name, value)) =
+                        map.next_entry::<String, Box<serde_json::value::RawValue>>()?
+                    {
+                        members.push((name, value.get().to_owned()));
+                    }
+                    Ok(Members(members))
+                }
+            }
+            deserializer.deserialize_map(Each)
+        }
+    }
+    serde_json::from_str::<Members>(json).expect("an object").0
+}
+
+/// What the leaves of an object say. Null says nothing, and neither does `""`: in most columns it is null.
+fn leaves(json: &str, out: &mut Vec<String>) {
+    for (_, value) in ordered(json) {
+        match value.as_bytes()[0] {
+            b'{' if !ordered(&value).is_empty() => leaves(&value, out),
+            _ if value == "null" || value == "\"\"" => {}
+            _ => out.push(said(&value)),
+        }
+    }
+}
+
+/// What the values of a row say: those of its columns, and those within the extra one.
+fn values(row: &Record) -> Vec<String> {
+    let columns: RawObject = members(&row.text);
+    let of_event = columns.iter().filter(|(name, _)| !SYSTEM_COLUMNS.contains(&name.as_str()));
+    let mut out = Vec::new();
+    for (name, value) in of_event {
+        match (name.as_str(), value.get()) {
+            (_, "null" | "\"\"") => {}
+            ("_sdc_extra", extra) => leaves(extra, &mut out),
+            (_, json) => out.push(said(json)),
+        }
+    }
+    out
+}
+
+/// Counts what is said. A value that targets stop at stands as its JSON text.
+fn counted(said: Vec<String>) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for text in said {
+        // What is text with U+0000 in the event is its JSON text in the row, in either form of escape.
+        let text = if text.contains('\0') { value_text(&text) } else { text };
+        let text = if text.starts_with('"') { normal(&text) } else { text };
+        *counts.entry(text).or_insert(0) += 1;
+    }
+    counts
+}
+
+/// JSON text of a string with the escapes that serde writes, if it is Unicode.
+fn normal(json: &str) -> String {
+    serde_json::from_str::<String>(json).map_or_else(|_| json.to_owned(), |text| value_text(&text))
+}
+
+/// The rows, without what differs from run to run: the time of writing, and columns that have appeared since.
+fn comparable(records: &[Record]) -> Vec<BTreeMap<String, String>> {
+    let columns = |record: &Record| {
+        let columns = members(&record.text).into_iter().map(|(name, value)| (name, value.get().to_owned()));
+        columns.filter(|(name, value)| name != "_sdc_batched_at" && value != "null").collect()
+    };
+    records.iter().map(columns).collect()
+}
+
+fn drained(finished: Finished) -> Finished {
+    finished.assert_code(0);
+    assert_valid(&finished.messages());
+    finished
+}
+
+fn check(events: &[String], stop_after: usize) {
+    let tap = Tap::new();
+    let (first, rest) = events.split_at(stop_after);
+    // In one go …
+    tap.spool_bodies(events.iter().map(String::as_str));
+    let whole = drained(tap.drain().finish()).records();
+    assert_eq!(whole.len(), events.len());
+    for (event, row) in events.iter().zip(&whole) {
+        let mut said_by_event = Vec::new();
+        leaves(event, &mut said_by_event);
+        assert_eq!(counted(values(row)), counted(said_by_event), "event {event}\nrow {}", row.text);
+    }
+    // … and by another tap with a restart in between: the same rows, but for their sequences and times.
+    let other = Tap::new();
+    other.spool_bodies(first.iter().map(String::as_str));
+    let one = drained(other.drain().state().finish());
+    if let Some(state) = one.messages().iter().rev().find_map(Message::bookmark) {
+        other.append_state(state);
+    }
+    other.spool_bodies(rest.iter().map(String::as_str));
+    let two = drained(other.drain().state().finish());
+    let in_two: Vec<_> = one.records().into_iter().chain(two.records()).collect();
+    let without_position = |records: &[Record]| {
+        let mut rows = comparable(records);
+        for row in &mut rows {
+            row.remove("_sdc_sequence");
+            row.remove("_sdc_received_at");
+        }
+        rows
+    };
+    assert_eq!(without_position(&whole), without_position(&in_two));
+}
+
+#[test]
+fn no_event_loses_a_value_or_breaks_the_schema_and_a_restart_changes_nothing() {
+    let events = prop::collection::vec(object_of(json(), 0..8), EVENTS);
+    let config =
+        Config { cases: CASES, failure_persistence: None, max_shrink_iters: 60, ..Config::default() };
+    let mut runner = TestRunner::new(config);
+    let outcome = runner.run(&(events, 0..EVENTS), |(events, stop_after)| {
+        let checked = std::panic::catch_unwind(|| check(&events, stop_after));
+        checked.map_err(|panic| {
+            let reason = panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "a panic".to_owned());
+            TestCaseError::fail(reason)
+        })
+    });
+    if let Err(error) = outcome {
+        panic!("{error}");
+    }
+}
+
+/// The oracle above is worth something only if it sees what is missing.
+#[test]
+fn the_oracle_sees_what_is_missing_or_changed() {
+    let said = |event: &str| {
+        let mut out = Vec::new();
+        leaves(event, &mut out);
+        counted(out)
+    };
+    let event = r#"{"a":{"b":1.10,"c":["x"]},"a":"\u0041","n":null,"d":{}}"#;
+    assert_eq!(said(event).into_keys().collect::<Vec<_>>(), ["1.10", "A", "[\"x\"]", "{}"]);
+    for other in [r#"{"a":1.1}"#, r#"{"a":1.10,"b":1.10}"#, "{}"] {
+        assert_ne!(said(other), said(r#"{"a":1.10}"#), "{other}");
+    }
+    assert_eq!(value("1"), serde_json::json!(1));
+}

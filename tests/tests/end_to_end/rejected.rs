@@ -73,7 +73,7 @@ fn rejected_rows_have_a_bookmark_of_their_own_by_which_they_resume_and_are_trimm
 
     let running = tap.run().state().start();
     running.stdout().wait("the second row", |lines| {
-        lines.iter().filter_map(|line| Message::parse(line).record()).next().map(drop)
+        lines.iter().find_map(|line| Message::parse(line).record()).map(drop)
     });
     tap.append_to_state(&state(sequences[1]));
     wait::until("the second is trimmed", || tap.spool().rejected().is_empty().then_some(()));

@@ -76,6 +76,9 @@ fn each_event_goes_to_the_stream_of_its_type_and_its_columns_are_the_types_own()
     }
 }
 
+/// What is changed in a catalog.
+type Change = fn(&mut Value);
+
 #[test]
 fn a_deselected_column_is_nowhere_in_the_output() {
     let tap = Tap::new();
@@ -86,7 +89,7 @@ fn a_deselected_column_is_nowhere_in_the_output() {
         r#"{"event":"open","email":1192099,"email":{"secret@example.com":1}}"#,
         r#"{"event":"open","email":"secret@example.com","email":"secret@example.com","email":true}"#,
     ]);
-    let deselect: [(&str, fn(&mut Value)); 3] = [
+    let deselect: [(&str, Change); 3] = [
         ("--catalog", |catalog| {
             metadata(catalog, "data", Some("email"))["selected"] = json!(false);
             metadata(catalog, "data", Some("ip"))["selected"] = json!("false");
@@ -195,7 +198,7 @@ fn each_stream_goes_on_at_its_own_bookmark() {
     assert_eq!(finished.records_of("click").len(), 1);
 }
 
-/// PipelineWise targets keep only the bookmarks of streams that had records.
+/// `PipelineWise` targets keep only the bookmarks of streams that had records.
 #[test]
 fn a_stream_without_records_does_not_keep_the_spool_from_being_trimmed() {
     let tap = Tap::new().set("retention_days", 0);
