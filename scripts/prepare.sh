@@ -7,15 +7,19 @@ fail() {
     exit 1
 }
 
-# need_command COMMAND PACKAGE: installs the Debian package if the command is not there.
-need_command() {
-    command -v "$1" >/dev/null && return
-    command -v apt-get >/dev/null || fail "$1 is missing: install it (on Debian it is in the package $2)"
-    say "$1 is missing: installing the Debian package $2"
+# need_package PACKAGE: installs the Debian package.
+need_package() {
+    command -v apt-get >/dev/null || fail "something is missing: install what is in Debian's package $1"
+    say "installing the Debian package $1"
     local root=()
     [ "$(id -u)" = 0 ] || root=(sudo)
     "${root[@]}" apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive "${root[@]}" apt-get install -y -qq "$2" >/dev/null
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$1" >/dev/null
+}
+
+# need_command COMMAND PACKAGE: installs the Debian package if the command is not there.
+need_command() {
+    command -v "$1" >/dev/null || need_package "$2"
 }
 
 need_rust() {
@@ -30,4 +34,24 @@ need_cargo_tool() {
     command -v "$1" >/dev/null && return
     say "$1 is missing: building it under target/tools (a few minutes, once)"
     cargo install --quiet --locked --root target/tools "$1"
+}
+
+# need_postgresql: the server's programs, which Debian keeps out of PATH. The tests start servers of their own.
+need_postgresql() {
+    compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null && return
+    need_package postgresql
+}
+
+# need_venv NAME REQUIREMENT…: a Python virtual environment under target/venvs, made once.
+need_venv() {
+    local folder=target/venvs/$1
+    shift
+    [ "$(cat "$folder/requirements" 2>/dev/null)" = "$*" ] && return
+    need_command python3 python3-venv
+    say "installing $* into $folder"
+    rm -rf "$folder"
+    # On Debian, the module venv is a package of its own.
+    python3 -m venv "$folder" 2>/dev/null || { need_package python3-venv && python3 -m venv "$folder"; }
+    "$folder/bin/pip" install --quiet --disable-pip-version-check "$@"
+    printf '%s\n' "$*" >"$folder/requirements"
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::snapshot_sql::SnapshotArgs;
 use catalog::event::EventType;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -74,6 +75,8 @@ pub enum Command {
     Url(UrlCommand),
     /// Post what Mailjet's "Send a test" button posts, and print the answers
     SendTest(SendTestArgs),
+    /// Print the query for the latest version of each row, or the view of it
+    SnapshotSql(SnapshotArgs),
 }
 
 /// Make, list and revoke webhook URLs.

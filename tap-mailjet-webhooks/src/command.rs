@@ -21,7 +21,7 @@ use crate::send_test::{self, SendTestError};
 use crate::signals::StopSignals;
 use crate::spool::SpoolError;
 use crate::webhook_url::{UrlError, UrlStore};
-use crate::{clock, logging};
+use crate::{clock, logging, snapshot_sql};
 
 /// The exit code of "temporary failure, try again later" in `sysexits.h`.
 const EX_TEMPFAIL: u8 = 75;
@@ -118,6 +118,7 @@ pub fn execute(cli: Cli) -> Result<(), CommandError> {
             let (config, _) = configure(&cli.config)?;
             url(&config, &command)
         }
+        Some(Command::SnapshotSql(args)) => print(&snapshot_sql::statement(&args)),
         Some(Command::SendTest(args)) => {
             Ok(send_test::send(&args, clock::unix_millis() / 1000, &mut io::stdout().lock())?)
         }

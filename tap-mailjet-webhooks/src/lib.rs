@@ -10,6 +10,7 @@
 //! - [`listener`], [`spool`], [`emitter`]: the rooms
 //! - [`webhook_url`]: secret URLs, made and revoked
 //! - [`send_test`]: plays Mailjet's "Send a test" button
+//! - [`snapshot_sql`]: the query for the latest version of each row
 //! - [`output`], [`signals`], [`logging`], [`progress`], [`clock`]: the edges to the operating system and to people
 
 pub mod cli;
@@ -24,5 +25,6 @@ pub mod progress;
 pub mod run;
 pub mod send_test;
 pub mod signals;
+pub mod snapshot_sql;
 pub mod spool;
 pub mod webhook_url;

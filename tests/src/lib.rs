@@ -11,11 +11,13 @@
 //! - [`message`]: Singer messages, with the text of each value as it was written
 //! - [`schema`]: whether records are what their SCHEMA says
 //! - [`http`]: a small HTTP client that can also misbehave
+//! - [`database`]: real databases and real targets that load them
 //! - [`events`]: what Mailjet sends, in every shape known, and the rows that have to come of it
 //! - [`oracle`]: posts like Mailjet, remembers what was acknowledged, and demands all of it
 //! - [`spool`]: looks into the spool's `SQLite` file, as its documentation says that anyone may
 //! - [`wait`]: the one deadline of all waiting
 
+pub mod database;
 pub mod events;
 pub mod http;
 pub mod lines;

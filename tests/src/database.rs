@@ -1,0 +1,120 @@
+//! Real databases and real Singer targets that load them.
+//!
+//! The targets are Python programs in virtual environments that `scripts/test` makes; PostgreSQL is a server of the test's
+//! own, on a free port, in a folder of its own.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+use crate::program::{Program, Signal};
+use crate::wait;
+
+/// A program in a virtual environment.
+#[must_use]
+pub fn in_venv(venv: &str, program: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository");
+    let path = root.join("target/venvs").join(venv).join("bin").join(program);
+    assert!(
+        path.is_file(),
+        "{} is missing: run scripts/test once, it installs what the tests need",
+        path.display()
+    );
+    path
+}
+
+/// Feeds messages to a target, which has to take them.
+pub fn load(venv: &str, config: &Value, messages: &[String], folder: &Path) {
+    let (config_file, input) = (folder.join("target.json"), folder.join("messages.jsonl"));
+    fs::write(&config_file, config.to_string()).expect("a config file can be written");
+    fs::write(&input, messages.join("\n") + "\n").expect("messages can be written");
+    let stdin = fs::File::open(&input).expect("the messages are there");
+    run(Command::new(in_venv(venv, venv)).arg("--config").arg(&config_file).current_dir(folder).stdin(stdin));
+}
+
+/// Runs a command that has to succeed, and returns what it printed.
+pub fn run(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } = command.output().expect("the command starts");
+    assert!(status.success(), "{command:?} ends with {status}:\n{}", String::from_utf8_lossy(&stderr));
+    String::from_utf8(stdout).expect("UTF-8")
+}
+
+/// A running PostgreSQL, stopped when it is dropped.
+#[derive(Debug)]
+pub struct Postgres {
+    server: Program,
+    /// The port on 127.0.0.1.
+    pub port: u16,
+    _folder: tempfile::TempDir,
+}
+
+impl Postgres {
+    /// Makes a database and starts its server.
+    #[must_use]
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = folder.path().join("data");
+        fs::create_dir(&data).expect("a new folder");
+        // PostgreSQL does not run as root: there, it runs as the user that Debian's package makes.
+        let is_root = rustix::process::getuid().is_root();
+        let user = is_root.then(|| {
+            let id = |option| run(Command::new("id").args([option, "postgres"])).trim().parse::<u32>();
+            (id("-u").expect("a user id"), id("-g").expect("a group id"))
+        });
+        if let Some((uid, gid)) = user {
+            for path in [folder.path(), &data] {
+                chown(path, Some(uid), Some(gid)).expect("root may do that");
+            }
+        }
+        let command = |program: &str| {
+            let mut command = Command::new(postgres_bin().join(program));
+            if let Some((uid, gid)) = user {
+                command.uid(uid).gid(gid);
+            }
+            command.current_dir(&data);
+            command
+        };
+        run(command("initdb").args(["--auth=trust", "--username=tester", "--no-sync", "-D"]).arg(&data));
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let port = port.expect("a free port").port();
+        let mut server = command("postgres");
+        server.arg("-D").arg(&data).arg("-k").arg(&data).args(["-h", "127.0.0.1", "-p", &port.to_string()]);
+        let server = Program::spawn("postgres", server.stdin(Stdio::null()).stdout(Stdio::null()));
+        let postgres = Postgres { server, port, _folder: folder };
+        let _ = postgres.server.stderr().wait_for("ready to accept connections");
+        postgres
+    }
+
+    /// Runs SQL and returns the rows, a line each, columns with commas between.
+    #[must_use]
+    pub fn query(&self, sql: &str) -> String {
+        let port = self.port.to_string();
+        let options =
+            ["-h", "127.0.0.1", "-p", &port, "-U", "tester", "-d", "postgres", "-qAt", "-F", ",", "-c"];
+        run(Command::new(postgres_bin().join("psql")).args(options).arg(sql))
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // A fast shutdown: it ends its own processes and gives its shared memory back.
+        self.server.signal(Signal::INT);
+        wait::until("PostgreSQL ends", || (!self.server.is_running()).then_some(()));
+    }
+}
+
+fn postgres_bin() -> PathBuf {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().filter_map(Result::ok);
+    let mut bins: Vec<_> = versions
+        .map(|entry| entry.path().join("bin"))
+        .filter(|bin| bin.join(OsStr::new("initdb")).is_file())
+        .collect();
+    bins.sort();
+    bins.pop().expect("PostgreSQL is missing: run scripts/test once, it installs what the tests need")
+}

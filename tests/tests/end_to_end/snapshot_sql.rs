@@ -1,0 +1,140 @@
+//! `snapshot-sql`, on real databases filled by real targets.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+
+use end_to_end::database::{self, Postgres};
+use end_to_end::events::{SEVEN, numbered};
+use end_to_end::message::{Message, Record, value};
+use end_to_end::tap::Tap;
+use rusqlite::Connection;
+use serde_json::json;
+
+/// What a run wrote, and what the latest versions of its rows are.
+struct Loaded {
+    tap: Tap,
+    messages: Vec<String>,
+    records: Vec<Record>,
+}
+
+/// Repeats of three kinds: webhooks that Mailjet repeats (one key, several sequences), rows that are written again (one key,
+/// one sequence), and, for a business key, events of the same person; some without the key.
+fn messages() -> Loaded {
+    let tap = Tap::new();
+    let without_email = [r#"{"event":"open","time":1}"#, r#"{"event":"open","time":2}"#];
+    tap.spool_bodies(SEVEN.iter().copied().chain(SEVEN).chain(without_email).chain(without_email));
+    tap.spool_bodies((0..60).map(numbered).collect::<Vec<_>>().iter().map(String::as_str));
+    // Targets that fold rows by key would leave nothing to query: without a key, they append.
+    let catalog = tap.launch(&["--discover"]).finish().stdout.join("\n");
+    let mut catalog = value(&catalog);
+    for stream in catalog["streams"].as_array_mut().expect("streams") {
+        stream["metadata"][0]["metadata"]["table-key-properties"] = json!([]);
+    }
+    let path = tap.folder().join("catalog.json");
+    fs::write(&path, catalog.to_string()).expect("a catalog can be written");
+    // Twice, and without state: each row is written twice.
+    let run = || {
+        let finished = tap.drain().args(&["--catalog", path.to_str().expect("a path")]).finish();
+        finished.assert_code(0);
+        finished.stdout
+    };
+    let messages: Vec<_> =
+        run().into_iter().chain(run()).filter(|line| !line.contains("_sdc_rejected")).collect();
+    let records = Message::parse_all(&messages).into_iter().filter_map(Message::record).collect();
+    Loaded { tap, messages, records }
+}
+
+impl Loaded {
+    fn sql(&self, dialect: &str, table: &str, arguments: &[&str]) -> String {
+        let all = [&["snapshot-sql", "--dialect", dialect, "--table", table], arguments].concat();
+        let finished = self.tap.launch(&all).without_config().finish();
+        finished.assert_code(0);
+        finished.stdout.join("\n")
+    }
+
+    /// Key and sequence of the latest version of each row, by what makes rows versions of one; a line each, sorted.
+    fn latest(&self, version_of: impl Fn(&Record) -> String) -> Vec<String> {
+        let mut latest = BTreeMap::new();
+        for record in &self.records {
+            let newest = latest.entry(version_of(record)).or_insert(record);
+            if record.sequence() > newest.sequence() {
+                *newest = record;
+            }
+        }
+        sorted(latest.values().map(|record| format!("{},{}", record.key(), record.sequence())).collect())
+    }
+
+    /// Demands what the queries find, asked by `query`, which returns key and sequence of each row, a line each.
+    fn check(&self, dialect: &str, table: &str, view: &str, query: impl Fn(&str) -> String) {
+        let ask = |from: &str| {
+            let sql = format!("SELECT __sdc_primary_key, _sdc_sequence FROM {from}");
+            sorted(query(&sql).lines().map(str::to_owned).collect())
+        };
+        let subquery = |sql: String| format!("({}) AS latest", sql.trim_end().trim_end_matches(';'));
+        let all = ask(table);
+        assert_eq!(all.len(), self.records.len(), "the target appended every row");
+
+        let by_key = self.latest(Record::key);
+        assert!(by_key.len() * 2 < all.len());
+        assert_eq!(ask(&subquery(self.sql(dialect, table, &[]))), by_key);
+        query(&self.sql(dialect, table, &["--view", view]));
+        assert_eq!(ask(view), by_key);
+
+        let by_person = self.latest(|record| match record.raw("email") {
+            "null" => record.key(),
+            email => format!("{email} {}", record.raw("event")),
+        });
+        assert!(by_person.len() < by_key.len());
+        assert_eq!(ask(&subquery(self.sql(dialect, table, &["--key", "email,event"]))), by_person);
+    }
+}
+
+fn sorted(mut lines: Vec<String>) -> Vec<String> {
+    lines.sort();
+    lines
+}
+
+#[test]
+fn the_latest_version_of_each_row_on_postgresql() {
+    let loaded = messages();
+    let postgres = Postgres::start();
+    let config = json!({
+        "host": "127.0.0.1", "port": postgres.port, "user": "tester", "password": "none", "dbname": "postgres",
+        "default_target_schema": "raw", "primary_key_required": false,
+    });
+    database::load("target-postgres", &config, &loaded.messages, loaded.tap.folder());
+    loaded.check("postgres", "raw.data", "raw.latest", |sql| postgres.query(sql));
+}
+
+#[test]
+fn the_latest_version_of_each_row_on_duckdb() {
+    let loaded = messages();
+    let path = loaded.tap.folder().join("warehouse.duckdb");
+    let config = json!({"path": path, "default_target_schema": "raw", "primary_key_required": false});
+    database::load("target-duckdb", &config, &loaded.messages, loaded.tap.folder());
+    let script = "import duckdb, sys
+for row in duckdb.connect(sys.argv[1]).execute(sys.argv[2]).fetchall(): print(*row, sep=',')";
+    let python = database::in_venv("target-duckdb", "python");
+    loaded.check("duckdb", "raw.data", "raw.latest", |sql| {
+        database::run(Command::new(&python).args(["-c", script]).arg(&path).arg(sql))
+    });
+}
+
+#[test]
+fn the_latest_version_of_each_row_on_sqlite() {
+    let loaded = messages();
+    let path = loaded.tap.folder().join("warehouse.db");
+    database::load("target-sqlite", &json!({"database": path}), &loaded.messages, loaded.tap.folder());
+    loaded.check("sqlite", "data", "latest", |sql| {
+        let connection = Connection::open(&path).expect("the target made it");
+        if sql.starts_with("CREATE") {
+            connection.execute_batch(sql).expect("a view");
+            return String::new();
+        }
+        let mut query = connection.prepare(sql).expect(sql);
+        let rows =
+            query.query_map([], |row| Ok(format!("{},{}", row.get::<_, String>(0)?, row.get::<_, i64>(1)?)));
+        rows.and_then(Iterator::collect::<Result<Vec<_>, _>>).expect("rows").join("\n")
+    });
+}
