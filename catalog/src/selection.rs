@@ -141,7 +141,8 @@ impl Selection {
 pub struct Choice {
     /// Whether the stream itself is selected, if the catalog says so.
     selected: Option<bool>,
-    /// Columns of which the catalog says whether they are selected.
+    /// Columns of which the catalog says whether they are selected, in lower case: who deselects `email` does not want
+    /// `Email` either.
     columns: HashMap<String, bool>,
     /// The schemas of columns, as they came back.
     schemas: Map<String, Value>,
@@ -173,8 +174,9 @@ impl Choice {
         let names = named.chain(schemas.keys());
         let columns = names
             .filter_map(|name| {
-                let selected = chosen(at(&["properties", name]), &[&schemas.get(name)?["selected"]]);
-                Some((name.clone(), selected?))
+                let older = schemas.get(name).map_or(&Value::Null, |schema| &schema["selected"]);
+                let selected = chosen(at(&["properties", name]), &[older]);
+                Some((name.to_lowercase(), selected?))
             })
             .collect();
         Choice { selected, columns, schemas, key }
@@ -194,9 +196,10 @@ impl Choice {
     /// Whether what comes from a field of this name is written, in a column or in the extra one.
     #[must_use]
     pub fn selects_name(&self, name: &str) -> bool {
+        let name = name.to_lowercase();
         let parents = name.match_indices("__").map(|(at, _)| &name[..at]);
         // As in a nested schema, a parent that is deselected takes its children with it, whatever they say themselves.
-        parents.chain([name]).all(|name| self.columns.get(name).copied().unwrap_or(true))
+        parents.chain([name.as_str()]).all(|name| self.columns.get(name).copied().unwrap_or(true))
     }
 
     /// The schema of a column as the catalog has it, if it has one.
@@ -323,6 +326,7 @@ mod tests {
                 && !selects("email__a__b")
                 && !choice.selects_name("geo__x")
         );
+        assert!(!choice.selects_name("Email") && !choice.selects_name("EMAIL__st"));
         assert!(selects("url__it") && selects("emails") && selects("brand_new"));
     }
 

@@ -205,8 +205,14 @@ impl Table {
         if value == "null" {
             return;
         }
+        let place = self.places.get(name.as_ref()).copied();
+        // The catalog may ask for objects to be kept whole.
+        let is_object_column = place.is_some_and(|place| {
+            self.outputs[place].source == Source::Field && self.outputs[place].kind == ColumnType::Object
+        });
         let is_flat = self.unknown_fields == UnknownFields::Extra || depth == 0 || !value.starts_with('{');
         if !is_flat
+            && !is_object_column
             && let Ok(members) = members::of_object(value.as_bytes())
             && !members.is_empty()
         {
@@ -216,7 +222,7 @@ impl Table {
             }
             return;
         }
-        match self.places.get(name.as_ref()).copied() {
+        match place {
             Some(place) if self.outputs[place].source == Source::Field => {
                 let output = &self.outputs[place];
                 // Where objects are not taken apart, neither they nor arrays pretend to be text.
@@ -224,7 +230,9 @@ impl Table {
                     self.unknown_fields == UnknownFields::Extra && value.starts_with(['{', '[']);
                 match output.kind.fit(value) {
                     Fit::Null => {}
-                    Fit::Json(json) if !is_structure => self.set(row, place, json, name, value),
+                    Fit::Json(json) if !is_structure || is_object_column => {
+                        self.set(row, place, json, name, value);
+                    }
                     _ if output.as_text && !is_structure => {
                         let json = ColumnType::Text.json_of(value);
                         self.set(row, place, json, name, value);
@@ -485,6 +493,16 @@ mod tests {
         }
         let appeared: Vec<_> = table.take_appeared().into_iter().map(|column| column.name).collect();
         assert_eq!(appeared, ["x", "x__st", "x__fl", "x__st__it", "x__st__bl"]);
+    }
+
+    /// Whether a column has appeared already must not make a difference.
+    #[test]
+    fn a_field_named_like_the_extra_column_is_like_any_other() {
+        let mut table = table(UnknownFields::Columns);
+        for _ in 0..2 {
+            let event = r#"{"_sdc_extra":{"a":7}}"#;
+            assert_eq!(placed(&mut table, event), r#"_sdc_extra={"_sdc_extra__a":7}"#);
+        }
     }
 
     #[test]

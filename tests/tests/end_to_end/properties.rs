@@ -4,13 +4,14 @@
 //! worked out here independently: its leaves, taken apart by name, against the values of the row.
 
 use std::collections::BTreeMap;
+use std::env;
 
 use end_to_end::events::SYSTEM_COLUMNS;
 use end_to_end::message::{Message, RawObject, Record, members, value};
 use end_to_end::schema::assert_valid;
 use end_to_end::tap::{Finished, Tap};
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 /// How many times, and with how many events each. Every time takes three runs of the tap.
 const CASES: u32 = 24;
@@ -210,17 +211,17 @@ fn drained(finished: Finished) -> Finished {
     finished
 }
 
-fn check(events: &[String], stop_after: usize) {
+fn check(events: &[String], stop_after: usize) -> Result<(), TestCaseError> {
     let tap = Tap::new();
     let (first, rest) = events.split_at(stop_after);
     // In one go …
     tap.spool_bodies(events.iter().map(String::as_str));
     let whole = drained(tap.drain().finish()).records();
-    assert_eq!(whole.len(), events.len());
+    prop_assert_eq!(whole.len(), events.len());
     for (event, row) in events.iter().zip(&whole) {
         let mut said_by_event = Vec::new();
         leaves(event, &mut said_by_event);
-        assert_eq!(counted(values(row)), counted(said_by_event), "event {event}\nrow {}", row.text);
+        prop_assert_eq!(counted(values(row)), counted(said_by_event), "event {}\nrow {}", event, row.text);
     }
     // … and by another tap with a restart in between: the same rows, but for their sequences and times.
     let other = Tap::new();
@@ -240,22 +241,27 @@ fn check(events: &[String], stop_after: usize) {
         }
         rows
     };
-    assert_eq!(without_position(&whole), without_position(&in_two));
+    prop_assert_eq!(without_position(&whole), without_position(&in_two));
+    Ok(())
 }
 
 #[test]
 fn no_event_loses_a_value_or_breaks_the_schema_and_a_restart_changes_nothing() {
     let events = prop::collection::vec(object_of(json(), 0..8), EVENTS);
-    let config =
-        Config { cases: CASES, failure_persistence: None, max_shrink_iters: 60, ..Config::default() };
-    let mut runner = TestRunner::new(config);
-    let outcome = runner.run(&(events, 0..EVENTS), |(events, stop_after)| {
-        let checked = std::panic::catch_unwind(|| check(&events, stop_after));
-        checked.map_err(|panic| {
-            let reason = panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "a panic".to_owned());
-            TestCaseError::fail(reason)
-        })
-    });
+    // The same events every time, so that a red test is red for whoever runs it again; PROPTEST_CASES=500 looks further, with
+    // others every time.
+    let more = env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    let config = Config {
+        cases: more.unwrap_or(CASES),
+        failure_persistence: None,
+        max_shrink_iters: 60,
+        ..Config::default()
+    };
+    let mut runner = match more {
+        Some(_) => TestRunner::new(config),
+        None => TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha)),
+    };
+    let outcome = runner.run(&(events, 0..EVENTS), |(events, stop_after)| check(&events, stop_after));
     if let Err(error) = outcome {
         panic!("{error}");
     }

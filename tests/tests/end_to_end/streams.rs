@@ -86,6 +86,7 @@ fn a_deselected_column_is_nowhere_in_the_output() {
         SEVEN[1],
         r#"{"event":"open","email":"secret@example.com","ip":"192.0.2.99"}"#,
         r#"{"event":"open","email":["secret@example.com"],"ip":{"v4":"192.0.2.99"}}"#,
+        r#"{"event":"open","Email":"secret@example.com","IP":"192.0.2.99"}"#,
         r#"{"event":"open","email":1192099,"email":{"secret@example.com":1}}"#,
         r#"{"event":"open","email":"secret@example.com","email":"secret@example.com","email":true}"#,
     ]);
@@ -107,9 +108,9 @@ fn a_deselected_column_is_nowhere_in_the_output() {
         let mut catalog = printed(&tap);
         deselect(&mut catalog);
         let finished = drain_with(&tap, option, &catalog);
-        assert_eq!(finished.records().len(), 5);
+        assert_eq!(finished.records().len(), 6);
         let of_data = finished.stdout.iter().filter(|line| !line.contains("_sdc_rejected"));
-        for trace in ["email", "\"ip", "secret", "192.0.2.99", "1192099"] {
+        for trace in ["email", "Email", "\"ip", "secret", "192.0.2.99", "1192099"] {
             assert!(of_data.clone().all(|line| !line.contains(trace)), "{trace} is in the output");
         }
     }
@@ -120,13 +121,14 @@ fn the_catalog_changes_the_key_and_the_type_of_columns() {
     let tap = Tap::new();
     tap.spool_bodies([
         SEVEN[0],
-        r#"{"event":"sent","MessageID":576460779645409236,"blocked":true,"time":1.5}"#,
+        r#"{"event":"sent","MessageID":576460779645409236,"blocked":true,"time":1.5,"Payload":{"a":[1.10]}}"#,
     ]);
     let mut catalog = printed(&tap);
     metadata(&mut catalog, "data", None)["table-key-properties"] = json!(["MessageID", "event"]);
     let properties = &mut catalog["streams"][0]["schema"]["properties"];
     properties["MessageID"] = json!({"type": ["string", "null"], "maxLength": 20});
     properties["blocked"] = json!({"type": "string"});
+    properties["Payload"] = json!({"type": "object"});
     let finished = drain_with(&tap, "--catalog", &catalog);
     let Message::Schema(schema) = &finished.messages()[0] else { panic!("a SCHEMA comes first") };
     assert_eq!(schema.message["key_properties"], json!(["MessageID", "event"]));
@@ -136,6 +138,7 @@ fn the_catalog_changes_the_key_and_the_type_of_columns() {
     );
     let record = &finished.records()[1];
     assert_eq!((record.raw("MessageID"), record.raw("time__fl")), (r#""576460779645409236""#, "1.5"));
+    assert_eq!((record.raw("blocked"), record.raw("Payload")), (r#""true""#, r#"{"a":[1.10]}"#));
 }
 
 #[test]
