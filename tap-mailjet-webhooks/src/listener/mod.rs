@@ -11,11 +11,13 @@
 //! | [`body`] | how a body is read |
 //! | [`payload`] | which slices of a body are events |
 //! | [`refusal`] | what a request that fails is told |
+//! | [`refusal_log`] | what the log is told of it |
 
 mod accept;
 mod body;
 mod payload;
 mod refusal;
+mod refusal_log;
 mod route;
 
 use std::time::Duration;

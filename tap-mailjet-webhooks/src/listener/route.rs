@@ -1,11 +1,11 @@
 //! The one route: a webhook becomes a batch, and the receipt an answer.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt};
 use tokio::time::{Duration, timeout};
-use tracing::Level;
 use warp::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use warp::http::{Method, StatusCode};
 use warp::path::FullPath;
@@ -15,6 +15,7 @@ use warp::{Filter, Rejection};
 use super::body::{self, BodyLimits};
 use super::payload;
 use super::refusal::Refusal;
+use super::refusal_log::RefusalLog;
 use super::{Guards, Receipt};
 use crate::spool::{Append, Batch, Item, REJECTED_BODY_BYTES};
 use crate::{clock, webhook_url};
@@ -33,6 +34,7 @@ pub(super) fn filter<S: Append>(
         spool,
         tokens: guards.tokens.clone(),
         limits: BodyLimits { max_bytes: guards.max_body_bytes, timeout: guards.body_timeout },
+        log: Arc::new(RefusalLog::default()),
     };
     warp::path::full()
         .and(warp::method())
@@ -52,6 +54,7 @@ struct Webhook<S> {
     spool: S,
     tokens: webhook_url::ActiveTokens,
     limits: BodyLimits,
+    log: Arc<RefusalLog>,
 }
 
 impl<S: Append> Webhook<S> {
@@ -70,6 +73,7 @@ impl<S: Append> Webhook<S> {
                 if !refusal.is_to_a_stranger() {
                     linger(body);
                 }
+                self.log.tell(&refusal);
                 refuse(&refusal)
             }
         }
@@ -146,12 +150,6 @@ fn accept(receipt: Receipt) -> Response {
 }
 
 fn refuse(refusal: &Refusal) -> Response {
-    let (status, tag) = (refusal.status().as_u16(), refusal.tag());
-    match refusal.log_level() {
-        Level::DEBUG => tracing::debug!(status, tag, "refused: {refusal}"),
-        Level::INFO => tracing::info!(status, tag, "refused: {refusal}"),
-        _ => tracing::warn!(status, tag, "refused: {refusal}"),
-    }
     let error = serde_json::to_string(&refusal.to_string()).expect("text is JSON");
     let mut response = json(refusal.status(), format!("{{\"error\": {error}}}"));
     if let Some(seconds) = refusal.retry_after_seconds() {
