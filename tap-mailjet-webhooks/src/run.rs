@@ -158,7 +158,7 @@ async fn supervise(
         failure = failed(&mut receiving) => First::SpoolFailed(failure),
         ended = ended(&mut emitting) => First::EmitterEnded(ended),
         () = idle => First::Stop("idle_exit_seconds: nothing has arrived for so long, stopping"),
-        () = max_runtime => First::Stop("max_runtime_seconds: the time is over, stopping"),
+        () = max_runtime => First::TimeOver,
         () = stop => First::Stop(""),
     };
     let since = Instant::now();
@@ -180,6 +180,15 @@ async fn supervise(
         First::EmitterEnded(ended) => {
             tell(ended?);
             return Ok(());
+        }
+        First::TimeOver => {
+            info!("max_runtime_seconds: the time is over, stopping");
+            if receiving.is_none() {
+                // Nothing more comes in, and a scheduler has said how long a backlog may take.
+                if let Some(emitting) = &emitting {
+                    emitting.control.cut_short_at(since);
+                }
+            }
         }
         First::Stop(reason) => {
             if !reason.is_empty() {
@@ -203,9 +212,11 @@ async fn supervise(
     Ok(())
 }
 
+/// What ends a run first.
 enum First {
     SpoolFailed(SpoolError),
     EmitterEnded(Result<Ended, EmitError>),
+    TimeOver,
     Stop(&'static str),
 }
 

@@ -193,6 +193,22 @@ fn a_drain_of_a_trimmed_spool_ends() {
     assert!(ends_with_state(&drained));
 }
 
+/// A scheduler that bounds a drain gets its machine back; the rest comes with the next run.
+#[test]
+fn a_drain_is_cut_short_by_max_runtime_seconds_and_loses_nothing() {
+    let tap = Tap::new();
+    tap.spool_bodies([grouped(&numbered_from(0, 5_000)).as_str()]);
+    let first = tap.drain().set("max_runtime_seconds", 0).state().finish();
+    first.assert_code(0);
+    assert!(first.says("max_runtime_seconds") && ends_with_state(&first));
+    if let Some(last) = first.records().last() {
+        tap.append_state(last.sequence());
+    }
+    let second = tap.drain().state().finish();
+    let numbers: Vec<_> = first.records().iter().chain(&second.records()).map(number_of).collect();
+    assert_eq!(numbers, (0..5_000).collect::<Vec<_>>());
+}
+
 /// A drain opens no port: it can run beside whatever listens.
 #[test]
 fn a_drain_does_not_touch_the_port() {
