@@ -118,7 +118,10 @@ pub fn execute(cli: Cli) -> Result<(), CommandError> {
             let (config, _) = configure(&cli.config)?;
             url(&config, &command)
         }
-        Some(Command::SnapshotSql(args)) => print(&snapshot_sql::statement(&args)),
+        Some(Command::SnapshotSql(args)) => {
+            let config = Config::load(&cli.config.sources)?.settings;
+            print(&snapshot_sql::statement(&args, config.system_column_prefix.as_str()))
+        }
         Some(Command::SendTest(args)) => {
             Ok(send_test::send(&args, clock::unix_millis() / 1000, &mut io::stdout().lock())?)
         }

@@ -6,7 +6,7 @@
 
 use clap::{Args, ValueEnum};
 
-use catalog::stream::{PRIMARY_KEY, SYSTEM_PREFIX};
+use catalog::stream::PRIMARY_KEY;
 
 /// What `snapshot-sql` prints.
 #[derive(Debug, Clone, Args)]
@@ -23,9 +23,9 @@ pub struct SnapshotArgs {
     /// Print a CREATE VIEW of this name, instead of the query alone
     #[arg(long, value_name = "NAME")]
     pub view: Option<String>,
-    /// What the names of the system columns start with: the configuration's `system_column_prefix`
-    #[arg(long, value_name = "PREFIX", default_value = SYSTEM_PREFIX)]
-    pub system_column_prefix: String,
+    /// What the names of the system columns start with, if not as the configuration says, or `_sdc_`
+    #[arg(long, value_name = "PREFIX")]
+    pub system_column_prefix: Option<String>,
 }
 
 /// A database's SQL.
@@ -71,10 +71,11 @@ fn is_plain(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// The statement, with a semicolon and a newline at its end.
+/// The statement, with a semicolon and a newline at its end. `configured_prefix` is what the names of the system columns
+/// start with where the arguments do not say.
 #[must_use]
-pub fn statement(args: &SnapshotArgs) -> String {
-    let query = query(args);
+pub fn statement(args: &SnapshotArgs, configured_prefix: &str) -> String {
+    let query = query(args, args.system_column_prefix.as_deref().unwrap_or(configured_prefix));
     match &args.view {
         None => format!("{query};\n"),
         Some(view) => {
@@ -83,10 +84,10 @@ pub fn statement(args: &SnapshotArgs) -> String {
     }
 }
 
-fn query(args: &SnapshotArgs) -> String {
+fn query(args: &SnapshotArgs, system_prefix: &str) -> String {
     let dialect = args.dialect;
     let table = dialect.quote_path(&args.table);
-    let sequence = dialect.quote(&format!("{}sequence", args.system_column_prefix));
+    let sequence = dialect.quote(&format!("{system_prefix}sequence"));
     let key = partition(args);
     match dialect {
         // The window functions of these have no place in WHERE, and no QUALIFY: each has a way of its own that adds no
@@ -125,13 +126,14 @@ mod tests {
     use super::*;
 
     fn sql(dialect: Dialect, key: &str, table: &str, view: Option<&str>) -> String {
-        statement(&SnapshotArgs {
+        let args = SnapshotArgs {
             dialect,
             key: key.split(',').map(str::to_owned).collect(),
             table: table.to_owned(),
             view: view.map(str::to_owned),
-            system_column_prefix: "_sdc_".to_owned(),
-        })
+            system_column_prefix: None,
+        };
+        statement(&args, "_sdc_")
     }
 
     #[test]

@@ -138,3 +138,22 @@ fn the_latest_version_of_each_row_on_sqlite() {
         rows.and_then(Iterator::collect::<Result<Vec<_>, _>>).expect("rows").join("\n")
     });
 }
+
+#[test]
+fn the_prefix_of_the_system_columns_is_that_of_the_configuration() {
+    let tap = Tap::new().set("system_column_prefix", "_mailjet_");
+    for (arguments, with_config, expected) in [
+        (&["snapshot-sql", "--dialect", "duckdb"][..], true, "\"_mailjet_sequence\" DESC"),
+        (&["snapshot-sql", "--dialect", "duckdb"][..], false, "\"_sdc_sequence\" DESC"),
+        (
+            &["snapshot-sql", "--dialect", "duckdb", "--system-column-prefix", "m_"][..],
+            true,
+            "\"m_sequence\" DESC",
+        ),
+    ] {
+        let launch = tap.launch(arguments);
+        let finished = if with_config { launch } else { launch.without_config() }.finish();
+        finished.assert_code(0);
+        assert!(finished.stdout.join("\n").contains(expected), "{:?}", finished.stdout);
+    }
+}
