@@ -197,9 +197,18 @@ impl Choice {
     #[must_use]
     pub fn selects_name(&self, name: &str) -> bool {
         let name = name.to_lowercase();
-        let parents = name.match_indices("__").map(|(at, _)| &name[..at]);
+        let parents =
+            name.char_indices().filter(|(at, _)| name[*at..].starts_with("__")).map(|(at, _)| &name[..at]);
         // As in a nested schema, a parent that is deselected takes its children with it, whatever they say themselves.
         parents.chain([name.as_str()]).all(|name| self.columns.get(name).copied().unwrap_or(true))
+    }
+
+    /// Whether an object or array of this name may be written as a whole: not if something within it is deselected.
+    #[must_use]
+    pub fn selects_whole(&self, name: &str) -> bool {
+        let within = format!("{}__", name.to_lowercase());
+        let is_deselected = |(name, selected): (&String, &bool)| !selected && name.starts_with(&within);
+        self.selects_name(name) && !self.columns.iter().any(is_deselected)
     }
 
     /// The schema of a column as the catalog has it, if it has one.
@@ -326,6 +335,7 @@ mod tests {
                 && !selects("email__a__b")
                 && !choice.selects_name("geo__x")
         );
+        assert!(!choice.selects_whole("Email") && choice.selects_whole("agent"));
         assert!(!choice.selects_name("Email") && !choice.selects_name("EMAIL__st"));
         assert!(selects("url__it") && selects("emails") && selects("brand_new"));
     }

@@ -48,14 +48,16 @@ impl State {
         };
         let state = State { bookmarks };
         for (stream, bookmark) in &state.bookmarks {
-            // Null and {} are bookmarks of streams that have not begun.
             let position = match bookmark {
-                Value::Null => &Value::Null,
+                // Bookmarks of streams that have not begun.
+                Value::Null => continue,
+                Value::Object(bookmark) if bookmark.is_empty() => continue,
                 Value::Object(bookmark) => bookmark.get("replication_key_value").unwrap_or(&Value::Null),
-                other => other,
+                _ => &Value::Null,
             };
-            if !position.is_null() && position.as_i64().is_none_or(|position| position < 0) {
-                return Err(StateError::BadPosition { stream: stream.clone(), value: position.clone() });
+            if position.as_i64().is_none_or(|position| position < 0) {
+                let value = if position.is_null() { bookmark } else { position };
+                return Err(StateError::BadPosition { stream: stream.clone(), value: value.clone() });
             }
         }
         Ok(state)
@@ -119,6 +121,8 @@ mod tests {
                 "stream \"data\" has the replication_key_value \"x\"",
             ),
             (r#"{"bookmarks": {"data": {"replication_key_value": 1.5}}}"#, "1.5, which is not an integer"),
+            (r#"{"bookmarks": {"data": 5}}"#, "the replication_key_value 5, which"),
+            (r#"{"bookmarks": {"data": {"last": 5}}}"#, "which is not an integer"),
             (r#"{"bookmarks": {"data": "x"}}"#, "stream \"data\" has the replication_key_value \"x\""),
             (r#"{"bookmarks": {"data": {"replication_key_value": -1}}}"#, "-1, which is not an integer"),
         ];

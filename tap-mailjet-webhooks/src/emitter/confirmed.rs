@@ -34,7 +34,10 @@ impl Confirmation {
     /// Decides by what this run was given, and what runs before it were.
     pub fn find(state_file: Option<StateFile>, trimmer: &Trimmer) -> Result<Self, SpoolError> {
         if let Some(file) = state_file {
-            trimmer.note_state_given()?;
+            if let Err(error) = trimmer.note_state_given() {
+                // On a full disk, a run that makes room is worth more than this note.
+                warn!("{error}");
+            }
             return Ok(Confirmation::StateFile(file));
         }
         if trimmer.state_was_given()? {
@@ -69,9 +72,10 @@ impl Confirmed {
         let (stop, stopped) = mpsc::channel();
         let start = counters.reached();
         if matches!(confirmation, Confirmation::StateFile(_)) {
-            counters.confirmed_through(start.events);
+            counters.confirmed_through(if has_stream(&start, false) { start.events } else { i64::MAX });
         }
-        let (events, rejected) = (start.events, start.rejected);
+        let begun = |is_rejected, at| if has_stream(&start, is_rejected) { at } else { 0 };
+        let (events, rejected) = (begun(false, start.events), begun(true, start.rejected));
         let mut follower = Follower { confirmation, trimmer, retention, counters, clock, events, rejected };
         let thread = thread::Builder::new().name("confirmed".to_owned()).spawn(move || {
             for round in 1_u32.. {
@@ -117,7 +121,9 @@ impl Follower {
             Confirmation::Unknown => return,
             Confirmation::Stdout => {
                 let reached = self.counters.reached();
-                (reached.events, reached.rejected)
+                // Where no stream is selected, stdout has taken nothing.
+                let taken = |is_rejected, all| if has_stream(&reached, is_rejected) { all } else { 0 };
+                (taken(false, reached.events), taken(true, reached.rejected))
             }
             // The file is read first: what it says then covers no more than what had been written by then.
             Confirmation::StateFile(file) => match file.follow() {
@@ -156,6 +162,10 @@ impl Follower {
     }
 }
 
+fn has_stream(reached: &Reached, is_rejected: bool) -> bool {
+    reached.last_records.iter().any(|(id, _)| (*id == StreamId::Rejected) == is_rejected)
+}
+
 /// Up to where a state confirms events and rejected items, given how far stdout has got.
 ///
 /// Each selected stream has to confirm. A stream that has confirmed the last record that was written to it has all that
@@ -166,9 +176,11 @@ fn confirmed_by(state: &State, reached: &Reached) -> (i64, i64) {
             reached.last_records.iter().filter(|(id, _)| (*id == StreamId::Rejected) == is_rejected);
         let each = streams.map(|(id, last_record)| {
             let bookmark = state.bookmark(id.name()).unwrap_or(0);
-            if bookmark >= *last_record { all.max(bookmark) } else { bookmark }
+            // No more than what was written: a state can't confirm what it has not seen.
+            if bookmark >= *last_record { all } else { bookmark.min(all) }
         });
-        each.min().unwrap_or(all)
+        // Where no stream is selected, nobody confirms anything.
+        each.min().unwrap_or(0)
     };
     (confirmed(false, reached.events), confirmed(true, reached.rejected))
 }
@@ -191,14 +203,16 @@ mod tests {
             last_records: last_records.to_vec(),
         };
         let (data, rejected) = (StreamId::Data, StreamId::Rejected);
-        let cases: [Case<'_>; 7] = [
+        let cases: [Case<'_>; 9] = [
             (&[], &[(data, 100), (rejected, 0)], (0, 50)),
+            (&[(data, 100)], &[(rejected, 0)], (0, 50)),
+            (&[(data, 900)], &[(data, 100), (rejected, 0)], (100, 50)),
             (&[(data, 70)], &[(data, 100), (rejected, 50)], (70, 0)),
             (&[(data, 100), (rejected, 50)], &[(data, 100), (rejected, 50)], (100, 50)),
-            (&[(data, 100)], &[(data, 100), (click, 80)], (0, 50)),
-            (&[(data, 100), (click, 80)], &[(data, 100), (click, 80)], (100, 50)),
-            (&[(data, 100)], &[(data, 100), (click, 0)], (100, 50)),
-            (&[(data, 90), (click, 80)], &[(data, 100), (click, 80)], (90, 50)),
+            (&[(data, 100)], &[(data, 100), (click, 80)], (0, 0)),
+            (&[(data, 100), (click, 80)], &[(data, 100), (click, 80)], (100, 0)),
+            (&[(data, 100)], &[(data, 100), (click, 0)], (100, 0)),
+            (&[(data, 90), (click, 80)], &[(data, 100), (click, 80)], (90, 0)),
         ];
         for (bookmarks, last_records, expected) in cases {
             let mut state = State::default();

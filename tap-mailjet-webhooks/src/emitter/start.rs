@@ -27,8 +27,7 @@ pub enum StartError {
     Spool(#[from] SpoolError),
     /// The bookmark is past everything that the spool has or will have for now.
     #[error(
-        "the state's bookmark {bookmark} of stream \"{stream}\" is ahead of the spool (which has come to {last}) and of the \
-         clock: it belongs to another spool or another sequence_unit, and new events would be passed over in silence. Give \
+        "the state's bookmark {bookmark} of stream \"{stream}\" is ahead of the spool (which has come to {last}): it belongs to another spool or another sequence_unit, and new events would be passed over in silence. Give \
          this spool's own state, or none"
     )]
     BookmarkAhead {
@@ -61,14 +60,17 @@ impl Start {
         let last = reader.last_sequence()?;
         for stream in streams.iter().map(|stream| stream.name()) {
             let bookmark = state.bookmark(stream).unwrap_or(0);
-            if bookmark > last && bookmark >= unit.at(unix_millis) {
+            // A new spool goes on from the clock, and so past an older bookmark; a used one is where it is.
+            if bookmark > last && (last > 0 || bookmark >= unit.at(unix_millis)) {
                 return Err(StartError::BookmarkAhead { stream, bookmark, last });
             }
         }
         let of_events = streams.iter().filter(|stream| **stream != StreamId::Rejected);
         let position = of_events.map(|stream| state.bookmark(stream.name()).unwrap_or(0)).min();
         let Some(position) = position else {
-            warn!("the catalog selects no stream that has events: they are received, but not written");
+            warn!(
+                "the catalog selects no stream that has events: they are received and kept, but not written"
+            );
             return Ok(Start { state, waiting: 0 });
         };
         let waiting = reader.backlog(position)?.events;

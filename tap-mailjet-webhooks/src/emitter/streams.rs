@@ -171,7 +171,10 @@ impl Streams {
         let count = self.unselected.entry(name.clone()).or_insert(0);
         *count += 1;
         if *count == 1 {
-            warn!("no selected stream has events of type \"{}\": they are not written", name.escape_debug());
+            warn!(
+                "no selected stream has events of type \"{}\": they are not written, and go after retention_days",
+                name.escape_debug()
+            );
         }
     }
 

@@ -178,10 +178,15 @@ impl Table {
         else {
             return column.json_schema();
         };
-        if column.nullable {
-            // Whatever type was asked for, a field may be missing.
-            schema["type"] = json!([kind.json_type(), "null"]);
+        if let Some(keywords) = schema.as_object_mut() {
+            // What would be demanded of the values is left out: they are Mailjet's, and a target would stop at one that
+            // does not comply.
+            keywords.retain(|keyword, _| {
+                matches!(keyword.as_str(), "title" | "description") || keyword.starts_with("x-")
+            });
         }
+        // Whatever type was asked for, a field may be missing.
+        schema["type"] = json!([kind.json_type(), "null"]);
         schema
     }
 
@@ -206,10 +211,13 @@ impl Table {
             return;
         }
         let place = self.places.get(name.as_ref()).copied();
-        // The catalog may ask for objects to be kept whole.
-        let is_object_column = place.is_some_and(|place| {
+        // The catalog may ask for objects to be kept whole, also before the first has come.
+        let is_object_column = if let Some(place) = place {
             self.outputs[place].source == Source::Field && self.outputs[place].kind == ColumnType::Object
-        });
+        } else {
+            let asked = self.choice.schema(&name).and_then(|schema| ColumnType::of_schema(&schema));
+            asked == Some(ColumnType::Object) && self.may_appear(&name)
+        };
         let is_flat = self.unknown_fields == UnknownFields::Extra || depth == 0 || !value.starts_with('{');
         if !is_flat
             && !is_object_column
@@ -241,9 +249,9 @@ impl Table {
                 }
             }
             None if self.may_appear(&name) => {
-                let kind = ColumnType::of(value);
-                let place = self.appear(row, &name, kind);
-                self.set(row, place, kind.json_of(value), name, value);
+                self.appear(row, &name, ColumnType::of(value));
+                // The catalog may give the new column another type than its first value has.
+                self.put(row, name, value, depth);
             }
             _ => self.put_extra(row, name, value),
         }
@@ -260,8 +268,8 @@ impl Table {
                 self.set(row, place, kind.json_of(value), name, value);
             }
             None if self.may_appear(&split) => {
-                let place = self.appear(row, &split, kind);
-                self.set(row, place, kind.json_of(value), name, value);
+                self.appear(row, &split, kind);
+                self.split(row, name, value);
             }
             _ => self.put_extra(row, name, value),
         }
@@ -275,6 +283,9 @@ impl Table {
         field: Cow<'a, str>,
         value: &'a str,
     ) {
+        if value.starts_with(['{', '[']) && !self.choice.selects_whole(&field) {
+            return;
+        }
         let json = portable_text(json);
         if let Some(earlier) = row.values[place].replace(Placed { json, field, value }) {
             self.put_extra(row, earlier.field, earlier.value);
@@ -282,7 +293,8 @@ impl Table {
     }
 
     fn put_extra<'a>(&self, row: &mut Row<'a>, name: Cow<'a, str>, value: &'a str) {
-        if self.choice.selects_name(&name) {
+        let is_whole = value.starts_with(['{', '[']);
+        if if is_whole { self.choice.selects_whole(&name) } else { self.choice.selects_name(&name) } {
             row.extra.push((name, value));
         }
     }
@@ -304,7 +316,7 @@ impl Table {
             && !self.folded.contains(&folded)
     }
 
-    fn appear(&mut self, row: &mut Row<'_>, name: &str, kind: ColumnType) -> usize {
+    fn appear(&mut self, row: &mut Row<'_>, name: &str, kind: ColumnType) {
         self.appeared.push(Discovered {
             stream: self.stream.id.name().to_owned(),
             name: name.to_owned(),
@@ -312,7 +324,6 @@ impl Table {
         });
         self.add(discovered_column(name.to_owned(), kind));
         row.values.push(None);
-        self.outputs.len() - 1
     }
 
     fn add(&mut self, column: Column) {

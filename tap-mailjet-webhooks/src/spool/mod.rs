@@ -118,7 +118,7 @@ pub enum Refused {
     #[error("the spool is full (spool_max_bytes)")]
     SpoolFull,
     /// The disk has less than `min_free_bytes` left, or has none.
-    #[error("the disk is nearly full (min_free_bytes)")]
+    #[error("the disk is full, or nearly so (min_free_bytes)")]
     DiskLow,
     /// Too many bytes wait to be written.
     #[error("too much is waiting to be written")]

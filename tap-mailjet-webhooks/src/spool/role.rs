@@ -61,10 +61,11 @@ impl RoleLock {
             }
             Err(TryLockError::Error(source)) => return Err(io("locking")(source)),
         }
-        file.set_len(0)
+        // For whoever is turned away. The lock is what counts: a full disk must not keep a drain from making room.
+        let _ = file
+            .set_len(0)
             .and_then(|()| file.rewind())
-            .and_then(|()| write!(file, "{}", std::process::id()))
-            .map_err(io("writing the lock file"))?;
+            .and_then(|()| write!(file, "{}", std::process::id()));
         Ok(RoleLock { _file: file })
     }
 }

@@ -92,6 +92,9 @@ impl Trimmer {
 
     /// Notes that a run on this spool was given a state. From now on only a state says what is committed.
     pub fn note_state_given(&self) -> Result<(), SpoolError> {
+        if self.state_was_given()? {
+            return Ok(());
+        }
         sqlite::set_fact(&self.connection, sqlite::STATE_GIVEN, 1).map_err(|source| self.failed(source))
     }
 

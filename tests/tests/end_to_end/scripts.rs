@@ -51,6 +51,10 @@ fn the_quick_start_works_and_a_second_start_goes_on() {
     let stdout = first.collect_stdout(true);
     let command_line = stdout.wait_for("send-test --url http://127.0.0.1:");
     let _ = first.stderr().wait_for("listening on");
+    let mut overlapping = start(&folder);
+    let _ = overlapping.collect_stdout(false);
+    assert_eq!(overlapping.wait(), Some(1));
+    assert!(overlapping.stderr().to_end().iter().any(|line| line.contains("is running with")));
     let sent = Command::new("bash")
         .args(["-c", command_line.trim()])
         .current_dir(root())

@@ -134,7 +134,8 @@ fn the_catalog_changes_the_key_and_the_type_of_columns() {
     assert_eq!(schema.message["key_properties"], json!(["MessageID", "event"]));
     assert_eq!(
         schema.schema["properties"]["MessageID"],
-        json!({"type": ["string", "null"], "maxLength": 20})
+        json!({"type": ["string", "null"]}),
+        "what no target must demand of Mailjet is left out"
     );
     let record = &finished.records()[1];
     assert_eq!((record.raw("MessageID"), record.raw("time__fl")), (r#""576460779645409236""#, "1.5"));
@@ -236,4 +237,73 @@ fn the_prefix_renames_the_system_columns_the_replication_key_and_the_bookmark() 
     assert_eq!(state["bookmarks"]["data"]["replication_key"], "_mailjet_sequence");
     assert_eq!(finished.records()[0].integer("_mailjet_sequence"), tap.spool().sequences()[0]);
     assert_eq!(printed(&tap)["streams"][0]["replication_key"], "_mailjet_sequence");
+}
+
+/// Whoever selects nothing by mistake loses nothing.
+#[test]
+fn what_no_selected_stream_has_is_kept_if_no_stream_is_selected_at_all() {
+    let tap = Tap::new().set("retention_days", 0);
+    let listener = tap.listen().start();
+    listener.endpoint().accept(SEVEN[0]);
+    assert_eq!(listener.endpoint().post("not JSON").status, 400);
+    listener.stop().assert_code(0);
+    let path = tap.folder().join("catalog.json");
+    fs::write(&path, r#"{"streams":[]}"#).expect("a catalog can be written");
+    for with_state in [false, true] {
+        let launch = tap.drain().args(&["--catalog", path.to_str().expect("a path")]);
+        let finished = if with_state { launch.state() } else { launch }.finish();
+        finished.assert_code(0);
+        assert!(finished.says("selects no stream that has events"));
+        assert_eq!((tap.spool().events().len(), tap.spool().rejected().len()), (1, 1));
+    }
+}
+
+#[test]
+fn the_state_of_another_spool_is_refused_and_confirms_nothing() {
+    let tap = Tap::new().set("retention_days", 0);
+    tap.spool_bodies([SEVEN[0], SEVEN[1]]);
+    // Later than all that is in this spool, earlier than the clock.
+    tap.append_state(tap.spool().sequences()[1] + 1);
+    let finished = tap.drain().state().finish();
+    finished.assert_code(1);
+    assert!(finished.sole_error().contains("is ahead of the spool"), "{}", finished.sole_error());
+    assert_eq!(tap.spool().events().len(), 2);
+}
+
+/// A Meltano `schema:` extra may name a field before it is first seen, with another type than it turns out to have.
+#[test]
+fn a_column_that_the_catalog_types_before_it_appears_keeps_to_its_schema() {
+    let tap = Tap::new();
+    tap.spool_bodies([r#"{"x":"abc","y":5,"z":{"a":1}}"#, r#"{"x":5,"y":"five","z":7}"#]);
+    let mut catalog = printed(&tap);
+    let properties = &mut catalog["streams"][0]["schema"]["properties"];
+    properties["x"] = json!({"type": ["integer", "null"], "minimum": 6});
+    properties["y"] = json!({"type": "string", "enum": ["six"], "format": "date-time"});
+    properties["z"] = json!({"type": "object"});
+    properties["time"] = json!({"type": "string", "format": "date-time"});
+    let rows = |finished: Finished| {
+        let text = |record: &end_to_end::message::Record, name: &str| record.raw(name).to_owned();
+        let of_row =
+            |record: &end_to_end::message::Record| ["x", "x__st", "y", "z"].map(|name| text(record, name));
+        finished.records().last().map(of_row)
+    };
+    let first = drain_with(&tap, "--catalog", &catalog);
+    assert_eq!(first.records()[0].raw("x__st"), "\"abc\"");
+    assert_eq!(first.records()[0].raw("z"), r#"{"a":1}"#);
+    assert_eq!(rows(first), rows(drain_with(&tap, "--catalog", &catalog)), "a restart changes nothing");
+}
+
+#[test]
+fn what_is_deselected_within_an_object_is_not_written_with_the_whole() {
+    for unknown_fields in ["columns", "extra"] {
+        let tap = Tap::new().set("unknown_fields", unknown_fields);
+        tap.spool_bodies([r#"{"a":{"b":"SECRET","c":1},"d_":{"e":"SECRET"},"f":[{"g":"SECRET"}]}"#]);
+        let mut catalog = printed(&tap);
+        for name in ["a__b", "d_", "f__g"] {
+            let metadata = catalog["streams"][0]["metadata"].as_array_mut().expect("metadata");
+            metadata.push(json!({"breadcrumb": ["properties", name], "metadata": {"selected": false}}));
+        }
+        let finished = drain_with(&tap, "--catalog", &catalog);
+        assert!(finished.stdout.iter().all(|line| !line.contains("SECRET")), "{:?}", finished.stdout);
+    }
 }
