@@ -118,3 +118,152 @@ fn whatever_an_event_holds_has_a_place() {
         assert_eq!(found, number.to_string(), "{name}");
     }
 }
+
+/// The type that came first, against each type that comes later: the column, or the split one of the value's own type.
+#[test]
+fn a_column_keeps_the_type_that_came_first_and_the_others_are_split() {
+    let first = [("t", r#""word""#), ("i", "1"), ("n", "1.5"), ("b", "true")];
+    // A value, and of the columns t, i, n and b: what is appended to the name, and what is written.
+    let later: [(&str, [(&str, &str); 4]); 11] = [
+        (r#""""#, [("", r#""""#), ("", "null"), ("", "null"), ("", "null")]),
+        (r#""x""#, [("", r#""x""#), ("__st", r#""x""#), ("__st", r#""x""#), ("__st", r#""x""#)]),
+        (r#""7""#, [("", r#""7""#), ("", "7"), ("", "7"), ("__st", r#""7""#)]),
+        (r#""2.50""#, [("", r#""2.50""#), ("__st", r#""2.50""#), ("", "2.50"), ("__st", r#""2.50""#)]),
+        (r#""true""#, [("", r#""true""#), ("__st", r#""true""#), ("__st", r#""true""#), ("", "true")]),
+        ("false", [("__bl", "false"), ("__bl", "false"), ("__bl", "false"), ("", "false")]),
+        ("-3", [("__it", "-3"), ("", "-3"), ("", "-3"), ("__it", "-3")]),
+        ("2.0", [("__fl", "2.0"), ("__fl", "2.0"), ("", "2.0"), ("__fl", "2.0")]),
+        (
+            "576460779645409236",
+            [
+                ("__it", "576460779645409236"),
+                ("", "576460779645409236"),
+                ("__it", "576460779645409236"),
+                ("__it", "576460779645409236"),
+            ],
+        ),
+        (
+            "1e400",
+            [("", r#""1e400""#), ("__st", r#""1e400""#), ("__st", r#""1e400""#), ("__st", r#""1e400""#)],
+        ),
+        (
+            r#"[{"a": 1.10}]"#,
+            [
+                ("", r#""[{\"a\": 1.10}]""#),
+                ("__st", r#""[{\"a\": 1.10}]""#),
+                ("__st", r#""[{\"a\": 1.10}]""#),
+                ("__st", r#""[{\"a\": 1.10}]""#),
+            ],
+        ),
+    ];
+    let event = |value: &dyn Fn(usize) -> &'static str| {
+        let fields: Vec<_> =
+            first.iter().enumerate().map(|(i, (name, _))| format!(r#""{name}":{}"#, value(i))).collect();
+        format!("{{{}}}", fields.join(","))
+    };
+    let mut events = vec![event(&|place| first[place].1)];
+    events.extend(later.iter().map(|(value, _)| event(&|_| value)));
+    let tap = Tap::new();
+    tap.spool_bodies(events.iter().map(String::as_str));
+    // The columns appear, and then they are there from the start.
+    for finished in [drain(&tap), drain(&tap)] {
+        let rows = finished.records();
+        for ((name, value), row) in first.iter().zip(std::iter::repeat(&rows[0])) {
+            assert_eq!(row.raw(name), *value);
+        }
+        for ((value, places), row) in later.iter().zip(&rows[1..]) {
+            for ((name, _), (suffix, expected)) in first.iter().zip(places) {
+                assert_eq!(row.raw(&format!("{name}{suffix}")), *expected, "{value} in {name}");
+            }
+            let of_event = row.column_names().filter(|name| !name.contains("_sdc_"));
+            let set = of_event.filter(|name| row.raw(name) != "null").count();
+            let expected = places.iter().filter(|(_, json)| *json != "null").count();
+            assert_eq!(set, expected, "each value stands in one place: {}", row.text);
+        }
+    }
+}
+
+/// 63 bytes of a name are what PostgreSQL keeps: a longer one would become another column's, silently.
+#[test]
+fn a_name_that_postgresql_would_cut_has_no_column() {
+    let (fits, long, split) = ("é".repeat(31) + "n", "n".repeat(64), "s".repeat(60));
+    let tap = Tap::new();
+    tap.spool_bodies([
+        format!(r#"{{"{fits}":1,"{long}":2,"{split}":3,"{}":{{"b":4}}}}"#, "p".repeat(61)).as_str(),
+        &format!(r#"{{"{split}":"x"}}"#),
+    ]);
+    let finished = drain(&tap);
+    let rows = finished.records();
+    assert_eq!((rows[0].raw(&fits), rows[0].raw(&split)), ("1", "3"));
+    let extra = members(rows[0].raw("_sdc_extra"));
+    let found: Vec<_> = extra.iter().map(|(name, value)| (name.len(), value.get())).collect();
+    assert_eq!(found, [(64, "2"), (64, "4")]);
+    assert_eq!(rows[1].raw("_sdc_extra"), format!(r#"{{"{split}":"x"}}"#));
+}
+
+/// A full table stays what it is: after a restart, for what comes later, and when new columns are no longer wanted.
+#[test]
+fn the_500_columns_are_the_same_ever_after() {
+    let many: Vec<_> = (0..600).map(|number| format!(r#""f{number}":{number}"#)).collect();
+    let tap = Tap::new();
+    tap.spool_bodies([format!("{{{}}}", many.join(",")).as_str(), r#"{"late":1,"f0":"x","f599":599}"#]);
+    let first = drain(&tap);
+    let columns = columns_of(&first.messages(), "data").pop().expect("a SCHEMA");
+    assert_eq!(columns.len(), 500);
+    assert_eq!(first.records()[1].raw("_sdc_extra"), r#"{"late":1,"f0":"x","f599":599}"#);
+    let again = tap.drain().set("unknown_fields", "extra").finish();
+    assert_valid(&again.messages());
+    for finished in [drain(&tap), again] {
+        assert_eq!(columns_of(&finished.messages(), "data"), std::slice::from_ref(&columns));
+        for (one, other) in first.records().iter().zip(finished.records()) {
+            assert_eq!(one.raw("_sdc_extra"), other.raw("_sdc_extra"));
+        }
+    }
+}
+
+/// Who has a SCHEMA with a column has a spool that remembers it, however the tap ends.
+#[test]
+fn a_column_is_remembered_before_it_is_announced() {
+    let tap = Tap::new();
+    let running = tap.run().start();
+    running.endpoint().accept(r#"{"event":"open","b":1,"a":"x"}"#);
+    let _ = running.wait_records(1);
+    let killed = running.kill();
+    let announced = columns_of(&Message::parse_all(&killed.stdout), "data").pop().expect("a SCHEMA");
+    assert!(announced.ends_with(&["b".to_owned(), "a".to_owned()]));
+    assert_eq!(columns_of(&drain(&tap).messages(), "data"), [announced]);
+}
+
+/// Who changes the prefix may have had fields that are now the names of system columns.
+#[test]
+fn a_column_that_a_new_prefix_makes_a_system_column_gives_way() {
+    let tap = Tap::new();
+    tap.spool_bodies([r#"{"event":"open","_mailjet_sequence":5}"#]);
+    assert_eq!(drain(&tap).records()[0].raw("_mailjet_sequence"), "5");
+    let finished = tap.drain().set("system_column_prefix", "_mailjet_").finish();
+    finished.assert_code(0);
+    assert_valid(&finished.messages());
+    let row = &finished.records()[0];
+    assert_eq!(row.integer("_mailjet_sequence"), tap.spool().sequences()[0]);
+    assert_eq!(row.raw("_sdc_extra"), r#"{"_mailjet_sequence":5}"#);
+}
+
+/// Of what comes twice the last has the column, as in any JSON parser, and none is lost.
+#[test]
+fn what_comes_twice_is_kept_twice() {
+    let tap = Tap::new();
+    tap.spool_bodies([
+        r#"{"event":"open","event":"click","email":"a","email":null,"n":1,"n":2,"n":3}"#,
+        r#"{"a":{"b":1},"a__b":2,"a":{"b":3,"b":4}}"#,
+        r#"{"time":"soon","time__st":"later","time":7}"#,
+    ]);
+    let rows = drain(&tap).records();
+    assert_eq!((rows[0].raw("event"), rows[0].raw("email"), rows[0].raw("n")), (r#""click""#, r#""a""#, "3"));
+    assert_eq!(rows[0].raw("_sdc_extra"), r#"{"event":"open","n":1,"n__2":2}"#);
+    assert_eq!(
+        (rows[1].raw("a__b"), rows[1].raw("_sdc_extra")),
+        ("4", r#"{"a__b":1,"a__b__2":2,"a__b__3":3}"#)
+    );
+    assert_eq!((rows[2].raw("time"), rows[2].raw("time__st")), ("7", r#""later""#));
+    assert_eq!(rows[2].raw("_sdc_extra"), r#"{"time":"soon"}"#);
+}

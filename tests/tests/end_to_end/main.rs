@@ -23,6 +23,8 @@ mod rejected;
 mod sample;
 // For any event at all: nothing is lost, everything is valid, and a restart changes nothing.
 mod properties;
+// The same for any choice of columns, types and names.
+mod choices;
 // `snapshot-sql`, on real databases filled by real targets.
 mod snapshot_sql;
 // What comes again after a stop, a crash or a lost state, and what does not.

@@ -59,7 +59,7 @@ fn name() -> impl Strategy<Value = String> {
 }
 
 /// The JSON text of a name or a string, sometimes with escapes that are not needed.
-fn string_text(text: &str, escaped: bool) -> String {
+pub(super) fn string_text(text: &str, escaped: bool) -> String {
     if !escaped {
         return value_text(text);
     }
@@ -72,7 +72,7 @@ fn value_text(text: &str) -> String {
 }
 
 /// The JSON text of a value.
-fn json() -> impl Strategy<Value = String> {
+pub(super) fn json() -> impl Strategy<Value = String> {
     let string = (any::<String>(), any::<bool>()).prop_map(|(text, escaped)| string_text(&text, escaped));
     let spelled = prop::sample::select(vec![
         "",
@@ -106,7 +106,7 @@ fn json() -> impl Strategy<Value = String> {
     })
 }
 
-fn object_of(
+pub(super) fn object_of(
     values: impl Strategy<Value = String>,
     count: std::ops::Range<usize>,
 ) -> impl Strategy<Value = String> {
@@ -119,7 +119,7 @@ fn object_of(
 
 /// What a leaf says, whatever it was turned into: the digits of a number, the characters of a string, the JSON text of an
 /// array. `"5"` and `5` say the same, as they do in a column of integers.
-fn said(json: &str) -> String {
+pub(super) fn said(json: &str) -> String {
     match json.as_bytes()[0] {
         b'"' => serde_json::from_str(json).unwrap_or_else(|_| json.to_owned()),
         _ => json.to_owned(),
@@ -127,7 +127,7 @@ fn said(json: &str) -> String {
 }
 
 /// The members of an object in their order, repeated names included.
-fn ordered(json: &str) -> Vec<(String, String)> {
+pub(super) fn ordered(json: &str) -> Vec<(String, String)> {
     struct Members(Vec<(String, String)>);
     impl<'de> serde::Deserialize<'de> for Members {
         fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -180,7 +180,7 @@ fn values(row: &Record) -> Vec<String> {
 }
 
 /// Counts what is said. A value that targets stop at stands as its JSON text.
-fn counted(said: Vec<String>) -> BTreeMap<String, usize> {
+pub(super) fn counted(said: Vec<String>) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for text in said {
         // What is text with U+0000 in the event is its JSON text in the row, in either form of escape.
@@ -197,7 +197,7 @@ fn normal(json: &str) -> String {
 }
 
 /// The rows, without what differs from run to run: the time of writing, and columns that have appeared since.
-fn comparable(records: &[Record]) -> Vec<BTreeMap<String, String>> {
+pub(super) fn comparable(records: &[Record]) -> Vec<BTreeMap<String, String>> {
     let columns = |record: &Record| {
         let columns = members(&record.text).into_iter().map(|(name, value)| (name, value.get().to_owned()));
         columns.filter(|(name, value)| name != "_sdc_batched_at" && value != "null").collect()

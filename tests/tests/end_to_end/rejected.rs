@@ -79,3 +79,45 @@ fn rejected_rows_have_a_bookmark_of_their_own_by_which_they_resume_and_are_trimm
     wait::until("the second is trimmed", || tap.spool().rejected().is_empty().then_some(()));
     running.stop().assert_code(0);
 }
+
+/// 64 KiB are kept, even if the cut is in the middle of a character.
+#[test]
+fn a_long_body_is_cut_at_64_kib_wherever_that_is() {
+    let tap = Tap::new();
+    let running = tap.run().start();
+    assert_eq!(running.endpoint().post(format!("x{}", "é".repeat(50_000))).status, 400);
+    let finished = running.stop();
+    finished.assert_code(0);
+    assert_valid(&finished.messages());
+    let record = finished.records_of("_sdc_rejected")[0].text("record");
+    assert!(record == format!("x{}\u{fffd}", "é".repeat(32_767)), "{} bytes", record.len());
+}
+
+#[test]
+#[ignore = "told in tap-bugs.md"]
+fn a_long_element_is_cut_as_a_body_is() {
+    let tap = Tap::new();
+    let running = tap.run().start();
+    running.endpoint().accept(format!(r#"["{}",{{"event":"open"}}]"#, "é".repeat(50_000)));
+    let finished = running.stop();
+    finished.assert_code(0);
+    let record = finished.records_of("_sdc_rejected")[0].text("record");
+    assert!(record == format!("\"{}\u{fffd}", "é".repeat(32_767)), "{} bytes", record.len());
+    assert_eq!(finished.records().len(), 1);
+}
+
+/// As with events: what Mailjet repeats has the key of its first delivery.
+#[test]
+fn what_is_rejected_twice_has_one_key() {
+    let tap = Tap::new();
+    let running = tap.run().start();
+    for body in ["one", "two", "one"] {
+        assert_eq!(running.endpoint().post(body).status, 400);
+    }
+    let rows = running.stop().records_of("_sdc_rejected");
+    let keys: Vec<_> = rows.iter().map(Record::key).collect();
+    assert_eq!(keys[0], keys[2]);
+    assert_ne!(keys[0], keys[1]);
+    let sequences: Vec<_> = rows.iter().map(Record::sequence).collect();
+    assert!(sequences.is_sorted_by(|one, other| one < other), "{sequences:?}");
+}
