@@ -1,11 +1,10 @@
 //! Real databases and real Singer targets that load them.
 //!
 //! The targets are Python programs in virtual environments that `scripts/test` makes; PostgreSQL is a server of the test's
-//! own, on a free port, in a folder of its own.
+//! own, on a socket in a folder of its own.
 
 use std::ffi::OsStr;
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -45,13 +44,14 @@ pub fn run(command: &mut Command) -> String {
     String::from_utf8(stdout).expect("UTF-8")
 }
 
+/// The port of a PostgreSQL server; only a part of its socket's name.
+const PORT: &str = "5432";
+
 /// A running PostgreSQL, stopped when it is dropped.
 #[derive(Debug)]
 pub struct Postgres {
     server: Program,
-    /// The port on 127.0.0.1.
-    pub port: u16,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Postgres {
@@ -81,23 +81,26 @@ impl Postgres {
             command
         };
         run(command("initdb").args(["--auth=trust", "--username=tester", "--no-sync", "-D"]).arg(&data));
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let port = port.expect("a free port").port();
         let mut server = command("postgres");
-        server.arg("-D").arg(&data).arg("-k").arg(&data).args(["-h", "127.0.0.1", "-p", &port.to_string()]);
+        // A socket and no port: no other process can have taken it.
+        server.arg("-D").arg(&data).arg("-k").arg(&data).args(["-h", "", "-p", PORT, "-F"]);
         let server = Program::spawn("postgres", server.stdin(Stdio::null()).stdout(Stdio::null()));
-        let postgres = Postgres { server, port, _folder: folder };
+        let postgres = Postgres { server, folder };
         let _ = postgres.server.stderr().wait_for("ready to accept connections");
         postgres
+    }
+
+    /// The folder of its socket, which clients take for a host.
+    #[must_use]
+    pub fn host(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     /// Runs SQL and returns the rows, a line each, columns with commas between.
     #[must_use]
     pub fn query(&self, sql: &str) -> String {
-        let port = self.port.to_string();
-        let options =
-            ["-h", "127.0.0.1", "-p", &port, "-U", "tester", "-d", "postgres", "-qAt", "-F", ",", "-c"];
-        run(Command::new(postgres_bin().join("psql")).args(options).arg(sql))
+        let options = ["-p", PORT, "-U", "tester", "-d", "postgres", "-qAt", "-F", ",", "-c"];
+        run(Command::new(postgres_bin().join("psql")).arg("-h").arg(self.host()).args(options).arg(sql))
     }
 }
 

@@ -34,9 +34,10 @@ pub fn write_samples(
         let mut lines = Vec::new();
         let event = StoredEvent { sequence, received_at: unix_millis, body: event.sample().as_bytes() };
         let Ok(_) = streams.write_event(event, unix_millis, &mut lines, |_| Ok::<_, Infallible>(()));
-        // One record for each stream is enough.
-        let has_data = selected.contains(&StreamId::Data);
-        let lines = lines.split_inclusive(|byte| *byte == b'\n').skip(usize::from(has_data && !is_first));
+        // One record for each stream is enough. A SCHEMA stays: a column may appear, if the catalog asks for odd types.
+        let is_repeated =
+            |line: &&[u8]| !is_first && line.starts_with(br#"{"type":"RECORD","stream":"data","#);
+        let lines = lines.split_inclusive(|byte| *byte == b'\n').filter(|line| !is_repeated(line));
         lines.for_each(|line| out.extend_from_slice(line));
         is_first = false;
     }

@@ -10,7 +10,7 @@ use std::ops::Range;
 use serde::de::{Deserializer as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::spool::Item;
+use crate::spool::{Item, REJECTED_BODY_BYTES};
 
 /// An array element that is not an object.
 const NOT_AN_OBJECT: &str = "the array element is not a JSON object, and so no event";
@@ -52,8 +52,12 @@ impl<'de> Visitor<'de> for Elements<'de> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
         let mut items = Vec::new();
         while let Some(element) = elements.next_element::<&RawValue>()? {
-            let rejected = if element.get().starts_with('{') { None } else { Some(NOT_AN_OBJECT.into()) };
-            items.push(Item { range: range_in(self.body, element), rejected });
+            let mut range = range_in(self.body, element);
+            let is_event = element.get().starts_with('{');
+            if !is_event {
+                range.end = range.end.min(range.start.saturating_add(REJECTED_BODY_BYTES));
+            }
+            items.push(Item { range, rejected: if is_event { None } else { Some(NOT_AN_OBJECT.into()) } });
         }
         Ok(items)
     }

@@ -106,7 +106,7 @@ impl<S: Append> Webhook<S> {
                 self.spool.append(batch).await.map_err(Refusal::Spool)
             }
             Err(reason) => {
-                let kept = Bytes::copy_from_slice(&text[..text.len().min(REJECTED_BODY_BYTES)]);
+                let kept = Bytes::copy_from_slice(&text[..text.len().min(REJECTED_BODY_BYTES as usize)]);
                 let end = u32::try_from(kept.len()).expect("it was cut");
                 let items = vec![Item { range: 0..end, rejected: Some(reason.clone()) }];
                 self.spool

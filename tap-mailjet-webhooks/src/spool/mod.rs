@@ -61,7 +61,7 @@ pub use watermark::{Tide, Watermark};
 pub use writer::{Limits, Writer, WriterHandle};
 
 /// The bytes of a rejected body that are kept.
-pub const REJECTED_BODY_BYTES: usize = 65_536;
+pub const REJECTED_BODY_BYTES: u32 = 65_536;
 
 /// What one request asks the spool to keep. It holds the memory that it was reserved until it is dropped.
 #[derive(Debug)]

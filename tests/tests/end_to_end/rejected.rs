@@ -94,7 +94,6 @@ fn a_long_body_is_cut_at_64_kib_wherever_that_is() {
 }
 
 #[test]
-#[ignore = "told in tap-bugs.md"]
 fn a_long_element_is_cut_as_a_body_is() {
     let tap = Tap::new();
     let running = tap.run().start();

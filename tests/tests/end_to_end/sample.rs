@@ -75,7 +75,6 @@ fn a_sample_follows_the_configuration_and_the_catalog() {
 
 /// A sample for which a column has to appear has its SCHEMA before its RECORD, as everything else that is written.
 #[test]
-#[ignore = "told in tap-bugs.md"]
 fn a_sample_in_which_a_column_appears_is_valid() {
     let tap = Tap::new();
     let mut catalog = value(&tap.launch(&["--discover"]).finish().stdout.join("\n"));

@@ -19,9 +19,14 @@ struct Loaded {
 }
 
 /// Repeats of three kinds: webhooks that Mailjet repeats (one key, several sequences), rows that are written again (one key,
-/// one sequence), and, for a business key, events of the same person; some without the key.
+/// one sequence), and, for business keys, events of the same person and of the same order; some without the key. The columns
+/// of the orders have names that mean something else in SQL.
 fn messages() -> Loaded {
     let tap = Tap::new();
+    let orders = [1, 2, 3].map(|time| {
+        format!(r#"{{"event":"open","time":{time},"order":"{}","rowid":"none of SQLite's"}}"#, time / 2)
+    });
+    tap.spool_bodies(orders.iter().map(String::as_str));
     let without_email = [r#"{"event":"open","time":1}"#, r#"{"event":"open","time":2}"#];
     tap.spool_bodies(SEVEN.iter().copied().chain(SEVEN).chain(without_email).chain(without_email));
     tap.spool_bodies((0..60).map(numbered).collect::<Vec<_>>().iter().map(String::as_str));
@@ -39,6 +44,8 @@ fn messages() -> Loaded {
         finished.assert_code(0);
         finished.stdout
     };
+    // target-sqlite can't add a column that is called `order`: a first run lets the SCHEMA have it from the start.
+    let _ = run();
     let messages: Vec<_> =
         run().into_iter().chain(run()).filter(|line| !line.contains("_sdc_rejected")).collect();
     let records = Message::parse_all(&messages).into_iter().filter_map(Message::record).collect();
@@ -65,29 +72,59 @@ impl Loaded {
         sorted(latest.values().map(|record| format!("{},{}", record.key(), record.sequence())).collect())
     }
 
-    /// Demands what the queries find, asked by `query`, which returns key and sequence of each row, a line each.
+    /// Demands what the queries find, asked by `query`, which returns the rows, a line each.
     fn check(&self, dialect: &str, table: &str, view: &str, query: impl Fn(&str) -> String) {
-        let ask = |from: &str| {
-            let sql = format!("SELECT __sdc_primary_key, _sdc_sequence FROM {from}");
-            sorted(query(&sql).lines().map(str::to_owned).collect())
+        let ask = |from: &str| -> Vec<String> {
+            let sql = format!("SELECT q.__sdc_primary_key, q._sdc_sequence, q.* FROM {from} AS q");
+            query(&sql).lines().map(str::to_owned).collect()
         };
-        let subquery = |sql: String| format!("({}) AS latest", sql.trim_end().trim_end_matches(';'));
+        let latest = |arguments: &[&str]| {
+            let sql = self.sql(dialect, table, arguments);
+            ask(&format!("({})", sql.trim_end().trim_end_matches(';')))
+        };
         let all = ask(table);
         assert_eq!(all.len(), self.records.len(), "the target appended every row");
+        let assert_rows = |found: &[String], expected: &[String]| {
+            assert_eq!(keys(found), expected);
+            // Whole rows, with neither a column more nor a column less.
+            assert!(found.iter().all(|row| all.contains(row)), "{found:#?}");
+        };
 
         let by_key = self.latest(Record::key);
         assert!(by_key.len() * 2 < all.len());
-        assert_eq!(ask(&subquery(self.sql(dialect, table, &[]))), by_key);
-        query(&self.sql(dialect, table, &["--view", view]));
-        assert_eq!(ask(view), by_key);
+        assert_rows(&latest(&[]), &by_key);
 
         let by_person = self.latest(|record| match record.raw("email") {
             "null" => record.key(),
             email => format!("{email} {}", record.raw("event")),
         });
         assert!(by_person.len() < by_key.len());
-        assert_eq!(ask(&subquery(self.sql(dialect, table, &["--key", "email,event"]))), by_person);
+        assert_rows(&latest(&["--key", "email,event"]), &by_person);
+
+        let by_order = self.latest(|record| match record.raw("order") {
+            "null" => record.key(),
+            order => order.to_owned(),
+        });
+        assert_eq!(by_order.len(), by_key.len() - 1);
+        assert_rows(&latest(&["--key", "order"]), &by_order);
+
+        let create_view = self.sql(dialect, table, &["--view", view]);
+        query(&create_view);
+        assert_rows(&ask(view), &by_key);
+        // The table gets a column, as it does when Mailjet adds a field.
+        query(&format!("ALTER TABLE {table} ADD COLUMN appeared INTEGER"));
+        if create_view.starts_with("CREATE OR REPLACE") {
+            query(&create_view);
+        }
+        let with_column = ask(&format!("(SELECT appeared, _sdc_sequence, __sdc_primary_key FROM {view})"));
+        assert_eq!(keys(&with_column), by_key);
     }
+}
+
+/// Key and sequence of each row, sorted.
+fn keys(rows: &[String]) -> Vec<String> {
+    let key = |row: &String| row.split(',').take(2).collect::<Vec<_>>().join(",");
+    sorted(rows.iter().map(key).collect())
 }
 
 fn sorted(mut lines: Vec<String>) -> Vec<String> {
@@ -100,7 +137,7 @@ fn the_latest_version_of_each_row_on_postgresql() {
     let loaded = messages();
     let postgres = Postgres::start();
     let config = json!({
-        "host": "127.0.0.1", "port": postgres.port, "user": "tester", "password": "none", "dbname": "postgres",
+        "host": postgres.host(), "port": 5432, "user": "tester", "password": "none", "dbname": "postgres",
         "default_target_schema": "raw", "primary_key_required": false,
     });
     database::load("target-postgres", &config, &loaded.messages, loaded.tap.folder());
@@ -126,17 +163,48 @@ fn the_latest_version_of_each_row_on_sqlite() {
     let loaded = messages();
     let path = loaded.tap.folder().join("warehouse.db");
     database::load("target-sqlite", &json!({"database": path}), &loaded.messages, loaded.tap.folder());
+    let connection = Connection::open(&path).expect("the target made it");
     loaded.check("sqlite", "data", "latest", |sql| {
-        let connection = Connection::open(&path).expect("the target made it");
-        if sql.starts_with("CREATE") {
-            connection.execute_batch(sql).expect("a view");
-            return String::new();
-        }
-        let mut query = connection.prepare(sql).expect(sql);
-        let rows =
-            query.query_map([], |row| Ok(format!("{},{}", row.get::<_, String>(0)?, row.get::<_, i64>(1)?)));
-        rows.and_then(Iterator::collect::<Result<Vec<_>, _>>).expect("rows").join("\n")
+        let mut statement = connection.prepare(sql).expect(sql);
+        let columns = 0..statement.column_count();
+        let rows = statement.query_map([], |row| {
+            let values = columns.clone().map(|column| row.get(column).map(shown));
+            Ok(values.collect::<Result<Vec<_>, _>>()?.join(","))
+        });
+        rows.and_then(Iterator::collect::<Result<Vec<_>, _>>).expect(sql).join("\n")
     });
+
+    // A name that is no column is an error, and not, as SQLite would have it, a text.
+    for arguments in [&["--key", "emial"][..], &["--system-column-prefix", "_mailjet_"]] {
+        let error = connection.prepare(&loaded.sql("sqlite", "data", arguments)).expect_err("no such column");
+        assert!(error.to_string().contains("no such column"), "{error}");
+    }
+}
+
+fn shown(value: rusqlite::types::Value) -> String {
+    match value {
+        rusqlite::types::Value::Text(text) => text,
+        rusqlite::types::Value::Integer(number) => number.to_string(),
+        other => format!("{other:?}"),
+    }
+}
+
+#[test]
+fn wrong_usage_prints_no_sql() {
+    let tap = Tap::new();
+    for arguments in [
+        &[][..],
+        &["--dialect", "mysql"],
+        &["--dialect", "duckdb", "--key", "a,,b"],
+        &["--dialect", "duckdb", "--table", "raw."],
+        &["--dialect", "duckdb", "--view", ""],
+        &["--dialect", "duckdb", "--system-column-prefix", ""],
+        &["--dialect", "duckdb", "--state", "state.json"],
+    ] {
+        let finished = tap.launch(&["snapshot-sql"]).args(arguments).without_config().finish();
+        finished.assert_code(2);
+        assert!(finished.stdout.is_empty(), "{:?}", finished.stdout);
+    }
 }
 
 #[test]
