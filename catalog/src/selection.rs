@@ -207,7 +207,11 @@ impl Choice {
     #[must_use]
     pub fn selects_whole(&self, name: &str) -> bool {
         let within = format!("{}__", name.to_lowercase());
-        let is_deselected = |(name, selected): (&String, &bool)| !selected && name.starts_with(&within);
+        // A split column (`a__st`) is beside the field, not within it.
+        let is_within = |name: &str| {
+            name.strip_prefix(&within).is_some_and(|rest| !matches!(rest, "st" | "it" | "fl" | "bl"))
+        };
+        let is_deselected = |(name, selected): (&String, &bool)| !selected && is_within(name);
         self.selects_name(name) && !self.columns.iter().any(is_deselected)
     }
 
@@ -336,6 +340,12 @@ mod tests {
                 && !choice.selects_name("geo__x")
         );
         assert!(!choice.selects_whole("Email") && choice.selects_whole("agent"));
+        let split = super::tests::selection(|catalog| {
+            catalog["streams"][0]["schema"]["properties"]["Payload__it"] = json!({"selected": false});
+            catalog["streams"][0]["schema"]["properties"]["by__email"] = json!({"selected": false});
+        });
+        let split = split.of(StreamId::Data).expect("selected");
+        assert!(split.selects_whole("Payload") && !split.selects_whole("by"));
         assert!(!choice.selects_name("Email") && !choice.selects_name("EMAIL__st"));
         assert!(selects("url__it") && selects("emails") && selects("brand_new"));
     }
