@@ -36,6 +36,9 @@ pub enum Fit<'a> {
 const DOUBLE_DIGITS: usize = 15;
 
 impl ColumnType {
+    /// The types that a field's column can have.
+    const OF_FIELDS: [Self; 5] = [Self::Text, Self::Integer, Self::Number, Self::Boolean, Self::Object];
+
     /// Decides whether `value`, the text of one JSON value without surrounding space, goes into a column of this
     /// type.
     ///
@@ -106,11 +109,16 @@ impl ColumnType {
         }
     }
 
+    /// Whether `suffix` is that of a split column.
+    #[must_use]
+    pub fn is_split_suffix(suffix: &str) -> bool {
+        Self::OF_FIELDS.into_iter().any(|kind| kind.split_suffix() == suffix)
+    }
+
     /// The column type of a JSON Schema type name, if there is one.
     #[must_use]
     pub fn named(json_type: &str) -> Option<Self> {
-        let all = [Self::Text, Self::Integer, Self::Number, Self::Boolean, Self::Object];
-        all.into_iter().find(|kind| kind.json_type() == json_type)
+        Self::OF_FIELDS.into_iter().find(|kind| kind.json_type() == json_type)
     }
 
     /// The column type that a JSON Schema asks for, if its `type` names one, alone or beside null.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::column::Column;
+use crate::column::{Column, ColumnType};
 use crate::stream::{PRIMARY_KEY, Stream, StreamId};
 
 /// A Singer catalog, as it is printed.
@@ -208,22 +208,16 @@ impl Choice {
     pub fn selects_whole(&self, name: &str) -> bool {
         let within = format!("{}__", name.to_lowercase());
         // A split column (`a__st`) is beside the field, not within it.
-        let is_within = |name: &str| {
-            name.strip_prefix(&within).is_some_and(|rest| !matches!(rest, "st" | "it" | "fl" | "bl"))
-        };
+        let is_within =
+            |name: &str| name.strip_prefix(&within).is_some_and(|rest| !ColumnType::is_split_suffix(rest));
         let is_deselected = |(name, selected): (&String, &bool)| !selected && is_within(name);
         self.selects_name(name) && !self.columns.iter().any(is_deselected)
     }
 
     /// The schema of a column as the catalog has it, if it has one.
     #[must_use]
-    pub fn schema(&self, name: &str) -> Option<Value> {
-        let mut schema = self.schemas.get(name)?.clone();
-        if let Some(schema) = schema.as_object_mut() {
-            // The old form of a selection; it means nothing to a target.
-            schema.remove("selected");
-        }
-        Some(schema)
+    pub fn schema(&self, name: &str) -> Option<&Value> {
+        self.schemas.get(name)
     }
 
     /// The columns that identify a row of `stream`.
@@ -263,7 +257,6 @@ fn truth(value: &Value) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::column::ColumnType;
     use crate::event::EventType;
     use crate::stream::{SYSTEM_PREFIX, discovered_column};
 
@@ -340,7 +333,7 @@ mod tests {
                 && !choice.selects_name("geo__x")
         );
         assert!(!choice.selects_whole("Email") && choice.selects_whole("agent"));
-        let split = super::tests::selection(|catalog| {
+        let split = self::selection(|catalog| {
             catalog["streams"][0]["schema"]["properties"]["Payload__it"] = json!({"selected": false});
             catalog["streams"][0]["schema"]["properties"]["by__email"] = json!({"selected": false});
         });

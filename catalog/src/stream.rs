@@ -68,18 +68,12 @@ impl Stream {
             StreamId::Event(event) => fields_of(event),
             StreamId::Rejected => columns_of(&properties_of::<Rejected>()),
         };
-        columns.extend(columns_of(&properties_of::<SystemColumns>()));
-        for column in &mut columns {
-            let has_prefix = matches!(
-                column.source,
-                Source::Sequence | Source::ReceivedAt | Source::BatchedAt | Source::TableVersion
-            );
-            if let (true, Some(name)) =
-                (has_prefix && id_has_prefix(id, column), column.name.strip_prefix(SYSTEM_PREFIX))
-            {
+        columns.extend(columns_of(&properties_of::<SystemColumns>()).into_iter().map(|mut column| {
+            if let Some(name) = column.name.strip_prefix(SYSTEM_PREFIX) {
                 column.name = format!("{system_prefix}{name}");
             }
-        }
+            column
+        }));
         Stream { id, columns }
     }
 
@@ -96,11 +90,6 @@ impl Stream {
             self.columns.iter().map(|column| (column.name.clone(), column.json_schema())).collect();
         serde_json::json!({ "type": "object", "properties": properties })
     }
-}
-
-/// `_sdc_rejected_at` is a column of Stitch's own table and keeps its name.
-fn id_has_prefix(id: StreamId, column: &Column) -> bool {
-    !(id == StreamId::Rejected && column.name == "_sdc_rejected_at")
 }
 
 /// A column that is not documented: it appeared in an event.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use catalog::selection::{Catalog, CatalogError, Selection};
-use catalog::stream::{Stream, StreamId, discovered_column};
+use catalog::stream::{Stream, StreamId};
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 use tokio::net::TcpListener;
@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use crate::cli::{Cli, Command, ConfigArgs, Test, UrlCommand};
 use crate::config::{Config, ConfigError, Mode};
-use crate::emitter::{Discovered, DiscoveredColumns, Shape, write_samples};
+use crate::emitter::{Discovered, DiscoveredColumns, Shape, columns_of, write_samples};
 use crate::output::Stdout;
 use crate::progress::{LiveLine, Rooms};
 use crate::run::{self, Ends, Plan, Roles, RunError};
@@ -161,8 +161,7 @@ fn discover(args: &ConfigArgs) -> Result<(), CommandError> {
 fn streams(system_prefix: &str, appeared: &[Discovered]) -> Vec<Stream> {
     let stream = |id: StreamId| {
         let mut stream = Stream::new(id, system_prefix);
-        let appeared = appeared.iter().filter(|column| column.stream == id.name());
-        stream.columns.extend(appeared.map(|column| discovered_column(column.name.clone(), column.kind)));
+        stream.columns.extend(columns_of(id, appeared));
         stream
     };
     StreamId::all().map(stream).collect()

@@ -156,10 +156,7 @@ impl Config {
     pub fn load(sources: &[String]) -> Result<Loaded<Self>, ConfigError> {
         let layers = sources.iter().map(|source| {
             if source == "ENV" {
-                // Variables that are not Unicode are no settings of ours.
-                let variables = std::env::vars_os()
-                    .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
-                return Ok(Layer::Environment { prefix: ENVIRONMENT_PREFIX, variables: variables.collect() });
+                return Ok(Layer::environment(ENVIRONMENT_PREFIX));
             }
             let text = std::fs::read_to_string(source)
                 .map_err(|error| ConfigError::Unreadable { name: source.clone(), source: error })?;

@@ -36,6 +36,25 @@ pub struct Reached {
     pub last_records: Vec<(StreamId, i64)>,
 }
 
+impl Reached {
+    /// The selected streams of events, or that of rejected items, each with the sequence of its last record.
+    pub fn streams(&self, rejected: bool) -> impl Iterator<Item = &(StreamId, i64)> {
+        self.last_records.iter().filter(move |(id, _)| (*id == StreamId::Rejected) == rejected)
+    }
+
+    /// Sequence up to which events, or rejected items, have been written; 0 where no stream of them is selected.
+    #[must_use]
+    pub fn taken(&self, rejected: bool) -> i64 {
+        if self.streams(rejected).next().is_none() {
+            0
+        } else if rejected {
+            self.rejected
+        } else {
+            self.events
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Shared {
     received: AtomicU64,

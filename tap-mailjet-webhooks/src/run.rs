@@ -331,7 +331,7 @@ impl Emitting {
         let start = Start::find(
             &emitter.streams(),
             state_file.as_mut(),
-            &Reader::open(path)?,
+            emitter.reader(),
             plan.config.sequence_unit,
             clock::unix_millis(),
         )?;

@@ -143,9 +143,8 @@ fn query(args: &SnapshotArgs, system_prefix: &str) -> String {
         ),
         Dialect::Redshift | Dialect::Snowflake | Dialect::Bigquery | Dialect::Duckdb => {
             // Redshift and BigQuery want a clause between FROM and QUALIFY.
-            let filter = "WHERE true\n";
             format!(
-                "SELECT *\nFROM {table}\n{filter}QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {sequence} DESC) = 1"
+                "SELECT *\nFROM {table}\nWHERE true\nQUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {sequence} DESC) = 1"
             )
         }
     }

@@ -5,7 +5,6 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use catalog::state::State;
-use catalog::stream::StreamId;
 use tracing::{debug, error, warn};
 
 use super::state_file::StateFile;
@@ -52,8 +51,7 @@ impl Confirmation {
     }
 }
 
-/// Follows the confirmations and trims, in a thread, until it is dropped; then once
-/// more.
+/// Follows the confirmations and trims, in a thread, until it is dropped; then once more.
 #[derive(Debug)]
 pub struct Confirmed {
     stop: Option<mpsc::Sender<()>>,
@@ -72,10 +70,10 @@ impl Confirmed {
         let (stop, stopped) = mpsc::channel();
         let start = counters.reached();
         if matches!(confirmation, Confirmation::StateFile(_)) {
-            counters.confirmed_through(if has_stream(&start, false) { start.events } else { i64::MAX });
+            // As the lag is shown: where no stream is selected, nothing is behind.
+            counters.confirmed_through(start.events);
         }
-        let begun = |is_rejected, at| if has_stream(&start, is_rejected) { at } else { 0 };
-        let (events, rejected) = (begun(false, start.events), begun(true, start.rejected));
+        let (events, rejected) = (start.taken(false), start.taken(true));
         let mut follower = Follower { confirmation, trimmer, retention, counters, clock, events, rejected };
         let thread = thread::Builder::new().name("confirmed".to_owned()).spawn(move || {
             for round in 1_u32.. {
@@ -121,11 +119,9 @@ impl Follower {
             Confirmation::Unknown => return,
             Confirmation::Stdout => {
                 let reached = self.counters.reached();
-                // Where no stream is selected, stdout has taken nothing.
-                let taken = |is_rejected, all| if has_stream(&reached, is_rejected) { all } else { 0 };
-                (taken(false, reached.events), taken(true, reached.rejected))
+                (reached.taken(false), reached.taken(true))
             }
-            // The file is read first: what it says then covers no more than what had been written by then.
+            // Taken as no more than what has been written by now: see confirmed_by.
             Confirmation::StateFile(file) => match file.follow() {
                 Some(state) => confirmed_by(&state, &self.counters.reached()),
                 None => return,
@@ -162,19 +158,14 @@ impl Follower {
     }
 }
 
-fn has_stream(reached: &Reached, is_rejected: bool) -> bool {
-    reached.last_records.iter().any(|(id, _)| (*id == StreamId::Rejected) == is_rejected)
-}
-
 /// Up to where a state confirms events and rejected items, given how far stdout has got.
 ///
 /// Each selected stream has to confirm. A stream that has confirmed the last record that was written to it has all that
 /// was written: some targets keep only the bookmarks of streams that had records.
 fn confirmed_by(state: &State, reached: &Reached) -> (i64, i64) {
-    let confirmed = |is_rejected: bool, all: i64| {
-        let streams =
-            reached.last_records.iter().filter(|(id, _)| (*id == StreamId::Rejected) == is_rejected);
-        let each = streams.map(|(id, last_record)| {
+    let confirmed = |rejected: bool| {
+        let all = reached.taken(rejected);
+        let each = reached.streams(rejected).map(|(id, last_record)| {
             let bookmark = state.bookmark(id.name()).unwrap_or(0);
             // No more than what was written: a state can't confirm what it has not seen.
             if bookmark >= *last_record { all } else { bookmark.min(all) }
@@ -182,12 +173,13 @@ fn confirmed_by(state: &State, reached: &Reached) -> (i64, i64) {
         // Where no stream is selected, nobody confirms anything.
         each.min().unwrap_or(0)
     };
-    (confirmed(false, reached.events), confirmed(true, reached.rejected))
+    (confirmed(false), confirmed(true))
 }
 
 #[cfg(test)]
 mod tests {
     use catalog::event::EventType;
+    use catalog::stream::StreamId;
 
     use super::*;
 

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use catalog::column::ColumnType;
+use catalog::column::{Column, ColumnType};
+use catalog::stream::{StreamId, discovered_column};
 use rusqlite::Connection;
 
 use crate::spool::{self, SpoolError};
@@ -16,6 +17,12 @@ pub struct Discovered {
     pub name: String,
     /// The type of its first value.
     pub kind: ColumnType,
+}
+
+/// Those of `all` that appeared in one stream, as its columns.
+pub fn columns_of(stream: StreamId, all: &[Discovered]) -> impl Iterator<Item = Column> {
+    let of_stream = all.iter().filter(move |column| column.stream == stream.name());
+    of_stream.map(|column| discovered_column(column.name.clone(), column.kind))
 }
 
 /// The spool's table of columns that appeared.

@@ -35,6 +35,11 @@ pub(super) fn unescape(quoted: &str) -> Cow<'_, str> {
     serde_json::from_str::<String>(quoted).map_or(Cow::Borrowed(quoted), Cow::Owned)
 }
 
+/// Text as a JSON string.
+pub(super) fn quoted(text: &str) -> String {
+    serde_json::to_string(text).expect("text is JSON")
+}
+
 /// The members of the object that `text` is, in their order, repeated names included.
 pub(super) fn of_object(text: &[u8]) -> serde_json::Result<Vec<Member<'_>>> {
     serde_json::from_slice::<Members<'_>>(text).map(|members| members.0)

@@ -37,7 +37,7 @@ use catalog::stream::StreamId;
 use tokio::sync::Notify;
 
 pub use confirmed::{Confirmation, Confirmed};
-pub use discovered::{Discovered, DiscoveredColumns};
+pub use discovered::{Discovered, DiscoveredColumns, columns_of};
 pub use sample::write_samples;
 pub use start::{Start, StartError};
 pub use state_file::{StateFile, StateFileError};
@@ -177,7 +177,7 @@ impl<W: Write> Emitter<W> {
         counters: Counters,
     ) -> Result<Self, ShapeError> {
         let columns = discovered.all()?;
-        let streams = Streams::new(&shape.selection, &shape.system_prefix, shape.unknown_fields, &columns)?;
+        let streams = Streams::new(shape, &columns)?;
         let now = Instant::now();
         Ok(Emitter {
             reader,
@@ -199,6 +199,11 @@ impl<W: Write> Emitter<W> {
     /// The streams that are selected.
     pub fn streams(&self) -> Vec<StreamId> {
         self.streams.ids()
+    }
+
+    /// The spool that is read.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
     }
 
     /// Lets the run begin at `start`.

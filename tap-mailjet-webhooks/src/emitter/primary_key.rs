@@ -34,9 +34,7 @@ impl PrimaryKey {
         let hash = blake3::hash(&self.canonical);
         uuid_shaped(hash.as_bytes())
     }
-}
 
-impl PrimaryKey {
     /// The key of something that is no JSON: the hash of its bytes.
     pub(super) fn of_bytes(bytes: &[u8]) -> [u8; 36] {
         uuid_shaped(blake3::hash(bytes).as_bytes())

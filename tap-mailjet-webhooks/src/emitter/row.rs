@@ -2,7 +2,7 @@
 
 use catalog::column::Source;
 
-use super::members::Member;
+use super::members::{self, Member, quoted};
 use super::primary_key::PrimaryKey;
 use super::table::{Row, Table};
 use crate::clock;
@@ -22,7 +22,7 @@ pub(super) struct Parsed<'a> {
 impl<'a> Parsed<'a> {
     /// Takes an event apart.
     pub(super) fn of(body: &'a [u8]) -> Self {
-        match super::members::of_object(body) {
+        match members::of_object(body) {
             Ok(members) => Parsed { members, unreadable: None },
             Err(_) => Parsed { members: Vec::new(), unreadable: Some(quoted(&text_of(body))) },
         }
@@ -138,10 +138,6 @@ fn write_record(
 /// Bytes as text. What is not text, and U+0000, which many targets stop at, stands as U+FFFD.
 fn text_of(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).replace('\0', "\u{fffd}")
-}
-
-fn quoted(text: &str) -> String {
-    serde_json::to_string(text).expect("text is JSON")
 }
 
 /// Writes ASCII that needs no escapes as a JSON string.

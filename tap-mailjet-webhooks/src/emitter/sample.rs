@@ -17,7 +17,7 @@ pub fn write_samples(
     unix_millis: i64,
     out: &mut Vec<u8>,
 ) -> Result<(), ShapeError> {
-    let mut streams = Streams::new(&shape.selection, &shape.system_prefix, shape.unknown_fields, &[])?;
+    let mut streams = Streams::new(shape, &[])?;
     streams.write_schemas(out);
     if !with_records {
         return Ok(());

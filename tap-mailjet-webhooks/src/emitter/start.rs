@@ -27,8 +27,8 @@ pub enum StartError {
     Spool(#[from] SpoolError),
     /// The bookmark is past everything that the spool has or will have for now.
     #[error(
-        "the state's bookmark {bookmark} of stream \"{stream}\" is ahead of the spool (which has come to {last}): it belongs to another spool or another sequence_unit, and new events would be passed over in silence. Give \
-         this spool's own state, or none"
+        "the state's bookmark {bookmark} of stream \"{stream}\" is ahead of the spool (which has come to {last}): it \
+         belongs to another spool or another sequence_unit, and new events would be passed over in silence. Give this spool's own state, or none"
     )]
     BookmarkAhead {
         /// The stream.

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use catalog::event::EventType;
 use catalog::message::Outgoing;
-use catalog::selection::{CatalogError, Selection};
+use catalog::selection::CatalogError;
 use catalog::state::State;
 use catalog::stream::{Stream, StreamId};
 use tracing::warn;
 
+use super::Shape;
 use super::discovered::Discovered;
 use super::row::{Parsed, RecordWriter};
-use super::table::{Table, UnknownFields};
+use super::table::Table;
 use crate::progress::Reached;
 use crate::spool::{StoredEvent, StoredRejection};
 
@@ -31,16 +32,19 @@ pub(super) struct Streams {
 /// A stream, and how far it has got.
 #[derive(Debug)]
 struct Progressing {
-    id: StreamId,
     table: Table,
     /// Everything up to this sequence has been written to it.
     bookmark: i64,
 }
 
 impl Progressing {
+    fn id(&self) -> StreamId {
+        self.table.stream().id
+    }
+
     /// Whether the stream has events of this type (None: of one that Mailjet does not document).
     fn has(&self, event: Option<EventType>) -> bool {
-        match self.id {
+        match self.id() {
             StreamId::Data => true,
             StreamId::Event(own) => event == Some(own),
             StreamId::Rejected => false,
@@ -49,28 +53,24 @@ impl Progressing {
 }
 
 impl Streams {
-    /// The streams that `selection` selects, with the columns that appeared before.
-    pub(super) fn new(
-        selection: &Selection,
-        system_prefix: &str,
-        unknown_fields: UnknownFields,
-        discovered: &[Discovered],
-    ) -> Result<Self, CatalogError> {
+    /// The streams that `shape` selects, with the columns that appeared before.
+    pub(super) fn new(shape: &Shape, discovered: &[Discovered]) -> Result<Self, CatalogError> {
         let mut tables = Vec::new();
         for id in StreamId::all() {
-            if let Some(choice) = selection.of(id) {
-                let table = Table::new(&Stream::new(id, system_prefix), choice, unknown_fields, discovered)?;
-                tables.push(Progressing { id, table, bookmark: 0 });
+            if let Some(choice) = shape.selection.of(id) {
+                let stream = Stream::new(id, &shape.system_prefix);
+                let table = Table::new(&stream, choice, shape.unknown_fields, discovered)?;
+                tables.push(Progressing { table, bookmark: 0 });
             }
         }
-        let last_records = tables.iter().map(|stream| (stream.id, 0)).collect();
+        let last_records = tables.iter().map(|stream| (stream.id(), 0)).collect();
         let reached = Reached { last_records, ..Reached::default() };
         Ok(Streams { tables, records: RecordWriter::default(), unselected: BTreeMap::new(), reached })
     }
 
     /// Which streams are selected.
     pub(super) fn ids(&self) -> Vec<StreamId> {
-        self.tables.iter().map(|stream| stream.id).collect()
+        self.tables.iter().map(Progressing::id).collect()
     }
 
     /// Begins where `state` says.
@@ -80,7 +80,7 @@ impl Streams {
         }
         let bookmarks = |rejected: bool| {
             let streams =
-                self.tables.iter().filter(move |stream| (stream.id == StreamId::Rejected) == rejected);
+                self.tables.iter().filter(move |stream| (stream.id() == StreamId::Rejected) == rejected);
             streams.map(|stream| stream.bookmark).min()
         };
         // Where nothing is selected, nothing is left to be done.
@@ -143,7 +143,7 @@ impl Streams {
         if !has_stream {
             self.count_unselected(type_name.unwrap_or_default());
         }
-        for stream in self.tables.iter_mut().filter(|stream| stream.id != StreamId::Rejected) {
+        for stream in self.tables.iter_mut().filter(|stream| stream.id() != StreamId::Rejected) {
             stream.bookmark = stream.bookmark.max(event.sequence);
         }
         self.reached.events = event.sequence;
@@ -153,7 +153,7 @@ impl Streams {
     /// Appends a rejected item to the stream of rejected items, if that is selected.
     pub(super) fn write_rejected(&mut self, item: StoredRejection<'_>, batched_at: i64, out: &mut Vec<u8>) {
         for (place, stream) in self.tables.iter_mut().enumerate() {
-            if stream.id == StreamId::Rejected {
+            if stream.id() == StreamId::Rejected {
                 self.records.write_rejected(&stream.table, item, batched_at, out);
                 stream.bookmark = item.sequence;
                 self.reached.last_records[place].1 = item.sequence;

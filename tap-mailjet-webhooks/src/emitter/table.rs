@@ -30,7 +30,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::discovered::Discovered;
+use super::discovered::{self, Discovered};
 use super::members::{self, Member};
 
 /// Bytes of a name that PostgreSQL keeps.
@@ -117,12 +117,10 @@ impl Table {
         for column in &stream.columns {
             table.add(column.clone());
         }
-        for Discovered { name, kind, .. } in
-            discovered.iter().filter(|column| column.stream == stream.id.name())
-        {
+        for column in discovered::columns_of(stream.id, discovered) {
             // The system prefix may have been changed to one that makes a system column of it.
-            if !table.places.contains_key(name) {
-                table.add(discovered_column(name.clone(), *kind));
+            if !table.places.contains_key(&column.name) {
+                table.add(column);
             }
         }
         if unknown_fields == UnknownFields::Extra && !table.places.contains_key(EXTRA) {
@@ -174,7 +172,7 @@ impl Table {
         let given = if column.source == Source::Field { self.choice.schema(&column.name) } else { None };
         // A schema without a type that a column can have says nothing that the values could follow.
         let Some((mut schema, kind)) =
-            given.and_then(|schema| Some((schema.clone(), ColumnType::of_schema(&schema)?)))
+            given.and_then(|schema| Some((schema.clone(), ColumnType::of_schema(schema)?)))
         else {
             return column.json_schema();
         };
@@ -215,7 +213,7 @@ impl Table {
         let is_object_column = if let Some(place) = place {
             self.outputs[place].source == Source::Field && self.outputs[place].kind == ColumnType::Object
         } else {
-            let asked = self.choice.schema(&name).and_then(|schema| ColumnType::of_schema(&schema));
+            let asked = self.choice.schema(&name).and_then(ColumnType::of_schema);
             asked == Some(ColumnType::Object) && self.may_appear(&name)
         };
         let is_flat = self.unknown_fields == UnknownFields::Extra || depth == 0 || !value.starts_with('{');
@@ -294,7 +292,9 @@ impl Table {
 
     fn put_extra<'a>(&self, row: &mut Row<'a>, name: Cow<'a, str>, value: &'a str) {
         let is_whole = value.starts_with(['{', '[']);
-        if if is_whole { self.choice.selects_whole(&name) } else { self.choice.selects_name(&name) } {
+        let is_selected =
+            if is_whole { self.choice.selects_whole(&name) } else { self.choice.selects_name(&name) };
+        if is_selected {
             row.extra.push((name, value));
         }
     }
@@ -372,7 +372,11 @@ impl Row<'_> {
             out.push(if position == 0 { b'{' } else { b',' });
             serde_json::to_writer(&mut *out, &free).expect("text is JSON and memory takes every write");
             out.push(b':');
-            let value = if members::is_portable(value) { Cow::Borrowed(*value) } else { json_text(value) };
+            let value = if members::is_portable(value) {
+                Cow::Borrowed(*value)
+            } else {
+                Cow::Owned(members::quoted(value))
+            };
             out.extend_from_slice(value.as_bytes());
         }
         out.push(b'}');
@@ -381,11 +385,7 @@ impl Row<'_> {
 
 /// `json`, or, if it is a string that there are targets that can't read, that string's JSON text, as text.
 fn portable_text(json: Cow<'_, str>) -> Cow<'_, str> {
-    if members::is_portable_text(&json) { json } else { Cow::Owned(json_text(&json).into_owned()) }
-}
-
-fn json_text(text: &str) -> Cow<'_, str> {
-    Cow::Owned(serde_json::to_string(text).expect("text is JSON"))
+    if members::is_portable_text(&json) { json } else { Cow::Owned(members::quoted(&json)) }
 }
 
 #[cfg(test)]

@@ -81,13 +81,7 @@ impl Sandbox {
     }
 
     pub(crate) fn start(&self, config: Value) -> Running {
-        let mut command = self.command(config);
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
+        let mut child = spawn(&mut self.command(config));
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().map(BufReader::new);
         Running { child, stdin, stdout }
@@ -106,14 +100,18 @@ pub(crate) fn bare_command(directory: &Path) -> Command {
     command
 }
 
-/// Runs a command to its end.
-pub(crate) fn finish(command: &mut Command, input: &[u8]) -> Outcome {
-    let mut child = command
+fn spawn(command: &mut Command) -> Child {
+    command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("the binary starts");
+        .expect("the binary starts")
+}
+
+/// Runs a command to its end.
+pub(crate) fn finish(command: &mut Command, input: &[u8]) -> Outcome {
+    let mut child = spawn(command);
     let mut stdin = child.stdin.take().expect("stdin is a pipe");
     let input = input.to_vec();
     // From another thread: a large input and a large output would wait for each other. A run that ends early does not

@@ -8,10 +8,9 @@ use end_to_end::message::{Record, members};
 use end_to_end::schema::assert_valid;
 use end_to_end::tap::{Finished, Tap, state};
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
 
-use super::properties::{comparable, counted, json as any_json, object_of, ordered, said};
+use super::properties::{comparable, counted, json as any_json, object_of, ordered, runner, said};
 
 const CASES: u32 = 16;
 const EVENTS: usize = 16;
@@ -150,17 +149,7 @@ fn check(choice: &Choice, events: &[String], bookmark: usize) -> Result<(), Test
 
 #[test]
 fn what_is_chosen_is_written_and_nothing_else() {
-    let more = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
-    let config = Config {
-        cases: more.unwrap_or(CASES),
-        failure_persistence: None,
-        max_shrink_iters: 60,
-        ..Config::default()
-    };
-    let mut runner = match more {
-        Some(_) => TestRunner::new(config),
-        None => TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha)),
-    };
+    let mut runner = runner(CASES);
     let events = prop::collection::vec(object_of(any_json(), 0..8), EVENTS);
     let outcome = runner
         .run(&(choice(), events, 0..EVENTS), |(choice, events, bookmark)| check(&choice, &events, bookmark));

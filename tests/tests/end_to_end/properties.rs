@@ -245,22 +245,26 @@ fn check(events: &[String], stop_after: usize) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-#[test]
-fn no_event_loses_a_value_or_breaks_the_schema_and_a_restart_changes_nothing() {
-    let events = prop::collection::vec(object_of(json(), 0..8), EVENTS);
-    // The same events every time, so that a red test is red for whoever runs it again; PROPTEST_CASES=500 looks further, with
-    // others every time.
+/// Runs `cases` cases: the same every time, so that a red test is red for whoever runs it again. `PROPTEST_CASES=500` looks
+/// further, with others every time.
+pub(super) fn runner(cases: u32) -> TestRunner {
     let more = env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
     let config = Config {
-        cases: more.unwrap_or(CASES),
+        cases: more.unwrap_or(cases),
         failure_persistence: None,
         max_shrink_iters: 60,
         ..Config::default()
     };
-    let mut runner = match more {
+    match more {
         Some(_) => TestRunner::new(config),
         None => TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha)),
-    };
+    }
+}
+
+#[test]
+fn no_event_loses_a_value_or_breaks_the_schema_and_a_restart_changes_nothing() {
+    let events = prop::collection::vec(object_of(json(), 0..8), EVENTS);
+    let mut runner = runner(CASES);
     let outcome = runner.run(&(events, 0..EVENTS), |(events, stop_after)| check(&events, stop_after));
     if let Err(error) = outcome {
         panic!("{error}");
