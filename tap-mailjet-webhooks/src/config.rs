@@ -199,12 +199,13 @@ impl Config {
     /// What the spool may use.
     #[must_use]
     pub fn limits(&self) -> Limits {
-        // Two of the largest bodies, with the bytes that reading them takes besides, always fit.
+        // The largest body always fits when it comes alone: while its list of events grows, that is at most as large as
+        // the text, and for a moment there are an old and a new one.
         let largest = usize::try_from(self.max_body_bytes).unwrap_or(usize::MAX);
         Limits {
             spool_max_bytes: self.spool_max_bytes,
             min_free_bytes: self.min_free_bytes,
-            memory_bytes: largest.saturating_mul(3).max(MEMORY_BYTES),
+            memory_bytes: largest.saturating_mul(4).max(MEMORY_BYTES),
         }
     }
 

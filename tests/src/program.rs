@@ -101,6 +101,15 @@ impl Program {
         self.poll().is_none()
     }
 
+    /// The most memory that it has had at any time: bytes.
+    #[must_use]
+    pub fn peak_memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells it");
+        let kibibytes = line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number");
+        kibibytes * 1024
+    }
+
     fn poll(&mut self) -> Option<ExitStatus> {
         if self.status.is_none() {
             self.status = self.child.try_wait().expect("a child can be waited for");

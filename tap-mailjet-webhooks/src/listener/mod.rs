@@ -23,7 +23,7 @@ mod route;
 use std::time::Duration;
 
 pub use accept::serve;
-pub use payload::split;
+pub use payload::{Unsplit, split};
 pub use refusal::Refusal;
 
 use crate::spool::Receipt;

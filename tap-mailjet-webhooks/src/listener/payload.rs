@@ -7,81 +7,108 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-use serde::de::{Deserializer as _, SeqAccess, Visitor};
+use serde::de::{Deserializer as _, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::spool::{Item, REJECTED_BODY_BYTES};
+use crate::spool::{Items, REJECTED_BODY_BYTES, Refused, Reservation};
 
 /// An array element that is not an object.
 const NOT_AN_OBJECT: &str = "the array element is not a JSON object, and so no event";
 
-/// Finds the events in a body of less than 4 GiB.
-///
-/// An error says why the body holds none; it is kept as one rejected row.
-pub fn split(body: &[u8]) -> Result<Vec<Item>, Cow<'static, str>> {
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
+/// Why a body is not split into events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unsplit {
+    /// It holds none; this says why. It is kept as one rejected row.
+    NotEvents(Cow<'static, str>),
+    /// There is no memory for the list of them now.
+    Refused(Refused),
+}
+
+/// Finds the events in a body. The memory for the list of them is taken from `reservation`.
+pub fn split(body: &[u8], reservation: &mut Reservation) -> Result<Items, Unsplit> {
+    let not_json =
+        |error: &serde_json::Error| Unsplit::NotEvents(format!("the body is not JSON: {error}").into());
+    let mut items = Items::new(NOT_AN_OBJECT);
     match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
         Some(b'{') => {
             let event: &RawValue = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
-            Ok(vec![Item { range: range_in(body, event), rejected: None }])
-        }
-        Some(b'[') => {
-            let items = deserializer.deserialize_seq(Elements { body }).map_err(|error| not_json(&error))?;
-            deserializer.end().map_err(|error| not_json(&error))?;
+            items.push(range_in(body, event), true, reservation).map_err(Unsplit::Refused)?;
             Ok(items)
         }
-        Some(_) => match serde_json::from_slice::<&RawValue>(body) {
-            Ok(_) => Err("the body is JSON, but neither an object nor an array of objects".into()),
-            Err(error) => Err(not_json(&error)),
-        },
-        None => Err("the body is empty".into()),
+        Some(b'[') => {
+            let mut refused = None;
+            let elements = Elements { body, items: &mut items, reservation, refused: &mut refused };
+            let mut deserializer = serde_json::Deserializer::from_slice(body);
+            let whole = deserializer.deserialize_seq(elements).and_then(|()| deserializer.end());
+            match (whole, refused) {
+                (Ok(()), _) => Ok(items),
+                (Err(_), Some(refused)) => Err(Unsplit::Refused(refused)),
+                (Err(error), None) => Err(not_json(&error)),
+            }
+        }
+        Some(_) => Err(match serde_json::from_slice::<&RawValue>(body) {
+            Ok(_) => {
+                Unsplit::NotEvents("the body is JSON, but neither an object nor an array of objects".into())
+            }
+            Err(error) => not_json(&error),
+        }),
+        None => Err(Unsplit::NotEvents("the body is empty".into())),
     }
 }
 
 struct Elements<'a> {
     body: &'a [u8],
+    items: &'a mut Items,
+    reservation: &'a mut Reservation,
+    /// Why the list was broken off, if it was not the JSON.
+    refused: &'a mut Option<Refused>,
 }
 
-impl<'de> Visitor<'de> for Elements<'de> {
-    type Value = Vec<Item>;
+impl<'de> Visitor<'de> for Elements<'_> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an array")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
-        let mut items = Vec::new();
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
         while let Some(element) = elements.next_element::<&RawValue>()? {
             let mut range = range_in(self.body, element);
             let is_event = element.get().starts_with('{');
             if !is_event {
-                range.end = range.end.min(range.start.saturating_add(REJECTED_BODY_BYTES));
+                range.end = range.end.min(range.start + REJECTED_BODY_BYTES);
             }
-            items.push(Item { range, rejected: if is_event { None } else { Some(NOT_AN_OBJECT.into()) } });
+            if let Err(refused) = self.items.push(range, is_event, self.reservation) {
+                *self.refused = Some(refused);
+                return Err(A::Error::custom(refused));
+            }
         }
-        Ok(items)
+        Ok(())
     }
 }
 
 /// Where a value that was read from `body` stands in it.
-fn range_in(body: &[u8], value: &RawValue) -> Range<u32> {
+fn range_in(body: &[u8], value: &RawValue) -> Range<usize> {
     let start = value.get().as_ptr().addr() - body.as_ptr().addr();
-    let offset = |at: usize| u32::try_from(at).expect("max_body_bytes is below 4 GiB");
-    offset(start)..offset(start + value.get().len())
-}
-
-fn not_json(error: &serde_json::Error) -> Cow<'static, str> {
-    format!("the body is not JSON: {error}").into()
+    start..start + value.get().len()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spool::Budget;
 
     fn events(body: &str) -> Result<Vec<(&str, bool)>, String> {
-        let items = split(body.as_bytes())?;
-        let slice = |item: &Item| &body[item.range.start as usize..item.range.end as usize];
-        Ok(items.iter().map(|item| (slice(item), item.rejected.is_none())).collect())
+        let items = split_within(1 << 20, body.as_bytes()).map_err(|unsplit| match unsplit {
+            Unsplit::NotEvents(reason) => reason.into_owned(),
+            Unsplit::Refused(refused) => refused.to_string(),
+        })?;
+        Ok(items.iter().map(|(range, is_event)| (&body[range], is_event)).collect())
+    }
+
+    fn split_within(budget: usize, body: &[u8]) -> Result<Items, Unsplit> {
+        let mut reservation = Budget::new(budget).reserve(0).expect("nothing is taken yet");
+        split(body, &mut reservation)
     }
 
     #[test]
@@ -121,8 +148,19 @@ mod tests {
         }
         let control = events("{\"a\":\"\n\"}").expect_err("a control character");
         assert!(control.starts_with("the body is not JSON: control character"), "{control}");
-        let not_utf8 = split(b"{\"a\":\"\xff\"}").expect_err("not UTF-8");
+        let Err(Unsplit::NotEvents(not_utf8)) = split_within(0, b"{\"a\":\"\xff\"}") else {
+            panic!("it is not UTF-8");
+        };
         assert!(not_utf8.starts_with("the body is not JSON: invalid unicode"), "{not_utf8}");
+    }
+
+    /// The list of many elements is counted while it grows, and not when it is there.
+    #[test]
+    fn a_list_that_memory_does_not_suffice_for_is_broken_off() {
+        let body = format!("[{}0]", "0,".repeat(100_000));
+        let refused = split_within(64 << 10, body.as_bytes()).expect_err("it takes 200 KB");
+        assert_eq!(refused, Unsplit::Refused(Refused::Overloaded));
+        split_within(512 << 10, body.as_bytes()).expect("that is enough");
     }
 
     #[test]

@@ -13,11 +13,11 @@ use warp::reply::Response;
 use warp::{Filter, Rejection};
 
 use super::body::{self, BodyLimits};
-use super::payload;
+use super::payload::{self, Unsplit};
 use super::refusal::Refusal;
 use super::refusal_log::RefusalLog;
 use super::{Guards, Receipt};
-use crate::spool::{Append, Batch, Item, REJECTED_BODY_BYTES};
+use crate::spool::{Append, Batch, Items, REJECTED_BODY_BYTES};
 use crate::{clock, webhook_url};
 
 /// How much of a refused body is still read, and for how long: a client that is still sending would otherwise find its
@@ -99,20 +99,18 @@ impl<S: Append> Webhook<S> {
         }
         let (text, mut reservation) = body::read(body, length, self.limits, &self.spool).await?;
         let received_at = clock::unix_millis();
-        match payload::split(&text) {
+        match payload::split(&text, &mut reservation) {
             Ok(items) => {
-                reservation.grow(items.capacity() * size_of::<Item>()).map_err(Refusal::Spool)?;
                 let batch = Batch::new(text, items, received_at, reservation);
                 self.spool.append(batch).await.map_err(Refusal::Spool)
             }
-            Err(reason) => {
-                let kept = Bytes::copy_from_slice(&text[..text.len().min(REJECTED_BODY_BYTES as usize)]);
-                let end = u32::try_from(kept.len()).expect("it was cut");
-                let items = vec![Item { range: 0..end, rejected: Some(reason.clone()) }];
-                self.spool
-                    .append(Batch::new(kept, items, received_at, reservation))
-                    .await
-                    .map_err(Refusal::Spool)?;
+            Err(Unsplit::Refused(refused)) => Err(Refusal::Spool(refused)),
+            Err(Unsplit::NotEvents(reason)) => {
+                let kept = Bytes::copy_from_slice(&text[..text.len().min(REJECTED_BODY_BYTES)]);
+                let mut items = Items::new(reason.clone());
+                items.push(0..kept.len(), false, &mut reservation).map_err(Refusal::Spool)?;
+                let batch = Batch::new(kept, items, received_at, reservation);
+                self.spool.append(batch).await.map_err(Refusal::Spool)?;
                 Err(Refusal::NotEvents(reason))
             }
         }

@@ -36,6 +36,7 @@
 //! | `discovered_column` | see [`crate::emitter`] |
 //! | `fact` | `name`, `value`: single facts about the spool itself |
 
+mod batch;
 mod budget;
 mod reader;
 mod role;
@@ -45,12 +46,9 @@ mod trim;
 mod watermark;
 mod writer;
 
-use std::borrow::Cow;
-use std::ops::Range;
 use std::path::PathBuf;
 
-use bytes::Bytes;
-
+pub use batch::{Batch, Items};
 pub use budget::{Budget, Reservation};
 pub use reader::{Backlog, Reader, StoredEvent, StoredRejection};
 pub use role::{Role, RoleLock};
@@ -61,46 +59,7 @@ pub use watermark::{Tide, Watermark};
 pub use writer::{Limits, Writer, WriterHandle};
 
 /// The bytes of a rejected body that are kept.
-pub const REJECTED_BODY_BYTES: u32 = 65_536;
-
-/// What one request asks the spool to keep. It holds the memory that it was reserved until it is dropped.
-#[derive(Debug)]
-pub struct Batch {
-    text: Bytes,
-    items: Vec<Item>,
-    received_at: i64,
-    _reservation: Reservation,
-}
-
-/// A slice of a batch's text, and what to keep it as.
-#[derive(Debug)]
-pub struct Item {
-    /// Where the item stands in the text.
-    pub range: Range<u32>,
-    /// None for an event; for anything else, why it is not one.
-    pub rejected: Option<Cow<'static, str>>,
-}
-
-impl Batch {
-    /// A batch of `items`, slices of `text`, that arrived at `received_at` (Unix milliseconds).
-    ///
-    /// The text of events must be JSON objects in UTF-8: the reader relies on it.
-    #[must_use]
-    pub fn new(text: Bytes, items: Vec<Item>, received_at: i64, reservation: Reservation) -> Self {
-        Batch { text, items, received_at, _reservation: reservation }
-    }
-
-    /// How many events the batch holds, and how many items that are not events.
-    #[must_use]
-    pub fn count(&self) -> Receipt {
-        let rejected = self.items.iter().filter(|item| item.rejected.is_some()).count();
-        Receipt { accepted: self.items.len() - rejected, rejected }
-    }
-
-    fn slice(&self, item: &Item) -> &[u8] {
-        &self.text[item.range.start as usize..item.range.end as usize]
-    }
-}
+pub const REJECTED_BODY_BYTES: usize = 65_536;
 
 /// Says that a batch is on disk. Only a spool gives receipts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

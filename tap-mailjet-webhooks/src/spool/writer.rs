@@ -21,8 +21,6 @@ const GROUP_BYTES: usize = 4 << 20;
 const ROOM_AGE: Duration = Duration::from_secs(1);
 /// How many bytes may be written on the strength of one such look.
 const ROOM_BYTES: u64 = 8 << 20;
-/// What an event costs in the file besides its text: key, time, header, and its share of the page.
-const ROW_OVERHEAD: u64 = 40;
 
 /// What a spool may use.
 #[derive(Debug, Clone, Copy)]
@@ -152,7 +150,7 @@ impl Thread {
             loop {
                 match next {
                     Some(Job::Write(waiting)) => {
-                        bytes += waiting.batch.text.len();
+                        bytes += waiting.batch.text_bytes();
                         group.push(waiting);
                     }
                     Some(Job::Close) | None => {
@@ -176,8 +174,9 @@ impl Thread {
     fn write_group(&mut self, group: Vec<Waiting>) -> Result<(), SpoolError> {
         let mut admitted = Vec::with_capacity(group.len());
         for waiting in group {
-            if waiting.batch.items.is_empty() {
-                answer(waiting, Ok(Receipt { accepted: 0, rejected: 0 }));
+            let receipt = waiting.batch.count();
+            if receipt == (Receipt { accepted: 0, rejected: 0 }) {
+                answer(waiting, Ok(receipt));
                 continue;
             }
             match self.room.admit(&self.path, &self.connection, &waiting.batch)? {
@@ -208,8 +207,8 @@ impl Thread {
     /// Writes a group and syncs it. All of it is on disk when this returns `Ok`, and none of it otherwise, as far as
     /// anyone can tell.
     fn commit(&mut self, group: &[Waiting]) -> rusqlite::Result<()> {
-        let now = (self.clock)();
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let now = (self.clock)();
         {
             let mut event = transaction
                 .prepare_cached("INSERT INTO event (sequence, received_at, body) VALUES (?1, ?2, ?3)")?;
@@ -217,12 +216,11 @@ impl Thread {
                 "INSERT INTO rejected (sequence, received_at, reason, body) VALUES (?1, ?2, ?3, ?4)",
             )?;
             for Waiting { batch, .. } in group {
-                for item in &batch.items {
+                for (body, rejected_for) in batch.items() {
                     let sequence = self.sequencer.next(now);
-                    let body = batch.slice(item);
-                    match &item.rejected {
-                        None => event.execute((sequence, batch.received_at, Text(body)))?,
-                        Some(reason) => rejected.execute((sequence, batch.received_at, reason, body))?,
+                    match rejected_for {
+                        None => event.execute((sequence, batch.received_at(), Text(body)))?,
+                        Some(reason) => rejected.execute((sequence, batch.received_at(), reason, body))?,
                     };
                 }
             }
@@ -304,8 +302,7 @@ impl Room {
         if self.looked_at.elapsed() >= ROOM_AGE || self.written >= ROOM_BYTES {
             *self = Room::look(path, connection, self.limits)?;
         }
-        let cost = batch.text.len() as u64 + batch.items.len() as u64 * ROW_OVERHEAD;
-        let written = self.written + cost;
+        let written = self.written + batch.cost();
         if self.spool_used + written > self.limits.spool_max_bytes {
             return Ok(Err(Refused::SpoolFull));
         }
@@ -323,15 +320,15 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::super::Item;
+    use super::super::Items;
     use super::*;
 
     const LIMITS: Limits = Limits { spool_max_bytes: 1 << 30, min_free_bytes: 0, memory_bytes: 1 << 20 };
 
     fn batch(handle: &WriterHandle, text: &'static str) -> Batch {
-        let reservation = handle.reserve(text.len()).expect("memory");
-        let end = u32::try_from(text.len()).expect("a short text");
-        let items = vec![Item { range: 0..end, rejected: None }];
+        let mut reservation = handle.reserve(text.len()).expect("memory");
+        let mut items = Items::new("");
+        items.push(0..text.len(), true, &mut reservation).expect("memory");
         Batch::new(Bytes::from_static(text.as_bytes()), items, 7, reservation)
     }
 

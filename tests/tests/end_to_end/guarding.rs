@@ -118,6 +118,36 @@ fn a_disk_that_is_nearly_full_is_answered_503() {
     assert_eq!(tap.spool().events(), []);
 }
 
+/// The list of a body's events must not take many times the memory of the body.
+#[test]
+fn a_body_of_a_million_elements_takes_memory_for_little_more_than_its_text() {
+    let tap = Tap::new().set("spool_max_bytes", 1_000_000);
+    let listener = tap.listen().start();
+    let endpoint = listener.endpoint();
+    endpoint.accept(SEVEN[0]);
+    let before = listener.program.peak_memory();
+    let body = format!("[{}0]", "0,".repeat(4_000_000));
+    let reply = endpoint.post(&body);
+    assert_eq!(
+        (reply.status, reply.json()["error"].as_str()),
+        (503, Some("the spool is full (spool_max_bytes); try again later"))
+    );
+    let taken = listener.program.peak_memory() - before;
+    // The body, once more while it is put together, and its list, once more while that grows.
+    assert!(taken < 5 * body.len(), "{taken} bytes for a body of {}", body.len());
+}
+
+/// What is kept of an element that is no event is more than the element.
+#[test]
+fn rejected_elements_count_in_the_spool_with_all_that_is_kept_of_them() {
+    let tap = Tap::new().set("spool_max_bytes", 200_000);
+    let listener = tap.listen().start();
+    let body = format!("[{}0]", "0,".repeat(3_000));
+    assert_eq!(listener.endpoint().post(&body).status, 503);
+    listener.endpoint().accept("[0,1,2]");
+    assert_eq!(tap.spool().rejected().len(), 3);
+}
+
 #[test]
 fn an_address_that_is_taken_is_an_error_in_one_line() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
