@@ -72,6 +72,15 @@ impl Spool {
         assert_eq!(inserted, Ok(1));
     }
 
+    /// Puts so many events of long ago where no listener would have put them, each of about so many bytes.
+    pub fn insert_many(&self, count: u32, bytes: u32) {
+        let insert = "WITH RECURSIVE number(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < ?1)
+            INSERT INTO event (sequence, received_at, body)
+            SELECT n, 1600000000000, json_object('event', 'open', 'Payload', replace(hex(zeroblob(?2 / 2)), '0', 'x')) FROM number";
+        let inserted = self.connect().execute(insert, (count, bytes));
+        assert_eq!(inserted, Ok(count as usize));
+    }
+
     /// Answers a query whose answer is one text.
     #[must_use]
     pub fn text(&self, query: &str) -> String {

@@ -150,8 +150,18 @@ impl Follower {
                     Err(error) => {
                         // Rows stay longer than they must, and the next look tries again.
                         error!("{error}");
-                        break;
+                        return;
                     }
+                }
+            }
+        }
+        while start.elapsed() < TRIM_TIME {
+            match self.trimmer.give_back() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    error!("{error}");
+                    break;
                 }
             }
         }

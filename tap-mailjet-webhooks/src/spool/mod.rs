@@ -12,10 +12,11 @@
 //! 4. After an error that leaves the state of the disk unknown (I/O error, damage), the connection is never used
 //!    again: everything waiting is refused and the process is told to stop. The kernel may have dropped the dirty pages
 //!    of a failed fsync, so that a retry would succeed without having stored anything.
-//! 5. Nothing is accepted that can't be kept: the size of the spool and the free space of its disk are checked before
+//! 5. Files that somebody deletes or replaces are noticed before the next answer, and end the process likewise.
+//! 6. Nothing is accepted that can't be kept: the size of the spool and the free space of its disk are checked before
 //!    the write.
-//! 6. Memory is bounded in bytes: what waits to be written holds a [`Reservation`], and the [`Budget`] has an end.
-//! 7. One process at a time has the role of the listener, and one the role of the emitter ([`RoleLock`]). The kernel
+//! 7. Memory is bounded in bytes: what waits to be written holds a [`Reservation`], and the [`Budget`] has an end.
+//! 8. One process at a time has the role of the listener, and one the role of the emitter ([`RoleLock`]). The kernel
 //!    releases a role when its process ends, however it ends.
 //!
 //! # What it relies on
@@ -178,5 +179,17 @@ pub enum SpoolError {
         path: PathBuf,
         /// What SQLite said.
         reason: String,
+    },
+    /// Somebody has deleted or replaced a file of a spool that is in use.
+    #[error(
+        "spool {path}: {file} was deleted or replaced while the tap was running; no webhook is accepted any more. What \
+         was in it is lost, unless there is a copy: stop the tap before moving its spool. Mailjet repeats what was not \
+         answered with 200"
+    )]
+    Replaced {
+        /// The spool.
+        path: PathBuf,
+        /// The file of it that is gone.
+        file: PathBuf,
     },
 }

@@ -1,8 +1,8 @@
 //! The SQLite file: made, opened and checked.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
@@ -89,7 +89,7 @@ fn configure(connection: &Connection, path: &Path) -> Result<(), SpoolError> {
     let sqlite = |source| SpoolError::Sqlite { path: path.to_owned(), doing: "opening", source };
     let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0)).map_err(sqlite)?;
     if pages == 0 {
-        // Can be chosen only while the file is empty: the pages of trimmed events can be given back later.
+        // Can be chosen only while the file is empty: the pages of trimmed events can be given back.
         connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(sqlite)?;
     }
     connection.pragma_update(None, "journal_mode", "WAL").map_err(sqlite)?;
@@ -180,6 +180,53 @@ fn create_directory(directory: &Path) -> std::io::Result<()> {
 
 fn sync_directory(directory: &Path) -> std::io::Result<()> {
     File::open(directory)?.sync_all()
+}
+
+/// The files that a spool consists of, as they were when they were opened.
+///
+/// A file that is deleted or replaced stays what it was for those who have it open: they would go on writing, and nobody
+/// else would ever see what they wrote.
+#[derive(Debug)]
+pub(super) struct OpenFiles {
+    path: PathBuf,
+    /// The database, its write-ahead log and that one's index, each with its device and inode.
+    files: [(PathBuf, (u64, u64)); 3],
+}
+
+impl OpenFiles {
+    /// Notes which files the spool at `path` consists of now.
+    pub(super) fn of(path: &Path) -> Result<Self, SpoolError> {
+        let io = |source| SpoolError::Io { path: path.to_owned(), doing: "looking at its files", source };
+        // SQLite puts the others beside the file that a symbolic link leads to.
+        let target = path.canonicalize().map_err(io)?;
+        let beside = |suffix: &str| {
+            let mut path = target.clone().into_os_string();
+            path.push(suffix);
+            PathBuf::from(path)
+        };
+        let with_identity = |path: PathBuf| -> Result<_, SpoolError> {
+            let identity = identity(&path).map_err(io)?;
+            Ok((path, identity))
+        };
+        let files =
+            [with_identity(path.to_owned())?, with_identity(beside("-wal"))?, with_identity(beside("-shm"))?];
+        Ok(OpenFiles { path: path.to_owned(), files })
+    }
+
+    /// Makes sure that whoever opens the spool now gets the same files.
+    pub(super) fn demand_unchanged(&self) -> Result<(), SpoolError> {
+        for (file, noted) in &self.files {
+            if identity(file).ok() != Some(*noted) {
+                return Err(SpoolError::Replaced { path: self.path.clone(), file: file.clone() });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
+    let meta = path.metadata()?;
+    Ok((meta.dev(), meta.ino()))
 }
 
 #[cfg(test)]

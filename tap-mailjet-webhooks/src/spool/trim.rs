@@ -10,6 +10,10 @@ use super::{SpoolError, sqlite};
 /// Events that one step looks at: the write lock is held for about a millisecond, so that the listener's next commit is
 /// not kept waiting.
 const STEP_EVENTS: i64 = 1_000;
+/// Pages that one step gives back to the disk, for the same reason.
+const STEP_PAGES: i64 = 256;
+/// Empty pages that are kept in any case (16 MiB): what is given back is asked for again by the next events.
+const SPARE_PAGES: i64 = 4_096;
 
 /// What the spool keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +85,29 @@ impl Trimmer {
         sqlite::set_fact(&transaction, TRIMMED_THROUGH, last_to_go.max(before))?;
         transaction.commit()?;
         Ok(deleted)
+    }
+
+    /// Gives a few of the pages that trimming has emptied back to the disk, if they are many beside those in use. Says
+    /// whether there are more.
+    pub fn give_back(&mut self) -> Result<bool, SpoolError> {
+        self.try_give_back().map_err(|source| self.failed(source))
+    }
+
+    fn try_give_back(&mut self) -> rusqlite::Result<bool> {
+        let pragma = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        let (pages, free) = (pragma("page_count")?, pragma("freelist_count")?);
+        let surplus = free - ((pages - free) / 2).max(SPARE_PAGES);
+        if surplus <= 0 {
+            return Ok(false);
+        }
+        // A row comes for each page: it is given back when the row is asked for.
+        self.connection.pragma(None, "incremental_vacuum", surplus.min(STEP_PAGES), |_| Ok(()))?;
+        let is_done = surplus <= STEP_PAGES;
+        if is_done {
+            // The file itself gets shorter by this; without it, once the next few megabytes have arrived.
+            self.connection.pragma(None, "wal_checkpoint", "PASSIVE", |_| Ok(()))?;
+        }
+        Ok(!is_done)
     }
 
     /// Whether any run on this spool was ever given a state.

@@ -4,19 +4,23 @@
 //! syncs, the next group gathers: the busier the listener, the larger the group. Nothing ever waits for a timer.
 
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, ToSql, TransactionBehavior};
-use tokio::sync::{mpsc, oneshot};
-use tracing::{debug, warn};
+use tokio::sync::oneshot;
+use tracing::debug;
 
 use super::sequence::{SequenceUnit, Sequencer};
-use super::{Append, Batch, Budget, Receipt, Refused, Reservation, SpoolError, Watermark, sqlite};
+use super::sqlite::{self, OpenFiles};
+use super::{Append, Batch, Budget, Receipt, Refused, Reservation, SpoolError, Watermark};
 
 /// A group is closed at this many bytes of text, so that nobody waits for an endless transaction.
 const GROUP_BYTES: usize = 4 << 20;
+/// How often an idle writer looks whether its files are still those that everybody else would open.
+const IDLE_LOOK: Duration = Duration::from_secs(1);
 /// How long a look at the sizes of spool and disk may be relied on.
 const ROOM_AGE: Duration = Duration::from_secs(1);
 /// How many bytes may be written on the strength of one such look.
@@ -42,7 +46,7 @@ pub struct Writer {
 /// Hands batches to the writer thread.
 #[derive(Debug, Clone)]
 pub struct WriterHandle {
-    jobs: mpsc::UnboundedSender<Job>,
+    jobs: mpsc::Sender<Job>,
     budget: Budget,
 }
 
@@ -68,14 +72,17 @@ impl Writer {
     ) -> Result<(WriterHandle, Self), SpoolError> {
         let connection = sqlite::open(path)?;
         let last = sqlite::last_sequence(&connection, path)?;
+        // That was read from all of the spool's files, so all of them are there.
+        let files = OpenFiles::of(path)?;
         watermark.rise(last);
         let room = Room::look(path, &connection, limits)?;
-        let (jobs, queue) = mpsc::unbounded_channel();
+        let (jobs, queue) = mpsc::channel();
         let (report, outcome) = oneshot::channel();
         let sequencer = Sequencer::after(last, unit);
         let mut thread = Thread {
             path: path.to_owned(),
             connection,
+            files,
             queue,
             sequencer,
             room,
@@ -133,7 +140,8 @@ impl Append for WriterHandle {
 struct Thread {
     path: PathBuf,
     connection: Connection,
-    queue: mpsc::UnboundedReceiver<Job>,
+    files: OpenFiles,
+    queue: mpsc::Receiver<Job>,
     sequencer: Sequencer,
     room: Room,
     watermark: Watermark,
@@ -144,16 +152,23 @@ impl Thread {
     fn write_groups(&mut self) -> Result<(), SpoolError> {
         let mut open = true;
         while open {
+            let mut next = match self.queue.recv_timeout(IDLE_LOOK) {
+                Ok(job) => job,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.files.demand_unchanged()?;
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
             let mut group = Vec::new();
             let mut bytes = 0;
-            let mut next = self.queue.blocking_recv();
             loop {
                 match next {
-                    Some(Job::Write(waiting)) => {
+                    Job::Write(waiting) => {
                         bytes += waiting.batch.text_bytes();
                         group.push(waiting);
                     }
-                    Some(Job::Close) | None => {
+                    Job::Close => {
                         open = false;
                         break;
                     }
@@ -162,7 +177,7 @@ impl Thread {
                     break;
                 }
                 next = match self.queue.try_recv() {
-                    Ok(job) => Some(job),
+                    Ok(job) => job,
                     Err(_) => break,
                 };
             }
@@ -172,6 +187,12 @@ impl Thread {
     }
 
     fn write_group(&mut self, group: Vec<Waiting>) -> Result<(), SpoolError> {
+        if self.room.is_stale() {
+            match Room::look(&self.path, &self.connection, self.room.limits) {
+                Ok(room) => self.room = room,
+                Err(error) => return Err(self.fail(group, error)),
+            }
+        }
         let mut admitted = Vec::with_capacity(group.len());
         for waiting in group {
             let receipt = waiting.batch.count();
@@ -179,7 +200,7 @@ impl Thread {
                 answer(waiting, Ok(receipt));
                 continue;
             }
-            match self.room.admit(&self.path, &self.connection, &waiting.batch)? {
+            match self.room.admit(waiting.batch.cost()) {
                 Ok(()) => admitted.push(waiting),
                 Err(refused) => answer(waiting, Err(refused)),
             }
@@ -190,6 +211,10 @@ impl Thread {
         let before = self.sequencer.last();
         match self.commit(&admitted) {
             Ok(()) => {
+                if let Err(error) = self.files.demand_unchanged() {
+                    // It is on disk, in a file that nobody will find.
+                    return Err(self.fail(admitted, error));
+                }
                 self.watermark.rise(self.sequencer.last());
                 for waiting in admitted {
                     let receipt = waiting.batch.count();
@@ -231,22 +256,31 @@ impl Thread {
     /// Answers a group that was not written. Only where the spool is known to be as it was before does it live on.
     fn refuse(&self, group: Vec<Waiting>, error: &rusqlite::Error) -> Result<(), SpoolError> {
         let rolled_back = self.connection.is_autocommit();
-        let (refused, outcome) = match error.sqlite_error_code() {
+        let refused = match error.sqlite_error_code() {
             // No byte of the transaction has reached the file's committed part, and no sync was asked for.
-            Some(ErrorCode::DiskFull) if rolled_back => (Refused::DiskLow, Ok(())),
-            Some(ErrorCode::DatabaseBusy) if rolled_back => (Refused::Locked, Ok(())),
+            Some(ErrorCode::DiskFull) if rolled_back => Refused::DiskLow,
+            Some(ErrorCode::DatabaseBusy) if rolled_back => Refused::Locked,
             _ => {
-                let poisoned = SpoolError::Poisoned { path: self.path.clone(), reason: error.to_string() };
-                (Refused::Failed, Err(poisoned))
+                let reason = error.to_string();
+                return Err(self.fail(group, SpoolError::Poisoned { path: self.path.clone(), reason }));
             }
         };
-        if outcome.is_ok() {
-            warn!("{} requests were refused: {refused} ({error})", group.len());
-        }
-        for waiting in group {
-            answer(waiting, Err(refused));
-        }
-        outcome
+        debug!("{} requests were refused: {refused} ({error})", group.len());
+        refuse_all(group, refused);
+        Ok(())
+    }
+
+    /// Answers a group when the spool has failed, and says why it has.
+    fn fail(&self, group: Vec<Waiting>, error: SpoolError) -> SpoolError {
+        refuse_all(group, Refused::Failed);
+        // SQLite fails in many ways when its files are taken away, and names none of them.
+        self.files.demand_unchanged().err().unwrap_or(error)
+    }
+}
+
+fn refuse_all(group: Vec<Waiting>, refused: Refused) {
+    for waiting in group {
+        answer(waiting, Err(refused));
     }
 }
 
@@ -271,7 +305,10 @@ struct Room {
     limits: Limits,
     looked_at: Instant,
     written: u64,
+    /// Bytes of the spool that hold something.
     spool_used: u64,
+    /// Bytes that the spool has and does not need, since trimming emptied them: they are written before it grows.
+    spool_free: u64,
     disk_free: u64,
 }
 
@@ -281,36 +318,40 @@ impl Room {
             |source| SpoolError::Sqlite { path: path.to_owned(), doing: "looking at its size", source };
         let pragma =
             |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(sqlite);
-        let pages = pragma("page_count")? - pragma("freelist_count")?;
-        let spool_used = u64::try_from(pages * pragma("page_size")?).unwrap_or(0);
+        let (pages, free_pages) = (pragma("page_count")?, pragma("freelist_count")?);
+        let page_size = pragma("page_size")?;
+        let bytes = |pages: i64| u64::try_from(pages * page_size).unwrap_or(0);
         let disk = rustix::fs::statvfs(path).map_err(|error| SpoolError::Io {
             path: path.to_owned(),
             doing: "looking at the free space of its disk",
             source: error.into(),
         })?;
         let disk_free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        Ok(Room { limits, looked_at: Instant::now(), written: 0, spool_used, disk_free })
+        Ok(Room {
+            limits,
+            looked_at: Instant::now(),
+            written: 0,
+            spool_used: bytes(pages - free_pages),
+            spool_free: bytes(free_pages),
+            disk_free,
+        })
     }
 
-    /// Decides whether there is room for `batch`, and counts it as written if so.
-    fn admit(
-        &mut self,
-        path: &Path,
-        connection: &Connection,
-        batch: &Batch,
-    ) -> Result<Result<(), Refused>, SpoolError> {
-        if self.looked_at.elapsed() >= ROOM_AGE || self.written >= ROOM_BYTES {
-            *self = Room::look(path, connection, self.limits)?;
-        }
-        let written = self.written + batch.cost();
+    fn is_stale(&self) -> bool {
+        self.looked_at.elapsed() >= ROOM_AGE || self.written >= ROOM_BYTES
+    }
+
+    /// Decides whether there is room for a batch of so many bytes, and counts it as written if so.
+    fn admit(&mut self, cost: u64) -> Result<(), Refused> {
+        let written = self.written + cost;
         if self.spool_used + written > self.limits.spool_max_bytes {
-            return Ok(Err(Refused::SpoolFull));
+            return Err(Refused::SpoolFull);
         }
-        if self.disk_free < self.limits.min_free_bytes.saturating_add(written) {
-            return Ok(Err(Refused::DiskLow));
+        if self.disk_free + self.spool_free < self.limits.min_free_bytes.saturating_add(written) {
+            return Err(Refused::DiskLow);
         }
         self.written = written;
-        Ok(Ok(()))
+        Ok(())
     }
 }
 
@@ -356,6 +397,26 @@ mod tests {
             assert_eq!(handle.append(batch(&handle, "{}")).await, Err(Refused::Closed));
         }
         assert_eq!(sequences(&path), [5_000_000, 5_000_001, 5_000_002]);
+    }
+
+    #[test]
+    fn what_trimming_emptied_is_room() {
+        let limits = Limits { spool_max_bytes: 1000, min_free_bytes: 500, memory_bytes: 0 };
+        let looked_at = Instant::now();
+        // (used, free within the spool, free on the disk) and how much is admitted, in batches of 100
+        let cases = [
+            ((0, 0, 499), 0),
+            ((0, 0, 750), 200),
+            ((0, 200, 400), 100),
+            ((0, 600, 0), 100),
+            ((900, 9000, 9000), 100),
+            ((1000, 9000, 9000), 0),
+        ];
+        for ((spool_used, spool_free, disk_free), expected) in cases {
+            let mut room = Room { limits, looked_at, written: 0, spool_used, spool_free, disk_free };
+            while room.admit(100).is_ok() {}
+            assert_eq!(room.written, expected, "{spool_used} {spool_free} {disk_free}");
+        }
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! What the spool promises.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -192,6 +193,44 @@ fn an_io_error_ends_the_tap_and_nothing_unwritten_is_answered_200() {
     let lost: Vec<_> = acknowledged.difference(&present).collect();
     assert!(lost.is_empty(), "answered with 200 and lost: {lost:?}");
     assert!(!acknowledged.is_empty(), "the limit leaves room for some events");
+}
+
+/// A deleted file lives on for whoever has it open: a listener that did not look would answer 200 for events that nobody
+/// will ever find.
+#[test]
+fn a_spool_that_is_deleted_or_replaced_under_a_listener_takes_nothing_more() {
+    for suffix in ["", "-wal", "-shm"] {
+        let tap = Tap::new();
+        let listener = tap.listen().start();
+        let endpoint = listener.endpoint();
+        endpoint.accept(numbered(1));
+        let file = tap.folder().join(format!("spool.db{suffix}"));
+        fs::remove_file(&file).expect("it is there");
+        if suffix.is_empty() {
+            // As a drain on a schedule does.
+            tap.drain().finish().assert_code(0);
+        }
+        // The listener may be gone already.
+        if let Ok(mut client) = Client::connect(endpoint.address)
+            && let Ok(reply) = client.post(&endpoint.path, &numbered(2))
+        {
+            assert_eq!(reply.status, 503, "without {}", file.display());
+        }
+        let error = listener.finish().sole_error().to_owned();
+        assert!(error.contains(&format!("{} was deleted or replaced", file.display())), "{error}");
+    }
+}
+
+/// Also while no webhook comes: whoever looks at the service should see it fail when the mistake is made.
+#[test]
+fn an_idle_listener_notices_that_its_spool_is_gone() {
+    let tap = Tap::new();
+    let listener = tap.listen().start();
+    let _ = listener.endpoint();
+    let moved = tap.folder().join("moved.db");
+    fs::rename(tap.folder().join("spool.db"), moved).expect("a rename");
+    let error = listener.finish().sole_error().to_owned();
+    assert!(error.contains("spool.db was deleted or replaced"), "{error}");
 }
 
 /// Posts from four connections until each has met something else than a 200, which has to be a 503 or the end of the

@@ -126,6 +126,23 @@ fn a_drain_trims_what_its_state_covers() {
     assert_eq!(tap.spool().sequences(), [first.records()[4].sequence()]);
 }
 
+/// A backlog that was large once must not take its place on the disk for ever.
+#[test]
+fn what_trimming_frees_is_given_back_to_the_disk() {
+    let tap = Tap::new().set("retention_days", 0);
+    tap.drain().finish().assert_code(0);
+    tap.spool().insert_many(5_000, 10_000);
+    let size = || tap.spool().path.metadata().expect("the spool").len();
+    wait::until("the events are in the file and not in its log", || {
+        tap.drain().set("retention_days", 1_000_000).finish().assert_code(0);
+        (size() > 50_000_000).then_some(())
+    });
+    let running = tap.run().start();
+    wait::until("the spool is small again", || (size() < 20_000_000).then_some(()));
+    running.stop().assert_code(0);
+    assert_eq!(tap.spool().events(), []);
+}
+
 /// Posts `count` events and waits for their records.
 #[must_use]
 fn post_and_read(running: &RunningTap, count: usize) -> Vec<Record> {
