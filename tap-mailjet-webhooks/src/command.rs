@@ -207,7 +207,8 @@ fn run(
         let reader_gone =
             async move { if rooms.emitter { reader_gone.await } else { std::future::pending().await } };
         let ends = Ends { stop: signals.first(), reader_gone };
-        Ok(run::run(Plan { config, shape, state }, roles, listener, stdout, line, ends).await?)
+        let plan = Plan { config, shape, state, discarded: stdout.is_discarded()? };
+        Ok(run::run(plan, roles, listener, stdout, line, ends).await?)
     });
     // A thread that is stuck in a write to a full pipe must not keep the process.
     runtime.shutdown_background();

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::thread;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -19,6 +20,13 @@ impl Stdout {
     /// Opens stdout.
     pub fn open() -> io::Result<Self> {
         Ok(Stdout { file: File::from(io::stdout().as_fd().try_clone_to_owned()?) })
+    }
+
+    /// Whether what is written goes nowhere: stdout is the null device, also where it was closed when the program started
+    /// (Rust opens the null device in its place).
+    pub fn is_discarded(&self) -> io::Result<bool> {
+        let (stdout, null) = (self.file.metadata()?, std::fs::metadata("/dev/null")?);
+        Ok(stdout.file_type().is_char_device() && stdout.rdev() == null.rdev())
     }
 
     /// Becomes ready when nobody can read stdout any more, also while nothing is written: the reader of a pipe has gone,

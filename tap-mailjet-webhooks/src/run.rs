@@ -16,7 +16,9 @@ use crate::emitter::{
     StartError, StateFile,
 };
 use crate::progress::{Counted, Counters, LiveLine, Progress, Rooms};
-use crate::spool::{self, Reader, Role, RoleLock, SpoolError, Trimmer, Watermark, Writer, WriterHandle};
+use crate::spool::{
+    self, Ledger, Reader, Role, RoleLock, SpoolError, Trimmer, Watermark, Writer, WriterHandle,
+};
 use crate::webhook_url::{ActiveTokens, UrlError, UrlStore, Watch};
 use crate::{clock, listener};
 
@@ -65,6 +67,8 @@ pub struct Plan<'a> {
     pub shape: &'a Shape,
     /// The file that `--state` names.
     pub state: Option<&'a Path>,
+    /// Whether what is written goes nowhere: then it never counts as stored.
+    pub discarded: bool,
 }
 
 /// What can end a run from outside.
@@ -326,18 +330,26 @@ impl Emitting {
         let trimmer = Trimmer::open(path)?;
         let mut state_file = plan.state.map(StateFile::new);
         let discovered = DiscoveredColumns::open(path)?;
-        let mut emitter =
-            Emitter::new(reader, discovered, plan.shape, out, plan.config.pace(), counters.clone())?;
+        let mut emitter = Emitter::new(
+            reader,
+            discovered,
+            Ledger::open(path)?,
+            plan.shape,
+            out,
+            plan.config.pace(),
+            counters.clone(),
+        )?;
         let start = Start::find(
             &emitter.streams(),
             state_file.as_mut(),
             emitter.reader(),
+            emitter.ledger(),
             plan.config.sequence_unit,
             clock::unix_millis(),
         )?;
         let waiting = start.waiting;
         emitter.start_at(start);
-        let confirmation = Confirmation::find(state_file, &trimmer)?;
+        let confirmation = Confirmation::find(state_file, emitter.ledger(), plan.discarded)?;
         let confirmed =
             Confirmed::follow(confirmation, trimmer, plan.config.retention(), counters, clock::unix_millis)?;
         let control = Arc::new(Control::default());

@@ -9,7 +9,7 @@ use tracing::{debug, error, warn};
 
 use super::state_file::StateFile;
 use crate::progress::{Counters, Reached};
-use crate::spool::{Kept, SpoolError, Trimmer};
+use crate::spool::{Kept, Ledger, SpoolError, Trimmer};
 
 /// How often the state file is looked at.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(250);
@@ -25,23 +25,29 @@ pub enum Confirmation {
     StateFile(StateFile),
     /// Nobody ever gave a state on this spool: what stdout took counts as stored.
     Stdout,
-    /// A state was given before, but not to this run: nothing is known, and nothing is trimmed.
-    Unknown,
+    /// Nobody: a state was given before, but not to this run, or stdout keeps nothing. Nothing is trimmed.
+    Nobody,
 }
 
 impl Confirmation {
-    /// Decides by what this run was given, and what runs before it were.
-    pub fn find(state_file: Option<StateFile>, trimmer: &Trimmer) -> Result<Self, SpoolError> {
+    /// Decides by what this run was given, and what runs before it were. `discarded`: stdout is the null device.
+    pub fn find(state_file: Option<StateFile>, ledger: &Ledger, discarded: bool) -> Result<Self, SpoolError> {
         if let Some(file) = state_file {
-            if let Err(error) = trimmer.note_state_given() {
+            if let Err(error) = ledger.note_state_given() {
                 // On a full disk, a run that makes room is worth more than this note.
                 warn!("{error}");
             }
             return Ok(Confirmation::StateFile(file));
         }
-        if trimmer.state_was_given()? {
+        if ledger.state_was_given()? {
             warn!("earlier runs were given a state, this one is not: nothing is trimmed from the spool");
-            return Ok(Confirmation::Unknown);
+            return Ok(Confirmation::Nobody);
+        }
+        if discarded {
+            warn!(
+                "stdout is closed or the null device, and keeps nothing: nothing is trimmed from the spool"
+            );
+            return Ok(Confirmation::Nobody);
         }
         warn!(
             "without --state, events count as stored once stdout has taken them, and are trimmed after retention_days; \
@@ -116,7 +122,7 @@ struct Follower {
 impl Follower {
     fn look(&mut self) {
         let (events, rejected) = match &mut self.confirmation {
-            Confirmation::Unknown => return,
+            Confirmation::Nobody => return,
             Confirmation::Stdout => {
                 let reached = self.counters.reached();
                 (reached.taken(false), reached.taken(true))
@@ -136,7 +142,7 @@ impl Follower {
     }
 
     fn trim(&mut self) {
-        if matches!(self.confirmation, Confirmation::Unknown) {
+        if matches!(self.confirmation, Confirmation::Nobody) {
             return;
         }
         let retention = i64::try_from(self.retention.as_millis()).unwrap_or(i64::MAX);

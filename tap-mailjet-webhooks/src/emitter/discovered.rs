@@ -73,7 +73,7 @@ impl DiscoveredColumns {
             }
             transaction.commit()
         };
-        remember(&mut self.connection).map_err(|source| self.failed(source))
+        spool::patiently(&self.path, "noting a new column", || remember(&mut self.connection))
     }
 
     fn failed(&self, source: rusqlite::Error) -> SpoolError {

@@ -45,7 +45,7 @@ pub use table::UnknownFields;
 
 use crate::clock;
 use crate::progress::Counters;
-use crate::spool::{Reader, SpoolError, Tide, Watermark};
+use crate::spool::{Ledger, Reader, SpoolError, Tide, Watermark};
 use streams::Streams;
 
 /// Rows that are written at once.
@@ -150,6 +150,9 @@ pub struct Shape {
 pub struct Emitter<W> {
     reader: Reader,
     discovered: DiscoveredColumns,
+    ledger: Ledger,
+    /// What the ledger has noted: no STATE has a bookmark past this.
+    written_through: i64,
     streams: Streams,
     out: W,
     pace: Pace,
@@ -171,6 +174,7 @@ impl<W: Write> Emitter<W> {
     pub fn new(
         reader: Reader,
         discovered: DiscoveredColumns,
+        ledger: Ledger,
         shape: &Shape,
         out: W,
         pace: Pace,
@@ -182,6 +186,8 @@ impl<W: Write> Emitter<W> {
         Ok(Emitter {
             reader,
             discovered,
+            written_through: ledger.written_through()?.unwrap_or(0),
+            ledger,
             streams,
             out,
             pace,
@@ -206,6 +212,11 @@ impl<W: Write> Emitter<W> {
         &self.reader
     }
 
+    /// What the spool knows of states.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
     /// Lets the run begin at `start`.
     pub fn start_at(&mut self, start: Start) {
         self.streams.start_at(&start.state);
@@ -226,7 +237,7 @@ impl<W: Write> Emitter<W> {
             let committed = watermark.committed();
             if self.write_batch()? > 0 {
                 if self.state_is_due() {
-                    self.write_state();
+                    self.write_state()?;
                 }
                 self.flush()?;
                 continue;
@@ -237,11 +248,11 @@ impl<W: Write> Emitter<W> {
             }
             match watermark.wait_past(committed, DRY_AFTER) {
                 Tide::Ended => break Ended::Dry,
-                Tide::Still if self.has_news => self.write_state(),
+                Tide::Still if self.has_news => self.write_state()?,
                 Tide::Still | Tide::Risen => {}
             }
         };
-        self.write_state();
+        self.write_state()?;
         self.flush()?;
         self.streams.tell_unselected();
         Ok(ended)
@@ -287,12 +298,20 @@ impl<W: Write> Emitter<W> {
             || self.last_state.elapsed() >= self.pace.state_interval
     }
 
-    fn write_state(&mut self) {
+    fn write_state(&mut self) -> Result<(), EmitError> {
+        let bookmark = self.streams.furthest_bookmark();
+        if bookmark > self.written_through {
+            // All that is in the spool by now, so that a long backlog takes one note and not one for each STATE.
+            let through = self.reader.last_sequence()?.max(bookmark);
+            self.ledger.note_written_through(through)?;
+            self.written_through = through;
+        }
         self.streams.note_in(&mut self.state);
         Outgoing::State { value: &self.state }.write_line(&mut self.buffer);
         self.records_since_state = 0;
         self.has_news = false;
         self.last_state = Instant::now();
+        Ok(())
     }
 
     fn flush(&mut self) -> Result<(), EmitError> {

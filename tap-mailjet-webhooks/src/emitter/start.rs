@@ -5,7 +5,7 @@ use catalog::stream::StreamId;
 use tracing::{info, warn};
 
 use super::state_file::{StateFile, StateFileError};
-use crate::spool::{Reader, SequenceUnit, SpoolError};
+use crate::spool::{Ledger, Reader, SequenceUnit, SpoolError};
 
 /// Where a run begins.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,18 +25,20 @@ pub enum StartError {
     /// The spool can't be read.
     #[error(transparent)]
     Spool(#[from] SpoolError),
-    /// The bookmark is past everything that the spool has or will have for now.
+    /// The bookmark is past everything that was ever written from the spool, so it is not one of its own. Events that
+    /// have not been written are, or will be, before it.
     #[error(
-        "the state's bookmark {bookmark} of stream \"{stream}\" is ahead of the spool (which has come to {last}): it \
-         belongs to another spool or another sequence_unit, and new events would be passed over in silence. Give this spool's own state, or none"
+        "the state's bookmark {bookmark} of stream \"{stream}\" is ahead of what was ever written from this spool (up to \
+         {written_through}): it belongs to another spool or another sequence_unit, and events would be passed over in silence. \
+         Give this spool's own state, or none"
     )]
     BookmarkAhead {
         /// The stream.
         stream: &'static str,
         /// What the state says.
         bookmark: i64,
-        /// The largest sequence that the spool has handed out.
-        last: i64,
+        /// The largest sequence that a state of this spool can have.
+        written_through: i64,
     },
 }
 
@@ -46,6 +48,7 @@ impl Start {
         streams: &[StreamId],
         state_file: Option<&mut StateFile>,
         reader: &Reader,
+        ledger: &Ledger,
         unit: SequenceUnit,
         unix_millis: i64,
     ) -> Result<Self, StartError> {
@@ -57,12 +60,16 @@ impl Start {
                 State::default()
             }),
         };
-        let last = reader.last_sequence()?;
+        // A spool that nothing was written from can go on with the state of one that is lost, if that is older than all
+        // that it holds and, since it goes on from the clock, will hold.
+        let written_through = match ledger.written_through()? {
+            Some(sequence) => sequence,
+            None => reader.first_sequence()?.unwrap_or(unit.at(unix_millis)) - 1,
+        };
         for stream in streams.iter().map(|stream| stream.name()) {
             let bookmark = state.bookmark(stream).unwrap_or(0);
-            // A new spool goes on from the clock, and so past an older bookmark; a used one is where it is.
-            if bookmark > last && (last > 0 || bookmark >= unit.at(unix_millis)) {
-                return Err(StartError::BookmarkAhead { stream, bookmark, last });
+            if bookmark > written_through {
+                return Err(StartError::BookmarkAhead { stream, bookmark, written_through });
             }
         }
         let of_events = streams.iter().filter(|stream| **stream != StreamId::Rejected);

@@ -93,6 +93,11 @@ impl Streams {
         &self.reached
     }
 
+    /// The largest of the streams' bookmarks; 0 while none has got anywhere.
+    pub(super) fn furthest_bookmark(&self) -> i64 {
+        self.tables.iter().map(|stream| stream.bookmark).max().unwrap_or(0)
+    }
+
     /// Moves the bookmarks of `state` to where the streams have got.
     pub(super) fn note_in(&self, state: &mut State) {
         for stream in self.tables.iter().filter(|stream| stream.bookmark > 0) {

@@ -39,6 +39,7 @@
 
 mod batch;
 mod budget;
+mod ledger;
 mod reader;
 mod role;
 mod sequence;
@@ -51,10 +52,11 @@ use std::path::PathBuf;
 
 pub use batch::{Batch, Items};
 pub use budget::{Budget, Reservation};
+pub use ledger::Ledger;
 pub use reader::{Backlog, Reader, StoredEvent, StoredRejection};
 pub use role::{Role, RoleLock};
 pub use sequence::SequenceUnit;
-pub(crate) use sqlite::{look, open};
+pub(crate) use sqlite::{look, open, patiently};
 pub use trim::{Kept, Trimmer};
 pub use watermark::{Tide, Watermark};
 pub use writer::{Limits, Writer, WriterHandle};

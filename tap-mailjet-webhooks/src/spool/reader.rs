@@ -134,6 +134,12 @@ impl Reader {
         oldest().map_err(|source| self.failed(source))
     }
 
+    /// The smallest sequence in the spool, if there is anything in it.
+    pub fn first_sequence(&self) -> Result<Option<i64>, SpoolError> {
+        let first = "SELECT min(sequence) FROM (SELECT min(sequence) AS sequence FROM event UNION ALL SELECT min(sequence) FROM rejected)";
+        self.connection.query_row(first, [], |row| row.get(0)).map_err(|source| self.failed(source))
+    }
+
     /// The largest sequence that was ever handed out; 0 for a new spool.
     pub fn last_sequence(&self) -> Result<i64, SpoolError> {
         sqlite::last_sequence(&self.connection, &self.path)

@@ -5,7 +5,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
+use tracing::warn;
 
 use super::SpoolError;
 
@@ -47,6 +48,8 @@ pub(crate) fn open(path: &Path) -> Result<Connection, SpoolError> {
 pub(super) const TRIMMED_THROUGH: &str = "trimmed_through";
 /// Name of the fact that says that a run was given a state.
 pub(super) const STATE_GIVEN: &str = "state_given";
+/// Name of the fact that holds a sequence that no bookmark of any STATE is past.
+pub(super) const WRITTEN_THROUGH: &str = "written_through";
 
 /// Reads a fact about the spool.
 pub(super) fn fact(connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
@@ -56,6 +59,25 @@ pub(super) fn fact(connection: &Connection, name: &str) -> rusqlite::Result<Opti
 /// Sets a fact about the spool.
 pub(super) fn set_fact(connection: &Connection, name: &str, value: i64) -> rusqlite::Result<()> {
     connection.execute("INSERT OR REPLACE INTO fact (name, value) VALUES (?1, ?2)", (name, value)).map(drop)
+}
+
+/// Does what is worth waiting for as long as another process keeps the spool locked.
+pub(crate) fn patiently<T>(
+    path: &Path,
+    doing: &'static str,
+    mut attempt: impl FnMut() -> rusqlite::Result<T>,
+) -> Result<T, SpoolError> {
+    loop {
+        match attempt() {
+            // An attempt has waited for BUSY_TIMEOUT itself.
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+                warn!("spool {}: {doing} waits, since another process keeps the file locked", path.display());
+            }
+            other => {
+                return other.map_err(|source| SpoolError::Sqlite { path: path.to_owned(), doing, source });
+            }
+        }
+    }
 }
 
 /// The largest sequence that was ever handed out, also to rows that are gone; 0 for a new spool.

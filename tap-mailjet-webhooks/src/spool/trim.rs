@@ -110,21 +110,6 @@ impl Trimmer {
         Ok(!is_done)
     }
 
-    /// Whether any run on this spool was ever given a state.
-    pub fn state_was_given(&self) -> Result<bool, SpoolError> {
-        let fact =
-            sqlite::fact(&self.connection, sqlite::STATE_GIVEN).map_err(|source| self.failed(source))?;
-        Ok(fact.is_some())
-    }
-
-    /// Notes that a run on this spool was given a state. From now on only a state says what is committed.
-    pub fn note_state_given(&self) -> Result<(), SpoolError> {
-        if self.state_was_given()? {
-            return Ok(());
-        }
-        sqlite::set_fact(&self.connection, sqlite::STATE_GIVEN, 1).map_err(|source| self.failed(source))
-    }
-
     fn failed(&self, source: rusqlite::Error) -> SpoolError {
         SpoolError::Sqlite { path: self.path.clone(), doing: "trimming", source }
     }

@@ -87,6 +87,7 @@ fn a_state_file_that_is_missing_is_a_warning_and_a_first_run() {
 fn the_last_complete_line_of_the_state_file_counts() {
     let tap = Tap::new();
     tap.spool_bodies([grouped(&numbered_from(0, 10)).as_str()]);
+    tap.drain().finish().assert_code(0);
     let sequences = tap.spool().sequences();
     tap.append_state(sequences[2]);
     tap.append_state(sequences[6]);
@@ -111,6 +112,7 @@ fn an_empty_state_is_that_of_a_first_run() {
 fn a_state_as_one_line_without_an_end_counts() {
     let tap = Tap::new();
     tap.spool_bodies([grouped(&numbered_from(0, 3)).as_str()]);
+    tap.drain().finish().assert_code(0);
     tap.append_to_state(&end_to_end::tap::state(tap.spool().sequences()[1]).to_string());
     assert_eq!(numbers(&tap.drain().state().finish()), [2]);
 }
@@ -138,6 +140,34 @@ fn a_bookmark_that_the_spool_and_the_clock_are_far_from_is_an_error() {
     let error = finished.sole_error();
     assert!(error.contains("1790000000000000000"), "{error}");
     assert_eq!(finished.stdout, [""; 0]);
+}
+
+/// A state of another spool is one that this spool may have overtaken by the time that it is given: then there are events
+/// before it that were never written, and are.
+#[test]
+fn a_bookmark_past_what_was_ever_written_is_an_error_though_the_spool_has_come_further() {
+    let tap = Tap::new();
+    tap.spool_bodies([grouped(&numbered_from(0, 10)).as_str()]);
+    let sequences = tap.spool().sequences();
+    let refuse = |bookmark: i64| {
+        tap.append_state(bookmark);
+        let finished = tap.drain().state().finish();
+        let error = finished.sole_error();
+        assert!(error.contains(&bookmark.to_string()), "{error}");
+        assert_eq!(finished.stdout, [""; 0]);
+    };
+    // Nothing was written yet, and so no bookmark is one of this spool.
+    refuse(sequences[0]);
+    refuse(sequences[5]);
+    tap.append_state(sequences[0] - 1);
+    let first = tap.drain().state().finish();
+    first.assert_code(0);
+    assert_eq!(numbers(&first), (0..10).collect::<Vec<_>>());
+
+    tap.spool_bodies([grouped(&numbered_from(10, 10)).as_str()]);
+    refuse(tap.spool().sequences()[15]);
+    store_last_state(&tap, &first);
+    assert_eq!(numbers(&tap.drain().state().finish()), (10..20).collect::<Vec<_>>());
 }
 
 /// A spool that was lost with its disk: the state is older than anything that is still to come.

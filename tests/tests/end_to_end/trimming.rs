@@ -40,6 +40,7 @@ fn what_a_first_state_covers_goes() {
     let tap = Tap::new();
     let bodies = numbered_from(0, 10);
     tap.spool_bodies(bodies.iter().map(String::as_str));
+    tap.drain().finish().assert_code(0);
     let sequences = tap.spool().sequences();
     tap.append_state(sequences[3]);
     let running = tap.run().state().set("retention_days", 0).start();
@@ -96,6 +97,20 @@ fn where_no_state_was_ever_given_what_was_written_goes() {
     let finished = running.stop();
     finished.assert_code(0);
     assert!(finished.says("--state"), "{:?}", finished.stderr);
+}
+
+/// Nothing keeps what goes to the null device, and that is also where a closed stdout leads.
+#[test]
+fn what_was_written_to_nowhere_stays() {
+    let tap = Tap::new().set("retention_days", 0);
+    tap.spool_bodies([numbered(1).as_str()]);
+    for stdout in [">/dev/null", ">&-"] {
+        let script = format!("exec \"$0\" \"$@\" {stdout}");
+        let drained = tap.drain().through(&["sh", "-c", &script]).finish();
+        drained.assert_code(0);
+        assert!(drained.says("nothing is trimmed"), "{:?}", drained.stderr);
+        assert_eq!(tap.spool().events().len(), 1, "{stdout}");
+    }
 }
 
 /// A drain is short; it must come to trimming all the same, or the spool of a cron job grows for ever.
