@@ -58,6 +58,9 @@ impl Reached {
 #[derive(Debug)]
 struct Shared {
     received: AtomicU64,
+    /// When webhooks last arrived: milliseconds after `started`.
+    last_received: AtomicU64,
+    started: Instant,
     written: AtomicU64,
     /// How far stdout has got.
     reached: Mutex<Reached>,
@@ -69,6 +72,8 @@ impl Default for Shared {
     fn default() -> Self {
         Shared {
             received: AtomicU64::new(0),
+            last_received: AtomicU64::new(0),
+            started: Instant::now(),
             written: AtomicU64::new(0),
             reached: Mutex::default(),
             confirmed: AtomicI64::new(-1),
@@ -80,6 +85,20 @@ impl Counters {
     /// Counts events that were acknowledged.
     pub fn received(&self, events: usize) {
         self.shared.received.fetch_add(events as u64, Ordering::Relaxed);
+        let now = u64::try_from(self.shared.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.shared.last_received.store(now, Ordering::Relaxed);
+    }
+
+    /// Waits until nothing has been acknowledged for `limit`.
+    pub async fn nothing_received_for(&self, limit: Duration) {
+        loop {
+            let last = Duration::from_millis(self.shared.last_received.load(Ordering::Relaxed));
+            let idle = self.shared.started.elapsed().saturating_sub(last);
+            match limit.checked_sub(idle) {
+                Some(rest) if !rest.is_zero() => tokio::time::sleep(rest).await,
+                _ => return,
+            }
+        }
     }
 
     /// Counts events that stdout took, to whichever streams, and notes how far it has got with them.

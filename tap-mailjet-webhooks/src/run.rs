@@ -24,7 +24,7 @@ use crate::{clock, listener};
 
 /// How long a run that was asked to end may go on writing.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
-/// When it ends come what may: the reader of stdout does not read.
+/// When it ends come what may: the reader of stdout does not read, or somebody keeps the spool locked.
 const END_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long it may take, when the spool has failed, to answer whoever waits, to finish a line and to write a STATE.
 const FAILURE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -50,8 +50,12 @@ pub enum RunError {
     /// The messages can't be written.
     #[error(transparent)]
     Emit(#[from] EmitError),
-    /// The run was asked to end, and its reader does not read.
-    #[error("nobody has read stdout for {} seconds after the tap was asked to stop; what was not written stays in the spool", END_TIMEOUT.as_secs())]
+    /// The run was asked to end, and does not get there.
+    #[error(
+        "the run did not end within {} seconds after it was asked to: nobody reads stdout, or another process keeps the \
+         spool locked. What was not written stays in the spool",
+        END_TIMEOUT.as_secs()
+    )]
     Stuck,
     /// A thread can't be started.
     #[error("a thread can't be started: {0}")]
@@ -116,21 +120,26 @@ where
     info!("tap-mailjet-webhooks {}, spool {}", env!("CARGO_PKG_VERSION"), path.display());
     let counters = Counters::default();
     let watermark = Watermark::default();
+    // Whatever can be wrong with state and catalog is found before anybody is told that the tap listens.
+    let emitter = match roles.rooms.emitter {
+        true => Some(Prepared::find(plan, &path, out, counters.clone())?),
+        false => None,
+    };
+    let waiting = emitter.as_ref().map_or(0, |emitter| emitter.waiting);
     let receiving = if let Some(listener) = listener {
         Some(Receiving::start(config, &path, listener, watermark.clone(), counters.clone())?)
     } else {
         watermark.end();
         None
     };
-    let emitting = match roles.rooms.emitter {
-        true => Some(Emitting::start(plan, &path, out, watermark, counters.clone())?),
-        false => None,
-    };
-    let waiting = emitting.as_ref().map_or(0, |emitting| emitting.waiting);
-    let _progress = Progress::start(line, roles.rooms, counters, Reader::open(&path)?, waiting)?;
-    let whole = supervise(config, receiving, emitting, ends.stop);
+    let emitting = emitter
+        .map(|emitter| Emitting::start(emitter, config.retention(), watermark, counters.clone()))
+        .transpose()?;
+    let _progress = Progress::start(line, roles.rooms, counters.clone(), Reader::open(&path)?, waiting)?;
+    let whole = supervise(config, receiving, emitting, &counters, ends.stop);
     tokio::select! {
         biased;
+        // At once: whatever is under way is dropped and not waited for.
         () = ends.reader_gone => Err(EmitError::ReaderGone.into()),
         outcome = whole => outcome,
     }
@@ -141,6 +150,7 @@ async fn supervise(
     config: &Config,
     mut receiving: Option<Receiving>,
     mut emitting: Option<Emitting>,
+    counters: &Counters,
     stop: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let max_runtime = async {
@@ -151,9 +161,10 @@ async fn supervise(
     };
     let control = emitting.as_ref().map(|emitting| Arc::clone(&emitting.control));
     let idle = async {
-        match &control {
-            Some(control) => control.idle.notified().await,
-            None => std::future::pending().await,
+        match (&control, config.pace().idle_exit) {
+            (Some(control), _) => control.idle.notified().await,
+            (None, Some(limit)) => counters.nothing_received_for(limit).await,
+            (None, None) => std::future::pending().await,
         }
     };
     let first = tokio::select! {
@@ -170,7 +181,7 @@ async fn supervise(
         First::SpoolFailed(error) => {
             let wind_up = async {
                 // Whoever waits is told 503: the writer takes nothing any more.
-                if let Some(receiving) = receiving.take() {
+                if let Some(receiving) = &mut receiving {
                     receiving.stop_serving().await;
                 }
                 if let Some(emitting) = &mut emitting {
@@ -183,6 +194,9 @@ async fn supervise(
         }
         First::EmitterEnded(ended) => {
             tell(ended?);
+            if let Some(emitting) = emitting {
+                let _ = tokio::time::timeout(END_TIMEOUT, emitting.confirmed.finish()).await;
+            }
             return Ok(());
         }
         First::TimeOver => {
@@ -203,17 +217,21 @@ async fn supervise(
     if let Some(emitting) = &emitting {
         emitting.control.cut_short_at(since + DRAIN_TIMEOUT);
     }
-    if let Some(receiving) = receiving {
-        receiving.stop().await?;
-    }
-    if let Some(mut emitting) = emitting {
-        let rest = END_TIMEOUT.saturating_sub(since.elapsed());
-        let ended = tokio::time::timeout(rest, emitting.ended()).await.map_err(|_| RunError::Stuck)?;
-        tell(ended?);
-    } else {
-        info!("stopped");
-    }
-    Ok(())
+    let wind_up = async {
+        if let Some(receiving) = receiving {
+            receiving.stop().await?;
+        }
+        if let Some(mut emitting) = emitting {
+            tell(emitting.ended().await?);
+            emitting.confirmed.finish().await;
+        } else {
+            info!("stopped");
+        }
+        Ok(())
+    };
+    tokio::time::timeout(END_TIMEOUT.saturating_sub(since.elapsed()), wind_up)
+        .await
+        .unwrap_or(Err(RunError::Stuck))
 }
 
 /// What ends a run first.
@@ -253,8 +271,8 @@ struct Receiving {
     writer: Writer,
     handle: WriterHandle,
     serving: JoinHandle<()>,
-    stop: oneshot::Sender<()>,
-    _watch: Option<Watch>,
+    stop: Option<oneshot::Sender<()>>,
+    watch: Option<Watch>,
 }
 
 impl Receiving {
@@ -276,21 +294,26 @@ impl Receiving {
         };
         let serving = tokio::spawn(listener::serve(listener, config.guards(tokens), spool, stopped));
         info!("listening on http://{address}");
-        Ok(Receiving { writer, handle, serving, stop, _watch: watch })
-    }
-
-    /// Takes no further webhook, and answers those that are being read.
-    async fn stop_serving(self) -> (Writer, WriterHandle) {
-        let _ = self.stop.send(());
-        let _ = self.serving.await;
-        (self.writer, self.handle)
+        Ok(Receiving { writer, handle, serving, stop: Some(stop), watch })
     }
 
     /// Takes no further webhook, answers those that are being read, and closes the spool.
-    async fn stop(self) -> Result<(), RunError> {
-        let (mut writer, handle) = self.stop_serving().await;
-        handle.close();
-        Ok(writer.ended().await?)
+    async fn stop(mut self) -> Result<(), RunError> {
+        self.stop_serving().await;
+        self.handle.close();
+        self.writer.ended().await?;
+        if let Some(watch) = self.watch {
+            watch.finish().await;
+        }
+        Ok(())
+    }
+
+    /// Takes no further webhook, and answers those that are being read.
+    async fn stop_serving(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+            let _ = (&mut self.serving).await;
+        }
     }
 }
 
@@ -310,35 +333,22 @@ fn tokens(config: &Config, path: &Path) -> Result<(ActiveTokens, Option<Watch>),
     Ok((tokens, Some(watch)))
 }
 
-/// The emitter's thread, and the one that follows what the target confirms.
-struct Emitting {
-    outcome: oneshot::Receiver<Result<Ended, EmitError>>,
-    control: Arc<Control>,
+/// An emitter that knows where it begins.
+struct Prepared<W> {
+    emitter: Emitter<W>,
+    confirmation: Confirmation,
+    trimmer: Trimmer,
     waiting: u64,
-    _confirmed: Confirmed,
 }
 
-impl Emitting {
-    fn start(
-        plan: Plan<'_>,
-        path: &Path,
-        out: impl std::io::Write + Send + 'static,
-        watermark: Watermark,
-        counters: Counters,
-    ) -> Result<Self, RunError> {
-        let reader = Reader::open(path)?;
-        let trimmer = Trimmer::open(path)?;
+impl<W: std::io::Write> Prepared<W> {
+    /// Finds where the run begins, and who confirms what it writes.
+    fn find(plan: Plan<'_>, path: &Path, out: W, counters: Counters) -> Result<Self, RunError> {
+        let (reader, ledger) = (Reader::open(path)?, Ledger::open(path)?);
         let mut state_file = plan.state.map(StateFile::new);
         let discovered = DiscoveredColumns::open(path)?;
-        let mut emitter = Emitter::new(
-            reader,
-            discovered,
-            Ledger::open(path)?,
-            plan.shape,
-            out,
-            plan.config.pace(),
-            counters.clone(),
-        )?;
+        let mut emitter =
+            Emitter::new(reader, discovered, ledger, plan.shape, out, plan.config.pace(), counters)?;
         let start = Start::find(
             &emitter.streams(),
             state_file.as_mut(),
@@ -350,8 +360,26 @@ impl Emitting {
         let waiting = start.waiting;
         emitter.start_at(start);
         let confirmation = Confirmation::find(state_file, emitter.ledger(), plan.discarded)?;
-        let confirmed =
-            Confirmed::follow(confirmation, trimmer, plan.config.retention(), counters, clock::unix_millis)?;
+        Ok(Prepared { emitter, confirmation, trimmer: Trimmer::open(path)?, waiting })
+    }
+}
+
+/// The emitter's thread, and the one that follows what the target confirms.
+struct Emitting {
+    outcome: oneshot::Receiver<Result<Ended, EmitError>>,
+    control: Arc<Control>,
+    confirmed: Confirmed,
+}
+
+impl Emitting {
+    fn start(
+        prepared: Prepared<impl std::io::Write + Send + 'static>,
+        retention: Duration,
+        watermark: Watermark,
+        counters: Counters,
+    ) -> Result<Self, RunError> {
+        let Prepared { emitter, confirmation, trimmer, .. } = prepared;
+        let confirmed = Confirmed::follow(confirmation, trimmer, retention, counters, clock::unix_millis)?;
         let control = Arc::new(Control::default());
         let (report, outcome) = oneshot::channel();
         thread::Builder::new().name("emitter".to_owned()).spawn({
@@ -360,7 +388,7 @@ impl Emitting {
                 let _ = report.send(emitter.run(&watermark, &control));
             }
         })?;
-        Ok(Emitting { outcome, control, waiting, _confirmed: confirmed })
+        Ok(Emitting { outcome, control, confirmed })
     }
 
     async fn ended(&mut self) -> Result<Ended, EmitError> {

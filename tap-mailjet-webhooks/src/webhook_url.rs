@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior, params};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use tokio::sync::oneshot;
 use tracing::{error, info};
 
 use crate::spool::{self, SpoolError};
@@ -225,18 +226,20 @@ impl ActiveTokens {
         let tokens = ActiveTokens { active: Arc::new(RwLock::new(store.active()?)) };
         let (stop, stopped) = mpsc::channel();
         let shared = tokens.clone();
-        let thread = thread::Builder::new()
+        let (end, ended) = oneshot::channel();
+        thread::Builder::new()
             .name("webhook-urls".to_owned())
             .spawn(move || {
                 while stopped.recv_timeout(WATCH_INTERVAL) == Err(RecvTimeoutError::Timeout) {
                     shared.refresh(&store);
                 }
                 shared.write_use(&store);
+                let _ = end.send(());
             })
             .map_err(|source| {
                 UrlError::Spool(SpoolError::Io { path: PathBuf::new(), doing: "starting a thread", source })
             })?;
-        Ok((tokens, Watch { stop: Some(stop), thread: Some(thread) }))
+        Ok((tokens, Watch { stop, ended }))
     }
 
     /// How many tokens there are.
@@ -302,16 +305,15 @@ impl ActiveTokens {
 /// Keeps [`ActiveTokens`] up to date until it is dropped, and then notes when each was last used.
 #[derive(Debug)]
 pub struct Watch {
-    stop: Option<mpsc::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    stop: mpsc::Sender<()>,
+    ended: oneshot::Receiver<()>,
 }
 
-impl Drop for Watch {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+impl Watch {
+    /// Notes when each URL was last used, and waits until that is done.
+    pub async fn finish(self) {
+        drop(self.stop);
+        let _ = self.ended.await;
     }
 }
 

@@ -81,6 +81,14 @@ impl Spool {
         assert_eq!(inserted, Ok(count as usize));
     }
 
+    /// Keeps everybody else from writing, for as long as the answer lives.
+    #[must_use]
+    pub fn lock(&self) -> Connection {
+        let connection = self.connect();
+        connection.execute_batch("BEGIN IMMEDIATE").expect("the lock is free");
+        connection
+    }
+
     /// Answers a query whose answer is one text.
     #[must_use]
     pub fn text(&self, query: &str) -> String {

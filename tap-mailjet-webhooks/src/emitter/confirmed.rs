@@ -1,10 +1,11 @@
 //! What the target has stored: followed in the state file, shown as lag, and trimmed from the spool once it is old.
 
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use catalog::state::State;
+use tokio::sync::oneshot;
 use tracing::{debug, error, warn};
 
 use super::state_file::StateFile;
@@ -60,8 +61,8 @@ impl Confirmation {
 /// Follows the confirmations and trims, in a thread, until it is dropped; then once more.
 #[derive(Debug)]
 pub struct Confirmed {
-    stop: Option<mpsc::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    stop: mpsc::Sender<()>,
+    ended: oneshot::Receiver<()>,
 }
 
 impl Confirmed {
@@ -81,7 +82,8 @@ impl Confirmed {
         }
         let (events, rejected) = (start.taken(false), start.taken(true));
         let mut follower = Follower { confirmation, trimmer, retention, counters, clock, events, rejected };
-        let thread = thread::Builder::new().name("confirmed".to_owned()).spawn(move || {
+        let (end, ended) = oneshot::channel();
+        thread::Builder::new().name("confirmed".to_owned()).spawn(move || {
             for round in 1_u32.. {
                 let going_on = stopped.recv_timeout(FOLLOW_INTERVAL) == Err(RecvTimeoutError::Timeout);
                 follower.look();
@@ -93,17 +95,15 @@ impl Confirmed {
                     break;
                 }
             }
+            let _ = end.send(());
         })?;
-        Ok(Confirmed { stop: Some(stop), thread: Some(thread) })
+        Ok(Confirmed { stop, ended })
     }
-}
 
-impl Drop for Confirmed {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+    /// Looks and trims a last time, and waits until that is done.
+    pub async fn finish(self) {
+        drop(self.stop);
+        let _ = self.ended.await;
     }
 }
 

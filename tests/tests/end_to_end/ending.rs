@@ -166,6 +166,64 @@ fn idle_exit_seconds_ends_a_run_with_nothing_to_do() {
 }
 
 #[test]
+fn idle_exit_seconds_ends_a_listener_that_nobody_posts_to() {
+    let tap = Tap::new().set("idle_exit_seconds", 1);
+    let listener = tap.listen().start();
+    listener.endpoint().accept(SEVEN[0]);
+    let finished = listener.finish();
+    finished.assert_code(0);
+    assert!(finished.says("idle_exit_seconds"), "{:?}", finished.stderr);
+}
+
+/// Somebody has the spool open in a tool, in the middle of a change.
+#[test]
+fn a_tap_whose_reader_goes_away_does_not_wait_for_a_locked_spool() {
+    let tap = Tap::new().set("retention_days", 0);
+    let (mut running, stdout) = tap.run().start_unread();
+    let mut stdout = BufReader::new(stdout);
+    stdout.read_line(&mut String::new()).expect("the SCHEMA");
+    let address = running.stderr().wait_for("listening on http://");
+    let address = address.split_once("http://").expect("an address").1.parse().expect("an address");
+    let endpoint =
+        end_to_end::http::Endpoint { address, path: format!("/v1/mailjet/{}", end_to_end::tap::TOKEN) };
+    endpoint.accept(SEVEN[0]);
+    let lock = tap.spool().lock();
+    drop(stdout);
+    assert_eq!(running.wait(), Some(1));
+    let stderr = running.stderr().to_end();
+    assert!(stderr.iter().any(|line| line.contains("stdout")), "it says so: {stderr:?}");
+    // It did not even try to trim, which would have taken ten seconds to fail.
+    assert!(!stderr.iter().any(|line| line.contains("locked")), "{stderr:?}");
+    drop(lock);
+}
+
+/// A new column has to be noted before it is written. That waits for whoever has the spool open in a tool.
+#[test]
+fn a_spool_that_somebody_keeps_locked_is_waited_for() {
+    let tap = Tap::new();
+    tap.spool_bodies([r#"{"event":"open","new":1}"#]);
+    // Whatever is noted for the first STATE is noted before.
+    let lock = tap.spool().lock();
+    let drain = tap.drain().start();
+    let _ = drain.program.stderr().wait_for("another process keeps the file locked");
+    drop(lock);
+    let finished = drain.finish();
+    finished.assert_code(0);
+    assert_eq!(finished.records()[0].raw("new"), "1");
+    assert!(ends_with_state(&finished));
+}
+
+/// What can be wrong with the state is found before anybody is let in.
+#[test]
+fn a_tap_that_cannot_begin_never_says_that_it_listens() {
+    let tap = Tap::new();
+    tap.append_to_state("not a state\n");
+    let finished = tap.run().state().finish();
+    assert!(finished.sole_error().contains("state.json"));
+    assert!(!finished.says("listening"), "{:?}", finished.stderr);
+}
+
+#[test]
 fn a_drain_of_an_empty_spool_is_schemas_and_a_state() {
     let tap = Tap::new();
     for _ in 0..2 {
