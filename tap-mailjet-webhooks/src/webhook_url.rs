@@ -4,6 +4,7 @@
 //! it is made; the spool's table `webhook_url` keeps its SHA-256, a label and times. At most two URLs are active, so that
 //! one can be made, put into Mailjet, and the other revoked, without a gap.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -18,6 +19,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
+use crate::logging::Sparing;
 use crate::spool::{self, SpoolError};
 
 /// Where webhooks are posted to, before the token.
@@ -26,6 +28,8 @@ pub const PATH: &str = "/v1/mailjet/";
 pub const MOST_ACTIVE: usize = 2;
 /// How often a running listener looks for URLs that were made or revoked. The contract is one second.
 const WATCH_INTERVAL: Duration = Duration::from_millis(300);
+/// How long one look may wait for a lock on the spool.
+const WATCH_PATIENCE: Duration = Duration::from_millis(100);
 
 /// The secret part of a webhook URL. It can be shown only as part of the whole URL, by [`Token::url`].
 pub struct Token(String);
@@ -225,15 +229,18 @@ impl ActiveTokens {
     pub fn watch(store: UrlStore) -> Result<(Self, Watch), UrlError> {
         let tokens = ActiveTokens { active: Arc::new(RwLock::new(store.active()?)) };
         let (stop, stopped) = mpsc::channel();
-        let shared = tokens.clone();
+        // A look must not wait long for a lock: a revoked URL is to be noticed within a second.
+        store.connection.busy_timeout(WATCH_PATIENCE).map_err(|source| failed(&store.path, source))?;
+        let uses = BTreeMap::new();
+        let mut follower = Follower { tokens: tokens.clone(), store, uses, told: Sparing::default() };
         let (end, ended) = oneshot::channel();
         thread::Builder::new()
             .name("webhook-urls".to_owned())
             .spawn(move || {
                 while stopped.recv_timeout(WATCH_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                    shared.refresh(&store);
+                    follower.look();
                 }
-                shared.write_use(&store);
+                follower.look();
                 let _ = end.send(());
             })
             .map_err(|source| {
@@ -265,40 +272,67 @@ impl ActiveTokens {
         admitted
     }
 
-    fn refresh(&self, store: &UrlStore) {
-        self.write_use(store);
-        let fresh = match store.active() {
-            Ok(fresh) => fresh,
-            Err(error) => {
-                // The URLs known so far go on working; the writer meets the same trouble and says what it means.
-                error!("{error}");
-                return;
-            }
-        };
+    /// Takes what the table says now. Says which uses of URLs the table does not know yet.
+    fn refresh(&self, store: &UrlStore) -> Result<Vec<(i64, i64)>, UrlError> {
+        let fresh = store.active()?;
         let ids = |active: &[Active]| active.iter().map(|url| url.id).collect::<Vec<_>>();
-        let before = ids(&self.active.read().unwrap_or_else(PoisonError::into_inner));
         let after = ids(&fresh);
-        if before == after {
-            return;
+        let before = ids(&self.active.read().unwrap_or_else(PoisonError::into_inner));
+        let uses = self.take_uses();
+        if before != after {
+            *self.active.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         }
-        *self.active.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         for id in before.iter().flatten().filter(|id| !after.contains(&Some(**id))) {
             info!("webhook URL {id} was revoked and is not taken any more");
         }
         for id in after.iter().flatten().filter(|id| !before.contains(&Some(**id))) {
             info!("webhook URL {id} was made and is taken from now on");
         }
+        Ok(uses)
     }
 
-    fn write_use(&self, store: &UrlStore) {
-        for url in self.active.read().unwrap_or_else(PoisonError::into_inner).iter() {
-            let used_at = url.used_at.swap(0, Ordering::Relaxed);
-            if let (Some(id), true) = (url.id, used_at != 0)
-                && let Err(error) = store.mark_used(id, used_at)
-            {
-                error!("{error}");
-            }
+    /// The URLs that were used since the last call, each with when.
+    fn take_uses(&self) -> Vec<(i64, i64)> {
+        let active = self.active.read().unwrap_or_else(PoisonError::into_inner);
+        let used = active.iter().filter_map(|url| Some((url.id?, url.used_at.swap(0, Ordering::Relaxed))));
+        used.filter(|(_, used_at)| *used_at != 0).collect()
+    }
+}
+
+/// Follows the table of URLs for a listener.
+struct Follower {
+    tokens: ActiveTokens,
+    store: UrlStore,
+    /// Uses that are not in the table yet, by id.
+    uses: BTreeMap<i64, i64>,
+    told: Sparing,
+}
+
+impl Follower {
+    fn look(&mut self) {
+        // First what may be revoked, and then what can wait.
+        let outcome = self.tokens.refresh(&self.store).and_then(|uses| {
+            self.uses.extend(uses);
+            self.write_uses()
+        });
+        if let Err(error) = outcome
+            && let Some(untold) = self.told.due()
+        {
+            // The URLs known so far go on working; the writer meets the same trouble and says what it means.
+            error!("{error}{untold}");
         }
+    }
+
+    fn write_uses(&mut self) -> Result<(), UrlError> {
+        while let Some((id, used_at)) = self.uses.first_key_value() {
+            match self.store.mark_used(*id, *used_at) {
+                // Somebody is writing: the next look comes soon.
+                Err(UrlError::Spool(error)) if error.is_busy() => return Ok(()),
+                other => other?,
+            }
+            self.uses.pop_first();
+        }
+        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use tracing::{debug, error, warn};
 
 use super::state_file::StateFile;
+use crate::logging::Sparing;
 use crate::progress::{Counters, Reached};
 use crate::spool::{Kept, Ledger, SpoolError, Trimmer};
 
@@ -81,7 +82,9 @@ impl Confirmed {
             counters.confirmed_through(start.events);
         }
         let (events, rejected) = (start.taken(false), start.taken(true));
-        let mut follower = Follower { confirmation, trimmer, retention, counters, clock, events, rejected };
+        let told = Sparing::default();
+        let mut follower =
+            Follower { confirmation, trimmer, retention, counters, clock, events, rejected, told };
         let (end, ended) = oneshot::channel();
         thread::Builder::new().name("confirmed".to_owned()).spawn(move || {
             for round in 1_u32.. {
@@ -117,6 +120,8 @@ struct Follower {
     events: i64,
     /// Sequence up to which rejected items are.
     rejected: i64,
+    /// When trouble with trimming was last told.
+    told: Sparing,
 }
 
 impl Follower {
@@ -147,30 +152,26 @@ impl Follower {
         }
         let retention = i64::try_from(self.retention.as_millis()).unwrap_or(i64::MAX);
         let before = (self.clock)().saturating_sub(retention);
+        if let Err(error) = self.try_trim(before)
+            && let Some(untold) = self.told.due()
+        {
+            // Rows stay longer than they must, and the next look tries again.
+            error!("{error}{untold}");
+        }
+    }
+
+    fn try_trim(&mut self, before: i64) -> Result<(), SpoolError> {
         let start = Instant::now();
         for (kept, confirmed) in [(Kept::Events, self.events), (Kept::Rejected, self.rejected)] {
             while start.elapsed() < TRIM_TIME {
-                match self.trimmer.step(kept, confirmed, before) {
-                    Ok(0) => break,
-                    Ok(trimmed) => debug!("{trimmed} rows were trimmed"),
-                    Err(error) => {
-                        // Rows stay longer than they must, and the next look tries again.
-                        error!("{error}");
-                        return;
-                    }
+                match self.trimmer.step(kept, confirmed, before)? {
+                    0 => break,
+                    trimmed => debug!("{trimmed} rows were trimmed"),
                 }
             }
         }
-        while start.elapsed() < TRIM_TIME {
-            match self.trimmer.give_back() {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(error) => {
-                    error!("{error}");
-                    break;
-                }
-            }
-        }
+        while start.elapsed() < TRIM_TIME && self.trimmer.give_back()? {}
+        Ok(())
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
 use super::{Guards, route};
+use crate::logging::Sparing;
 use crate::spool::Append;
 
 /// What a connection may hold in its read buffer: also the bound on the size of a header.
@@ -39,6 +40,7 @@ pub async fn serve<S: Append>(
     let connections = Arc::new(Semaphore::new(guards.max_connections));
     let graceful = GracefulShutdown::new();
     let mut stop = std::pin::pin!(stop);
+    let mut told = Sparing::default();
     loop {
         let accept = async {
             let permit = Arc::clone(&connections).acquire_owned().await;
@@ -52,7 +54,7 @@ pub async fn serve<S: Append>(
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                pause_after(&error).await;
+                pause_after(&error, &mut told).await;
                 continue;
             }
         };
@@ -73,10 +75,12 @@ pub async fn serve<S: Append>(
 }
 
 /// One client that went away must not slow the others; a process without file descriptors must not spin.
-async fn pause_after(error: &io::Error) {
+async fn pause_after(error: &io::Error, told: &mut Sparing) {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     if !matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
-        warn!("a connection can't be accepted: {error}");
+        if let Some(untold) = told.due() {
+            warn!("a connection can't be accepted: {error}{untold}");
+        }
         tokio::time::sleep(ACCEPT_PAUSE).await;
     }
 }

@@ -1,22 +1,19 @@
-//! The log of refused requests: each kind is told at most once in ten seconds. A full disk must not be filled further by the
-//! log of who was told so.
+//! The log of what requests came to that were not simply answered with 200: each kind is told sparingly.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use tracing::{Level, debug, info, warn};
 
 use super::refusal::Refusal;
-
-/// How long a kind of refusal is only counted after it was told.
-const QUIET: Duration = Duration::from_secs(10);
+use crate::logging::{Sparing, Untold};
+use crate::spool::Receipt;
 
 /// What was told lately.
 #[derive(Debug, Default)]
 pub(super) struct RefusalLog {
-    /// By tag: when it was last told, and how many there were since.
-    told: Mutex<HashMap<&'static str, (Instant, u64)>>,
+    /// By tag.
+    told: Mutex<HashMap<&'static str, Sparing>>,
 }
 
 impl RefusalLog {
@@ -27,40 +24,27 @@ impl RefusalLog {
             debug!(status, tag, "refused: {refusal}");
             return;
         }
-        let Some(others) = self.count(tag, Instant::now()) else { return };
-        let others =
-            if others == 0 { String::new() } else { format!(" (and {others} like it since the last time)") };
+        let Some(untold) = self.due(tag) else { return };
         if refusal.log_level() == Level::INFO {
-            info!(status, tag, "refused: {refusal}{others}");
+            info!(status, tag, "refused: {refusal}{untold}");
         } else {
-            warn!(status, tag, "refused: {refusal}{others}");
+            warn!(status, tag, "refused: {refusal}{untold}");
         }
     }
 
-    /// How many went by untold, if it is time to tell one.
-    fn count(&self, tag: &'static str, now: Instant) -> Option<u64> {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        match told.get_mut(tag) {
-            Some((at, others)) if now.duration_since(*at) < QUIET => {
-                *others += 1;
-                None
-            }
-            _ => told.insert(tag, (now, 0)).map_or(Some(0), |(_, others)| Some(others)),
+    /// Tells that some elements of an array were not events, or counts it.
+    pub(super) fn tell_rejected(&self, receipt: Receipt) {
+        let Receipt { accepted, rejected } = receipt;
+        if let Some(untold) = self.due("elements_rejected") {
+            warn!(
+                accepted,
+                rejected,
+                "a webhook held array elements that are not events; they are kept as rejected{untold}"
+            );
         }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_kind_is_told_once_and_then_counted() {
-        let log = RefusalLog::default();
-        let start = Instant::now();
-        let after = |seconds| start + Duration::from_secs(seconds);
-        let told = [("a", 0), ("a", 1), ("b", 1), ("a", 9), ("a", 10), ("a", 11), ("a", 25), ("b", 30)];
-        let counted = told.map(|(tag, seconds)| log.count(tag, after(seconds)));
-        assert_eq!(counted, [Some(0), None, Some(0), None, Some(2), None, Some(1), Some(0)]);
+    fn due(&self, tag: &'static str) -> Option<Untold> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).entry(tag).or_default().due()
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt};
 use tokio::time::{Duration, timeout};
-use warp::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use warp::http::{Method, StatusCode};
+use warp::http::header::{ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use warp::http::{HeaderMap, Method, StatusCode};
 use warp::path::FullPath;
 use warp::reply::Response;
 use warp::{Filter, Rejection};
@@ -38,14 +38,15 @@ pub(super) fn filter<S: Append>(
     };
     warp::path::full()
         .and(warp::method())
-        .and(warp::header::optional("content-length"))
-        .and(warp::header::optional("content-encoding"))
+        // As they came: which headers matter, and whether they can be read, is no business of a stranger's.
+        .and(warp::header::headers_cloned())
         .and(warp::body::stream())
-        .then(move |path, method, length, encoding, body| {
+        .then(move |path, method, headers, body| {
             let webhook = webhook.clone();
-            async move { webhook.answer(path, method, length, encoding, body).await }
+            async move { webhook.answer(path, method, headers, body).await }
         })
-        .recover(|_: Rejection| async { Ok::<_, Infallible>(refuse(&Refusal::BadHeader)) })
+        // None of these filters rejects a request.
+        .recover(|_: Rejection| async { Ok::<_, Infallible>(refuse(&Refusal::NotFound)) })
         .unify()
 }
 
@@ -62,13 +63,17 @@ impl<S: Append> Webhook<S> {
         self,
         path: FullPath,
         method: Method,
-        length: Option<u64>,
-        encoding: Option<String>,
+        headers: HeaderMap,
         body: impl Stream<Item = Result<impl Buf + Send + 'static, warp::Error>> + Send + Unpin + 'static,
     ) -> Response {
         let mut body = body;
-        match self.receive(&path, &method, length, encoding.as_deref(), &mut body).await {
-            Ok(receipt) => accept(receipt),
+        match self.receive(&path, &method, &headers, &mut body).await {
+            Ok(receipt) => {
+                if receipt.rejected > 0 {
+                    self.log.tell_rejected(receipt);
+                }
+                accept(receipt)
+            }
             Err(refusal) => {
                 if !refusal.is_to_a_stranger() {
                     linger(body);
@@ -83,8 +88,7 @@ impl<S: Append> Webhook<S> {
         &self,
         path: &FullPath,
         method: &Method,
-        length: Option<u64>,
-        encoding: Option<&str>,
+        headers: &HeaderMap,
         body: &mut (impl Stream<Item = Result<impl Buf, warp::Error>> + Send + Unpin),
     ) -> Result<Receipt, Refusal> {
         let token = path.as_str().strip_prefix(webhook_url::PATH).ok_or(Refusal::NotFound)?;
@@ -94,9 +98,18 @@ impl<S: Append> Webhook<S> {
         if method != Method::POST {
             return Err(Refusal::NotPost);
         }
-        if encoding.is_some_and(|coding| !coding.trim().eq_ignore_ascii_case("identity")) {
+        let is_encoded =
+            |coding: &HeaderValue| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
+        if headers.get_all(CONTENT_ENCODING).iter().any(is_encoded) {
             return Err(Refusal::BodyEncoded);
         }
+        let length = match headers.get(CONTENT_LENGTH) {
+            None => None,
+            Some(length) => {
+                let number = length.to_str().ok().and_then(|digits| digits.parse().ok());
+                Some(number.ok_or(Refusal::BadHeader)?)
+            }
+        };
         let (text, mut reservation) = body::read(body, length, self.limits, &self.spool).await?;
         let received_at = clock::unix_millis();
         match payload::split(&text, &mut reservation) {
@@ -138,11 +151,6 @@ fn accept(receipt: Receipt) -> Response {
     if rejected == 0 {
         json(StatusCode::OK, format!("{{\"accepted\": {accepted}}}"))
     } else {
-        tracing::warn!(
-            accepted,
-            rejected,
-            "a webhook held array elements that are not events; they are kept as rejected"
-        );
         json(StatusCode::OK, format!("{{\"accepted\": {accepted}, \"rejected\": {rejected}}}"))
     }
 }

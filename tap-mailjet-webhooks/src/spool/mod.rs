@@ -105,6 +105,14 @@ pub trait Append: Clone + Send + Sync + 'static {
     fn append(&self, batch: Batch) -> impl Future<Output = Result<Receipt, Refused>> + Send;
 }
 
+impl SpoolError {
+    /// Whether another process holds the lock that was needed, so that the same may succeed later.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        matches!(self, SpoolError::Sqlite { source, .. } if sqlite::is_busy(source))
+    }
+}
+
 /// What goes wrong with a spool, told to a person.
 #[derive(Debug, thiserror::Error)]
 pub enum SpoolError {

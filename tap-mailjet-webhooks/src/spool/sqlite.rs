@@ -61,6 +61,11 @@ pub(super) fn set_fact(connection: &Connection, name: &str, value: i64) -> rusql
     connection.execute("INSERT OR REPLACE INTO fact (name, value) VALUES (?1, ?2)", (name, value)).map(drop)
 }
 
+/// Whether another process holds the lock that was needed.
+pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+}
+
 /// Does what is worth waiting for as long as another process keeps the spool locked.
 pub(crate) fn patiently<T>(
     path: &Path,
@@ -70,7 +75,7 @@ pub(crate) fn patiently<T>(
     loop {
         match attempt() {
             // An attempt has waited for BUSY_TIMEOUT itself.
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+            Err(error) if is_busy(&error) => {
                 warn!("spool {}: {doing} waits, since another process keeps the file locked", path.display());
             }
             other => {

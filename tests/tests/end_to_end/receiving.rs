@@ -127,6 +127,10 @@ fn every_wrong_address_gets_the_same_404() {
         expected.without_date(),
         "the token is looked at first"
     );
+    for header in ["Content-Encoding", "Content-Type", "User-Agent"] {
+        let odd = unknown.post_with(&[(header, "é")], SEVEN[0]);
+        assert_eq!(odd.without_date(), expected.without_date(), "{header}");
+    }
     assert_eq!(tap.spool().events(), []);
     assert_eq!(tap.spool().rejected(), []);
 }
