@@ -23,7 +23,12 @@ need_command() {
 }
 
 need_rust() {
-    command -v cargo >/dev/null || fail "cargo is missing: install Rust 1.89 or later (https://rustup.rs), then run this again"
+    local needed found
+    needed=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+    command -v cargo >/dev/null || fail "cargo is missing: install Rust $needed or later (https://rustup.rs), then run this again"
+    found=$(rustc --version | cut -d ' ' -f 2)
+    [ "$(printf '%s\n' "$needed" "$found" | sort -V | head -n 1)" = "$needed" ] ||
+        fail "Rust $found is too old: install $needed or later (rustup update), then run this again"
     # SQLite and the TLS library are compiled from C.
     need_command cc build-essential
 }

@@ -235,7 +235,7 @@ impl Merged {
             }
         };
         for (key, value) in &self.values {
-            if let Some(reason) = out_of_range(&properties[key], value) {
+            if let Some(reason) = unfit(&properties[key], value) {
                 return Err(bad_value(key, reason));
             }
         }
@@ -269,7 +269,19 @@ fn value_of_variable(schema: &Value, text: &str) -> Value {
     }
 }
 
-fn out_of_range(schema: &Value, value: &Value) -> Option<String> {
+/// Why a value is not one that the schema allows, as far as its type and range tell.
+fn unfit(schema: &Value, value: &Value) -> Option<String> {
+    let is_fit = match type_of(schema) {
+        _ if value.is_null() => return None,
+        "integer" if value.is_f64() => return Some("it is not a whole number".to_owned()),
+        "integer" | "number" => value.is_number(),
+        "boolean" => value.is_boolean(),
+        "array" => value.is_array(),
+        _ => value.is_string(),
+    };
+    if !is_fit {
+        return Some(format!("it is {}", kind_of(value)));
+    }
     let number = value.as_f64()?;
     if schema["minimum"].as_f64().is_some_and(|minimum| number < minimum) {
         return Some("it is too small".to_owned());
@@ -376,8 +388,10 @@ mod tests {
         let cases = [
             (
                 file("a.json", r#"{"max_body_bytes": "abc"}"#),
-                r#"config key "max_body_bytes" (from a.json) is "abc": "#,
+                r#"config key "max_body_bytes" (from a.json) is "abc": it is text. It takes an integer"#,
             ),
+            (file("a.json", r#"{"max_body_bytes": 1.5}"#), "is 1.5: it is not a whole number. It takes"),
+            (file("a.json", r#"{"name": 5}"#), "is 5: it is a number. It takes text"),
             (file("a.json", r#"{"max_body_bytes": 0}"#), "too small. It takes an integer of at least 1"),
             (environment(&[("APP_FLAG", "yes")]), r#"config key "flag" (from APP_FLAG) is "yes": "#),
             (

@@ -85,7 +85,7 @@ pub enum UrlCommand {
     /// Make a URL and print it; it is shown only this once
     New {
         /// What to call it
-        #[arg(long, value_name = "LABEL")]
+        #[arg(long, value_name = "LABEL", value_parser = label)]
         label: Option<String>,
     },
     /// List the active URLs, without their secret part
@@ -109,6 +109,14 @@ pub struct SendTestArgs {
     /// The webhook URL to post to
     #[arg(long, value_name = "URL")]
     pub url: String,
+}
+
+/// A label that fits a line of a table.
+fn label(text: &str) -> Result<String, &'static str> {
+    if text.chars().any(char::is_control) || text.chars().count() > 100 {
+        return Err("a label has up to 100 characters, in one line");
+    }
+    Ok(text.to_owned())
 }
 
 /// One of Mailjet's events, by its name.

@@ -106,9 +106,10 @@ pub fn execute(cli: Cli) -> Result<(), CommandError> {
             };
             run(&config, rooms, &shape, cli.state.as_deref(), &line)
         }
-        Some(_) if is_run => {
-            wrong_usage("--state, --catalog, --properties and --test belong to a run, not to a command")
-        }
+        Some(_) if is_run => wrong_usage(
+            ErrorKind::ArgumentConflict,
+            "--state, --catalog, --properties and --test belong to a run, not to a command",
+        ),
         Some(Command::Listen) => {
             let (config, line) = configure(&cli.config)?;
             let shape = config.shape(Selection::default());
@@ -119,7 +120,7 @@ pub fn execute(cli: Cli) -> Result<(), CommandError> {
             url(&config, &command)
         }
         Some(Command::SnapshotSql(args)) => {
-            let config = Config::load(&cli.config.sources)?.settings;
+            let (config, _) = read_config(&cli.config)?;
             print(&snapshot_sql::statement(&args, config.system_column_prefix.as_str()))
         }
         Some(Command::SendTest(args)) => {
@@ -130,8 +131,16 @@ pub fn execute(cli: Cli) -> Result<(), CommandError> {
 
 fn configure(args: &ConfigArgs) -> Result<(Config, LiveLine), CommandError> {
     if args.sources.is_empty() {
-        wrong_usage::<()>("--config <FILE|ENV> is missing: name a JSON file (it may hold just {}), or ENV")?;
+        wrong_usage::<()>(
+            ErrorKind::MissingRequiredArgument,
+            "--config <FILE|ENV> is missing: name a JSON file (it may hold just {}), or ENV",
+        )?;
     }
+    read_config(args)
+}
+
+/// Reads the configuration, starts the log, and tells what is odd about the configuration.
+fn read_config(args: &ConfigArgs) -> Result<(Config, LiveLine), CommandError> {
     let loaded = Config::load(&args.sources)?;
     let line = LiveLine::default();
     logging::init(loaded.settings.log_level, &line);
@@ -141,13 +150,13 @@ fn configure(args: &ConfigArgs) -> Result<(Config, LiveLine), CommandError> {
     Ok((loaded.settings, line))
 }
 
-fn wrong_usage<T>(message: &str) -> Result<T, CommandError> {
-    Cli::command().error(ErrorKind::MissingRequiredArgument, message).exit()
+fn wrong_usage<T>(kind: ErrorKind, message: &str) -> Result<T, CommandError> {
+    Cli::command().error(kind, message).exit()
 }
 
 /// Prints the catalog: what is documented, and, of the spool that the configuration names, what has appeared.
 fn discover(args: &ConfigArgs) -> Result<(), CommandError> {
-    let config = Config::load(&args.sources)?.settings;
+    let (config, _) = read_config(args)?;
     // Without a configuration there is no telling which spool is meant.
     let spool = if args.sources.is_empty() { None } else { Some(config.spool_path()?) };
     let discovered =

@@ -1,6 +1,7 @@
 //! The configuration: every key, documented where it is read from.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -54,7 +55,8 @@ pub struct Config {
     pub public_url: Option<PublicUrl>,
     /// The spool, an SQLite file on a local disk. Its directory is made if it is missing. By default
     /// `$XDG_STATE_HOME/tap-mailjet-webhooks/spool.db`.
-    pub spool_path: Option<PathBuf>,
+    #[schemars(with = "Option<String>", extend("x-form" = "the path of a file"))]
+    pub spool_path: Option<SpoolPath>,
     /// Up to two tokens of webhook URLs, given here instead of being made by `url new`.
     #[schemars(with = "Vec<String>", extend(
         "secret" = true, "writeOnly" = true, "x-form" = "up to two different tokens of 64 lower-case hexadecimal digits"
@@ -168,7 +170,7 @@ impl Config {
     /// Where the spool is.
     pub fn spool_path(&self) -> Result<PathBuf, ConfigError> {
         if let Some(path) = &self.spool_path {
-            return Ok(path.clone());
+            return Ok(path.0.clone());
         }
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let state_home = variable("XDG_STATE_HOME").or_else(|| Some(variable("HOME")?.join(".local/state")));
@@ -262,6 +264,22 @@ impl TryFrom<String> for PublicUrl {
             Some(_) => Err("it is not the start of a URL"),
             None => Err("it does not start with https:// or http://"),
         }
+    }
+}
+
+/// The path of the spool.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(try_from = "PathBuf")]
+pub struct SpoolPath(PathBuf);
+
+impl TryFrom<PathBuf> for SpoolPath {
+    type Error = &'static str;
+
+    fn try_from(path: PathBuf) -> Result<Self, Self::Error> {
+        if path.file_name().is_none() || path.as_os_str().as_bytes().ends_with(b"/") {
+            return Err("it names no file");
+        }
+        Ok(SpoolPath(path))
     }
 }
 

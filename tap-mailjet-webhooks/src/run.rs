@@ -20,7 +20,7 @@ use crate::spool::{
     self, Ledger, Reader, Role, RoleLock, SpoolError, Trimmer, Watermark, Writer, WriterHandle,
 };
 use crate::webhook_url::{ActiveTokens, UrlError, UrlStore, Watch};
-use crate::{clock, listener};
+use crate::{clock, descriptors, listener};
 
 /// How long a run that was asked to end may go on writing.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
@@ -292,7 +292,9 @@ impl Receiving {
         let stopped = async {
             let _ = stopped.await;
         };
-        let serving = tokio::spawn(listener::serve(listener, config.guards(tokens), spool, stopped));
+        let mut guards = config.guards(tokens);
+        guards.max_connections = descriptors::allow(guards.max_connections);
+        let serving = tokio::spawn(listener::serve(listener, guards, spool, stopped));
         info!("listening on http://{address}");
         Ok(Receiving { writer, handle, serving, stop: Some(stop), watch })
     }

@@ -232,6 +232,7 @@ impl ActiveTokens {
         // A look must not wait long for a lock: a revoked URL is to be noticed within a second.
         store.connection.busy_timeout(WATCH_PATIENCE).map_err(|source| failed(&store.path, source))?;
         let uses = BTreeMap::new();
+        let path = store.path.clone();
         let mut follower = Follower { tokens: tokens.clone(), store, uses, told: Sparing::default() };
         let (end, ended) = oneshot::channel();
         thread::Builder::new()
@@ -243,9 +244,7 @@ impl ActiveTokens {
                 follower.look();
                 let _ = end.send(());
             })
-            .map_err(|source| {
-                UrlError::Spool(SpoolError::Io { path: PathBuf::new(), doing: "starting a thread", source })
-            })?;
+            .map_err(|source| UrlError::Spool(SpoolError::Io { path, doing: "starting a thread", source }))?;
         Ok((tokens, Watch { stop, ended }))
     }
 

@@ -81,14 +81,18 @@ impl Start {
             return Ok(Start { state, waiting: 0 });
         };
         let waiting = reader.backlog(position)?.events;
+        let rejected = match streams.contains(&StreamId::Rejected) {
+            true => reader.rejected_past(state.bookmark(StreamId::Rejected.name()).unwrap_or(0))?,
+            false => 0,
+        };
+        let and_rejected =
+            if rejected == 0 { String::new() } else { format!(" and {rejected} rejected items") };
         if with_state {
-            info!("{waiting} events wait in the spool, past the bookmark {position}");
-        } else if waiting > 0 {
+            info!("{waiting} events{and_rejected} wait in the spool, past the bookmark {position}");
+        } else if waiting + rejected > 0 {
             warn!(
-                "no --state was given: all {waiting} events that the spool still holds are written (again)"
+                "no --state was given: all {waiting} events{and_rejected} that the spool still holds are written (again)"
             );
-        } else {
-            warn!("no --state was given, and the spool is empty");
         }
         Ok(Start { state, waiting })
     }

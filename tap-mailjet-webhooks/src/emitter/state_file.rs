@@ -26,6 +26,14 @@ pub enum StateFileError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The file is not there, and nobody could make it: its name is probably not what was meant.
+    #[error("state file {path}: there is no directory {directory}; correct --state, or make the directory")]
+    NoDirectory {
+        /// The file.
+        path: PathBuf,
+        /// Where it should be.
+        directory: PathBuf,
+    },
     /// The last line that is complete is not a state.
     #[error(
         "state file {path}: its last complete line is not a state: {source}. Correct the file, or take it away to start from the beginning"
@@ -63,7 +71,7 @@ impl StateFile {
     pub fn read(&mut self) -> Result<Option<State>, StateFileError> {
         let unreadable = |source| StateFileError::Unreadable { path: self.path.clone(), source };
         let mut file = match File::open(&self.path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => return self.not_there(),
             other => other.map_err(unreadable)?,
         };
         let meta = file.metadata().map_err(unreadable)?;
@@ -73,6 +81,16 @@ impl StateFile {
         file.seek(SeekFrom::Start(from)).and_then(|_| file.read_to_end(&mut tail)).map_err(unreadable)?;
         last_state(&tail, from == 0)
             .map_err(|source| StateFileError::NotAState { path: self.path.clone(), source })
+    }
+
+    /// A file that is not there is that of a first run, if it can come to be there.
+    fn not_there(&self) -> Result<Option<State>, StateFileError> {
+        match self.path.parent() {
+            Some(directory) if directory != Path::new("") && !directory.exists() => {
+                Err(StateFileError::NoDirectory { path: self.path.clone(), directory: directory.to_owned() })
+            }
+            _ => Ok(None),
+        }
     }
 
     /// The state that the file holds, if it has changed since it was last read. A line that is not a state is told and
@@ -149,6 +167,8 @@ mod tests {
         let mut file = StateFile::new(&path);
         let bookmark = |state: Option<State>| state.and_then(|state| state.bookmark("data"));
         assert_eq!(bookmark(file.read().expect("no file is no error")), None);
+        let misspelt = StateFile::new(&folder.path().join("no such folder/state.jsonl")).read();
+        assert!(matches!(misspelt, Err(StateFileError::NoDirectory { .. })), "{misspelt:?}");
         std::fs::write(&path, state(1) + "\n").expect("a write");
         assert_eq!(bookmark(file.follow()), Some(1));
         assert_eq!(file.follow(), None);

@@ -117,7 +117,9 @@ impl SpoolError {
 #[derive(Debug, thiserror::Error)]
 pub enum SpoolError {
     /// The directory or the file can't be made or opened.
-    #[error("spool {path}: {doing}: {source}")]
+    #[error(
+        "spool {path}: {doing}: {source}; spool_path has to be a file that this user can write, on a local disk"
+    )]
     Io {
         /// The file or directory.
         path: PathBuf,

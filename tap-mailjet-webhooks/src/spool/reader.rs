@@ -110,15 +110,21 @@ impl Reader {
         read().map_err(|source| self.failed(source))
     }
 
-    /// Counts what lies past `position`.
+    /// Counts the events past `position`.
     pub fn backlog(&self, position: i64) -> Result<Backlog, SpoolError> {
-        let count = || {
-            self.connection
-                .prepare_cached("SELECT count(*) FROM event WHERE sequence > ?1")?
-                .query_row([position], |row| row.get::<_, i64>(0))
-        };
-        let events = count().map_err(|source| self.failed(source))?;
-        Ok(Backlog { events: events.unsigned_abs(), oldest: self.oldest_past(position)? })
+        let events = self.count("SELECT count(*) FROM event WHERE sequence > ?1", position)?;
+        Ok(Backlog { events, oldest: self.oldest_past(position)? })
+    }
+
+    /// Counts the rejected items past `position`.
+    pub fn rejected_past(&self, position: i64) -> Result<u64, SpoolError> {
+        self.count("SELECT count(*) FROM rejected WHERE sequence > ?1", position)
+    }
+
+    fn count(&self, query: &str, position: i64) -> Result<u64, SpoolError> {
+        let count =
+            || self.connection.prepare_cached(query)?.query_row([position], |row| row.get::<_, i64>(0));
+        count().map(i64::unsigned_abs).map_err(|source| self.failed(source))
     }
 
     /// When the first event past `position` arrived: Unix milliseconds.

@@ -33,12 +33,14 @@ pub struct RoleLock {
 }
 
 impl RoleLock {
-    /// Takes `role` on the spool at `spool`, or says who has it.
+    /// Takes `role` on the spool at `spool`, which has to be there, or says who has it.
     ///
     /// The lock is a file beside the spool. The file stays when the role is given up: were it deleted, two processes
     /// could hold locks on two files of that name.
     pub fn take(role: Role, spool: &Path) -> Result<Self, SpoolError> {
-        let path = lock_path(role, spool);
+        let io_of_spool = |source| SpoolError::Io { path: spool.to_owned(), doing: "looking for it", source };
+        // By whichever symbolic links it was named: the lock is that of the file they lead to.
+        let path = lock_path(role, &spool.canonicalize().map_err(io_of_spool)?);
         let io = |doing| {
             let path = path.clone();
             move |source| SpoolError::Io { path, doing, source }

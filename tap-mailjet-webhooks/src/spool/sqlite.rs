@@ -106,10 +106,30 @@ pub(crate) fn look(path: &Path) -> Result<Option<Connection>, SpoolError> {
     }
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(sqlite)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(sqlite)?;
-    let format: i64 =
-        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sqlite)?;
+    let format = format_of(&connection, path)?;
     // A file that is just being made has no tables yet.
     Ok((format > 0).then_some(connection))
+}
+
+/// The format of a spool that this version can use; 0 for a file that holds nothing yet.
+fn format_of(connection: &Connection, path: &Path) -> Result<i64, SpoolError> {
+    let sqlite = |source| SpoolError::Sqlite { path: path.to_owned(), doing: "opening", source };
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(sqlite);
+    let found = pragma("user_version")?;
+    if found == 0 {
+        let table = connection.query_row("SELECT 1 FROM sqlite_schema LIMIT 1", [], |_| Ok(())).optional();
+        return match table.map_err(sqlite)? {
+            Some(()) => Err(SpoolError::NotASpool { path: path.to_owned() }),
+            None => Ok(0),
+        };
+    }
+    if pragma("application_id")? != APPLICATION_ID {
+        return Err(SpoolError::NotASpool { path: path.to_owned() });
+    }
+    if found > FORMAT {
+        return Err(SpoolError::NewerFormat { path: path.to_owned(), found, known: FORMAT });
+    }
+    Ok(found)
 }
 
 fn configure(connection: &Connection, path: &Path) -> Result<(), SpoolError> {
@@ -139,38 +159,20 @@ fn configure(connection: &Connection, path: &Path) -> Result<(), SpoolError> {
     check("synchronous", synchronous.to_string(), "2")
 }
 
+/// Makes the tables of a new spool.
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), SpoolError> {
-    let sqlite = |source| SpoolError::Sqlite { path: path.to_owned(), doing: "preparing the tables", source };
-    let format =
-        |connection: &Connection| connection.pragma_query_value(None, "user_version", |row| row.get(0));
-    let found: i64 = format(connection).map_err(sqlite)?;
-    if found == 0 {
-        // Of several processes that start at once, one makes the tables.
-        let transaction =
-            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sqlite)?;
-        let found: i64 = format(&transaction).map_err(sqlite)?;
-        if found == 0 {
-            let table =
-                transaction.query_row("SELECT 1 FROM sqlite_schema LIMIT 1", [], |_| Ok(())).optional();
-            if table.map_err(sqlite)?.is_some() {
-                return Err(SpoolError::NotASpool { path: path.to_owned() });
-            }
-            transaction.execute_batch(SCHEMA).map_err(sqlite)?;
-            transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(sqlite)?;
-            transaction.pragma_update(None, "user_version", FORMAT).map_err(sqlite)?;
-        }
-        transaction.commit().map_err(sqlite)?;
-    } else {
-        let id: i64 =
-            connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(sqlite)?;
-        if id != APPLICATION_ID {
-            return Err(SpoolError::NotASpool { path: path.to_owned() });
-        }
-        if found > FORMAT {
-            return Err(SpoolError::NewerFormat { path: path.to_owned(), found, known: FORMAT });
-        }
+    if format_of(connection, path)? > 0 {
+        return Ok(());
     }
-    Ok(())
+    let sqlite = |source| SpoolError::Sqlite { path: path.to_owned(), doing: "making its tables", source };
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sqlite)?;
+    // Of several processes that start at once, one makes the tables.
+    if format_of(&transaction, path)? == 0 {
+        transaction.execute_batch(SCHEMA).map_err(sqlite)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(sqlite)?;
+        transaction.pragma_update(None, "user_version", FORMAT).map_err(sqlite)?;
+    }
+    transaction.commit().map_err(sqlite)
 }
 
 /// Makes the file and its directory, if they are not there, in a way that survives a power cut.

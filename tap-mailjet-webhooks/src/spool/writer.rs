@@ -40,6 +40,7 @@ pub struct Limits {
 /// The writer thread.
 #[derive(Debug)]
 pub struct Writer {
+    path: PathBuf,
     outcome: oneshot::Receiver<Result<(), SpoolError>>,
 }
 
@@ -103,14 +104,17 @@ impl Writer {
                 doing: "starting the writer",
                 source,
             })?;
-        Ok((WriterHandle { jobs, budget: Budget::new(limits.memory_bytes) }, Writer { outcome }))
+        Ok((
+            WriterHandle { jobs, budget: Budget::new(limits.memory_bytes) },
+            Writer { path: path.to_owned(), outcome },
+        ))
     }
 
     /// Waits until the thread has ended: after [`WriterHandle::close`], or because the spool has failed.
     pub async fn ended(&mut self) -> Result<(), SpoolError> {
         (&mut self.outcome).await.unwrap_or_else(|_| {
             Err(SpoolError::Poisoned {
-                path: PathBuf::new(),
+                path: self.path.clone(),
                 reason: "the writer thread panicked".to_owned(),
             })
         })

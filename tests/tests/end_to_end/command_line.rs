@@ -41,6 +41,20 @@ fn discover_prints_the_catalog_with_or_without_a_configuration() {
     assert!(!tap.spool().path.exists(), "discovery makes no spool");
 }
 
+#[test]
+fn discover_says_what_is_odd_about_the_configuration_and_the_spool() {
+    let tap = Tap::new();
+    let discover = || tap.launch(&["--discover"]).set("listen_adress", "127.0.0.1:1").finish();
+    let odd_key = discover();
+    odd_key.assert_code(0);
+    assert!(odd_key.says("listen_adress"), "{:?}", odd_key.stderr);
+    let other = rusqlite::Connection::open(tap.spool().path).expect("a database");
+    other.execute_batch("CREATE TABLE t (a)").expect("a table");
+    let of_another = discover();
+    assert!(of_another.sole_error().contains("database of something else"), "{:?}", of_another.stderr);
+    assert_eq!(of_another.stdout, [""; 0]);
+}
+
 /// Meltano discovers before each run, also while a service runs on the same spool.
 #[test]
 fn discover_and_version_work_beside_a_running_tap() {
@@ -109,6 +123,8 @@ fn a_bad_value_is_an_error_that_names_key_value_and_what_is_right() {
         ("max_body_bytes", "many", &["max_body_bytes", "many", "integer"]),
         ("sequence_unit", "second", &["sequence_unit", "second", "millisecond", "nanosecond"]),
         ("log_level", "loud", &["log_level", "loud", "info"]),
+        ("spool_path", "", &["spool_path", "names no file"]),
+        ("spool_path", "/var/lib/", &["spool_path", "/var/lib/", "names no file"]),
     ];
     for (key, value, words) in cases {
         let finished = Tap::new().drain().set(key, value).finish();

@@ -80,6 +80,35 @@ fn past_max_connections_a_client_waits_its_turn() {
     assert_eq!(waiting(&numbered(2)), 1);
 }
 
+/// The default of `max_connections` is what many systems let a process have open in all.
+#[test]
+fn max_connections_fit_whatever_the_soft_limit_of_open_files_is() {
+    let tap = Tap::new().set("max_connections", 300);
+    let listener = tap.listen().through(&["sh", "-c", "ulimit -Sn 100; exec \"$0\" \"$@\""]).start();
+    let endpoint = listener.endpoint();
+    let mut clients: Vec<_> = (0..300).map(|_| endpoint.connect()).collect();
+    for client in &mut clients {
+        assert_eq!(client.post(&endpoint.path, SEVEN[0]).expect("an answer").status, 200);
+    }
+    assert!(!listener.stop().says("max_connections"));
+}
+
+#[test]
+fn where_open_files_are_too_few_a_warning_says_how_many_connections_fit() {
+    let tap = Tap::new().set("max_connections", 300);
+    let listener = tap.listen().through(&["sh", "-c", "ulimit -n 200; exec \"$0\" \"$@\""]).start();
+    let endpoint = listener.endpoint();
+    // More than fit: the others wait until some of them have gone.
+    let mut clients: Vec<_> = (0..150).map(|_| endpoint.connect()).collect();
+    for client in clients.drain(..) {
+        let mut client = client;
+        assert_eq!(client.post(&endpoint.path, SEVEN[0]).expect("an answer").status, 200);
+    }
+    let finished = listener.stop();
+    finished.assert_code(0);
+    assert!(finished.says("no more than 72 connections"), "{:?}", finished.stderr);
+}
+
 #[test]
 fn a_full_spool_answers_503_and_takes_again_what_trimming_makes_room_for() {
     let tap = Tap::new().set("spool_max_bytes", 200_000).set("retention_days", 0);

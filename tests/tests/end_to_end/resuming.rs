@@ -82,6 +82,16 @@ fn a_state_file_that_is_missing_is_a_warning_and_a_first_run() {
     assert!(drained.stderr.iter().any(|line| line.contains("WARN") && line.contains("state.json")));
 }
 
+/// A misspelt path must not send everything again, every time.
+#[test]
+fn a_state_file_that_cannot_come_to_be_is_an_error() {
+    let tap = Tap::new();
+    tap.spool_bodies([numbered(1).as_str()]);
+    let finished = tap.drain().args(&["--state", "stats/state.json"]).finish();
+    assert!(finished.sole_error().contains("there is no directory stats"), "{:?}", finished.stderr);
+    assert_eq!(finished.stdout, [""; 0]);
+}
+
 /// `>> state.json` needs no `tail -1`, and a target that was killed while it wrote a line does no harm.
 #[test]
 fn the_last_complete_line_of_the_state_file_counts() {

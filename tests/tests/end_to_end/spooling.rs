@@ -178,6 +178,21 @@ fn a_second_listener_exits_75() {
     first.endpoint().accept(SEVEN[1]);
 }
 
+/// Two listeners would each hand out sequences of their own.
+#[test]
+fn a_spool_is_one_by_whichever_link_it_is_named() {
+    let tap = Tap::new();
+    let first = tap.listen().start();
+    first.endpoint().accept(SEVEN[0]);
+    let link = tap.folder().join("link.db");
+    std::os::unix::fs::symlink(&tap.spool().path, &link).expect("a link");
+    tap.listen().set("spool_path", link.to_str()).finish().assert_code(75);
+    let drained = tap.drain().set("spool_path", link.to_str()).finish();
+    drained.assert_code(0);
+    assert_eq!(drained.records().len(), 1);
+    first.endpoint().accept(SEVEN[1]);
+}
+
 /// The kernel may have dropped the pages that a failed write or sync left dirty, so that a second try would succeed
 /// without having stored anything. The one right thing is to stop, and to have answered 200 to none of it.
 #[test]

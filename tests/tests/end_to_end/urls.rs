@@ -37,6 +37,18 @@ fn url_list_shows_everything_but_the_token() {
     assert!(!table.contains(token));
 }
 
+/// `url list` is looked at on a terminal, which would obey it.
+#[test]
+fn a_label_is_one_line_of_text() {
+    let tap = Tap::new().with_minted_urls();
+    for label in ["two\nlines", "\u{1b}[31mred", &"x".repeat(101)] {
+        let refused = tap.url(&["new", "--label", label]).finish();
+        refused.assert_code(2);
+        assert_eq!(refused.stdout, [""; 0]);
+    }
+    tap.url(&["new", "--label", &"é".repeat(100)]).finish().assert_code(0);
+}
+
 #[test]
 fn a_third_url_is_refused_until_one_is_revoked() {
     let tap = Tap::new().with_minted_urls();
