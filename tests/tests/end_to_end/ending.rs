@@ -72,6 +72,21 @@ fn a_second_signal_does_not_cut_the_end_short() {
     assert_eq!(messages.into_iter().filter_map(Message::record).count(), 3000);
 }
 
+/// A target that hangs must not keep a stopped tap for ever. This takes the thirty seconds that it is given.
+#[test]
+fn a_reader_that_does_not_read_cannot_keep_a_tap_that_was_asked_to_stop() {
+    let tap = Tap::new();
+    tap.spool_bodies([grouped(&numbered_from(0, 3000)).as_str()]);
+    let (mut running, stdout) = tap.run().start_unread();
+    let mut stdout = BufReader::new(stdout);
+    stdout.read_line(&mut String::new()).expect("a line");
+    let _ = running.stderr().wait_for("listening on");
+    running.signal(Signal::TERM);
+    assert_eq!(running.wait(), Some(1));
+    assert!(running.stderr().to_end().iter().any(|line| line.contains("nobody reads stdout")));
+    assert_eq!(tap.spool().events().len(), 3000);
+}
+
 #[test]
 fn listen_ends_well_by_either_signal() {
     for signal in [Signal::TERM, Signal::INT] {
