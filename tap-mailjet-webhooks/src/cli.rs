@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::snapshot_sql::SnapshotArgs;
+use catalog::about::Format;
 use catalog::event::EventType;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -26,6 +27,14 @@ pub struct Cli {
     /// Print the Singer catalog, and do nothing else
     #[arg(long)]
     pub discover: bool,
+
+    /// Print what this tap is, what it can do and which settings it takes, and do nothing else
+    #[arg(long)]
+    pub about: bool,
+
+    /// How --about answers
+    #[arg(long, value_name = "FORMAT", default_value = "text", requires = "about", value_parser = format())]
+    pub format: Format,
 
     /// Write the streams and columns that this Singer catalog selects
     #[arg(long, value_name = "FILE", conflicts_with = "properties")]
@@ -117,6 +126,11 @@ fn label(text: &str) -> Result<String, &'static str> {
         return Err("a label has up to 100 characters, in one line");
     }
     Ok(text.to_owned())
+}
+
+/// How `--about` answers, by its name.
+fn format() -> impl TypedValueParser<Value = Format> {
+    PossibleValuesParser::new(Format::NAMES).map(|name| Format::named(&name).unwrap_or_default())
 }
 
 /// One of Mailjet's events, by its name.

@@ -4,6 +4,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use catalog::about::Program;
+use catalog::logging::Logging;
 use catalog::selection::{Catalog, CatalogError, Selection};
 use catalog::stream::{Stream, StreamId};
 use clap::CommandFactory;
@@ -25,6 +27,14 @@ use crate::{clock, logging, snapshot_sql};
 
 /// The exit code of "temporary failure, try again later" in `sysexits.h`.
 const EX_TEMPFAIL: u8 = 75;
+
+/// What `--about` tells.
+const PROGRAM: Program = Program {
+    name: env!("CARGO_PKG_NAME"),
+    description: env!("CARGO_PKG_DESCRIPTION"),
+    version: env!("CARGO_PKG_VERSION"),
+    capabilities: &["about", "catalog", "discover", "properties", "state", "structured-logging", "test"],
+};
 
 /// Why a command failed, in one line.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +98,9 @@ impl CommandError {
 
 /// Does what the command line says. Wrong usage ends the process here, with exit code 2.
 pub fn execute(cli: Cli) -> Result<(), CommandError> {
+    if cli.about {
+        return print(&PROGRAM.about::<Config>(cli.format));
+    }
     if cli.discover {
         return discover(&cli.config);
     }
@@ -143,7 +156,8 @@ fn configure(args: &ConfigArgs) -> Result<(Config, LiveLine), CommandError> {
 fn read_config(args: &ConfigArgs) -> Result<(Config, LiveLine), CommandError> {
     let loaded = Config::load(&args.sources)?;
     let line = LiveLine::default();
-    logging::init(loaded.settings.log_level, &line);
+    let Config { log_level: level, log_format: format, .. } = loaded.settings;
+    logging::init(Logging { level, format }, &line);
     for warning in loaded.warnings {
         warn!("{warning}");
     }

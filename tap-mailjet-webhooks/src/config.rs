@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use catalog::logging::LogFormat;
 use catalog::selection::Selection;
 use catalog::settings::{self, Layer, Loaded, LogLevel, SettingsError};
 use catalog::stream::SYSTEM_PREFIX;
@@ -101,8 +102,11 @@ pub struct Config {
     /// Free bytes on the spool's disk below which webhooks are answered 503.
     #[schemars(range(min = 0))]
     pub min_free_bytes: u64,
-    /// How much is logged.
+    /// How much is logged: off, error, warning, info, debug or trace.
     pub log_level: LogLevel,
+    /// How it is logged: text (plain lines) or json (the structured form of the Meltano SDK).
+    #[schemars(with = "String", extend("x-form" = "text or json"))]
+    pub log_format: LogFormat,
 }
 
 impl Default for Config {
@@ -128,6 +132,7 @@ impl Default for Config {
             spool_max_bytes: 10 << 30,
             min_free_bytes: 512 << 20,
             log_level: LogLevel::default(),
+            log_format: LogFormat::default(),
         }
     }
 }

@@ -11,12 +11,13 @@
 //! - [`webhook_url`]: secret URLs, made and revoked
 //! - [`send_test`]: plays Mailjet's "Send a test" button
 //! - [`snapshot_sql`]: the query for the latest version of each row
-//! - [`output`], [`signals`], [`logging`], [`progress`], [`clock`], [`descriptors`]: the edges to the operating system and to people
+//! - [`output`], [`signals`], [`logging`], [`counters`], [`progress`], [`clock`], [`descriptors`]: the edges to the operating system and to people
 
 pub mod cli;
 pub mod clock;
 pub mod command;
 pub mod config;
+pub mod counters;
 pub mod descriptors;
 pub mod emitter;
 pub mod listener;

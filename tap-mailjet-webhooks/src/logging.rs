@@ -1,25 +1,22 @@
-//! The log: plain lines on stderr.
+//! The log, on stderr.
 
 use std::fmt;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use catalog::settings::LogLevel;
-use tracing::level_filters::LevelFilter;
-use tracing_subscriber::fmt::time::ChronoUtc;
+use catalog::logging::Logging;
+use tracing::warn;
 
 use crate::progress::LiveLine;
 
-/// Starts the log. A second call changes nothing.
-pub fn init(level: LogLevel, line: &LiveLine) {
+/// Starts the log, as configured or as Meltano wants it. A second call changes nothing.
+pub fn init(mut logging: Logging, line: &LiveLine) {
     let line = line.clone();
-    let _ = tracing_subscriber::fmt()
-        .with_max_level(level.name().parse::<LevelFilter>().expect("the name of a level"))
-        .with_timer(ChronoUtc::new("%Y-%m-%dT%H:%M:%S%.3fZ".to_owned()))
-        .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(move || line.writer())
-        .try_init();
+    let followed = logging.follow_environment();
+    logging.start(env!("CARGO_PKG_NAME"), move || line.writer(), std::io::stderr().is_terminal());
+    if let Err(error) = followed {
+        warn!("{error}");
+    }
 }
 
 /// How long a line is only counted after it was told.

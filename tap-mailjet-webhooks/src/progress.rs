@@ -1,7 +1,7 @@
-//! What people see while the tap runs: counters, and one live line on a terminal.
+//! What people and schedulers see while the tap runs: one live line on a terminal; elsewhere a line a minute, and
+//! measurements in Singer's own form.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -9,149 +9,21 @@ use std::time::{Duration, Instant};
 
 use catalog::stream::StreamId;
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Value, json};
 use tracing::info;
 
 use crate::clock;
-use crate::spool::{Append, Batch, Reader, Receipt, Refused, Reservation, SpoolError};
+use crate::counters::Counters;
+use crate::spool::{Reader, SpoolError};
 
 /// How often the live line is drawn anew.
 const DRAW_INTERVAL: Duration = Duration::from_millis(500);
-/// How often the log tells the same, where there is no terminal and there is news.
+/// How often the log tells how it goes, where there is no terminal and there is news.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
-
-/// How far the rooms of one process have got. Clones count together.
-#[derive(Debug, Clone, Default)]
-pub struct Counters {
-    shared: Arc<Shared>,
-}
-
-/// How far stdout has got.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Reached {
-    /// Every event up to this sequence has been written to each selected stream that has it.
-    pub events: i64,
-    /// So has every rejected item up to this one.
-    pub rejected: i64,
-    /// For each selected stream, the sequence of the last record that this run has written to it, or 0.
-    pub last_records: Vec<(StreamId, i64)>,
-}
-
-impl Reached {
-    /// The selected streams of events, or that of rejected items, each with the sequence of its last record.
-    pub fn streams(&self, rejected: bool) -> impl Iterator<Item = &(StreamId, i64)> {
-        self.last_records.iter().filter(move |(id, _)| (*id == StreamId::Rejected) == rejected)
-    }
-
-    /// Sequence up to which events, or rejected items, have been written; 0 where no stream of them is selected.
-    #[must_use]
-    pub fn taken(&self, rejected: bool) -> i64 {
-        if self.streams(rejected).next().is_none() {
-            0
-        } else if rejected {
-            self.rejected
-        } else {
-            self.events
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Shared {
-    received: AtomicU64,
-    /// When webhooks last arrived: milliseconds after `started`.
-    last_received: AtomicU64,
-    started: Instant,
-    written: AtomicU64,
-    /// How far stdout has got.
-    reached: Mutex<Reached>,
-    /// Sequence up to which the state file confirms all events; -1 while nothing follows one.
-    confirmed: AtomicI64,
-}
-
-impl Default for Shared {
-    fn default() -> Self {
-        Shared {
-            received: AtomicU64::new(0),
-            last_received: AtomicU64::new(0),
-            started: Instant::now(),
-            written: AtomicU64::new(0),
-            reached: Mutex::default(),
-            confirmed: AtomicI64::new(-1),
-        }
-    }
-}
-
-impl Counters {
-    /// Counts events that were acknowledged.
-    pub fn received(&self, events: usize) {
-        self.shared.received.fetch_add(events as u64, Ordering::Relaxed);
-        let now = u64::try_from(self.shared.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.shared.last_received.store(now, Ordering::Relaxed);
-    }
-
-    /// Waits until nothing has been acknowledged for `limit`.
-    pub async fn nothing_received_for(&self, limit: Duration) {
-        loop {
-            let last = Duration::from_millis(self.shared.last_received.load(Ordering::Relaxed));
-            let idle = self.shared.started.elapsed().saturating_sub(last);
-            match limit.checked_sub(idle) {
-                Some(rest) if !rest.is_zero() => tokio::time::sleep(rest).await,
-                _ => return,
-            }
-        }
-    }
-
-    /// Counts events that stdout took, to whichever streams, and notes how far it has got with them.
-    pub fn written(&self, events: u64, reached: &Reached) {
-        self.shared.written.fetch_add(events, Ordering::Relaxed);
-        self.shared.reached.lock().unwrap_or_else(PoisonError::into_inner).clone_from(reached);
-    }
-
-    /// Notes that the target has everything up to `sequence`.
-    pub fn confirmed_through(&self, sequence: i64) {
-        self.shared.confirmed.store(sequence, Ordering::Relaxed);
-    }
-
-    /// How far stdout has got.
-    #[must_use]
-    pub fn reached(&self) -> Reached {
-        self.shared.reached.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn total_received(&self) -> u64 {
-        self.shared.received.load(Ordering::Relaxed)
-    }
-
-    fn total_written(&self) -> u64 {
-        self.shared.written.load(Ordering::Relaxed)
-    }
-}
-
-/// A spool that counts what it acknowledges.
-#[derive(Debug, Clone)]
-pub struct Counted<S> {
-    spool: S,
-    counters: Counters,
-}
-
-impl<S> Counted<S> {
-    /// Counts what `spool` acknowledges.
-    pub fn new(spool: S, counters: Counters) -> Self {
-        Counted { spool, counters }
-    }
-}
-
-impl<S: Append> Append for Counted<S> {
-    fn reserve(&self, bytes: usize) -> Result<Reservation, Refused> {
-        self.spool.reserve(bytes)
-    }
-
-    async fn append(&self, batch: Batch) -> Result<Receipt, Refused> {
-        let receipt = self.spool.append(batch).await?;
-        self.counters.received(receipt.accepted);
-        Ok(receipt)
-    }
-}
+/// The live line: what there is to tell.
+const LINE: &str = "{spinner} {wide_msg}";
+/// The live line of a drain: how much of the backlog is written, and when it will be all.
+const BAR: &str = "{spinner} {bar:20} {human_pos}/{human_len} events, {wide_msg}";
 
 /// The live line. Everything else that goes to stderr while it is shown has to pass through [`LiveLine::writer`].
 #[derive(Debug, Clone)]
@@ -197,11 +69,13 @@ pub struct Rooms {
     pub emitter: bool,
 }
 
-/// Tells how the run goes until it is dropped: on the live line, or once a minute in the log.
+/// Tells how the run goes until it is dropped: on the live line, or in the log.
 #[derive(Debug)]
 pub struct Progress {
     _stop: mpsc::Sender<()>,
     line: LiveLine,
+    metrics: Arc<Mutex<Metrics>>,
+    is_live: bool,
 }
 
 impl Progress {
@@ -213,29 +87,32 @@ impl Progress {
         reader: Reader,
         waiting: u64,
     ) -> io::Result<Self> {
-        let live = LiveLine::is_wanted();
-        if live {
-            line.bar.set_draw_target(ProgressDrawTarget::stderr());
-            line.bar
-                .set_style(ProgressStyle::with_template("{spinner} {wide_msg}").expect("a valid template"));
-        }
-        let (stop, stopped) = mpsc::channel();
-        let mut teller = Teller { rooms, counters, reader, waiting, rate: Rate::default() };
+        let is_live = LiveLine::is_wanted();
+        let mut teller = Teller { rooms, counters: counters.clone(), reader, waiting, rate: Rate::default() };
         let bar = line.bar.clone();
+        if is_live {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+            let template = if teller.has_an_end() { BAR } else { LINE };
+            bar.set_style(
+                ProgressStyle::with_template(template).expect("a valid template").progress_chars("=> "),
+            );
+        }
+        let metrics = Arc::new(Mutex::new(Metrics::new(rooms, counters)));
+        let (stop, stopped) = mpsc::channel();
+        let shared = Arc::clone(&metrics);
         thread::Builder::new().name("progress".to_owned()).spawn(move || {
             let mut told = Instant::now();
             let mut told_total = 0;
             loop {
-                if live {
-                    let line = teller.line();
-                    bar.set_message(line);
-                    bar.tick();
+                if is_live {
+                    teller.draw(&bar);
                 } else if told.elapsed() >= LOG_INTERVAL {
                     told = Instant::now();
                     let line = teller.line();
                     if teller.total() != told_total {
                         told_total = teller.total();
                         info!("{line}");
+                        shared.lock().unwrap_or_else(PoisonError::into_inner).tell_counts();
                     }
                 }
                 if stopped.recv_timeout(DRAW_INTERVAL) != Err(RecvTimeoutError::Timeout) {
@@ -243,7 +120,14 @@ impl Progress {
                 }
             }
         })?;
-        Ok(Progress { _stop: stop, line: line.clone() })
+        Ok(Progress { _stop: stop, line: line.clone(), metrics, is_live })
+    }
+
+    /// Tells the last measurements of a run that has come to its end.
+    pub fn finish(&self, succeeded: bool) {
+        if !self.is_live {
+            self.metrics.lock().unwrap_or_else(PoisonError::into_inner).tell_end(succeeded);
+        }
     }
 }
 
@@ -252,6 +136,57 @@ impl Drop for Progress {
         self.line.bar.finish_and_clear();
         self.line.bar.set_draw_target(ProgressDrawTarget::hidden());
     }
+}
+
+/// Measurements in the form that Singer's tools read: `INFO METRIC: {…}`, counters being what came since the last one.
+#[derive(Debug)]
+struct Metrics {
+    job_type: &'static str,
+    counters: Counters,
+    started: Instant,
+    /// Records of each stream that have been told, in the order of [`crate::counters::Reached::streams`].
+    told: Vec<u64>,
+}
+
+impl Metrics {
+    fn new(rooms: Rooms, counters: Counters) -> Self {
+        let job_type = match rooms {
+            Rooms { emitter: false, .. } => "listen",
+            Rooms { listener: false, .. } => "drain",
+            Rooms { .. } => "continuous",
+        };
+        Metrics { job_type, counters, started: Instant::now(), told: Vec::new() }
+    }
+
+    fn tell_counts(&mut self) {
+        let streams = self.counters.reached().streams;
+        self.told.resize(streams.len(), 0);
+        for (written, told) in streams.iter().zip(&mut self.told) {
+            let more = written.records - std::mem::replace(told, written.records);
+            if more > 0 {
+                tell(&record_count(written.stream, more));
+            }
+        }
+    }
+
+    fn tell_end(&mut self, succeeded: bool) {
+        self.tell_counts();
+        let status = if succeeded { "succeeded" } else { "failed" };
+        tell(&json!({
+            "type": "timer",
+            "metric": "job_duration",
+            "value": self.started.elapsed().as_secs_f64(),
+            "tags": { "job_type": self.job_type, "status": status },
+        }));
+    }
+}
+
+fn record_count(stream: StreamId, records: u64) -> Value {
+    json!({ "type": "counter", "metric": "record_count", "value": records, "tags": { "endpoint": stream.name() } })
+}
+
+fn tell(point: &Value) {
+    info!("METRIC: {point}");
 }
 
 struct Teller {
@@ -263,8 +198,32 @@ struct Teller {
 }
 
 impl Teller {
+    /// Whether there is a backlog with an end.
+    fn has_an_end(&self) -> bool {
+        !self.rooms.listener && self.waiting > 0
+    }
+
     fn total(&self) -> u64 {
         if self.rooms.emitter { self.counters.total_written() } else { self.counters.total_received() }
+    }
+
+    fn draw(&mut self, bar: &ProgressBar) {
+        if self.has_an_end() {
+            let written = self.counters.total_written();
+            // More may have arrived meanwhile.
+            bar.set_length(self.waiting.max(written));
+            bar.set_position(written);
+            let rate = self.rate.after(written);
+            bar.set_message(format!(
+                "{}/s, {}",
+                HumanCount(rate),
+                time_left(self.waiting.saturating_sub(written), rate)
+            ));
+        } else {
+            let line = self.line();
+            bar.set_message(line);
+        }
+        bar.tick();
     }
 
     fn line(&mut self) -> String {
@@ -278,7 +237,7 @@ impl Teller {
             parts.push(format!("written {}", HumanCount(written)));
             parts.push(format!("waiting {}", HumanCount((self.waiting + received).saturating_sub(written))));
         }
-        parts.push(format!("{rate:.0}/s"));
+        parts.push(format!("{}/s", HumanCount(rate)));
         if self.rooms.emitter {
             parts.push(match self.lag() {
                 Ok(millis) => format!("lag {}.{} s", millis / 1000, millis % 1000 / 100),
@@ -290,10 +249,19 @@ impl Teller {
 
     /// Age of the oldest event that is not confirmed, or, where nobody confirms, not written: milliseconds.
     fn lag(&self) -> Result<i64, SpoolError> {
-        let confirmed = self.counters.shared.confirmed.load(Ordering::Relaxed);
-        let position = if confirmed < 0 { self.counters.reached().events } else { confirmed };
+        let position = self.counters.confirmed().unwrap_or_else(|| self.counters.reached().events);
         let oldest = self.reader.oldest_past(position)?;
         Ok(oldest.map_or(0, |oldest| (clock::unix_millis() - oldest).max(0)))
+    }
+}
+
+/// How long it takes to write so many events at so many a second.
+fn time_left(events: u64, rate: u64) -> String {
+    match events.checked_div(rate) {
+        None => "time left unknown".to_owned(),
+        Some(seconds @ 0..60) => format!("{seconds} s left"),
+        Some(seconds @ 60..3600) => format!("{} min {} s left", seconds / 60, seconds % 60),
+        Some(seconds) => format!("{} h {} min left", seconds / 3600, seconds / 60 % 60),
     }
 }
 
@@ -304,15 +272,33 @@ struct Rate {
 }
 
 impl Rate {
-    #[expect(clippy::cast_precision_loss, reason = "a rate is shown without fraction")]
-    fn after(&mut self, total: u64) -> f64 {
+    fn after(&mut self, total: u64) -> u64 {
         let now = Instant::now();
         self.looks.push_back((now, total));
         if self.looks.len() > 10 {
             self.looks.pop_front();
         }
         let (since, before) = self.looks[0];
-        let seconds = now.duration_since(since).as_secs_f64();
-        if seconds > 0.0 { (total - before) as f64 / seconds } else { 0.0 }
+        let millis = u64::try_from(now.duration_since(since).as_millis()).unwrap_or(u64::MAX);
+        ((total - before) * 1000).checked_div(millis).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_is_told_as_people_do() {
+        let cases = [
+            ((100, 0), "time left unknown"),
+            ((0, 5), "0 s left"),
+            ((100, 5), "20 s left"),
+            ((600, 5), "2 min 0 s left"),
+            ((36_600, 5), "2 h 2 min left"),
+        ];
+        for ((events, rate), expected) in cases {
+            assert_eq!(time_left(events, rate), expected);
+        }
     }
 }

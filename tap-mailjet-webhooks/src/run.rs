@@ -11,11 +11,12 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::config::{Config, ConfigError};
+use crate::counters::{Counted, Counters};
 use crate::emitter::{
     Confirmation, Confirmed, Control, DiscoveredColumns, EmitError, Emitter, Ended, Shape, ShapeError, Start,
     StartError, StateFile,
 };
-use crate::progress::{Counted, Counters, LiveLine, Progress, Rooms};
+use crate::progress::{LiveLine, Progress, Rooms};
 use crate::spool::{
     self, Ledger, Reader, Role, RoleLock, SpoolError, Trimmer, Watermark, Writer, WriterHandle,
 };
@@ -135,14 +136,16 @@ where
     let emitting = emitter
         .map(|emitter| Emitting::start(emitter, config.retention(), watermark, counters.clone()))
         .transpose()?;
-    let _progress = Progress::start(line, roles.rooms, counters.clone(), Reader::open(&path)?, waiting)?;
+    let progress = Progress::start(line, roles.rooms, counters.clone(), Reader::open(&path)?, waiting)?;
     let whole = supervise(config, receiving, emitting, &counters, ends.stop);
-    tokio::select! {
+    let outcome = tokio::select! {
         biased;
         // At once: whatever is under way is dropped and not waited for.
         () = ends.reader_gone => Err(EmitError::ReaderGone.into()),
         outcome = whole => outcome,
-    }
+    };
+    progress.finish(outcome.is_ok());
+    outcome
 }
 
 /// Waits for whatever ends the run first, then ends the rooms in the order in which events pass through them.

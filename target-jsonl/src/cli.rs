@@ -3,8 +3,10 @@
 use std::fs;
 use std::path::PathBuf;
 
+use catalog::about::Format;
 use catalog::settings::Layer;
-use clap::{Parser, ValueEnum};
+use clap::Parser;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::config::ENVIRONMENT_PREFIX;
 use crate::error::TargetError;
@@ -28,19 +30,13 @@ pub struct Arguments {
     pub about: bool,
 
     /// How `--about` prints.
-    #[arg(long, value_enum, default_value_t = Format::Text, requires = "about")]
+    #[arg(long, default_value = "text", requires = "about", value_parser = format())]
     pub format: Format,
 }
 
 /// How `--about` prints.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// For people.
-    Text,
-    /// For programs.
-    Json,
-    /// For a README.
-    Markdown,
+fn format() -> impl TypedValueParser<Value = Format> {
+    PossibleValuesParser::new(Format::NAMES).map(|name| Format::named(&name).unwrap_or_default())
 }
 
 impl Arguments {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use catalog::logging::LogFormat;
 use catalog::settings::{Layer, Loaded, LogLevel, load as load_layers};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -30,8 +31,11 @@ pub struct Settings {
     /// out by an fsync of its own, at once.
     #[schemars(range(min = 0, max = 86_400))]
     pub state_interval_seconds: f64,
-    /// How much is logged to stderr.
+    /// How much is logged to stderr: off, error, warning, info, debug or trace.
     pub log_level: LogLevel,
+    /// How it is logged: text (plain lines) or json (the structured form of the Meltano SDK).
+    #[schemars(with = "String", extend("x-form" = "text or json"))]
+    pub log_format: LogFormat,
 }
 
 impl Default for Settings {
@@ -43,6 +47,7 @@ impl Default for Settings {
             validate_records: true,
             state_interval_seconds: 1.0,
             log_level: LogLevel::Info,
+            log_format: LogFormat::Text,
         }
     }
 }

@@ -4,14 +4,13 @@
 //! Three threads, each with one job, so that a slow disk does not stop the reading and a silent tap does not stop the
 //! STATE: [`input`] reads, [`target`] understands and validates, [`sink`] writes, syncs and prints.
 //!
-//! - [`cli`], [`config`], [`about`]: what a user says, and what the program says of itself
+//! - [`cli`], [`config`]: what a user says
 //! - [`input`]: chunks of input, lines, and being asked to stop
 //! - [`target`]: the Singer messages, one after the other
 //! - [`validate`]: whether a record is what its SCHEMA says
 //! - [`sink`]: files, fsync and STATE
 //! - [`error`]: everything that ends a run early, and what to do about it
 
-pub mod about;
 pub mod cli;
 pub mod config;
 pub mod error;

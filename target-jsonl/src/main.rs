@@ -6,15 +6,21 @@ use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
+use catalog::about::Program;
+use catalog::logging::{self, Logging};
 use clap::Parser;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use target_jsonl::about::about;
 use target_jsonl::cli::Arguments;
 use target_jsonl::{Settings, TargetError};
-use tracing::level_filters::LevelFilter;
 use tracing::{info, warn};
-use tracing_subscriber::fmt::time::ChronoUtc;
+
+const PROGRAM: Program = Program {
+    name: env!("CARGO_PKG_NAME"),
+    description: env!("CARGO_PKG_DESCRIPTION"),
+    version: env!("CARGO_PKG_VERSION"),
+    capabilities: &["about", "structured-logging", "validate-records"],
+};
 
 fn main() -> ExitCode {
     // Wrong usage ends here, with exit code 2.
@@ -22,10 +28,7 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // One line, whatever is in it.
-            let message = error.to_string().replace(['\n', '\r'], " ");
-            // Nothing can be done if stderr is closed, either.
-            let _ = writeln!(io::stderr(), "target-jsonl: {message}");
+            logging::tell_failure(PROGRAM.name, &error);
             ExitCode::FAILURE
         }
     }
@@ -33,19 +36,20 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<(), TargetError> {
     if arguments.about {
-        return io::stdout().write_all(about(arguments.format).as_bytes()).map_err(TargetError::Stdout);
+        return io::stdout()
+            .write_all(PROGRAM.about::<Settings>(arguments.format).as_bytes())
+            .map_err(TargetError::Stdout);
     }
     // From here on, a signal is a request to come to a good end.
     let shutdown = shutdown_signal().map_err(TargetError::Signals)?;
     let loaded = Settings::load(arguments.config_layers()?)?;
     let settings = loaded.settings;
-    tracing_subscriber::fmt()
-        .with_max_level(settings.log_level.name().parse::<LevelFilter>().expect("the name of a level"))
-        .with_timer(ChronoUtc::new("%Y-%m-%dT%H:%M:%S%.3fZ".to_owned()))
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .with_target(false)
-        .init();
+    let mut logging = Logging { level: settings.log_level, format: settings.log_format };
+    let followed = logging.follow_environment();
+    logging.start(PROGRAM.name, io::stderr, io::stderr().is_terminal());
+    if let Err(error) = followed {
+        warn!("{error}");
+    }
     for warning in loaded.warnings {
         warn!("{warning}");
     }

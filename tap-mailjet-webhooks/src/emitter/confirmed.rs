@@ -9,8 +9,8 @@ use tokio::sync::oneshot;
 use tracing::{debug, error, warn};
 
 use super::state_file::StateFile;
+use crate::counters::{Counters, Reached};
 use crate::logging::Sparing;
-use crate::progress::{Counters, Reached};
 use crate::spool::{Kept, Ledger, SpoolError, Trimmer};
 
 /// How often the state file is looked at.
@@ -182,10 +182,10 @@ impl Follower {
 fn confirmed_by(state: &State, reached: &Reached) -> (i64, i64) {
     let confirmed = |rejected: bool| {
         let all = reached.taken(rejected);
-        let each = reached.streams(rejected).map(|(id, last_record)| {
-            let bookmark = state.bookmark(id.name()).unwrap_or(0);
+        let each = reached.streams(rejected).map(|written| {
+            let bookmark = state.bookmark(written.stream.name()).unwrap_or(0);
             // No more than what was written: a state can't confirm what it has not seen.
-            if bookmark >= *last_record { all } else { bookmark.min(all) }
+            if bookmark >= written.last { all } else { bookmark.min(all) }
         });
         // Where no stream is selected, nobody confirms anything.
         each.min().unwrap_or(0)
@@ -199,6 +199,7 @@ mod tests {
     use catalog::stream::StreamId;
 
     use super::*;
+    use crate::counters::Written;
 
     /// Bookmarks, last record of each stream, events and rejected items that are confirmed.
     type Case<'a> = (&'a [(StreamId, i64)], &'a [(StreamId, i64)], (i64, i64));
@@ -209,7 +210,10 @@ mod tests {
         let reached = |last_records: &[(StreamId, i64)]| Reached {
             events: 100,
             rejected: 50,
-            last_records: last_records.to_vec(),
+            streams: last_records
+                .iter()
+                .map(|(stream, last)| Written { stream: *stream, last: *last, records: 1 })
+                .collect(),
         };
         let (data, rejected) = (StreamId::Data, StreamId::Rejected);
         let cases: [Case<'_>; 9] = [

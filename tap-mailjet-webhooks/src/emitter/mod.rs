@@ -44,7 +44,7 @@ pub use state_file::{StateFile, StateFileError};
 pub use table::UnknownFields;
 
 use crate::clock;
-use crate::progress::Counters;
+use crate::counters::Counters;
 use crate::spool::{Ledger, Reader, SpoolError, Tide, Watermark};
 use streams::Streams;
 

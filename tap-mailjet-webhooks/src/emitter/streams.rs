@@ -13,7 +13,7 @@ use super::Shape;
 use super::discovered::Discovered;
 use super::row::{Parsed, RecordWriter};
 use super::table::Table;
-use crate::progress::Reached;
+use crate::counters::{Reached, Written};
 use crate::spool::{StoredEvent, StoredRejection};
 
 /// Types of events without a stream that are told by name; the rest are counted together.
@@ -63,8 +63,9 @@ impl Streams {
                 tables.push(Progressing { table, bookmark: 0 });
             }
         }
-        let last_records = tables.iter().map(|stream| (stream.id(), 0)).collect();
-        let reached = Reached { last_records, ..Reached::default() };
+        let streams =
+            tables.iter().map(|stream| Written { stream: stream.id(), last: 0, records: 0 }).collect();
+        let reached = Reached { streams, ..Reached::default() };
         Ok(Streams { tables, records: RecordWriter::default(), unselected: BTreeMap::new(), reached })
     }
 
@@ -142,7 +143,7 @@ impl Streams {
                 }
             }
             self.records.write(&stream.table, &row, key, event, batched_at, out);
-            self.reached.last_records[place].1 = event.sequence;
+            self.reached.streams[place].count(event.sequence);
             written += 1;
         }
         if !has_stream {
@@ -161,7 +162,7 @@ impl Streams {
             if stream.id() == StreamId::Rejected {
                 self.records.write_rejected(&stream.table, item, batched_at, out);
                 stream.bookmark = item.sequence;
-                self.reached.last_records[place].1 = item.sequence;
+                self.reached.streams[place].count(item.sequence);
             }
         }
         self.reached.rejected = item.sequence;

@@ -1,6 +1,8 @@
 //! Arguments, configuration, exit codes.
 
+use end_to_end::database;
 use end_to_end::events::{SEVEN, numbered};
+use end_to_end::program;
 use end_to_end::tap::{Finished, TOKEN, Tap};
 
 const CATALOG: &str = include_str!("../../../catalog/catalog.json");
@@ -22,6 +24,89 @@ fn version_and_help_need_nothing() {
         assert_eq!(finished.stderr, [""; 0]);
     }
     assert!(!tap.spool().path.exists());
+}
+
+/// What the README says of the settings is what the programs say of themselves.
+#[test]
+fn about_answers_in_three_forms_and_the_readme_has_its_tables() {
+    const README: &str = include_str!("../../../README.md");
+    let tap = Tap::new();
+    // It wins over everything else, and looks at nothing else.
+    let about = |format: &str| {
+        tap.launch(&["--about", "--format", format, "--discover", "--config", "missing.json"])
+            .without_config()
+            .finish()
+    };
+    for format in ["text", "json", "markdown"] {
+        let finished = about(format);
+        finished.assert_code(0);
+        assert_eq!(finished.stderr, [""; 0]);
+    }
+    let json: serde_json::Value = serde_json::from_str(&about("json").stdout.join("\n")).expect("JSON");
+    assert_eq!(json["name"], "tap-mailjet-webhooks");
+    assert_eq!(json["settings"]["properties"]["webhook_tokens"]["secret"], true);
+    assert_eq!(json["settings"]["properties"]["max_body_bytes"]["default"], 20_000_000);
+    let capabilities: Vec<_> = json["capabilities"].as_array().expect("a list").iter().collect();
+    for capability in ["about", "catalog", "discover", "state", "structured-logging", "test"] {
+        assert!(capabilities.contains(&&serde_json::json!(capability)), "{capabilities:?}");
+    }
+
+    let target = program::path_of("target-jsonl");
+    let of_target =
+        database::run(std::process::Command::new(target).args(["--about", "--format", "markdown"]));
+    for about in [about("markdown").stdout.join("\n"), of_target.trim_end().to_owned()] {
+        let (_, table) = about.split_once("## Settings\n\n").expect("a table");
+        assert!(README.contains(table), "the README lacks this table; put it in:\n{table}");
+    }
+    assert!(!tap.spool().path.exists());
+}
+
+/// As Meltano starts a plugin that can log so.
+#[test]
+fn with_meltanos_logging_configuration_every_line_is_structured() {
+    let tap = Tap::new();
+    tap.spool_bodies(SEVEN);
+    let config = tap.folder().join("logging.json");
+    let text = r#"{"version": 1, "formatters": {"default": {"()": "singer_sdk.logging.StructuredFormatter"}},
+        "root": {"level": "INFO", "handlers": ["console"]}}"#;
+    std::fs::write(&config, text).expect("a file");
+    let variable = ("SINGER_SDK_LOG_CONFIG", config.to_str().expect("text"));
+    let lines = |finished: &Finished| -> Vec<serde_json::Value> {
+        finished.stderr.iter().map(|line| serde_json::from_str(line).expect(line)).collect()
+    };
+    let drained = tap.drain().env(variable.0, variable.1).finish();
+    drained.assert_code(0);
+    let metric = lines(&drained).into_iter().find(|line| line["message"] == "METRIC").expect("a measurement");
+    assert_eq!(metric["metric_info"]["metric"], "record_count");
+    assert_eq!((&metric["level"], &metric["app_name"]), (&"info".into(), &"tap-mailjet-webhooks".into()));
+
+    std::fs::write(tap.state_file(), "not a state\n").expect("a file");
+    let failed = tap.drain().state().env(variable.0, variable.1).finish();
+    failed.assert_code(1);
+    let last = lines(&failed).pop().expect("an error");
+    assert_eq!(last["level"], "error");
+    assert!(last["message"].as_str().is_some_and(|message| message.contains("state.json")), "{last}");
+}
+
+/// As Singer's schedulers read them.
+#[test]
+fn measurements_are_told_in_singers_own_form() {
+    let tap = Tap::new();
+    tap.spool_bodies(SEVEN);
+    let drained = tap.drain().finish();
+    let metrics: Vec<serde_json::Value> = drained
+        .stderr
+        .iter()
+        .filter_map(|line| line.split_once("INFO METRIC: "))
+        .map(|(_, point)| serde_json::from_str(point).expect(point))
+        .collect();
+    let [count, duration] = &metrics[..] else { panic!("{:?}", drained.stderr) };
+    let expected = serde_json::json!({
+        "type": "counter", "metric": "record_count", "value": 7, "tags": {"endpoint": "data"},
+    });
+    assert_eq!(count, &expected);
+    assert_eq!((&duration["type"], &duration["metric"]), (&"timer".into(), &"job_duration".into()));
+    assert_eq!(duration["tags"], serde_json::json!({"job_type": "drain", "status": "succeeded"}));
 }
 
 #[test]

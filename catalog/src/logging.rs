@@ -1,0 +1,307 @@
+//! How a program's log lines look: plain ones for people, or the Meltano SDK's structured ones for Meltano.
+
+use std::fmt;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::ChronoUtc;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::settings::LogLevel;
+
+/// The variable with which Meltano names a file that says how to log.
+pub const CONFIG_VARIABLE: &str = "SINGER_SDK_LOG_CONFIG";
+/// The formatter that such a file asks for, of a plugin that declares the capability `structured-logging`.
+const STRUCTURED_FORMATTER: &str = "StructuredFormatter";
+/// What the message of a measurement starts with: Singer's own form.
+const METRIC: &str = "METRIC: ";
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Plain lines, for people.
+    #[default]
+    Text,
+    /// One JSON object a line, with the keys of the Meltano SDK.
+    Json,
+}
+
+/// How a program logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Logging {
+    /// How much.
+    pub level: LogLevel,
+    /// In which form.
+    pub format: LogFormat,
+}
+
+impl Logging {
+    /// Follows the logging configuration that the environment names, if it does.
+    pub fn follow_environment(&mut self) -> Result<(), LoggingError> {
+        let Some(path) = std::env::var_os(CONFIG_VARIABLE).map(PathBuf::from) else { return Ok(()) };
+        match std::fs::read_to_string(&path) {
+            Ok(text) => self.follow(&text).map_err(|source| LoggingError::NotJson { path, source }),
+            Err(source) => Err(LoggingError::Unreadable { path, source }),
+        }
+    }
+
+    /// Follows a logging configuration as Meltano writes it: a JSON object in the form of Python's `logging.config`. Of it,
+    /// the root logger's level and the structured formatter count.
+    fn follow(&mut self, config: &str) -> Result<(), serde_json::Error> {
+        let config: Map<String, Value> = serde_json::from_str(config)?;
+        let level = config.get("root").and_then(|root| root["level"].as_str()).map(str::to_owned);
+        if let Some(level) = level.and_then(|name| LogLevel::try_from(name).ok()) {
+            self.level = level;
+        }
+        let formatters = config.get("formatters").and_then(Value::as_object).into_iter().flatten();
+        let factories = formatters.filter_map(|(_, formatter)| formatter["()"].as_str());
+        if factories.into_iter().any(|factory| factory.ends_with(STRUCTURED_FORMATTER)) {
+            self.format = LogFormat::Json;
+        }
+        Ok(())
+    }
+
+    /// Starts the log of the program `app_name`. A second call changes nothing.
+    pub fn start<W>(self, app_name: &'static str, writer: W, ansi: bool)
+    where
+        W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+    {
+        let level = self.level.name().parse::<LevelFilter>().expect("the name of a level");
+        let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(writer);
+        let _ = match self.format {
+            LogFormat::Text => builder
+                .with_timer(ChronoUtc::new("%Y-%m-%dT%H:%M:%S%.3fZ".to_owned()))
+                .with_target(false)
+                .with_ansi(ansi)
+                .try_init(),
+            LogFormat::Json => builder.event_format(Structured { app_name }).try_init(),
+        };
+        let _ = STARTED.set(self);
+    }
+}
+
+/// How this process logs, once it does.
+static STARTED: OnceLock<Logging> = OnceLock::new();
+
+/// Tells, in one line on stderr, what ended the program `app_name`.
+pub fn tell_failure(app_name: &str, failure: &dyn fmt::Display) {
+    // One line, whatever is in it.
+    let failure = failure.to_string().replace(['\n', '\r'], " ");
+    match STARTED.get() {
+        Some(Logging { format: LogFormat::Json, level }) if *level != LogLevel::Off => {
+            tracing::error!("{failure}");
+        }
+        // Nothing can be done if stderr is closed, either.
+        _ => drop(writeln!(std::io::stderr(), "{app_name}: {failure}")),
+    }
+}
+
+/// Why a logging configuration is passed over.
+#[derive(Debug, thiserror::Error)]
+pub enum LoggingError {
+    /// The file can't be read.
+    #[error("{CONFIG_VARIABLE} names {path}, which can't be read ({source}); logging as configured")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not in the form that Meltano writes.
+    #[error("{CONFIG_VARIABLE} names {path}, which is not a JSON object ({source}); logging as configured")]
+    NotJson {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+}
+
+/// The form of the SDK's structured formatter.
+struct Structured {
+    app_name: &'static str,
+}
+
+/// One structured line: these keys, in this order.
+#[derive(Serialize)]
+struct Line<'a> {
+    level: &'static str,
+    pid: u32,
+    logger_name: &'a str,
+    ts: f64,
+    thread_name: &'a str,
+    app_name: &'a str,
+    stream_name: Option<Value>,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metric_info: Option<&'a RawValue>,
+    extra: Map<String, Value>,
+}
+
+impl<S, N> FormatEvent<S, N> for Structured
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let thread = std::thread::current();
+        // Python, which reads it, knows no level below debug.
+        let level = match *event.metadata().level() {
+            Level::ERROR => "error",
+            Level::WARN => "warning",
+            Level::INFO => "info",
+            Level::DEBUG | Level::TRACE => "debug",
+        };
+        let metric_info =
+            fields.message.strip_prefix(METRIC).and_then(|point| serde_json::from_str(point).ok());
+        let line = Line {
+            level,
+            pid: std::process::id(),
+            logger_name: event.metadata().target(),
+            ts: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
+            thread_name: thread.name().unwrap_or_default(),
+            app_name: self.app_name,
+            stream_name: fields.extra.remove("stream"),
+            message: if metric_info.is_some() { "METRIC" } else { &fields.message },
+            metric_info,
+            extra: fields.extra,
+        };
+        writeln!(writer, "{}", serde_json::to_string(&line).map_err(|_| fmt::Error)?)
+    }
+}
+
+/// What an event says.
+#[derive(Default)]
+struct Fields {
+    message: String,
+    extra: Map<String, Value>,
+}
+
+impl Fields {
+    fn put(&mut self, field: &Field, value: Value) {
+        self.extra.insert(field.name().to_owned(), value);
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let text = format!("{value:?}");
+        if field.name() == "message" { self.message = text } else { self.put(field, text.into()) }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
+    use serde_json::json;
+    use tracing::{info, warn};
+
+    use super::*;
+
+    #[test]
+    fn meltanos_configuration_is_followed() {
+        let followed = |text: &str| {
+            let mut logging = Logging { level: LogLevel::Info, format: LogFormat::Text };
+            logging.follow(text).map(|()| (logging.level, logging.format)).map_err(|error| error.to_string())
+        };
+        let of_meltano = r#"{"version": 1, "disable_existing_loggers": false,
+            "formatters": {"default": {"()": "singer_sdk.logging.StructuredFormatter"}},
+            "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "default", "stream": "ext://sys.stderr"}},
+            "root": {"level": "WARNING", "handlers": ["console"]}}"#;
+        assert_eq!(followed(of_meltano), Ok((LogLevel::Warning, LogFormat::Json)));
+        let plain = r#"{"formatters": {"default": {"format": "%(message)s"}}, "root": {"level": "DEBUG"}}"#;
+        assert_eq!(followed(plain), Ok((LogLevel::Debug, LogFormat::Text)));
+        assert_eq!(followed(r#"{"root": {"level": 10}}"#), Ok((LogLevel::Info, LogFormat::Text)));
+        followed("version: 1").expect_err("not JSON");
+    }
+
+    #[test]
+    fn a_structured_line_has_the_sdks_keys() {
+        #[derive(Clone, Default)]
+        struct Kept(Arc<Mutex<Vec<u8>>>);
+        impl Write for Kept {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.lock().expect("no panic").write(bytes)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .event_format(Structured { app_name: "tap-x" })
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            warn!(status = 503_u64, stream = "data", tag = "spool_full", "refused: \"full\"");
+            info!("METRIC: {{\"type\":\"counter\",\"value\":1.50}}");
+        });
+        let text = String::from_utf8(kept.0.lock().expect("no panic").clone()).expect("UTF-8");
+        let lines: Vec<Map<String, Value>> =
+            text.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+        let keys: Vec<_> = lines[0].keys().map(String::as_str).collect();
+        let expected = [
+            "level",
+            "pid",
+            "logger_name",
+            "ts",
+            "thread_name",
+            "app_name",
+            "stream_name",
+            "message",
+            "extra",
+        ];
+        assert_eq!(keys, expected);
+        assert_eq!(
+            ["level", "app_name", "stream_name", "message", "extra"].map(|key| &lines[0][key]),
+            [
+                &json!("warning"),
+                &json!("tap-x"),
+                &json!("data"),
+                &json!("refused: \"full\""),
+                &json!({"status": 503, "tag": "spool_full"})
+            ]
+        );
+        assert!(lines[0]["ts"].as_f64().is_some_and(|ts| ts > 1.7e9));
+        assert_eq!(lines[1]["message"], "METRIC");
+        assert!(text.contains(r#""metric_info":{"type":"counter","value":1.50}"#), "{text}");
+    }
+}

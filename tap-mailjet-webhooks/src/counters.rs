@@ -1,0 +1,172 @@
+//! How far the rooms of one process have got: counted where it happens, told elsewhere.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use catalog::stream::StreamId;
+
+use crate::spool::{Append, Batch, Receipt, Refused, Reservation};
+
+/// How far the rooms of one process have got. Clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct Counters {
+    shared: Arc<Shared>,
+}
+
+/// How far stdout has got.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// Every event up to this sequence has been written to each selected stream that has it.
+    pub events: i64,
+    /// So has every rejected item up to this one.
+    pub rejected: i64,
+    /// What this run has written to each selected stream.
+    pub streams: Vec<Written>,
+}
+
+/// What a run has written to a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// The stream.
+    pub stream: StreamId,
+    /// Sequence of its last record; 0 if there was none.
+    pub last: i64,
+    /// How many records.
+    pub records: u64,
+}
+
+impl Written {
+    /// Counts a record.
+    pub fn count(&mut self, sequence: i64) {
+        self.last = sequence;
+        self.records += 1;
+    }
+}
+
+impl Reached {
+    /// The selected streams of events, or that of rejected items.
+    pub fn streams(&self, rejected: bool) -> impl Iterator<Item = &Written> {
+        self.streams.iter().filter(move |written| (written.stream == StreamId::Rejected) == rejected)
+    }
+
+    /// Sequence up to which events, or rejected items, have been written; 0 where no stream of them is selected.
+    #[must_use]
+    pub fn taken(&self, rejected: bool) -> i64 {
+        if self.streams(rejected).next().is_none() {
+            0
+        } else if rejected {
+            self.rejected
+        } else {
+            self.events
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    received: AtomicU64,
+    /// When webhooks last arrived: milliseconds after `started`.
+    last_received: AtomicU64,
+    started: Instant,
+    written: AtomicU64,
+    /// How far stdout has got.
+    reached: Mutex<Reached>,
+    /// Sequence up to which the state file confirms all events; -1 while nothing follows one.
+    confirmed: AtomicI64,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Shared {
+            received: AtomicU64::new(0),
+            last_received: AtomicU64::new(0),
+            started: Instant::now(),
+            written: AtomicU64::new(0),
+            reached: Mutex::default(),
+            confirmed: AtomicI64::new(-1),
+        }
+    }
+}
+
+impl Counters {
+    /// Counts events that were acknowledged.
+    pub fn received(&self, events: usize) {
+        self.shared.received.fetch_add(events as u64, Ordering::Relaxed);
+        let now = u64::try_from(self.shared.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.shared.last_received.store(now, Ordering::Relaxed);
+    }
+
+    /// Waits until nothing has been acknowledged for `limit`.
+    pub async fn nothing_received_for(&self, limit: Duration) {
+        loop {
+            let last = Duration::from_millis(self.shared.last_received.load(Ordering::Relaxed));
+            let idle = self.shared.started.elapsed().saturating_sub(last);
+            match limit.checked_sub(idle) {
+                Some(rest) if !rest.is_zero() => tokio::time::sleep(rest).await,
+                _ => return,
+            }
+        }
+    }
+
+    /// Counts events that stdout took, to whichever streams, and notes how far it has got with them.
+    pub fn written(&self, events: u64, reached: &Reached) {
+        self.shared.written.fetch_add(events, Ordering::Relaxed);
+        self.shared.reached.lock().unwrap_or_else(PoisonError::into_inner).clone_from(reached);
+    }
+
+    /// Notes that the target has everything up to `sequence`.
+    pub fn confirmed_through(&self, sequence: i64) {
+        self.shared.confirmed.store(sequence, Ordering::Relaxed);
+    }
+
+    /// Sequence up to which the target has everything; none while nothing follows what it confirms.
+    #[must_use]
+    pub fn confirmed(&self) -> Option<i64> {
+        Some(self.shared.confirmed.load(Ordering::Relaxed)).filter(|sequence| *sequence >= 0)
+    }
+
+    /// How far stdout has got.
+    #[must_use]
+    pub fn reached(&self) -> Reached {
+        self.shared.reached.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Events that were acknowledged.
+    #[must_use]
+    pub fn total_received(&self) -> u64 {
+        self.shared.received.load(Ordering::Relaxed)
+    }
+
+    /// Events that stdout took.
+    #[must_use]
+    pub fn total_written(&self) -> u64 {
+        self.shared.written.load(Ordering::Relaxed)
+    }
+}
+
+/// A spool that counts what it acknowledges.
+#[derive(Debug, Clone)]
+pub struct Counted<S> {
+    spool: S,
+    counters: Counters,
+}
+
+impl<S> Counted<S> {
+    /// Counts what `spool` acknowledges.
+    pub fn new(spool: S, counters: Counters) -> Self {
+        Counted { spool, counters }
+    }
+}
+
+impl<S: Append> Append for Counted<S> {
+    fn reserve(&self, bytes: usize) -> Result<Reservation, Refused> {
+        self.spool.reserve(bytes)
+    }
+
+    async fn append(&self, batch: Batch) -> Result<Receipt, Refused> {
+        let receipt = self.spool.append(batch).await?;
+        self.counters.received(receipt.accepted);
+        Ok(receipt)
+    }
+}
