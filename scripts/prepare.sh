@@ -33,6 +33,11 @@ need_rust() {
     need_command cc build-essential
 }
 
+# built_in PROFILE: where cargo puts what it builds with it.
+built_in() {
+    echo "${CARGO_TARGET_DIR:-target}/$([ "$1" = dev ] && echo debug || echo "$1")"
+}
+
 # need_cargo_tool NAME: installs a cargo subcommand under target/tools if it is not there.
 need_cargo_tool() {
     export PATH="$PWD/target/tools/bin:$PATH"

@@ -11,7 +11,7 @@
 //! - [`webhook_url`]: secret URLs, made and revoked
 //! - [`send_test`]: plays Mailjet's "Send a test" button
 //! - [`snapshot_sql`]: the query for the latest version of each row
-//! - [`output`], [`signals`], [`logging`], [`counters`], [`progress`], [`clock`], [`descriptors`]: the edges to the operating system and to people
+//! - [`output`], [`signals`], [`logging`], [`counters`], [`progress`], [`clock`], [`descriptors`], [`service`]: the edges to the operating system and to people
 
 pub mod cli;
 pub mod clock;
@@ -26,6 +26,7 @@ pub mod output;
 pub mod progress;
 pub mod run;
 pub mod send_test;
+pub mod service;
 pub mod signals;
 pub mod snapshot_sql;
 pub mod spool;

@@ -21,7 +21,7 @@ use crate::spool::{
     self, Ledger, Reader, Role, RoleLock, SpoolError, Trimmer, Watermark, Writer, WriterHandle,
 };
 use crate::webhook_url::{ActiveTokens, UrlError, UrlStore, Watch};
-use crate::{clock, descriptors, listener};
+use crate::{clock, descriptors, listener, service};
 
 /// How long a run that was asked to end may go on writing.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
@@ -121,12 +121,13 @@ where
     info!("tap-mailjet-webhooks {}, spool {}", env!("CARGO_PKG_VERSION"), path.display());
     let counters = Counters::default();
     let watermark = Watermark::default();
-    // Whatever can be wrong with state and catalog is found before anybody is told that the tap listens.
+    // Whatever can be wrong with spool, state and catalog is found before anybody is told that the tap listens.
     let emitter = match roles.rooms.emitter {
         true => Some(Prepared::find(plan, &path, out, counters.clone())?),
         false => None,
     };
     let waiting = emitter.as_ref().map_or(0, |emitter| emitter.waiting);
+    let reader = Reader::open(&path)?;
     let receiving = if let Some(listener) = listener {
         Some(Receiving::start(config, &path, listener, watermark.clone(), counters.clone())?)
     } else {
@@ -136,7 +137,7 @@ where
     let emitting = emitter
         .map(|emitter| Emitting::start(emitter, config.retention(), watermark, counters.clone()))
         .transpose()?;
-    let progress = Progress::start(line, roles.rooms, counters.clone(), Reader::open(&path)?, waiting)?;
+    let progress = Progress::start(line, roles.rooms, counters.clone(), reader, waiting)?;
     let whole = supervise(config, receiving, emitting, &counters, ends.stop);
     let outcome = tokio::select! {
         biased;
@@ -299,6 +300,7 @@ impl Receiving {
         guards.max_connections = descriptors::allow(guards.max_connections);
         let serving = tokio::spawn(listener::serve(listener, guards, spool, stopped));
         info!("listening on http://{address}");
+        service::is_ready();
         Ok(Receiving { writer, handle, serving, stop: Some(stop), watch })
     }
 
@@ -316,6 +318,7 @@ impl Receiving {
     /// Takes no further webhook, and answers those that are being read.
     async fn stop_serving(&mut self) {
         if let Some(stop) = self.stop.take() {
+            service::is_stopping();
             let _ = stop.send(());
             let _ = (&mut self.serving).await;
         }

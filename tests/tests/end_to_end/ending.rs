@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -70,6 +71,25 @@ fn a_second_signal_does_not_cut_the_end_short() {
     let messages = Message::parse_all(&messages);
     assert!(matches!(messages.last(), Some(Message::State(_))));
     assert_eq!(messages.into_iter().filter_map(Message::record).count(), 3000);
+}
+
+/// As systemd starts it with `Type=notify`.
+#[test]
+fn a_service_manager_is_told_when_the_listener_is_ready_and_when_it_stops() {
+    let tap = Tap::new();
+    let path = tap.folder().join("notify");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(wait::DEADLINE)).expect("a timeout");
+    let told = || {
+        let mut text = [0; 100];
+        let length = socket.recv(&mut text).expect("a message");
+        String::from_utf8_lossy(&text[..length]).trim().to_owned()
+    };
+    let listener = tap.listen().env("NOTIFY_SOCKET", path.to_str().expect("text")).start();
+    assert_eq!(told(), "READY=1");
+    listener.endpoint().accept(SEVEN[0]);
+    listener.stop().assert_code(0);
+    assert_eq!(told(), "STOPPING=1");
 }
 
 /// A target that hangs must not keep a stopped tap for ever. This takes the thirty seconds that it is given.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{env, fs};
 
+use end_to_end::database;
 use end_to_end::program::{Program, Signal};
 use end_to_end::wait;
 
@@ -14,8 +15,14 @@ fn root() -> PathBuf {
 }
 
 fn start(folder: &Path) -> Program {
+    let mut command = script("scripts/run", folder);
+    Program::spawn("scripts/run", command.stdin(Stdio::null()).stdout(Stdio::piped()))
+}
+
+/// A script of the repository, to be run with a folder as its argument.
+fn script(name: &str, folder: &Path) -> Command {
     let mut command = Command::new("bash");
-    command.arg("scripts/run").arg(folder).current_dir(root()).env("TAP_PROFILE", "dev");
+    command.arg(name).arg(folder).current_dir(root()).env("TAP_PROFILE", "dev");
     // What a test runner tells this test of its own package would make cargo build the C libraries anew.
     for (name, _) in env::vars_os() {
         if name
@@ -25,7 +32,28 @@ fn start(folder: &Path) -> Program {
             command.env_remove(name);
         }
     }
-    Program::spawn("scripts/run", command.stdin(Stdio::null()).stdout(Stdio::piped()))
+    command
+}
+
+#[test]
+fn install_puts_programs_man_pages_and_completions_where_they_are_looked_for() {
+    let prefix = tempfile::tempdir().expect("a folder");
+    // Twice: an upgrade replaces what is there.
+    for _ in 0..2 {
+        database::run(script("scripts/install", prefix.path()).stdin(Stdio::null()));
+    }
+    for program in ["tap-mailjet-webhooks", "target-jsonl"] {
+        let version = database::run(Command::new(prefix.path().join("bin").join(program)).arg("--version"));
+        assert_eq!(version.trim(), format!("{program} {}", env!("CARGO_PKG_VERSION")));
+        let read = |path: String| fs::read_to_string(prefix.path().join("share").join(path)).expect("a file");
+        assert!(read(format!("man/man1/{program}.1")).contains(".SH OPTIONS"));
+        let bash = format!("bash-completion/completions/{program}");
+        database::run(Command::new("bash").arg("-n").arg(prefix.path().join("share").join(&bash)));
+        assert!(read(bash).contains("--config"));
+        assert!(read(format!("zsh/site-functions/_{program}")).starts_with(&format!("#compdef {program}")));
+        assert!(read(format!("fish/vendor_completions.d/{program}.fish")).contains("config"));
+    }
+    assert!(prefix.path().join("share/man/man1/tap-mailjet-webhooks-url-new.1").is_file());
 }
 
 fn rows(folder: &Path) -> usize {
