@@ -28,13 +28,15 @@ pub fn in_venv(venv: &str, program: &str) -> PathBuf {
     path
 }
 
-/// Feeds messages to a target, which has to take them.
-pub fn load(venv: &str, config: &Value, messages: &[String], folder: &Path) {
+/// Feeds messages to a target, which has to take them, in a folder of its own. Returns what it printed: states.
+#[must_use]
+pub fn load(mut target: Command, config: &Value, messages: &[String], folder: &Path) -> String {
+    fs::create_dir_all(folder).expect("a folder can be made");
     let (config_file, input) = (folder.join("target.json"), folder.join("messages.jsonl"));
     fs::write(&config_file, config.to_string()).expect("a config file can be written");
     fs::write(&input, messages.join("\n") + "\n").expect("messages can be written");
     let stdin = fs::File::open(&input).expect("the messages are there");
-    run(Command::new(in_venv(venv, venv)).arg("--config").arg(&config_file).current_dir(folder).stdin(stdin));
+    run(target.arg("--config").arg(&config_file).current_dir(folder).stdin(stdin))
 }
 
 /// Runs a command that has to succeed, and returns what it printed.
@@ -84,6 +86,8 @@ impl Postgres {
         let mut server = command("postgres");
         // A socket and no port: no other process can have taken it.
         server.arg("-D").arg(&data).arg("-k").arg(&data).args(["-h", "", "-p", PORT, "-F"]);
+        // Far from UTC, so that it shows if a target leaves it to the server what time zone its times are in.
+        server.args(["-c", "timezone=Asia/Tokyo"]);
         let server = Program::spawn("postgres", server.stdin(Stdio::null()).stdout(Stdio::null()));
         let postgres = Postgres { server, folder };
         let _ = postgres.server.stderr().wait_for("ready to accept connections");

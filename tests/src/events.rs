@@ -1,6 +1,6 @@
 //! What Mailjet sends, and the rows that have to come of it. All people are made up.
 
-use crate::message::{Record, members, same_value};
+use crate::message::{RawObject, Record, members, same_value};
 
 /// The columns of stream `data` that are Mailjet's.
 pub const FIELDS: [&str; 23] = [
@@ -242,18 +242,22 @@ pub fn number_of(row: &Record) -> u64 {
     row.text("CustomID").parse().unwrap_or_else(|_| panic!("not a numbered event: {}", row.text))
 }
 
+/// The text of the value that `column` has to have in the row that comes of an event with these `fields`: the field of its
+/// name, but for `changes`, and null where there is neither.
+#[must_use]
+pub fn expected<'e>(fields: &'e RawObject, changes: &'e [(&str, &str)], column: &str) -> &'e str {
+    let change = changes.iter().find(|(name, _)| *name == column).map(|(_, value)| *value);
+    let is_field = !SYSTEM_COLUMNS.contains(&column) && column != "_sdc_extra";
+    change.or_else(|| fields.get(column).filter(|_| is_field).map(|raw| raw.get())).unwrap_or("null")
+}
+
 /// Demands that `row` is what has to come of `event`: its fields in the columns of their names, but for `changes`, and null
 /// in all others.
 pub fn assert_row(row: &Record, event: &str, changes: &[(&str, &str)]) {
     let fields = members(event);
-    let expected = |column: &str| {
-        let change = changes.iter().find(|(name, _)| *name == column).map(|(_, value)| *value);
-        let is_field = !SYSTEM_COLUMNS.contains(&column) && column != "_sdc_extra";
-        change.or_else(|| fields.get(column).filter(|_| is_field).map(|raw| raw.get())).unwrap_or("null")
-    };
     let fields_and_changes = FIELDS.into_iter().chain(changes.iter().map(|(name, _)| *name));
     for column in fields_and_changes.chain(row.column_names().filter(|name| !SYSTEM_COLUMNS.contains(name))) {
-        let (found, expected) = (row.raw(column), expected(column));
+        let (found, expected) = (row.raw(column), expected(&fields, changes, column));
         assert!(
             same_value(found, expected),
             "{column} is {found}, not {expected}\nof {event}\nin {}",

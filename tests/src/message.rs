@@ -103,10 +103,13 @@ impl Record {
     /// The text of a column's value.
     #[must_use]
     pub fn raw(&self, column: &str) -> &str {
-        match self.columns.get(column) {
-            Some(raw) => raw.get(),
-            None => panic!("no column {column} in {}", self.text),
-        }
+        self.get(column).unwrap_or_else(|| panic!("no column {column} in {}", self.text))
+    }
+
+    /// The text of a column's value, if the row has the column.
+    #[must_use]
+    pub fn get(&self, column: &str) -> Option<&str> {
+        self.columns.get(column).map(|raw| raw.get())
     }
 
     /// The value of a column that is text.

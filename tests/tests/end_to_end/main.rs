@@ -27,6 +27,8 @@ mod properties;
 mod choices;
 // `snapshot-sql`, on real databases filled by real targets.
 mod snapshot_sql;
+// The targets that people really use, value by value.
+mod targets;
 // What comes again after a stop, a crash or a lost state, and what does not.
 mod resuming;
 // How a run ends: signals, bounds, and nobody reading any more.

@@ -9,7 +9,7 @@ use end_to_end::events::{SEVEN, numbered};
 use end_to_end::message::{Message, Record, value};
 use end_to_end::tap::Tap;
 use rusqlite::Connection;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// What a run wrote, and what the latest versions of its rows are.
 struct Loaded {
@@ -53,6 +53,11 @@ fn messages() -> Loaded {
 }
 
 impl Loaded {
+    fn load(&self, target: &str, config: &Value) {
+        let target = Command::new(database::in_venv(target, target));
+        let _ = database::load(target, config, &self.messages, self.tap.folder());
+    }
+
     fn sql(&self, dialect: &str, table: &str, arguments: &[&str]) -> String {
         let all = [&["snapshot-sql", "--dialect", dialect, "--table", table], arguments].concat();
         let finished = self.tap.launch(&all).without_config().finish();
@@ -140,7 +145,7 @@ fn the_latest_version_of_each_row_on_postgresql() {
         "host": postgres.host(), "port": 5432, "user": "tester", "password": "none", "dbname": "postgres",
         "default_target_schema": "raw", "primary_key_required": false,
     });
-    database::load("target-postgres", &config, &loaded.messages, loaded.tap.folder());
+    loaded.load("target-postgres", &config);
     loaded.check("postgres", "raw.data", "raw.latest", |sql| postgres.query(sql));
 }
 
@@ -149,7 +154,7 @@ fn the_latest_version_of_each_row_on_duckdb() {
     let loaded = messages();
     let path = loaded.tap.folder().join("warehouse.duckdb");
     let config = json!({"path": path, "default_target_schema": "raw", "primary_key_required": false});
-    database::load("target-duckdb", &config, &loaded.messages, loaded.tap.folder());
+    loaded.load("target-duckdb", &config);
     let script = "import duckdb, sys
 for row in duckdb.connect(sys.argv[1]).execute(sys.argv[2]).fetchall(): print(*row, sep=',')";
     let python = database::in_venv("target-duckdb", "python");
@@ -162,7 +167,7 @@ for row in duckdb.connect(sys.argv[1]).execute(sys.argv[2]).fetchall(): print(*r
 fn the_latest_version_of_each_row_on_sqlite() {
     let loaded = messages();
     let path = loaded.tap.folder().join("warehouse.db");
-    database::load("target-sqlite", &json!({"database": path}), &loaded.messages, loaded.tap.folder());
+    loaded.load("target-sqlite", &json!({"database": path}));
     let connection = Connection::open(&path).expect("the target made it");
     loaded.check("sqlite", "data", "latest", |sql| {
         let mut statement = connection.prepare(sql).expect(sql);
