@@ -12,14 +12,13 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-use crate::program::{Program, Signal};
+use crate::program::{Program, Signal, repository};
 use crate::wait;
 
 /// A program in a virtual environment.
 #[must_use]
 pub fn in_venv(venv: &str, program: &str) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository");
-    let path = root.join("target/venvs").join(venv).join("bin").join(program);
+    let path = repository().join("target/venvs").join(venv).join("bin").join(program);
     assert!(
         path.is_file(),
         "{} is missing: run scripts/test once, it installs what the tests need",

@@ -1,7 +1,7 @@
 //! A small HTTP/1.1 client: it keeps connections alive, and it can also be slow, broken or rude.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use serde_json::Value;
 
@@ -33,6 +33,12 @@ pub struct Reply {
     pub head: String,
     /// The body.
     pub body: String,
+}
+
+/// An address at which nothing listens: for programs that must have the same one when they are started again.
+#[must_use]
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
 }
 
 impl Endpoint {

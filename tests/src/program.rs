@@ -1,7 +1,7 @@
 //! One child process: started, watched, signalled, and checked when it is over.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
 
@@ -22,6 +22,12 @@ impl Drop for KillOnFailure {
             let _ = kill_process(pid, Signal::KILL);
         }
     }
+}
+
+/// The repository.
+#[must_use]
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository")
 }
 
 /// Where the program `name` of this workspace is: beside the running test, one directory up.

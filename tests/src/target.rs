@@ -37,12 +37,19 @@ impl Target {
         Program::spawn(NAME, &mut command)
     }
 
-    /// The rows of stream `data` so far. The last line of a target that was killed may be torn: it is left out.
+    /// The rows of stream `data` so far.
     #[must_use]
     pub fn rows(&self) -> Vec<Record> {
-        let text = fs::read(self.destination.join("data.jsonl")).unwrap_or_default();
-        let text = String::from_utf8(text).expect("the table is UTF-8");
-        let complete = text.rfind('\n').map_or("", |end| &text[..end]);
-        complete.lines().map(Record::of_row).collect()
+        rows_in(&self.destination)
     }
+}
+
+/// The rows of stream `data` that target-jsonl has written into `destination` so far. The last line of a target that was
+/// killed may be torn: it is left out.
+#[must_use]
+pub fn rows_in(destination: &Path) -> Vec<Record> {
+    let text = fs::read(destination.join("data.jsonl")).unwrap_or_default();
+    let text = String::from_utf8(text).expect("the table is UTF-8");
+    let complete = text.rfind('\n').map_or("", |end| &text[..end]);
+    complete.lines().map(Record::of_row).collect()
 }

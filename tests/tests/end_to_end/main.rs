@@ -29,6 +29,8 @@ mod choices;
 mod snapshot_sql;
 // The targets that people really use, value by value.
 mod targets;
+// `scripts/meltano`: a Meltano project that drains the spool.
+mod meltano;
 // What comes again after a stop, a crash or a lost state, and what does not.
 mod resuming;
 // How a run ends: signals, bounds, and nobody reading any more.

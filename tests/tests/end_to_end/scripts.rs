@@ -1,18 +1,13 @@
 //! `scripts/run`, word for word as the README tells a newcomer, but in a folder and on a port of its own.
 
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::{env, fs};
 
 use end_to_end::database;
-use end_to_end::program::{Program, Signal};
+use end_to_end::http::free_address;
+use end_to_end::program::{Program, Signal, repository};
 use end_to_end::wait;
-
-/// The repository.
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository").to_owned()
-}
 
 fn start(folder: &Path) -> Program {
     let mut command = script("scripts/run", folder);
@@ -22,7 +17,7 @@ fn start(folder: &Path) -> Program {
 /// A script of the repository, to be run with a folder as its argument.
 fn script(name: &str, folder: &Path) -> Command {
     let mut command = Command::new("bash");
-    command.arg(name).arg(folder).current_dir(root()).env("TAP_PROFILE", "dev");
+    command.arg(name).arg(folder).current_dir(repository()).env("TAP_PROFILE", "dev");
     // What a test runner tells this test of its own package would make cargo build the C libraries anew.
     for (name, _) in env::vars_os() {
         if name
@@ -65,12 +60,8 @@ fn the_quick_start_works_and_a_second_start_goes_on() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path().join("a folder of its own");
     fs::create_dir(&folder).expect("a new folder");
-    let port = TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("a free port")
-        .port();
     let config = serde_json::json!({
-        "listen_address": format!("127.0.0.1:{port}"),
+        "listen_address": free_address(),
         "spool_path": folder.join("spool.db"),
     });
     fs::write(folder.join("tap.json"), config.to_string()).expect("a configuration");
@@ -85,7 +76,7 @@ fn the_quick_start_works_and_a_second_start_goes_on() {
     assert!(overlapping.stderr().to_end().iter().any(|line| line.contains("is running with")));
     let sent = Command::new("bash")
         .args(["-c", command_line.trim()])
-        .current_dir(root())
+        .current_dir(repository())
         .output()
         .expect("the command line that was printed is one");
     assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));

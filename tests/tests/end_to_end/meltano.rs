@@ -1,0 +1,267 @@
+//! `scripts/meltano`: Meltano itself runs the project, as it is, in a folder of the test's own.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use end_to_end::database::{self, Postgres};
+use end_to_end::events::{SEVEN, grouped, number_of, numbered_from};
+use end_to_end::http::{Endpoint, free_address};
+use end_to_end::message::{Record, bookmark, value};
+use end_to_end::oracle::Oracle;
+use end_to_end::program::{self, Program, Signal, repository};
+use end_to_end::tap::{TOKEN, Tap};
+use end_to_end::target::rows_in;
+use end_to_end::wait;
+use rusqlite::{Connection, OptionalExtension};
+
+/// A copy of the project, which drains the spool of a tap.
+struct Project {
+    tap: Tap,
+    folder: PathBuf,
+    environment: Vec<(&'static str, String)>,
+}
+
+/// A run of Meltano that has ended.
+struct Ended {
+    code: Option<i32>,
+    log: String,
+}
+
+impl Project {
+    fn new() -> Self {
+        let tap = Tap::new();
+        let folder = tap.folder().join("project");
+        fs::create_dir(&folder).expect("a new folder");
+        let project = repository().join("scripts/meltano/meltano.yml");
+        fs::copy(project, folder.join("meltano.yml")).expect("the project is there");
+        let environment = vec![
+            ("TAP_MAILJET_WEBHOOKS_SPOOL_PATH", tap.spool().path.display().to_string()),
+            // What the tests read expects the default.
+            ("TAP_MAILJET_WEBHOOKS_SYSTEM_COLUMN_PREFIX", "_sdc_".to_owned()),
+        ];
+        Project { tap, folder, environment }
+    }
+
+    /// The same, but the tap itself listens, until it is stopped.
+    fn listening_at(address: SocketAddr) -> Self {
+        let mut project = Project::new();
+        project.environment.extend([
+            ("TAP_MAILJET_WEBHOOKS_MODE", "continuous".to_owned()),
+            ("TAP_MAILJET_WEBHOOKS_LISTEN_ADDRESS", address.to_string()),
+            ("TAP_MAILJET_WEBHOOKS_WEBHOOK_TOKENS", format!("[\"{TOKEN}\"]")),
+            ("TAP_MAILJET_WEBHOOKS_STATE_INTERVAL_RECORDS", "50".to_owned()),
+        ]);
+        project
+    }
+
+    /// Starts `meltano run tap-mailjet-webhooks LOADER`.
+    fn start(&self, loader: &str, options: &[&str]) -> Program {
+        let mut command = Command::new(database::in_venv("meltano", "meltano"));
+        for (name, _) in env::vars_os() {
+            let name = name.to_string_lossy();
+            if ["MELTANO_", "TAP_", "TARGET_"].iter().any(|start| name.starts_with(start)) {
+                command.env_remove(&*name);
+            }
+        }
+        let programs = program::path_of("tap-mailjet-webhooks");
+        let _ = program::path_of("target-jsonl");
+        let programs = programs.parent().expect("it is in a folder").display().to_string();
+        let path = env::var("PATH").expect("a path");
+        command
+            .args(["run", "--no-install"])
+            .args(options)
+            .args(["tap-mailjet-webhooks", loader])
+            .current_dir(&self.folder)
+            .env("PATH", format!("{}:{programs}:{path}", self.folder.join("bin").display()))
+            .env("HOME", &self.folder)
+            .env("MELTANO_SEND_ANONYMOUS_USAGE_STATS", "false")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
+        Program::spawn("meltano", command.stdin(Stdio::null()).stdout(Stdio::null()))
+    }
+
+    /// Runs it to its end.
+    fn run(&self, loader: &str, options: &[&str]) -> Ended {
+        Ended::of(self.start(loader, options))
+    }
+
+    /// Runs it to its end, which has to be a good one.
+    fn drain(&self, loader: &str) -> Ended {
+        let ended = self.run(loader, &[]);
+        assert_eq!(ended.code, Some(0), "{}", ended.log);
+        ended
+    }
+
+    /// The rows of target-jsonl.
+    fn rows(&self) -> Vec<Record> {
+        rows_in(&self.folder.join("table"))
+    }
+
+    /// The bookmark in Meltano's own database.
+    fn bookmark(&self, loader: &str) -> Option<i64> {
+        let database = Connection::open(self.folder.join(".meltano/meltano.db")).expect("Meltano made it");
+        let id = format!("prod:tap-mailjet-webhooks-to-{loader}");
+        let query = "SELECT completed_state FROM state WHERE state_id = ?1";
+        let state: Option<String> =
+            database.query_row(query, [id], |row| row.get(0)).optional().expect("its table");
+        state.and_then(|state| bookmark(&value(&state)["singer_state"]))
+    }
+
+    /// Changes the project as a user would.
+    fn edit(&self, from: &str, to: &str) {
+        let path = self.folder.join("meltano.yml");
+        let text = fs::read_to_string(&path).expect("the project is there");
+        assert!(text.contains(from));
+        fs::write(path, text.replacen(from, to, 1)).expect("the project can be written");
+    }
+}
+
+impl Ended {
+    fn of(mut meltano: Program) -> Self {
+        let code = meltano.wait();
+        Ended { code, log: meltano.stderr().to_end().join("\n") }
+    }
+}
+
+/// Waits until nothing listens there any more.
+fn wait_for_silence(address: SocketAddr) {
+    wait::until("no process holds the port", || TcpStream::connect(address).is_err().then_some(()));
+}
+
+#[test]
+fn each_run_drains_what_is_new_and_a_deselected_column_is_gone() {
+    let project = Project::new();
+    project.tap.spool_bodies([grouped(&SEVEN).as_str()]);
+    project.drain("target-jsonl");
+    let sequences = project.tap.spool().sequences();
+    let written = |rows: &[Record]| rows.iter().map(Record::sequence).collect::<Vec<_>>();
+    assert_eq!(written(&project.rows()), sequences);
+    assert_eq!(project.bookmark("target-jsonl"), sequences.last().copied());
+    assert!(!project.folder.join("table/open.jsonl").exists(), "each event is written to `data` alone");
+
+    let second = project.drain("target-jsonl");
+    assert!(second.log.contains("0 events wait in the spool, past the bookmark"), "{}", second.log);
+    assert_eq!(project.rows().len(), SEVEN.len());
+
+    project.tap.spool_bodies([SEVEN[0]]);
+    project.edit("    - data.*\n", "    - data.*\n    - '!data.email'\n");
+    let third = project.drain("target-jsonl");
+    assert!(third.log.contains("1 events wait in the spool, past the bookmark"), "{}", third.log);
+    let rows = project.rows();
+    assert_eq!(written(&rows), project.tap.spool().sequences());
+    let has_email: Vec<_> = rows.iter().map(|row| row.get("email").is_some()).collect();
+    assert_eq!(has_email, [true, true, true, true, true, true, true, false]);
+}
+
+#[test]
+fn the_second_loader_is_postgresql() {
+    let mut project = Project::new();
+    project.environment.retain(|(name, _)| *name != "TAP_MAILJET_WEBHOOKS_SYSTEM_COLUMN_PREFIX");
+    project.tap.spool_bodies([grouped(&SEVEN).as_str()]);
+    let postgres = Postgres::start();
+    let url = format!("postgresql+psycopg://tester@/postgres?host={}&port=5432", postgres.host().display());
+    project.environment.push(("TARGET_POSTGRES_SQLALCHEMY_URL", url));
+    // Where `meltano install` puts it.
+    let bin = project.folder.join(".meltano/loaders/target-postgres/venv/bin");
+    fs::create_dir_all(&bin).expect("a folder");
+    let installed = database::in_venv("meltanolabs-target-postgres", "target-postgres");
+    symlink(installed, bin.join("target-postgres")).expect("a link");
+    project.drain("target-postgres");
+
+    let events = project.tap.spool().events();
+    let posted = SEVEN.map(Record::of_row);
+    let expected: Vec<_> = events
+        .iter()
+        .zip(&posted)
+        .map(|(event, posted)| {
+            format!("{},{},{}", event.sequence, posted.raw("MessageID"), event.received_at)
+        })
+        .collect();
+    let sql =
+        "SELECT _mailjet_sequence, \"MessageID\", (extract(epoch FROM _mailjet_received_at) * 1000)::bigint
+        FROM mailjet.data ORDER BY 1";
+    assert_eq!(postgres.query(sql).lines().collect::<Vec<_>>(), expected);
+    assert_eq!(project.bookmark("target-postgres"), events.last().map(|event| event.sequence));
+}
+
+#[test]
+fn a_run_that_is_terminated_under_load_loses_nothing() {
+    let address = free_address();
+    let mut project = Project::listening_at(address);
+    let mut meltano = project.start("target-jsonl", &[]);
+    let _ = meltano.stderr().wait_for("listening on http://");
+    let oracle = Oracle::start(Endpoint { address, path: format!("/v1/mailjet/{TOKEN}") }, 2);
+    oracle.wait_acknowledged(300);
+    meltano.signal(Signal::TERM);
+    assert_eq!(Ended::of(meltano).code, Some(143));
+    wait_for_silence(address);
+    let memory = oracle.stop();
+    project.environment.push(("TAP_MAILJET_WEBHOOKS_MODE", "drain".to_owned()));
+    project.drain("target-jsonl");
+    memory.demand(&project.rows(), 2);
+}
+
+/// Meltano can't take its children along. Neither of them may live on: not under load, and not while nothing happens.
+#[test]
+fn a_run_that_is_killed_leaves_no_orphan_and_loses_nothing() {
+    let address = free_address();
+    let project = Project::listening_at(address);
+    let mut first = project.start("target-jsonl", &[]);
+    let _ = first.stderr().wait_for("listening on http://");
+    let oracle = Oracle::start(Endpoint { address, path: format!("/v1/mailjet/{TOKEN}") }, 2);
+    oracle.wait_acknowledged(300);
+    first.kill();
+    wait_for_silence(address);
+
+    // Meltano believes for five minutes that the killed run goes on.
+    let refused = project.run("target-jsonl", &[]);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.log.contains("pipeline is already running"), "{}", refused.log);
+    let mut second = project.start("target-jsonl", &["--force"]);
+    let _ = second.stderr().wait_for("listening on http://");
+    oracle.wait_acknowledged(100);
+    let memory = oracle.stop();
+    wait::until("the target has all of it", || memory.is_satisfied_by(&project.rows()).then_some(()));
+    second.kill();
+    wait_for_silence(address);
+    memory.demand(&project.rows(), 2);
+}
+
+#[test]
+fn a_target_that_fails_in_the_middle_is_repeated_from_its_last_state() {
+    const EVENTS: u64 = 600;
+    let mut project = Project::new();
+    project.environment.extend([
+        ("TAP_MAILJET_WEBHOOKS_STATE_INTERVAL_RECORDS", "50".to_owned()),
+        ("TARGET_JSONL_STATE_INTERVAL_SECONDS", "0".to_owned()),
+    ]);
+    project.tap.spool_bodies([grouped(&numbered_from(0, EVENTS)).as_str()]);
+    // A target that may write 200 blocks of 512 bytes, less than half of the table: as on a full disk, a write fails.
+    let bin = project.folder.join("bin");
+    fs::create_dir(&bin).expect("a new folder");
+    let (limited, target) = (bin.join("target-jsonl"), program::path_of("target-jsonl"));
+    let script = format!("#!/bin/sh\ntrap '' XFSZ\nulimit -f 200\nexec '{}' \"$@\"\n", target.display());
+    fs::write(&limited, script).expect("a script can be written");
+    fs::set_permissions(&limited, fs::Permissions::from_mode(0o755))
+        .expect("a script can be made executable");
+    let failed = project.run("target-jsonl", &[]);
+    assert_eq!(failed.code, Some(1), "{}", failed.log);
+    let kept = project.bookmark("target-jsonl").expect("what the target printed before it failed");
+    let sequences = project.tap.spool().sequences();
+    let left = sequences.iter().filter(|sequence| **sequence > kept).count();
+    assert!(left > 0 && left < sequences.len(), "{left} events are left");
+
+    fs::remove_file(&limited).expect("the script is there");
+    let repeated = project.drain("target-jsonl");
+    assert!(
+        repeated.log.contains(&format!("{left} events wait in the spool, past the bookmark {kept}")),
+        "{}",
+        repeated.log
+    );
+    let numbers: BTreeSet<u64> = project.rows().iter().map(number_of).collect();
+    assert_eq!(numbers, (0..EVENTS).collect());
+}
