@@ -31,6 +31,8 @@ mod snapshot_sql;
 mod targets;
 // `scripts/meltano`: a Meltano project that drains the spool.
 mod meltano;
+// `scripts/systemd` and `scripts/crontab`: a listener that stays up while drains come and go.
+mod services;
 // What comes again after a stop, a crash or a lost state, and what does not.
 mod resuming;
 // How a run ends: signals, bounds, and nobody reading any more.

@@ -1,0 +1,231 @@
+//! `listen` as a service and drains on a schedule: `scripts/systemd` and `scripts/crontab`, as they are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use end_to_end::events::{SEVEN, numbered_from};
+use end_to_end::message::Record;
+use end_to_end::program::{path_of, repository};
+use end_to_end::tap::Tap;
+use end_to_end::target::rows_in;
+use end_to_end::wait;
+
+const LISTENER: &str = "tap-mailjet-webhooks.service";
+const DRAIN: &str = "tap-mailjet-webhooks-drain.service";
+const TIMER: &str = "tap-mailjet-webhooks-drain.timer";
+
+/// A file of `scripts/`.
+fn script(name: &str) -> String {
+    fs::read_to_string(repository().join("scripts").join(name)).expect("the file is there")
+}
+
+/// The folder of the programs, with a `/` at its end.
+fn programs() -> String {
+    let _ = path_of("target-jsonl");
+    let tap = path_of("tap-mailjet-webhooks");
+    format!("{}/", tap.parent().expect("it is in a folder").display())
+}
+
+/// Copies the units, with the programs where they are.
+fn units(folder: &Path) -> [PathBuf; 3] {
+    [LISTENER, DRAIN, TIMER].map(|name| {
+        let path = folder.join(name);
+        let unit = script(&format!("systemd/{name}")).replace("/usr/local/bin/", &programs());
+        fs::write(&path, unit).expect("a unit can be written");
+        path
+    })
+}
+
+/// What `systemd-analyze` answers, if it is there.
+fn systemd_analyze(arguments: &[&str], files: &[PathBuf]) -> Option<Output> {
+    let output = Command::new("systemd-analyze").args(arguments).args(files).stdin(Stdio::null()).output();
+    if output.is_err() {
+        eprintln!("skipped: systemd-analyze is not installed");
+    }
+    output.ok()
+}
+
+#[test]
+fn systemd_finds_nothing_wrong_with_the_units() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let units = units(folder.path());
+    let Some(verified) = systemd_analyze(&["verify", "--man=no"], &units) else { return };
+    // A setting that it does not know is a warning.
+    assert!(verified.status.success() && verified.stderr.is_empty(), "{verified:?}");
+
+    // What is left of the listener's exposure is the network, without which it would receive nothing: 1.1. One of the greater
+    // protections less (0.2 and more each), and it is above this threshold, which is in tenths; a newer systemd that
+    // rates a tenth higher is not.
+    for (unit, threshold) in units.iter().zip(["--threshold=12", "--threshold=5"]) {
+        let arguments = ["security", "--no-pager", "--offline=true", threshold];
+        let Some(rated) = systemd_analyze(&arguments, std::slice::from_ref(unit)) else { return };
+        let complaint = String::from_utf8_lossy(&rated.stderr);
+        if complaint.contains("unrecognized option") {
+            eprintln!("skipped: this systemd-analyze can't rate a unit that is not installed");
+            return;
+        }
+        assert!(rated.status.success(), "{complaint}\n{}", String::from_utf8_lossy(&rated.stdout));
+    }
+}
+
+/// The sets of system calls that systemd knows, by name; a set may have others in it.
+fn call_sets() -> Option<BTreeMap<String, Vec<String>>> {
+    let answer = systemd_analyze(&["syscall-filter"], &[])?;
+    let mut sets = BTreeMap::new();
+    let mut current = String::new();
+    for line in String::from_utf8(answer.stdout).expect("text").lines() {
+        match line.split_once("    ") {
+            None if line.starts_with('@') => line.clone_into(&mut current),
+            Some(("", name)) if !name.starts_with('#') => {
+                sets.entry(current.clone()).or_insert_with(Vec::new).push(name.to_owned());
+            }
+            _ => {}
+        }
+    }
+    Some(sets)
+}
+
+/// The calls of a set, those of its subsets included.
+fn calls_of(name: &str, sets: &BTreeMap<String, Vec<String>>) -> BTreeSet<String> {
+    match sets.get(name) {
+        Some(members) => members.iter().flat_map(|member| calls_of(member, sets)).collect(),
+        None => BTreeSet::from([name.to_owned()]),
+    }
+}
+
+/// The system calls that a unit allows.
+fn allowed_by(unit: &str, sets: &BTreeMap<String, Vec<String>>) -> BTreeSet<String> {
+    let mut allowed = BTreeSet::new();
+    for filter in
+        script(&format!("systemd/{unit}")).lines().filter_map(|line| line.strip_prefix("SystemCallFilter="))
+    {
+        let (forbids, names) = filter.strip_prefix('~').map_or((false, filter), |names| (true, names));
+        for call in names.split(' ').flat_map(|name| calls_of(name, sets)) {
+            if forbids {
+                allowed.remove(&call)
+            } else {
+                allowed.insert(call)
+            };
+        }
+    }
+    allowed
+}
+
+/// The system calls in what strace writes.
+fn calls_in(trace: &str) -> BTreeSet<String> {
+    let trace = wait::until("the trace is complete", || {
+        let text = fs::read_to_string(trace).ok()?;
+        // Each line begins with the id of its thread, filled with spaces; the first thread is the process.
+        let (process, _) = text.split_once(' ')?;
+        let is_end = |line: &str| line.starts_with(&format!("{process} ")) && line.contains("+++ exited");
+        text.lines().any(is_end).then_some(text)
+    });
+    let calls = trace.lines().filter_map(|line| line.split_once(' ')?.1.trim_start().split_once('('));
+    let is_name = |call: &&str| call.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    calls.map(|(call, _)| call).filter(is_name).map(str::to_owned).collect()
+}
+
+/// A system call that the unit forbids would fail only on the machine on which the service runs. systemd itself is not needed
+/// to see which are made.
+#[test]
+fn the_sandbox_allows_every_system_call_that_is_made() {
+    if Command::new("strace").arg("--version").stdout(Stdio::null()).status().is_err() {
+        eprintln!("skipped: strace is not installed");
+        return;
+    }
+    let Some(sets) = call_sets() else { return };
+    let tap = Tap::new();
+    let traced = |name: &str| tap.folder().join(name).display().to_string();
+    let (listening, draining) = (traced("listener"), traced("drain"));
+    let listener =
+        tap.listen().set("mode", "drain").through(&["strace", "-D", "-f", "-o", &listening]).start();
+    listener.endpoint().accept(SEVEN[0]);
+    listener.stop().assert_code(0);
+    tap.drain().state().through(&["strace", "-D", "-f", "-o", &draining]).finish().assert_code(0);
+    for (trace, unit) in [(&listening, LISTENER), (&draining, DRAIN)] {
+        let (mut made, allowed) = (calls_in(trace), allowed_by(unit, &sets));
+        // SQLite makes it as root only, which the service is not.
+        made.remove("fchown");
+        assert!(made.contains("fdatasync") || made.contains("fsync"), "the trace is one: {made:?}");
+        let forbidden: Vec<_> = made.difference(&allowed).collect();
+        assert!(forbidden.is_empty(), "{unit} forbids {forbidden:?}");
+    }
+}
+
+/// The command of `scripts/crontab`.
+fn crontab_command() -> String {
+    let crontab = script("crontab");
+    let entry = crontab.lines().last().expect("an entry");
+    assert!(!entry.contains('%'), "cron makes line ends of them");
+    entry.splitn(6, ' ').last().expect("five fields, then the command").to_owned()
+}
+
+/// The command of the unit that drains.
+fn unit_command() -> String {
+    let unit = script(&format!("systemd/{DRAIN}")).replace("\\\n", " ");
+    let command =
+        unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).expect("a command").to_owned();
+    assert!(!command.contains(['%', '$']), "systemd would replace them");
+    command.replace("/usr/local/bin/", &programs()).replace("/etc/tap-mailjet-webhooks/", "")
+}
+
+/// Runs a command that drains, beside a listener that stays up.
+fn drains_beside_a_listener(command: &str, code_of_an_overlap: i32) {
+    let tap = Tap::new();
+    let folder = tap.folder().join("mailjet");
+    fs::create_dir(&folder).expect("a new folder");
+    for name in ["tap.json", "target.json"] {
+        let config = script(&format!("systemd/{name}"));
+        let config =
+            config.replace("/var/lib/tap-mailjet-webhooks/spool.db", &tap.spool().path.display().to_string());
+        let config = config.replace("/var/lib/tap-mailjet-webhooks", &folder.display().to_string());
+        fs::write(folder.join(name), config).expect("a config file can be written");
+    }
+    let drain = || {
+        let path = format!("{}:/usr/bin:/bin", programs());
+        let mut bash = Command::new("bash");
+        bash.args(["-c", command]).current_dir(&folder).env("HOME", tap.folder()).env("PATH", path);
+        let output = bash.stdin(Stdio::null()).output().expect("bash is there");
+        assert!(output.stdout.is_empty(), "{output:?}");
+        output.status.code()
+    };
+    let rows = || rows_in(&folder.join("table"));
+    let states = || fs::read_to_string(folder.join("state.jsonl")).unwrap_or_default();
+
+    let listener = tap.listen().start();
+    let endpoint = listener.endpoint();
+    for (count, event) in (1..).zip(&SEVEN[..3]) {
+        endpoint.accept(event);
+        assert_eq!(drain(), Some(0));
+        assert_eq!(rows().len(), count, "what arrived a moment ago is in the table");
+    }
+
+    // Another drain, which nobody reads: it can't end.
+    for event in numbered_from(0, 500) {
+        endpoint.accept(event);
+    }
+    let (mut other, unread) = tap.drain().state().start_unread();
+    let _ = other.stderr().wait_for("events wait in the spool");
+    let before = states();
+    assert_eq!(drain(), Some(code_of_an_overlap));
+    assert_eq!((rows().len(), states()), (3, before), "a run that overlaps does nothing");
+    other.kill();
+    drop(unread);
+    assert_eq!(drain(), Some(0));
+    let sequences: Vec<_> = rows().iter().map(Record::sequence).collect();
+    assert_eq!(sequences, tap.spool().sequences(), "each event once");
+    listener.stop().assert_code(0);
+}
+
+#[test]
+fn drains_by_cron_beside_a_listener() {
+    drains_beside_a_listener(&crontab_command(), 0);
+}
+
+#[test]
+fn drains_by_a_timer_beside_a_listener() {
+    assert!(script(&format!("systemd/{DRAIN}")).contains("\nSuccessExitStatus=75\n"));
+    drains_beside_a_listener(&unit_command(), 75);
+}
