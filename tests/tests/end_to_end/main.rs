@@ -29,6 +29,8 @@ mod choices;
 mod snapshot_sql;
 // The targets that people really use, value by value.
 mod targets;
+// The tools that check Singer taps and targets.
+mod conformance;
 // `scripts/meltano`: a Meltano project that drains the spool.
 mod meltano;
 // `scripts/systemd` and `scripts/crontab`: a listener that stays up while drains come and go.
