@@ -6,12 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use end_to_end::database::{self, Postgres};
+use end_to_end::database::{self, Postgres, in_venv};
 use end_to_end::events::{ODD, SEVEN, SYSTEM_COLUMNS, expected, grouped};
 use end_to_end::message::{Record, members, same_value};
+use end_to_end::program::path_of;
 use end_to_end::schema::columns_of;
 use end_to_end::tap::{Finished, Launch, Tap};
 use rusqlite::Connection;
@@ -21,9 +22,7 @@ use serde_json::{Value, json};
 
 /// A target, the settings that it needs, and how its tables are read.
 struct RealTarget<'a> {
-    /// Its virtual environment, made by `scripts/test`.
-    venv: &'static str,
-    program: &'static str,
+    program: PathBuf,
     config: Value,
     arguments: &'static [&'static str],
     /// What it needs the tap's system columns to start with.
@@ -60,14 +59,8 @@ struct Delivered {
 
 impl<'a> RealTarget<'a> {
     /// A target that appends, and changes neither names nor values.
-    fn new(
-        venv: &'static str,
-        program: &'static str,
-        config: Value,
-        rows: &'a dyn Fn(&str) -> Vec<String>,
-    ) -> Self {
+    fn new(program: PathBuf, config: Value, rows: &'a dyn Fn(&str) -> Vec<String>) -> Self {
         RealTarget {
-            venv,
             program,
             config,
             arguments: &[],
@@ -97,7 +90,7 @@ impl<'a> RealTarget<'a> {
     fn load(&self, tap: &Tap, run: &str) -> Finished {
         let drained = self.drain(tap).state().finish();
         drained.assert_code(0);
-        let mut target = Command::new(database::in_venv(self.venv, self.program));
+        let mut target = Command::new(&self.program);
         target.args(self.arguments);
         tap.append_to_state(&database::load(target, &self.config, &drained.stdout, &tap.folder().join(run)));
         drained
@@ -219,9 +212,7 @@ fn postgres_rows(postgres: &Postgres, stream: &str) -> Vec<String> {
 
 /// The rows that a Python script prints, a JSON object a line; `arguments` are what it has in `sys.argv[1:]`.
 fn python_rows(venv: &str, script: &str, arguments: &[&Path]) -> Vec<String> {
-    lines(&database::run(
-        Command::new(database::in_venv(venv, "python")).args(["-c", script]).args(arguments),
-    ))
+    lines(&database::run(Command::new(in_venv(venv, "python")).args(["-c", script]).args(arguments)))
 }
 
 fn tap() -> Tap {
@@ -240,7 +231,8 @@ fn target_postgres_of_meltanolabs() {
         "sqlalchemy_url": url, "default_target_schema": "raw", "add_record_metadata": false, "activate_version": false,
     });
     let rows = |stream: &str| postgres_rows(&postgres, stream);
-    let mut target = RealTarget::new("meltanolabs-target-postgres", "target-postgres", config, &rows);
+    let mut target =
+        RealTarget::new(in_venv("meltanolabs-target-postgres", "target-postgres"), config, &rows);
     (target.prefix, target.folds) = ("_mailjet_", true);
     target.check(&tap());
 }
@@ -253,7 +245,7 @@ fn target_postgres_of_pipelinewise() {
         "default_target_schema": "raw",
     });
     let rows = |stream: &str| postgres_rows(&postgres, stream);
-    let mut target = RealTarget::new("target-postgres", "target-postgres", config, &rows);
+    let mut target = RealTarget::new(in_venv("target-postgres", "target-postgres"), config, &rows);
     target.folds = true;
     target.column = |name| name.to_lowercase();
     target.stored = |value| with_escapes_as_text(&null_for_empty_text(value));
@@ -288,7 +280,7 @@ for row in table.fetchall():
     if row.get('_sdc_extra'): row['_sdc_extra'] = json.loads(row['_sdc_extra'])
     print(json.dumps(row, default=str))";
     let rows = |stream: &str| python_rows("target-duckdb", script, &[&path, Path::new(stream)]);
-    let mut target = RealTarget::new("target-duckdb", "target-duckdb", config, &rows);
+    let mut target = RealTarget::new(in_venv("target-duckdb", "target-duckdb"), config, &rows);
     target.folds = true;
     target.column = |name| name.to_lowercase();
     target.stored = null_for_empty_text;
@@ -300,7 +292,8 @@ fn target_sqlite() {
     let tap = tap();
     let path = tap.folder().join("warehouse.db");
     let rows = |stream: &str| sqlite_rows(&path, stream);
-    let mut target = RealTarget::new("target-sqlite", "target-sqlite", json!({"database": path}), &rows);
+    let mut target =
+        RealTarget::new(in_venv("target-sqlite", "target-sqlite"), json!({"database": path}), &rows);
     // It can't add a column that is called `on`, as one of the events' is.
     (target.columns_first, target.folds) = (true, true);
     target.column = snake_case;
@@ -364,7 +357,7 @@ for path in pathlib.Path(sys.argv[1]).glob(sys.argv[2] + '-*.csv'):
         print(json.dumps(row))";
     let table = tap.folder().join("table");
     let rows = |stream: &str| python_rows("meltanolabs-target-csv", script, &[&table, Path::new(stream)]);
-    let mut target = RealTarget::new("meltanolabs-target-csv", "target-csv", config, &rows);
+    let mut target = RealTarget::new(in_venv("meltanolabs-target-csv", "target-csv"), config, &rows);
     target.prefix = "_mailjet_";
     // All is text; null is the empty one.
     target.stored = |value| match value {
@@ -385,15 +378,25 @@ fn object_as_python_shows_it(value: &str) -> String {
 }
 
 #[test]
+fn target_jsonl_of_this_repository() {
+    let tap = tap();
+    let table = tap.folder().join("table");
+    let rows = |stream: &str| jsonl_rows(&table, stream);
+    RealTarget::new(path_of("target-jsonl"), json!({"destination_path": table}), &rows).check(&tap);
+}
+
+#[test]
 fn target_jsonl_in_python() {
     let tap = tap();
     let table = tap.folder().join("table");
     fs::create_dir(&table).expect("a new folder");
+    let rows = |stream: &str| jsonl_rows(&table, stream);
     let config = json!({"destination_path": table, "do_timestamp_file": false});
-    let rows = |stream: &str| {
-        lines(&fs::read_to_string(table.join(stream).with_extension("jsonl")).expect("a table"))
-    };
-    RealTarget::new("target-jsonl", "target-jsonl", config, &rows).check(&tap);
+    RealTarget::new(in_venv("target-jsonl", "target-jsonl"), config, &rows).check(&tap);
+}
+
+fn jsonl_rows(table: &Path, stream: &str) -> Vec<String> {
+    lines(&fs::read_to_string(table.join(stream).with_extension("jsonl")).expect("a table"))
 }
 
 /// In its dry run, it checks what Stitch would check and writes down what it would have sent.
@@ -412,7 +415,7 @@ fn target_stitch_in_its_dry_run() {
         messages.map(|message| members(message.get())["data"].get().to_owned()).collect()
     };
     let config = json!({"client_id": 1, "token": "none"});
-    let mut target = RealTarget::new("target-stitch", "target-stitch", config, &rows);
+    let mut target = RealTarget::new(in_venv("target-stitch", "target-stitch"), config, &rows);
     target.arguments = &["--dry-run", "--quiet", "--output-file", "requests.jsonl"];
     target.check(&tap);
 }
