@@ -184,7 +184,8 @@ fn discover(args: &ConfigArgs) -> Result<(), CommandError> {
 fn streams(system_prefix: &str, appeared: &[Discovered]) -> Vec<Stream> {
     let stream = |id: StreamId| {
         let mut stream = Stream::new(id, system_prefix);
-        stream.columns.extend(columns_of(id, appeared));
+        let appeared = columns_of(&stream, appeared);
+        stream.columns.extend(appeared);
         stream
     };
     StreamId::all().map(stream).collect()

@@ -1,9 +1,10 @@
 //! Columns that appeared in events, remembered in the spool: a column keeps its type for ever, in any process.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use catalog::column::{Column, ColumnType};
-use catalog::stream::{StreamId, discovered_column};
+use catalog::stream::{Stream, discovered_column};
 use rusqlite::Connection;
 
 use crate::spool::{self, SpoolError};
@@ -19,10 +20,16 @@ pub struct Discovered {
     pub kind: ColumnType,
 }
 
-/// Those of `all` that appeared in one stream, as its columns.
-pub fn columns_of(stream: StreamId, all: &[Discovered]) -> impl Iterator<Item = Column> {
-    let of_stream = all.iter().filter(move |column| column.stream == stream.name());
-    of_stream.map(|column| discovered_column(column.name.clone(), column.kind))
+/// Those of `all` that appeared in a stream, as its columns.
+///
+/// The system prefix may have been changed since to one that makes a system column of a name that there is, or of one that
+/// differs from it only by case. Many databases take the two for one: the system column stays.
+#[must_use]
+pub fn columns_of(stream: &Stream, all: &[Discovered]) -> Vec<Column> {
+    let taken: HashSet<_> = stream.columns.iter().map(|column| column.name.to_lowercase()).collect();
+    let of_stream = all.iter().filter(|column| column.stream == stream.id.name());
+    let free = of_stream.filter(|column| !taken.contains(&column.name.to_lowercase()));
+    free.map(|column| discovered_column(column.name.clone(), column.kind)).collect()
 }
 
 /// The spool's table of columns that appeared.

@@ -117,11 +117,8 @@ impl Table {
         for column in &stream.columns {
             table.add(column.clone());
         }
-        for column in discovered::columns_of(stream.id, discovered) {
-            // The system prefix may have been changed to one that makes a system column of it.
-            if !table.places.contains_key(&column.name) {
-                table.add(column);
-            }
+        for column in discovered::columns_of(stream, discovered) {
+            table.add(column);
         }
         if unknown_fields == UnknownFields::Extra && !table.places.contains_key(EXTRA) {
             table.add(discovered_column(EXTRA.to_owned(), ColumnType::Object));

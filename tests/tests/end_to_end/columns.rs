@@ -248,6 +248,23 @@ fn a_column_that_a_new_prefix_makes_a_system_column_gives_way() {
     assert_eq!(row.raw("_sdc_extra"), r#"{"_mailjet_sequence":5}"#);
 }
 
+/// Many databases take two columns whose names differ only by case for one.
+#[test]
+fn a_new_prefix_makes_no_column_that_differs_only_by_case() {
+    let tap = Tap::new();
+    tap.spool_bodies([r#"{"event":"open","_Mailjet_Batched_at":5}"#]);
+    assert_eq!(drain(&tap).records()[0].raw("_Mailjet_Batched_at"), "5");
+    let drain = tap.drain().set("system_column_prefix", "_mailjet_").finish();
+    drain.assert_code(0);
+    assert_valid(&drain.messages());
+    let columns = columns_of(&drain.messages(), "data").pop().expect("a SCHEMA");
+    assert!(!columns.contains(&"_Mailjet_Batched_at".to_owned()), "{columns:?}");
+    assert_eq!(drain.records()[0].raw("_sdc_extra"), r#"{"_Mailjet_Batched_at":5}"#);
+    let catalog =
+        tap.launch(&["--discover"]).set("system_column_prefix", "_mailjet_").finish().stdout.join("\n");
+    assert!(!catalog.contains("_Mailjet_Batched_at") && catalog.contains("_mailjet_batched_at"));
+}
+
 /// Of what comes twice the last has the column, as in any JSON parser, and none is lost.
 #[test]
 fn what_comes_twice_is_kept_twice() {
