@@ -28,9 +28,11 @@ impl<'a> Parsed<'a> {
         }
     }
 
-    /// What the field `event` says, in lower case: Mailjet has been seen to write it with a capital.
+    /// What the field `event` says, in lower case: Mailjet has been seen to write it with a capital. As in its column, of
+    /// several the last says it, and null says nothing.
     pub(super) fn event_type(&self) -> Option<String> {
-        let event = self.members.iter().rev().find(|member| member.name() == "event")?;
+        let says_it = |member: &&Member<'_>| member.name() == "event" && member.value != "null";
+        let event = self.members.iter().rev().find(says_it)?;
         serde_json::from_str::<String>(event.value).ok().map(|name| name.to_lowercase())
     }
 }

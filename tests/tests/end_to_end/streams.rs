@@ -308,3 +308,204 @@ fn what_is_deselected_within_an_object_is_not_written_with_the_whole() {
         assert!(finished.stdout.iter().all(|line| !line.contains("SECRET")), "{:?}", finished.stdout);
     }
 }
+
+/// The metadata of today, a stream's own `selected`, and that of the schema; the boolean, and the text of the specification.
+#[test]
+fn a_stream_is_selected_in_each_way_in_which_a_catalog_can_say_it() {
+    let tap = Tap::new();
+    tap.spool_bodies(SEVEN);
+    let ways: [(&str, Change); 4] = [
+        ("--catalog", |catalog| metadata(catalog, "click", None)["selected"] = json!(true)),
+        ("--catalog", |catalog| metadata(catalog, "click", None)["selected-by-default"] = json!("true")),
+        ("--properties", |catalog| catalog["streams"][3]["selected"] = json!("true")),
+        ("--properties", |catalog| catalog["streams"][3]["schema"]["selected"] = json!(true)),
+    ];
+    for (option, select) in ways {
+        let mut catalog = printed(&tap);
+        assert_eq!(catalog["streams"][3]["stream"], "click");
+        select(&mut catalog);
+        let finished = drain_with(&tap, option, &catalog);
+        assert_eq!((finished.records().len(), finished.records_of("click").len()), (7, 1), "{option}");
+        assert_eq!(columns_of(&finished.messages(), "open"), Vec::<Vec<String>>::new());
+    }
+}
+
+#[test]
+fn what_a_catalog_leaves_out_is_not_written() {
+    let tap = Tap::new();
+    let listener = tap.listen().start();
+    listener.endpoint().accept(SEVEN[0]);
+    assert_eq!(listener.endpoint().post("not JSON").status, 400);
+    listener.stop().assert_code(0);
+    for deselected in ["data", "_sdc_rejected"] {
+        let mut catalog = printed(&tap);
+        metadata(&mut catalog, deselected, None)["selected"] = json!(false);
+        let mut without = catalog.clone();
+        without["streams"].as_array_mut().expect("streams").retain(|entry| entry["stream"] != deselected);
+        for catalog in [catalog, without] {
+            let finished = drain_with(&tap, "--catalog", &catalog);
+            let found = (finished.records().len(), finished.records_of("_sdc_rejected").len());
+            assert_eq!(found, if deselected == "data" { (0, 1) } else { (1, 0) });
+            assert_eq!(columns_of(&finished.messages(), deselected), Vec::<Vec<String>>::new());
+            let Some(Message::State(state)) = finished.messages().pop() else { panic!("a STATE comes last") };
+            assert_eq!(state["bookmarks"].as_object().map(serde_json::Map::len), Some(1), "{state}");
+        }
+    }
+}
+
+/// Whatever else the field holds, and wherever its value would go.
+#[test]
+fn a_deselected_column_is_not_in_the_extra_column_either() {
+    let tap = Tap::new().set("unknown_fields", "extra");
+    tap.spool_bodies([
+        r#"{"event":"open","email":"secret@example.com","ip":"192.0.2.99"}"#,
+        r#"{"event":"open","email":{"a":"secret"},"ip":["192.0.2.99"],"Email":"secret","IP":"192.0.2.99"}"#,
+        r#"{"event":"open","email":5555,"email":"secret","ip":true,"new":1}"#,
+    ]);
+    let mut catalog = printed(&tap);
+    for column in ["email", "ip"] {
+        metadata(&mut catalog, "data", Some(column))["selected"] = json!(false);
+    }
+    let finished = drain_with(&tap, "--catalog", &catalog);
+    let extra: Vec<_> = finished.records().iter().map(|row| row.raw("_sdc_extra").to_owned()).collect();
+    assert_eq!(extra, ["null", "null", r#"{"new":1}"#]);
+    let of_data = finished.stdout.iter().filter(|line| line.contains("\"data\""));
+    for trace in ["secret", "192.0.2.99", "5555", "\"email", "\"ip\""] {
+        assert!(of_data.clone().all(|line| !line.contains(trace)), "{trace} is in the output");
+    }
+}
+
+/// What the catalog says of a type is so for every value, whatever the type asked for.
+#[test]
+fn every_type_that_a_catalog_can_ask_for_is_kept_to() {
+    let event = r#"{"event":"open","time":"soon","MessageID":576460779645409236,"email":5,"mj_list_id":1.5,"Payload":[1],"blocked":"","geo":{"a":true},"ip":""}"#;
+    let columns = ["event", "time", "MessageID", "email", "mj_list_id", "Payload", "blocked", "geo", "ip"];
+    for asked in [
+        json!("string"),
+        json!("integer"),
+        json!(["null", "number"]),
+        json!(["boolean", "null"]),
+        json!("object"),
+        json!("array"),
+        json!("null"),
+        json!(["integer", "string"]),
+        json!(5),
+    ] {
+        let tap = Tap::new();
+        tap.spool_bodies([event]);
+        let mut catalog = printed(&tap);
+        for column in columns {
+            catalog["streams"][0]["schema"]["properties"][column] = json!({"type": asked});
+        }
+        let first = drain_with(&tap, "--catalog", &catalog);
+        // The whole event is in the row: each value, however it is written, in one place.
+        let row = &first.records()[0].text;
+        for value in ["open", "soon", "576460779645409236", "5", "1.5", "[1]", "true"] {
+            assert!(row.contains(value), "{asked}: {value} is not in {row}");
+        }
+        // And so it is when the columns are there from the start.
+        let second = drain_with(&tap, "--catalog", &catalog);
+        let values = |finished: &Finished| {
+            let row = &finished.records()[0];
+            let names = row.column_names().filter(|name| *name != "_sdc_batched_at");
+            names.map(|name| format!("{name}={}", row.raw(name))).collect::<Vec<_>>()
+        };
+        assert_eq!(values(&first), values(&second), "{asked}");
+    }
+}
+
+/// The state that was written, given back, leaves nothing to do, and stays as it is.
+#[test]
+fn a_state_that_covers_every_stream_leaves_nothing_to_do() {
+    let tap = Tap::new();
+    tap.spool_bodies(SEVEN);
+    let mut catalog = printed(&tap);
+    for stream in EVENT_STREAMS {
+        metadata(&mut catalog, stream, None)["selected"] = json!(true);
+    }
+    let path = tap.folder().join("catalog.json");
+    fs::write(&path, catalog.to_string()).expect("a catalog can be written");
+    let path = path.to_str().expect("a path");
+    let first = tap.drain().state().args(&["--catalog", path]).finish();
+    let Some(Message::State(state)) = first.messages().pop() else { panic!("a STATE comes last") };
+    tap.append_to_state(&format!("{state}\n"));
+    let second = tap.drain().state().args(&["--catalog", path]).finish();
+    second.assert_code(0);
+    let records = second.messages().into_iter().filter_map(Message::record).count();
+    assert_eq!(records, 0);
+    let Some(Message::State(again)) = second.messages().pop() else { panic!("a STATE comes last") };
+    assert_eq!(again, state);
+}
+
+/// A target that has confirmed `data` may still have the clicks before it.
+#[test]
+fn an_event_stays_until_each_stream_that_had_it_has_confirmed_it() {
+    let tap = Tap::new().set("retention_days", 0);
+    tap.append_to_state("{}\n");
+    tap.spool_bodies([SEVEN[0], SEVEN[2], SEVEN[3]]);
+    let sequences = tap.spool().sequences();
+    let mut catalog = printed(&tap);
+    metadata(&mut catalog, "click", None)["selected"] = json!(true);
+    let path = tap.folder().join("catalog.json");
+    fs::write(&path, catalog.to_string()).expect("a catalog can be written");
+    let running = tap.run().state().args(&["--catalog", path.to_str().expect("a path")]).start();
+    running.wait_bookmark(sequences[2]);
+    tap.append_state(sequences[2]);
+    // The tap looks at the state a last time before it ends.
+    running.stop().assert_code(0);
+    assert!(tap.spool().sequences().ends_with(&sequences[1..]), "the click is not confirmed");
+
+    let running = tap.run().state().args(&["--catalog", path.to_str().expect("a path")]).start();
+    running.wait_bookmark(sequences[2]);
+    let both = json!({"bookmarks": {
+        "data": {"replication_key": "_sdc_sequence", "replication_key_value": sequences[2]},
+        "click": {"replication_key": "_sdc_sequence", "replication_key_value": sequences[1]},
+    }});
+    tap.append_to_state(&format!("{both}\n"));
+    wait::until("all is trimmed", || tap.spool().events().is_empty().then_some(()));
+    running.stop().assert_code(0);
+}
+
+#[test]
+fn the_stream_of_an_event_is_that_of_its_column() {
+    let tap = Tap::new();
+    tap.spool_bodies([
+        r#"{"event":"click","event":"open","event":null}"#,
+        r#"{"event":null,"event":"Open"}"#,
+    ]);
+    let mut catalog = printed(&tap);
+    metadata(&mut catalog, "open", None)["selected"] = json!(true);
+    let rows = drain_with(&tap, "--catalog", &catalog).records_of("open");
+    let events: Vec<_> = rows.iter().map(|row| row.text("event")).collect();
+    assert_eq!(events, ["open", "Open"]);
+}
+
+#[test]
+fn an_event_stream_has_new_columns_of_its_own() {
+    let tap = Tap::new();
+    tap.spool_bodies([r#"{"event":"open","url":"https://example.com/","score":1}"#, SEVEN[2]]);
+    let mut catalog = printed(&tap);
+    for stream in ["open", "click"] {
+        metadata(&mut catalog, stream, None)["selected"] = json!(true);
+    }
+    let finished = drain_with(&tap, "--catalog", &catalog);
+    let last = |stream: &str| columns_of(&finished.messages(), stream).pop().expect("a SCHEMA");
+    assert!(last("open").ends_with(&["url".to_owned(), "score".to_owned()]));
+    assert!(last("data").ends_with(&["_sdc_table_version".to_owned(), "score".to_owned()]));
+    assert!(!last("click").contains(&"score".to_owned()));
+    assert_eq!(finished.records_of("open")[0].text("url"), "https://example.com/");
+}
+
+/// The catalog may type the split column that a value will need.
+#[test]
+fn a_split_column_that_the_catalog_types_before_it_appears_keeps_to_its_schema() {
+    let tap = Tap::new();
+    let mut catalog = printed(&tap);
+    catalog["streams"][0]["schema"]["properties"]["hard_bounce__st"] = json!({"type": ["integer", "null"]});
+    tap.spool_bodies([r#"{"hard_bounce":"maybe"}"#]);
+    for finished in [drain_with(&tap, "--catalog", &catalog), drain_with(&tap, "--catalog", &catalog)] {
+        let row = &finished.records()[0];
+        assert_eq!((row.raw("hard_bounce"), row.raw("hard_bounce__st")), ("null", "null"));
+        assert_eq!(row.raw("_sdc_extra"), r#"{"hard_bounce":"maybe"}"#);
+    }
+}
