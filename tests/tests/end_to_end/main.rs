@@ -15,6 +15,10 @@ mod trimming;
 mod emitting;
 // Which streams and columns are written, by default and by a catalog.
 mod streams;
+// What goes with a deselected column, and what stays.
+mod deselecting;
+// The types that a catalog asks for.
+mod types;
 // Columns that appear, and where values go that have none.
 mod columns;
 // What was received and is no event.

@@ -13,14 +13,14 @@ use serde_json::{Value, json};
 const EVENT_STREAMS: [&str; 7] = ["sent", "open", "click", "bounce", "blocked", "spam", "unsub"];
 
 /// The catalog that the tap prints.
-fn printed(tap: &Tap) -> Value {
+pub(super) fn printed(tap: &Tap) -> Value {
     let finished = tap.launch(&["--discover"]).finish();
     finished.assert_code(0);
     value(&finished.stdout.join("\n"))
 }
 
 /// What a catalog says about a stream, or about a column of it.
-fn metadata<'a>(catalog: &'a mut Value, stream: &str, column: Option<&str>) -> &'a mut Value {
+pub(super) fn metadata<'a>(catalog: &'a mut Value, stream: &str, column: Option<&str>) -> &'a mut Value {
     let streams = catalog["streams"].as_array_mut().expect("streams");
     let entry = streams.iter_mut().find(|entry| entry["stream"] == stream).expect(stream);
     let breadcrumb = column.map_or(json!([]), |column| json!(["properties", column]));
@@ -29,7 +29,7 @@ fn metadata<'a>(catalog: &'a mut Value, stream: &str, column: Option<&str>) -> &
 }
 
 /// Drains with a catalog.
-fn drain_with(tap: &Tap, option: &str, catalog: &Value) -> Finished {
+pub(super) fn drain_with(tap: &Tap, option: &str, catalog: &Value) -> Finished {
     let path = tap.folder().join("catalog.json");
     fs::write(&path, catalog.to_string()).expect("a catalog can be written");
     let finished = tap.drain().args(&[option, path.to_str().expect("a path")]).finish();
@@ -77,70 +77,7 @@ fn each_event_goes_to_the_stream_of_its_type_and_its_columns_are_the_types_own()
 }
 
 /// What is changed in a catalog.
-type Change = fn(&mut Value);
-
-#[test]
-fn a_deselected_column_is_nowhere_in_the_output() {
-    let tap = Tap::new();
-    tap.spool_bodies([
-        SEVEN[1],
-        r#"{"event":"open","email":"secret@example.com","ip":"192.0.2.99"}"#,
-        r#"{"event":"open","email":["secret@example.com"],"ip":{"v4":"192.0.2.99"}}"#,
-        r#"{"event":"open","Email":"secret@example.com","IP":"192.0.2.99"}"#,
-        r#"{"event":"open","email":1192099,"email":{"secret@example.com":1}}"#,
-        r#"{"event":"open","email":"secret@example.com","email":"secret@example.com","email":true}"#,
-    ]);
-    let deselect: [(&str, Change); 3] = [
-        ("--catalog", |catalog| {
-            metadata(catalog, "data", Some("email"))["selected"] = json!(false);
-            metadata(catalog, "data", Some("ip"))["selected"] = json!("false");
-        }),
-        ("--properties", |catalog| {
-            catalog["streams"][0]["schema"]["properties"]["email"]["selected"] = json!(false);
-            catalog["streams"][0]["schema"]["properties"]["ip"]["selected"] = json!("false");
-        }),
-        ("--catalog", |catalog| {
-            metadata(catalog, "data", Some("email"))["inclusion"] = json!("unsupported");
-            metadata(catalog, "data", Some("ip"))["selected-by-default"] = json!(false);
-        }),
-    ];
-    for (option, deselect) in deselect {
-        let mut catalog = printed(&tap);
-        deselect(&mut catalog);
-        let finished = drain_with(&tap, option, &catalog);
-        assert_eq!(finished.records().len(), 6);
-        let of_data = finished.stdout.iter().filter(|line| !line.contains("_sdc_rejected"));
-        for trace in ["email", "Email", "\"ip", "secret", "192.0.2.99", "1192099"] {
-            assert!(of_data.clone().all(|line| !line.contains(trace)), "{trace} is in the output");
-        }
-    }
-}
-
-#[test]
-fn the_catalog_changes_the_key_and_the_type_of_columns() {
-    let tap = Tap::new();
-    tap.spool_bodies([
-        SEVEN[0],
-        r#"{"event":"sent","MessageID":576460779645409236,"blocked":true,"time":1.5,"Payload":{"a":[1.10]}}"#,
-    ]);
-    let mut catalog = printed(&tap);
-    metadata(&mut catalog, "data", None)["table-key-properties"] = json!(["MessageID", "event"]);
-    let properties = &mut catalog["streams"][0]["schema"]["properties"];
-    properties["MessageID"] = json!({"type": ["string", "null"], "maxLength": 20});
-    properties["blocked"] = json!({"type": "string"});
-    properties["Payload"] = json!({"type": "object"});
-    let finished = drain_with(&tap, "--catalog", &catalog);
-    let Message::Schema(schema) = &finished.messages()[0] else { panic!("a SCHEMA comes first") };
-    assert_eq!(schema.message["key_properties"], json!(["MessageID", "event"]));
-    assert_eq!(
-        schema.schema["properties"]["MessageID"],
-        json!({"type": ["string", "null"]}),
-        "what no target must demand of Mailjet is left out"
-    );
-    let record = &finished.records()[1];
-    assert_eq!((record.raw("MessageID"), record.raw("time__fl")), (r#""576460779645409236""#, "1.5"));
-    assert_eq!((record.raw("blocked"), record.raw("Payload")), (r#""true""#, r#"{"a":[1.10]}"#));
-}
+pub(super) type Change = fn(&mut Value);
 
 #[test]
 fn what_is_wrong_with_a_catalog_is_one_line() {
@@ -271,44 +208,6 @@ fn the_state_of_another_spool_is_refused_and_confirms_nothing() {
     assert_eq!(tap.spool().events().len(), 2);
 }
 
-/// A Meltano `schema:` extra may name a field before it is first seen, with another type than it turns out to have.
-#[test]
-fn a_column_that_the_catalog_types_before_it_appears_keeps_to_its_schema() {
-    let tap = Tap::new();
-    tap.spool_bodies([r#"{"x":"abc","y":5,"z":{"a":1}}"#, r#"{"x":5,"y":"five","z":7}"#]);
-    let mut catalog = printed(&tap);
-    let properties = &mut catalog["streams"][0]["schema"]["properties"];
-    properties["x"] = json!({"type": ["integer", "null"], "minimum": 6});
-    properties["y"] = json!({"type": "string", "enum": ["six"], "format": "date-time"});
-    properties["z"] = json!({"type": "object"});
-    properties["time"] = json!({"type": "string", "format": "date-time"});
-    let rows = |finished: Finished| {
-        let text = |record: &end_to_end::message::Record, name: &str| record.raw(name).to_owned();
-        let of_row =
-            |record: &end_to_end::message::Record| ["x", "x__st", "y", "z"].map(|name| text(record, name));
-        finished.records().last().map(of_row)
-    };
-    let first = drain_with(&tap, "--catalog", &catalog);
-    assert_eq!(first.records()[0].raw("x__st"), "\"abc\"");
-    assert_eq!(first.records()[0].raw("z"), r#"{"a":1}"#);
-    assert_eq!(rows(first), rows(drain_with(&tap, "--catalog", &catalog)), "a restart changes nothing");
-}
-
-#[test]
-fn what_is_deselected_within_an_object_is_not_written_with_the_whole() {
-    for unknown_fields in ["columns", "extra"] {
-        let tap = Tap::new().set("unknown_fields", unknown_fields);
-        tap.spool_bodies([r#"{"a":{"b":"SECRET","c":1},"d_":{"e":"SECRET"},"f":[{"g":"SECRET"}]}"#]);
-        let mut catalog = printed(&tap);
-        for name in ["a__b", "d_", "f__g"] {
-            let metadata = catalog["streams"][0]["metadata"].as_array_mut().expect("metadata");
-            metadata.push(json!({"breadcrumb": ["properties", name], "metadata": {"selected": false}}));
-        }
-        let finished = drain_with(&tap, "--catalog", &catalog);
-        assert!(finished.stdout.iter().all(|line| !line.contains("SECRET")), "{:?}", finished.stdout);
-    }
-}
-
 /// The metadata of today, a stream's own `selected`, and that of the schema; the boolean, and the text of the specification.
 #[test]
 fn a_stream_is_selected_in_each_way_in_which_a_catalog_can_say_it() {
@@ -350,67 +249,6 @@ fn what_a_catalog_leaves_out_is_not_written() {
             let Some(Message::State(state)) = finished.messages().pop() else { panic!("a STATE comes last") };
             assert_eq!(state["bookmarks"].as_object().map(serde_json::Map::len), Some(1), "{state}");
         }
-    }
-}
-
-/// Whatever else the field holds, and wherever its value would go.
-#[test]
-fn a_deselected_column_is_not_in_the_extra_column_either() {
-    let tap = Tap::new().set("unknown_fields", "extra");
-    tap.spool_bodies([
-        r#"{"event":"open","email":"secret@example.com","ip":"192.0.2.99"}"#,
-        r#"{"event":"open","email":{"a":"secret"},"ip":["192.0.2.99"],"Email":"secret","IP":"192.0.2.99"}"#,
-        r#"{"event":"open","email":5555,"email":"secret","ip":true,"new":1}"#,
-    ]);
-    let mut catalog = printed(&tap);
-    for column in ["email", "ip"] {
-        metadata(&mut catalog, "data", Some(column))["selected"] = json!(false);
-    }
-    let finished = drain_with(&tap, "--catalog", &catalog);
-    let extra: Vec<_> = finished.records().iter().map(|row| row.raw("_sdc_extra").to_owned()).collect();
-    assert_eq!(extra, ["null", "null", r#"{"new":1}"#]);
-    let of_data = finished.stdout.iter().filter(|line| line.contains("\"data\""));
-    for trace in ["secret", "192.0.2.99", "5555", "\"email", "\"ip\""] {
-        assert!(of_data.clone().all(|line| !line.contains(trace)), "{trace} is in the output");
-    }
-}
-
-/// What the catalog says of a type is so for every value, whatever the type asked for.
-#[test]
-fn every_type_that_a_catalog_can_ask_for_is_kept_to() {
-    let event = r#"{"event":"open","time":"soon","MessageID":576460779645409236,"email":5,"mj_list_id":1.5,"Payload":[1],"blocked":"","geo":{"a":true},"ip":""}"#;
-    let columns = ["event", "time", "MessageID", "email", "mj_list_id", "Payload", "blocked", "geo", "ip"];
-    for asked in [
-        json!("string"),
-        json!("integer"),
-        json!(["null", "number"]),
-        json!(["boolean", "null"]),
-        json!("object"),
-        json!("array"),
-        json!("null"),
-        json!(["integer", "string"]),
-        json!(5),
-    ] {
-        let tap = Tap::new();
-        tap.spool_bodies([event]);
-        let mut catalog = printed(&tap);
-        for column in columns {
-            catalog["streams"][0]["schema"]["properties"][column] = json!({"type": asked});
-        }
-        let first = drain_with(&tap, "--catalog", &catalog);
-        // The whole event is in the row: each value, however it is written, in one place.
-        let row = &first.records()[0].text;
-        for value in ["open", "soon", "576460779645409236", "5", "1.5", "[1]", "true"] {
-            assert!(row.contains(value), "{asked}: {value} is not in {row}");
-        }
-        // And so it is when the columns are there from the start.
-        let second = drain_with(&tap, "--catalog", &catalog);
-        let values = |finished: &Finished| {
-            let row = &finished.records()[0];
-            let names = row.column_names().filter(|name| *name != "_sdc_batched_at");
-            names.map(|name| format!("{name}={}", row.raw(name))).collect::<Vec<_>>()
-        };
-        assert_eq!(values(&first), values(&second), "{asked}");
     }
 }
 
@@ -494,18 +332,4 @@ fn an_event_stream_has_new_columns_of_its_own() {
     assert!(last("data").ends_with(&["_sdc_table_version".to_owned(), "score".to_owned()]));
     assert!(!last("click").contains(&"score".to_owned()));
     assert_eq!(finished.records_of("open")[0].text("url"), "https://example.com/");
-}
-
-/// The catalog may type the split column that a value will need.
-#[test]
-fn a_split_column_that_the_catalog_types_before_it_appears_keeps_to_its_schema() {
-    let tap = Tap::new();
-    let mut catalog = printed(&tap);
-    catalog["streams"][0]["schema"]["properties"]["hard_bounce__st"] = json!({"type": ["integer", "null"]});
-    tap.spool_bodies([r#"{"hard_bounce":"maybe"}"#]);
-    for finished in [drain_with(&tap, "--catalog", &catalog), drain_with(&tap, "--catalog", &catalog)] {
-        let row = &finished.records()[0];
-        assert_eq!((row.raw("hard_bounce"), row.raw("hard_bounce__st")), ("null", "null"));
-        assert_eq!(row.raw("_sdc_extra"), r#"{"hard_bounce":"maybe"}"#);
-    }
 }

@@ -1,0 +1,110 @@
+//! The types that a catalog asks for.
+
+use end_to_end::events::SEVEN;
+use end_to_end::message::Message;
+use end_to_end::tap::{Finished, Tap};
+use serde_json::json;
+
+use super::streams::{drain_with, metadata, printed};
+
+#[test]
+fn the_catalog_changes_the_key_and_the_type_of_columns() {
+    let tap = Tap::new();
+    tap.spool_bodies([
+        SEVEN[0],
+        r#"{"event":"sent","MessageID":576460779645409236,"blocked":true,"time":1.5,"Payload":{"a":[1.10]}}"#,
+    ]);
+    let mut catalog = printed(&tap);
+    metadata(&mut catalog, "data", None)["table-key-properties"] = json!(["MessageID", "event"]);
+    let properties = &mut catalog["streams"][0]["schema"]["properties"];
+    properties["MessageID"] = json!({"type": ["string", "null"], "maxLength": 20});
+    properties["blocked"] = json!({"type": "string"});
+    properties["Payload"] = json!({"type": "object"});
+    let finished = drain_with(&tap, "--catalog", &catalog);
+    let Message::Schema(schema) = &finished.messages()[0] else { panic!("a SCHEMA comes first") };
+    assert_eq!(schema.message["key_properties"], json!(["MessageID", "event"]));
+    assert_eq!(
+        schema.schema["properties"]["MessageID"],
+        json!({"type": ["string", "null"]}),
+        "what no target must demand of Mailjet is left out"
+    );
+    let record = &finished.records()[1];
+    assert_eq!((record.raw("MessageID"), record.raw("time__fl")), (r#""576460779645409236""#, "1.5"));
+    assert_eq!((record.raw("blocked"), record.raw("Payload")), (r#""true""#, r#"{"a":[1.10]}"#));
+}
+
+/// A Meltano `schema:` extra may name a field before it is first seen, with another type than it turns out to have.
+#[test]
+fn a_column_that_the_catalog_types_before_it_appears_keeps_to_its_schema() {
+    let tap = Tap::new();
+    tap.spool_bodies([r#"{"x":"abc","y":5,"z":{"a":1}}"#, r#"{"x":5,"y":"five","z":7}"#]);
+    let mut catalog = printed(&tap);
+    let properties = &mut catalog["streams"][0]["schema"]["properties"];
+    properties["x"] = json!({"type": ["integer", "null"], "minimum": 6});
+    properties["y"] = json!({"type": "string", "enum": ["six"], "format": "date-time"});
+    properties["z"] = json!({"type": "object"});
+    properties["time"] = json!({"type": "string", "format": "date-time"});
+    let rows = |finished: Finished| {
+        let text = |record: &end_to_end::message::Record, name: &str| record.raw(name).to_owned();
+        let of_row =
+            |record: &end_to_end::message::Record| ["x", "x__st", "y", "z"].map(|name| text(record, name));
+        finished.records().last().map(of_row)
+    };
+    let first = drain_with(&tap, "--catalog", &catalog);
+    assert_eq!(first.records()[0].raw("x__st"), "\"abc\"");
+    assert_eq!(first.records()[0].raw("z"), r#"{"a":1}"#);
+    assert_eq!(rows(first), rows(drain_with(&tap, "--catalog", &catalog)), "a restart changes nothing");
+}
+
+/// What the catalog says of a type is so for every value, whatever the type asked for.
+#[test]
+fn every_type_that_a_catalog_can_ask_for_is_kept_to() {
+    let event = r#"{"event":"open","time":"soon","MessageID":576460779645409236,"email":5,"mj_list_id":1.5,"Payload":[1],"blocked":"","geo":{"a":true},"ip":""}"#;
+    let columns = ["event", "time", "MessageID", "email", "mj_list_id", "Payload", "blocked", "geo", "ip"];
+    for asked in [
+        json!("string"),
+        json!("integer"),
+        json!(["null", "number"]),
+        json!(["boolean", "null"]),
+        json!("object"),
+        json!("array"),
+        json!("null"),
+        json!(["integer", "string"]),
+        json!(5),
+    ] {
+        let tap = Tap::new();
+        tap.spool_bodies([event]);
+        let mut catalog = printed(&tap);
+        for column in columns {
+            catalog["streams"][0]["schema"]["properties"][column] = json!({"type": asked});
+        }
+        let first = drain_with(&tap, "--catalog", &catalog);
+        // The whole event is in the row: each value, however it is written, in one place.
+        let row = &first.records()[0].text;
+        for value in ["open", "soon", "576460779645409236", "5", "1.5", "[1]", "true"] {
+            assert!(row.contains(value), "{asked}: {value} is not in {row}");
+        }
+        // And so it is when the columns are there from the start.
+        let second = drain_with(&tap, "--catalog", &catalog);
+        let values = |finished: &Finished| {
+            let row = &finished.records()[0];
+            let names = row.column_names().filter(|name| *name != "_sdc_batched_at");
+            names.map(|name| format!("{name}={}", row.raw(name))).collect::<Vec<_>>()
+        };
+        assert_eq!(values(&first), values(&second), "{asked}");
+    }
+}
+
+/// The catalog may type the split column that a value will need.
+#[test]
+fn a_split_column_that_the_catalog_types_before_it_appears_keeps_to_its_schema() {
+    let tap = Tap::new();
+    let mut catalog = printed(&tap);
+    catalog["streams"][0]["schema"]["properties"]["hard_bounce__st"] = json!({"type": ["integer", "null"]});
+    tap.spool_bodies([r#"{"hard_bounce":"maybe"}"#]);
+    for finished in [drain_with(&tap, "--catalog", &catalog), drain_with(&tap, "--catalog", &catalog)] {
+        let row = &finished.records()[0];
+        assert_eq!((row.raw("hard_bounce"), row.raw("hard_bounce__st")), ("null", "null"));
+        assert_eq!(row.raw("_sdc_extra"), r#"{"hard_bounce":"maybe"}"#);
+    }
+}
