@@ -135,6 +135,24 @@ impl ColumnType {
             _ => None,
         }
     }
+
+    /// What a JSON Schema says of its values' type, if it is something that no column can have. One that says nothing of it
+    /// is fine.
+    #[must_use]
+    pub fn unusable(schema: &Value) -> Option<String> {
+        let Some(keywords) = schema.as_object() else {
+            // `true` is the schema of anything.
+            return (schema != &Value::Bool(true)).then(|| schema.to_string());
+        };
+        if Self::of_schema(schema).is_some() {
+            return None;
+        }
+        if let Some(types) = keywords.get("type") {
+            return Some(format!("\"type\": {types}"));
+        }
+        let others = ["anyOf", "oneOf", "allOf", "$ref"];
+        others.into_iter().find(|name| keywords.contains_key(*name)).map(|name| format!("\"{name}\""))
+    }
 }
 
 /// Where the values of a column come from.

@@ -128,11 +128,29 @@ impl Selection {
         }
     }
 
-    /// Streams that the catalog names and the tap has not.
+    /// What the catalog asks for and does not get, a line for each thing.
     #[must_use]
-    pub fn unknown_streams(&self) -> Vec<&str> {
-        let is_unknown = |name: &&str| !StreamId::all().any(|stream| stream.name() == *name);
-        self.choices.iter().flatten().map(|(name, _)| name.as_str()).filter(is_unknown).collect()
+    pub fn warnings(&self) -> Vec<String> {
+        let Some(choices) = &self.choices else { return Vec::new() };
+        let is_unknown = |name: &&String| !StreamId::all().any(|stream| stream.name() == *name);
+        let mut unknown: Vec<_> = choices.keys().filter(is_unknown).collect();
+        unknown.sort();
+        let mut warnings: Vec<_> =
+            unknown.iter().map(|name| format!("there is no stream \"{name}\"; it is passed over")).collect();
+        for stream in StreamId::all() {
+            let Some(choice) = self.of(stream) else { continue };
+            for (column, schema) in &choice.schemas {
+                let Some(found) = ColumnType::unusable(schema) else { continue };
+                warnings.push(format!(
+                    "stream \"{}\", column \"{}\": the schema says {found}, which no column can have; it is passed over. \
+                     Its \"type\" has to be one of \"string\", \"integer\", \"number\", \"boolean\" and \"object\", alone or \
+                     in a list with \"null\"",
+                    stream.name(),
+                    column.escape_debug()
+                ));
+            }
+        }
+        warnings
     }
 }
 

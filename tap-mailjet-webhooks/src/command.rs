@@ -197,8 +197,8 @@ fn selection(catalog: Option<&Path>) -> Result<Selection, CommandError> {
         .map_err(|source| CommandError::UnreadableCatalog { path: path.to_owned(), source })?;
     let selection = Selection::parse(&text)
         .map_err(|source| CommandError::NotACatalog { path: path.to_owned(), source })?;
-    for name in selection.unknown_streams() {
-        warn!("catalog {}: there is no stream \"{name}\"; it is passed over", path.display());
+    for warning in selection.warnings() {
+        warn!("catalog {}: {warning}", path.display());
     }
     Ok(selection)
 }

@@ -108,3 +108,36 @@ fn a_split_column_that_the_catalog_types_before_it_appears_keeps_to_its_schema()
         assert_eq!(row.raw("_sdc_extra"), r#"{"hard_bounce":"maybe"}"#);
     }
 }
+
+/// Passed over without a word, a wish would look as if it had been granted.
+#[test]
+fn a_schema_that_no_column_can_have_is_warned_about_once() {
+    let tap = Tap::new();
+    tap.spool_bodies([SEVEN[0]]);
+    let mut catalog = printed(&tap);
+    let properties = &mut catalog["streams"][0]["schema"]["properties"];
+    properties["ip"] = json!({"anyOf": [{"type": "string"}, {"type": "null"}]});
+    properties["tags"] = json!({"type": ["null", "array"]});
+    properties["time"] = json!({"type": ["integer", "string"]});
+    properties["url"] = json!(5);
+    // These say nothing of a type.
+    properties["geo"] = json!({"description": "Where."});
+    properties["agent"] = json!(true);
+    catalog["streams"][2]["schema"]["properties"]["ip"] = json!({"type": "array"});
+    let finished = drain_with(&tap, "--catalog", &catalog);
+    for (column, found) in [
+        ("ip", r#""anyOf""#),
+        ("tags", r#""type": ["null","array"]"#),
+        ("time", r#""type": ["integer","string"]"#),
+        ("url", "5"),
+    ] {
+        let told = format!(r#"stream "data", column "{column}": the schema says {found}"#);
+        let lines: Vec<_> = finished.stderr.iter().filter(|line| line.contains(&told)).collect();
+        assert_eq!(lines.len(), 1, "{told} in {:?}", finished.stderr);
+        assert!(lines[0].contains(r#"one of "string", "integer", "number", "boolean" and "object""#));
+    }
+    let told = finished.stderr.iter().filter(|line| line.contains("the schema says"));
+    assert_eq!(told.count(), 4, "nothing is said of what is fine, or of streams that are not selected");
+    assert_eq!(finished.records().len(), 1);
+    assert!(!drain_with(&tap, "--catalog", &printed(&tap)).says("the schema says"));
+}
