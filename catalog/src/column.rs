@@ -109,12 +109,6 @@ impl ColumnType {
         }
     }
 
-    /// Whether `suffix` is that of a split column.
-    #[must_use]
-    pub fn is_split_suffix(suffix: &str) -> bool {
-        Self::OF_FIELDS.into_iter().any(|kind| kind.split_suffix() == suffix)
-    }
-
     /// The column type of a JSON Schema type name, if there is one.
     #[must_use]
     pub fn named(json_type: &str) -> Option<Self> {

@@ -1,6 +1,6 @@
 //! The Singer catalog: what `--discover` prints, and what comes back as `--catalog` with streams and columns selected.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -159,9 +159,8 @@ impl Selection {
 pub struct Choice {
     /// Whether the stream itself is selected, if the catalog says so.
     selected: Option<bool>,
-    /// Columns of which the catalog says whether they are selected, in lower case: who deselects `email` does not want
-    /// `Email` either.
-    columns: HashMap<String, bool>,
+    /// Fields and columns that the catalog deselects, in lower case: who deselects `email` does not want `Email` either.
+    deselected: HashSet<String>,
     /// The schemas of columns, as they came back.
     schemas: Map<String, Value>,
     /// `table-key-properties`, if given.
@@ -170,66 +169,69 @@ pub struct Choice {
 
 impl Choice {
     fn of(entry: &Value) -> Self {
-        let metadata = entry["metadata"].as_array().map_or(&[][..], Vec::as_slice);
-        let at = |breadcrumb: &[&str]| {
-            let is_here = |item: &&Value| {
-                item["breadcrumb"].as_array().is_some_and(|path| {
-                    path.len() == breadcrumb.len() && path.iter().zip(breadcrumb).all(|(a, b)| a == b)
-                })
-            };
-            metadata.iter().find(is_here).map_or(&Value::Null, |item| &item["metadata"])
-        };
-        let of_stream = at(&[]);
+        let items = entry["metadata"].as_array().map_or(&[][..], Vec::as_slice);
+        let is_of_stream = |item: &&Value| item["breadcrumb"] == json!([]);
+        let of_stream = items.iter().find(is_of_stream).map_or(&Value::Null, |item| &item["metadata"]);
+        let mut of_fields = HashMap::new();
+        for item in items {
+            if let Some(name) = field_of(&item["breadcrumb"]) {
+                of_fields.entry(name).or_insert(&item["metadata"]);
+            }
+        }
         let selected = chosen(of_stream, &[&entry["selected"], &entry["schema"]["selected"]]);
         let key = of_stream["table-key-properties"]
             .as_array()
             .map(|key| key.iter().filter_map(Value::as_str).map(str::to_owned).collect());
         let schemas = entry["schema"]["properties"].as_object().cloned().unwrap_or_default();
-        let named = metadata.iter().filter_map(|item| match item["breadcrumb"].as_array()?.as_slice() {
-            [Value::String(first), Value::String(name)] if first == "properties" => Some(name),
-            _ => None,
-        });
-        let names = named.chain(schemas.keys());
-        let columns = names
-            .filter_map(|name| {
-                let older = schemas.get(name).map_or(&Value::Null, |schema| &schema["selected"]);
-                let selected = chosen(at(&["properties", name]), &[older]);
-                Some((name.to_lowercase(), selected?))
-            })
-            .collect();
-        Choice { selected, columns, schemas, key }
+        let is_deselected = |name: &&String| {
+            let metadata = of_fields.get(*name).copied().unwrap_or(&Value::Null);
+            let older = schemas.get(*name).map_or(&Value::Null, |schema| &schema["selected"]);
+            chosen(metadata, &[older]) == Some(false)
+        };
+        let names = of_fields.keys().chain(schemas.keys());
+        let deselected = names.filter(is_deselected).map(|name| name.to_lowercase()).collect();
+        Choice { selected, deselected, schemas, key }
     }
 
     fn is_selected(&self, stream: StreamId) -> bool {
         self.selected.unwrap_or_else(|| stream.is_selected_by_default())
     }
 
-    /// Whether a column is written. Where the catalog does not say, it is; not so if the field that it comes from is
-    /// deselected (`a` for `a__st` and `a__b`).
+    /// Whether a column is written. Where the catalog does not say, it is; not so if a field that it may come from is
+    /// deselected (`a` for `a__st` and `a__b`; both `a` and `a_` for `a___b`).
     #[must_use]
     pub fn selects(&self, column: &Column) -> bool {
-        column.is_automatic() || self.selects_name(&column.name)
+        column.is_automatic() || self.selects_field(&column.name, 0)
     }
 
-    /// Whether what comes from a field of this name is written, in a column or in the extra one.
+    /// Whether what comes from a field is written. `own` is where in `name` the field's own name begins: what it is part of,
+    /// if anything, is known to be selected (in `a___b`, 4 if `a_` has a field `b`, 3 if `a` has a field `_b`).
+    ///
+    /// As in a nested schema, what is deselected takes its parts with it, whatever the catalog says of those.
     #[must_use]
-    pub fn selects_name(&self, name: &str) -> bool {
-        let name = name.to_lowercase();
-        let parents =
-            name.char_indices().filter(|(at, _)| name[*at..].starts_with("__")).map(|(at, _)| &name[..at]);
-        // As in a nested schema, a parent that is deselected takes its children with it, whatever they say themselves.
-        parents.chain([name.as_str()]).all(|name| self.columns.get(name).copied().unwrap_or(true))
+    pub fn selects_field(&self, name: &str, own: usize) -> bool {
+        if self.deselected.is_empty() {
+            return true;
+        }
+        let pairs = name.as_bytes().windows(2).enumerate().skip(own);
+        let wholes = pairs.filter(|(_, pair)| pair == b"__").map(|(at, _)| &name[..at]);
+        !wholes.chain([name]).any(|whole| self.deselected.contains(&whole.to_lowercase()))
     }
 
-    /// Whether an object or array of this name may be written as a whole: not if something within it is deselected.
+    /// Whether a field of an object, or one of a field of it, is deselected.
     #[must_use]
-    pub fn selects_whole(&self, name: &str) -> bool {
-        let within = format!("{}__", name.to_lowercase());
-        // A split column (`a__st`) is beside the field, not within it.
-        let is_within =
-            |name: &str| name.strip_prefix(&within).is_some_and(|rest| !ColumnType::is_split_suffix(rest));
-        let is_deselected = |(name, selected): (&String, &bool)| !selected && is_within(name);
-        self.selects_name(name) && !self.columns.iter().any(is_deselected)
+    pub fn deselects_within(&self, object: &str) -> bool {
+        if self.deselected.is_empty() {
+            return false;
+        }
+        let within = format!("{}__", object.to_lowercase());
+        self.deselected.iter().any(|name| name.starts_with(&within))
+    }
+
+    /// Whether no field is deselected.
+    #[must_use]
+    pub fn selects_all(&self) -> bool {
+        self.deselected.is_empty()
     }
 
     /// The schema of a column as the catalog has it, if it has one.
@@ -249,6 +251,17 @@ impl Choice {
         }
         Ok(key.clone())
     }
+}
+
+/// The field that a breadcrumb leads to: `["properties", "a"]` to `a`; where a schema describes an object's fields,
+/// `["properties", "a", "properties", "b"]` to `a__b`, which is that field's column.
+fn field_of(breadcrumb: &Value) -> Option<String> {
+    let steps = breadcrumb.as_array()?.chunks(2).map(|step| match step {
+        [Value::String(properties), Value::String(name)] if properties == "properties" => Some(name.as_str()),
+        _ => None,
+    });
+    let names = steps.collect::<Option<Vec<_>>>()?;
+    if names.is_empty() { None } else { Some(names.join("__")) }
 }
 
 /// Whether metadata, or one of the older places, selects something.
@@ -344,21 +357,38 @@ mod tests {
         assert_eq!(columns(&selection, StreamId::Data), Some(25));
         let choice = selection.of(StreamId::Data).expect("selected");
         let selects = |name: &str| choice.selects(&discovered_column(name.to_owned(), ColumnType::Text));
-        assert!(
-            !selects("email")
-                && !selects("email__it")
-                && !selects("email__a__b")
-                && !choice.selects_name("geo__x")
-        );
-        assert!(!choice.selects_whole("Email") && choice.selects_whole("agent"));
-        let split = self::selection(|catalog| {
-            catalog["streams"][0]["schema"]["properties"]["Payload__it"] = json!({"selected": false});
-            catalog["streams"][0]["schema"]["properties"]["by__email"] = json!({"selected": false});
-        });
-        let split = split.of(StreamId::Data).expect("selected");
-        assert!(split.selects_whole("Payload") && !split.selects_whole("by"));
-        assert!(!choice.selects_name("Email") && !choice.selects_name("EMAIL__st"));
+        assert!(!selects("email") && !selects("email__it") && !selects("email__a__b") && !selects("geo__x"));
+        assert!(!selects("Email") && !selects("EMAIL__st"));
         assert!(selects("url__it") && selects("emails") && selects("brand_new"));
+    }
+
+    #[test]
+    fn what_a_field_is_part_of_is_told_apart_where_its_name_does_not_say() {
+        let without = |names: &[&str]| {
+            let deselected = names.iter().map(|name| (*name).to_owned()).collect();
+            Choice { deselected, ..Choice::default() }
+        };
+        let column = discovered_column("email___b".to_owned(), ColumnType::Text);
+        // Deselected, whether `b` of `email_` and `_b` of `email` are selected, and whether their column is.
+        for (name, of_email_, of_email, of_column) in [
+            ("email_", true, true, false),
+            ("email", true, true, false),
+            ("email___b", false, false, false),
+            ("email__", true, true, true),
+            ("b", true, true, true),
+            ("_b", true, true, true),
+        ] {
+            let choice = without(&[name]);
+            // What they are part of was asked for before.
+            assert_eq!(choice.selects_field("email___b", 8), of_email_, "{name}");
+            assert_eq!(choice.selects_field("email___b", 7), of_email, "{name}");
+            assert_eq!(choice.selects(&column), of_column, "{name}");
+        }
+        assert!(!without(&["email__b"]).selects_field("Email__b__c__d", 7));
+        assert!(
+            without(&["by__x__email"]).deselects_within("by") && without(&["by__st"]).deselects_within("By")
+        );
+        assert!(!without(&["by", "byte__x", "b"]).deselects_within("by"));
     }
 
     #[test]

@@ -10,15 +10,23 @@
 //! - The extra column takes, under the field's own name, what can have no column: a name that differs only by case from one
 //!   that there is, that PostgreSQL would cut (over 63 bytes), that has other characters than letters, digits, `_`, `-`, `.`
 //!   and inner spaces, or that starts with `_sdc_` or `__sdc_`; anything past 500 columns; a value that fits neither its
-//!   column nor the split one. With `unknown_fields` extra, also every field without a column, and every value that does
-//!   not fit.
+//!   column nor the split one.
+//! - With `unknown_fields` extra, no column appears; those that have appeared before are filled as the documented ones are.
+//!   The extra column takes every field without a column, every value that fits neither its column nor a split one that
+//!   there is, and every object and array, whole: there, none is taken apart or becomes text.
+//! - A column that the catalog makes one of objects takes them whole, and so does a new field's.
 //! - Of several values for one column, the last has it, as in any JSON parser; the others go into the extra column.
 //! - There, a name that is taken gets `__2`, `__3`, … appended.
 //! - An object nested deeper than 16 levels is not taken apart further, but kept as its JSON text.
 //! - Many targets stop at half a surrogate pair, at U+0000, at numbers beyond a double and at more than 100 levels of
-//!   nesting. A value that holds such a thing is replaced by its own JSON text, as text; such a number by its digits.
+//!   nesting. A value that holds such a thing is replaced by its own JSON text, as text; such a number by its digits. In a column of objects it does not fit.
 //!
-//! What is not selected is not written, and neither is what comes from a field that is not selected.
+//! What is not selected is not written, and neither is what comes from a field that is not selected, split columns included.
+//! What a value comes from is told by where it stands: `b` of `a_` and `_b` of `a` are both named `a___b`. Their column is
+//! written only if both `a` and `a_` are selected; if one is, its values go into the extra column.
+//!
+//! An object that has a field that is not selected, by the catalog's names, is taken apart also where it would be kept whole
+//! otherwise, so that all else in it is written. An array is one value: nothing within it has a name that could be deselected.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -29,6 +37,7 @@ use catalog::stream::{EXTRA, MOST_COLUMNS, Stream, discovered_column};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use tracing::warn;
 
 use super::discovered::{self, Discovered};
 use super::members::{self, Member};
@@ -192,107 +201,114 @@ impl Table {
         let mut row = Row { values: Vec::new(), extra: Vec::new() };
         row.values.resize_with(self.outputs.len(), || None);
         for member in members {
-            self.put(&mut row, member.column_name(), member.value, FLATTEN_DEPTH);
+            self.put(&mut row, member.column_name(), 0, member.value, FLATTEN_DEPTH);
         }
-        row.extra.extend(unreadable.map(|text| (Cow::Borrowed("_unreadable"), text)));
+        if let Some(text) = unreadable {
+            if self.choice.selects_all() {
+                row.extra.push((Cow::Borrowed("_unreadable"), text));
+            } else {
+                warn!(
+                    "an event is no JSON object, and its text is not written: the catalog deselects fields, and there is \
+                     no telling whether it has any of them"
+                );
+            }
+        }
         if !row.extra.is_empty() && !self.places.contains_key(EXTRA) {
             self.appear(&mut row, EXTRA, ColumnType::Object);
         }
         row
     }
 
-    fn put<'a>(&mut self, row: &mut Row<'a>, name: Cow<'a, str>, value: &'a str, depth: usize) {
+    /// Puts a value, with all that is within it, where it belongs. `own` is where the field's own name begins, after the
+    /// names of the objects that it is part of, which are selected. `depth` is how many levels may still be taken apart.
+    fn put<'a>(&mut self, row: &mut Row<'a>, name: Cow<'a, str>, own: usize, value: &'a str, depth: usize) {
         if value == "null" {
             return;
         }
         let place = self.places.get(name.as_ref()).copied();
-        // The catalog may ask for objects to be kept whole, also before the first has come.
-        let is_object_column = if let Some(place) = place {
-            self.outputs[place].source == Source::Field && self.outputs[place].kind == ColumnType::Object
-        } else {
-            let asked = self.choice.schema(&name).and_then(ColumnType::of_schema);
-            asked == Some(ColumnType::Object) && self.may_appear(&name)
+        let output = place.map(|place| &self.outputs[place]).filter(|output| output.source == Source::Field);
+        let is_selected = match output {
+            // Nothing but the name says where the value comes from, and the column has asked for that already.
+            Some(output) if own == 0 => output.selected,
+            _ => self.choice.selects_field(&name, own),
         };
-        let is_flat = self.unknown_fields == UnknownFields::Extra || depth == 0 || !value.starts_with('{');
-        if !is_flat
-            && !is_object_column
-            && let Ok(members) = members::of_object(value.as_bytes())
-            && !members.is_empty()
-        {
-            for member in members {
-                let name = Cow::Owned(format!("{name}__{}", member.column_name()));
-                self.put(row, name, member.value, depth - 1);
-            }
+        if !is_selected {
             return;
         }
-        match place {
-            Some(place) if self.outputs[place].source == Source::Field => {
-                let output = &self.outputs[place];
-                // Where objects are not taken apart, neither they nor arrays pretend to be text.
-                let is_structure =
-                    self.unknown_fields == UnknownFields::Extra && value.starts_with(['{', '[']);
-                match output.kind.fit(value) {
-                    Fit::Null => {}
-                    Fit::Json(json) if !is_structure || is_object_column => {
-                        self.set(row, place, json, name, value);
-                    }
-                    _ if output.as_text && !is_structure => {
-                        let json = ColumnType::Text.json_of(value);
-                        self.set(row, place, json, name, value);
-                    }
-                    _ => self.split(row, name, value),
+        if value.starts_with('{') && self.is_taken_apart(&name, output, depth) {
+            let members = members::of_object(value.as_bytes()).expect("a part of valid JSON is valid");
+            if !members.is_empty() {
+                for member in members {
+                    let field = Cow::Owned(format!("{name}__{}", member.column_name()));
+                    self.put(row, field, name.len() + 2, member.value, depth.saturating_sub(1));
                 }
+                return;
             }
-            None if self.may_appear(&name) => {
+        }
+        match (place, output) {
+            (Some(place), Some(output)) if output.selected => match output.fit(value) {
+                Fit::Null => {}
+                Fit::Json(json) if output.kind == ColumnType::Object || !self.is_for_extra(value) => {
+                    Self::set(row, place, json, name, value);
+                }
+                _ => self.split(row, name, value),
+            },
+            (None, _) if self.may_appear(&name) => {
                 self.appear(row, &name, ColumnType::of(value));
                 // The catalog may give the new column another type than its first value has.
-                self.put(row, name, value, depth);
+                self.put(row, name, own, value, depth);
             }
-            _ => self.put_extra(row, name, value),
+            _ => row.extra.push((name, value)),
         }
+    }
+
+    /// Whether the fields of an object go their own ways. `output` is the column of its name, if there is one.
+    fn is_taken_apart(&self, name: &str, output: Option<&Output>, depth: usize) -> bool {
+        // What is deselected must not come out with the whole, and the rest must not stay away with it. The depth is no matter
+        // then: it ends with the longest name in the catalog.
+        if self.choice.deselects_within(name) {
+            return true;
+        }
+        if self.unknown_fields == UnknownFields::Extra || depth == 0 {
+            return false;
+        }
+        // The catalog may ask for objects to be kept whole, also before the first has come.
+        if let Some(output) = output {
+            return !output.selected || output.kind != ColumnType::Object;
+        }
+        let asked = self.choice.schema(name).and_then(ColumnType::of_schema);
+        asked != Some(ColumnType::Object) || !self.may_appear(name)
+    }
+
+    /// Where objects are not taken apart, neither they nor arrays pretend to be text.
+    fn is_for_extra(&self, value: &str) -> bool {
+        self.unknown_fields == UnknownFields::Extra && value.starts_with(['{', '['])
     }
 
     /// Puts a value that does not fit its column into the one for its own type.
     fn split<'a>(&mut self, row: &mut Row<'a>, name: Cow<'a, str>, value: &'a str) {
         let kind = ColumnType::of(value);
         let split = format!("{name}__{}", kind.split_suffix());
+        if !self.choice.selects_field(&split, name.len() + 2) {
+            return;
+        }
         match self.places.get(&split).copied() {
-            Some(place)
-                if self.outputs[place].kind == kind && self.outputs[place].source == Source::Field =>
-            {
-                self.set(row, place, kind.json_of(value), name, value);
+            Some(place) if !self.is_for_extra(value) && self.outputs[place].takes_split(kind) => {
+                let json = self.outputs[place].kind.json_of(value);
+                Self::set(row, place, json, name, value);
             }
             None if self.may_appear(&split) => {
                 self.appear(row, &split, kind);
                 self.split(row, name, value);
             }
-            _ => self.put_extra(row, name, value),
+            _ => row.extra.push((name, value)),
         }
     }
 
-    fn set<'a>(
-        &self,
-        row: &mut Row<'a>,
-        place: usize,
-        json: Cow<'a, str>,
-        field: Cow<'a, str>,
-        value: &'a str,
-    ) {
-        if value.starts_with(['{', '[']) && !self.choice.selects_whole(&field) {
-            return;
-        }
+    fn set<'a>(row: &mut Row<'a>, place: usize, json: Cow<'a, str>, field: Cow<'a, str>, value: &'a str) {
         let json = portable_text(json);
         if let Some(earlier) = row.values[place].replace(Placed { json, field, value }) {
-            self.put_extra(row, earlier.field, earlier.value);
-        }
-    }
-
-    fn put_extra<'a>(&self, row: &mut Row<'a>, name: Cow<'a, str>, value: &'a str) {
-        let is_whole = value.starts_with(['{', '[']);
-        let is_selected =
-            if is_whole { self.choice.selects_whole(&name) } else { self.choice.selects_name(&name) };
-        if is_selected {
-            row.extra.push((name, value));
+            row.extra.push((earlier.field, earlier.value));
         }
     }
 
@@ -311,6 +327,8 @@ impl Table {
             && !folded.starts_with("_sdc_")
             && !folded.starts_with("__sdc_")
             && !self.folded.contains(&folded)
+            // Its name may be that of a deselected field's, though its value is not.
+            && self.choice.selects_field(name, 0)
     }
 
     fn appear(&mut self, row: &mut Row<'_>, name: &str, kind: ColumnType) {
@@ -342,6 +360,23 @@ impl Table {
         self.folded.insert(column.name.to_lowercase());
         self.places.insert(column.name.clone(), self.outputs.len() - 1);
         self.stream.columns.push(column);
+    }
+}
+
+impl Output {
+    /// What becomes of a value in this column.
+    fn fit<'v>(&self, value: &'v str) -> Fit<'v> {
+        match self.kind.fit(value) {
+            // A text would do, but not in a column of objects.
+            Fit::Json(_) if self.kind == ColumnType::Object && !members::is_portable(value) => Fit::Misfit,
+            Fit::Misfit if self.as_text => Fit::Json(self.kind.json_of(value)),
+            fit => fit,
+        }
+    }
+
+    /// Whether this column, which has a split column's name, takes values of a type.
+    fn takes_split(&self, kind: ColumnType) -> bool {
+        self.selected && self.source == Source::Field && (self.kind == kind || self.as_text)
     }
 }
 
@@ -527,6 +562,25 @@ mod tests {
             let schema = table.json_schema();
             assert_eq!(placed(&mut table, event), expected, "{event}");
             assert_eq!(table.json_schema(), schema);
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_read_is_written_only_where_nothing_is_deselected() {
+        let text = r#""{\"email\":\"SECRET\"""#;
+        let catalog =
+            r#"{"streams":[{"stream":"data","schema":{"properties":{"email":{"selected":false}}}}]}"#;
+        for (selection, expected) in [
+            (Selection::default(), r#"{"_unreadable":"{\"email\":\"SECRET\""}"#),
+            (Selection::parse(catalog.as_bytes()).expect("a catalog"), "null"),
+        ] {
+            let stream = Stream::new(StreamId::Data, SYSTEM_PREFIX);
+            let choice = selection.of(StreamId::Data).expect("selected by default");
+            let mut table =
+                Table::new(&stream, choice, UnknownFields::Columns, &[]).expect("no key is given");
+            let mut json = Vec::new();
+            table.place(&[], Some(text)).write_extra(&mut json);
+            assert_eq!(String::from_utf8(json).expect("UTF-8"), expected);
         }
     }
 

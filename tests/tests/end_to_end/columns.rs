@@ -265,6 +265,27 @@ fn a_new_prefix_makes_no_column_that_differs_only_by_case() {
     assert!(!catalog.contains("_Mailjet_Batched_at") && catalog.contains("_mailjet_batched_at"));
 }
 
+/// With `unknown_fields` extra, columns that appeared earlier are filled as the documented ones are.
+#[test]
+fn with_unknown_fields_extra_no_column_has_a_structure_as_text() {
+    let tap = Tap::new();
+    tap.spool_bodies([
+        r#"{"a":1,"tags":[1],"time":[2]}"#,
+        r#"{"a":"x"}"#,
+        r#"{"a":{"x":1},"tags":[3],"time":[4],"Payload":[5]}"#,
+    ]);
+    drain(&tap);
+    let finished = tap.drain().set("unknown_fields", "extra").finish();
+    finished.assert_code(0);
+    assert_valid(&finished.messages());
+    let rows = finished.records();
+    assert_eq!((rows[0].raw("a"), rows[1].raw("a__st")), ("1", "\"x\""));
+    let extra = [0, 1, 2].map(|row| rows[row].raw("_sdc_extra"));
+    let expected =
+        [r#"{"tags":[1],"time":[2]}"#, "null", r#"{"a":{"x":1},"tags":[3],"time":[4],"Payload":[5]}"#];
+    assert_eq!(extra, expected);
+}
+
 /// Of what comes twice the last has the column, as in any JSON parser, and none is lost.
 #[test]
 fn what_comes_twice_is_kept_twice() {

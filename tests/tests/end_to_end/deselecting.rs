@@ -1,8 +1,11 @@
 //! What goes with a column that the catalog deselects, and what stays.
 
+use std::fs;
+
 use end_to_end::events::SEVEN;
-use end_to_end::tap::Tap;
-use serde_json::json;
+use end_to_end::schema::assert_valid;
+use end_to_end::tap::{Finished, Tap};
+use serde_json::{Value, json};
 
 use super::streams::{Change, drain_with, metadata, printed};
 
@@ -65,17 +68,187 @@ fn a_deselected_column_is_not_in_the_extra_column_either() {
     }
 }
 
+/// The catalog that the tap prints, with these fields of `data` deselected, seen before or not.
+fn without(tap: &Tap, names: &[&str]) -> Value {
+    let mut catalog = printed(tap);
+    let metadata = catalog["streams"][0]["metadata"].as_array_mut().expect("metadata");
+    for name in names {
+        metadata.retain(|item| item["breadcrumb"] != json!(["properties", name]));
+        metadata.push(json!({"breadcrumb": ["properties", name], "metadata": {"selected": false}}));
+    }
+    catalog
+}
+
+/// What a row has in its columns and in the extra one, but for the system's.
+fn row_of(finished: &Finished, row: usize) -> String {
+    let row = &finished.records()[row];
+    let is_own = |name: &&str| !name.contains("_sdc_") || *name == "_sdc_extra";
+    let columns = row.column_names().filter(is_own).map(|name| (name, row.raw(name)));
+    let set = columns.filter(|(_, value)| *value != "null").map(|(name, value)| format!("{name}={value}"));
+    set.collect::<Vec<_>>().join(" ")
+}
+
+fn assert_no_secret(finished: &Finished) {
+    assert!(finished.stdout.iter().all(|line| !line.contains("SECRET")), "{:?}", finished.stdout);
+}
+
+/// Wherever objects are kept whole otherwise, one that has something deselected within it is taken apart.
 #[test]
-fn what_is_deselected_within_an_object_is_not_written_with_the_whole() {
-    for unknown_fields in ["columns", "extra"] {
-        let tap = Tap::new().set("unknown_fields", unknown_fields);
-        tap.spool_bodies([r#"{"a":{"b":"SECRET","c":1},"d_":{"e":"SECRET"},"f":[{"g":"SECRET"}]}"#]);
-        let mut catalog = printed(&tap);
-        for name in ["a__b", "d_", "f__g"] {
-            let metadata = catalog["streams"][0]["metadata"].as_array_mut().expect("metadata");
-            metadata.push(json!({"breadcrumb": ["properties", name], "metadata": {"selected": false}}));
+fn what_is_beside_a_deselected_field_of_an_object_is_written() {
+    let nested = |levels: usize, inner: &str| {
+        format!("{{\"d\":{}{inner}{}}}", r#"{"a":"#.repeat(levels), "}".repeat(levels))
+    };
+    let deep = format!("d{}", "__a".repeat(17));
+    let inner = r#"{"email":"SECRET","os":"X","z":{"n":1.10}}"#;
+    let deep_event = nested(17, inner);
+    let by_event = format!(r#"{{"by":{inner}}}"#);
+    let by_type: Change = |catalog| {
+        catalog["streams"][0]["schema"]["properties"]["by"] = json!({"type": "object"});
+    };
+    let by_itself: Change = |_| {};
+    let in_extra = r#"_sdc_extra={"by__os":"X","by__z":{"n":1.10}}"#;
+    let email_of_deep = format!("{deep}__email");
+    for (mode, event, deselected, change, expected) in [
+        ("columns", &by_event, "by__email", by_itself, r#"by__os="X" by__z__n=1.10"#.to_owned()),
+        ("columns", &by_event, "by__email", by_type, r#"by__os="X" by__z__n=1.10"#.to_owned()),
+        ("columns", &by_event, "BY__Email", by_type, r#"by__os="X" by__z__n=1.10"#.to_owned()),
+        ("extra", &by_event, "by__email", by_itself, in_extra.to_owned()),
+        ("extra", &by_event, "by__email", by_type, in_extra.to_owned()),
+        (
+            "columns",
+            &deep_event,
+            &email_of_deep,
+            by_itself,
+            format!(r#"{deep}__os="X" {deep}__z="{{\"n\":1.10}}""#),
+        ),
+    ] {
+        let tap = Tap::new().set("unknown_fields", mode);
+        tap.spool_bodies([event.as_str()]);
+        let mut catalog = without(&tap, &[deselected]);
+        change(&mut catalog);
+        // And again when the columns are there from the start.
+        for _ in 0..2 {
+            let finished = drain_with(&tap, "--catalog", &catalog);
+            assert_eq!(row_of(&finished, 0), expected, "{mode} {event} without {deselected}");
         }
+    }
+}
+
+/// `by__st` may be the split column of `by`, and it may be its field `st`.
+#[test]
+fn a_field_named_like_a_split_column_is_deselected_all_the_same() {
+    for mode in ["columns", "extra"] {
+        let tap = Tap::new().set("unknown_fields", mode);
+        tap.spool_bodies([r#"{"by":{"st":"SECRET","x":1}}"#, r#"{"by":7}"#, r#"{"by":"text"}"#]);
+        let finished = drain_with(&tap, "--catalog", &without(&tap, &["by__st"]));
+        assert_no_secret(&finished);
+        let expected = match mode {
+            "columns" => ["by__x=1", "by=7", ""],
+            // Nothing is split here: the text is the value of `by` itself.
+            _ => [r#"_sdc_extra={"by__x":1}"#, r#"_sdc_extra={"by":7}"#, r#"_sdc_extra={"by":"text"}"#],
+        };
+        assert_eq!([0, 1, 2].map(|row| row_of(&finished, row)), expected);
+    }
+}
+
+/// Deselecting a split column is to deselect the values that would go there, and not their field.
+#[test]
+fn a_deselected_split_column_does_not_take_its_column_along() {
+    let bodies = [
+        r#"{"Payload":["x"],"tags":[1],"time":7}"#,
+        r#"{"Payload":5,"tags":5,"time":"SECRET"}"#,
+        r#"{"Payload":{},"tags":{},"time":["SECRET"]}"#,
+    ];
+    let expected = [
+        r#"Payload="[\"x\"]" tags="[1]" time=7"#.to_owned(),
+        String::new(),
+        r#"Payload="{}" tags="{}""#.to_owned(),
+    ];
+    // Before the split columns have appeared, and after.
+    for appeared in [false, true] {
+        let tap = Tap::new();
+        tap.spool_bodies(bodies);
+        if appeared {
+            tap.drain().finish().assert_code(0);
+        }
+        let catalog = without(&tap, &["Payload__it", "tags__it", "time__st"]);
         let finished = drain_with(&tap, "--catalog", &catalog);
-        assert!(finished.stdout.iter().all(|line| !line.contains("SECRET")), "{:?}", finished.stdout);
+        assert_eq!([0, 1, 2].map(|row| row_of(&finished, row)), expected);
+    }
+}
+
+/// An array is one value, the JSON text of its own column, and its elements have no columns that could be deselected.
+#[test]
+fn an_array_is_governed_by_its_own_name() {
+    for (mode, expected) in [
+        ("columns", r#"by__tags="[{\"email\":\"b\"}]" tags="[{\"email\":\"a\"}]""#),
+        ("extra", r#"_sdc_extra={"tags":[{"email":"a"}],"by__tags":[{"email":"b"}]}"#),
+    ] {
+        let tap = Tap::new().set("unknown_fields", mode);
+        tap.spool_bodies([
+            r#"{"tags":[{"email":"a"}],"by":{"tags":[{"email":"b"}]},"list":[{"email":"SECRET"}]}"#,
+        ]);
+        let catalog = without(&tap, &["tags__email", "by__tags__email", "list"]);
+        let finished = drain_with(&tap, "--catalog", &catalog);
+        assert_no_secret(&finished);
+        assert_eq!(row_of(&finished, 0), expected);
+    }
+}
+
+/// The field `email_` with a child `b` and the field `email` with a child `_b` have one column, `email___b`. What is
+/// deselected is told by where a value comes from; the column goes with either, and what is selected has its place in the
+/// extra one.
+#[test]
+fn a_name_that_can_be_taken_apart_in_two_ways_is_told_by_where_its_value_comes_from() {
+    let both = r#"{"email_":{"b":"A","c":{"st":true}},"email":{"_b":"B","x":1}}"#;
+    let first_is_secret = r#"{"email_":{"b":"SECRET","c":{"st":"SECRET"}},"email":{"_b":"B","x":1}}"#;
+    let second_is_secret = r#"{"email_":{"b":"A","c":{"st":true}},"email":{"_b":"SECRET","x":"SECRET"}}"#;
+    for (mode, event, deselected, expected) in [
+        (
+            "columns",
+            both,
+            "email__",
+            r#"_sdc_extra={"email___b":"A"} email___b="B" email___c__st=true email__x=1"#,
+        ),
+        ("columns", first_is_secret, "email_", r#"_sdc_extra={"email___b":"B"} email__x=1"#),
+        ("columns", second_is_secret, "email", r#"_sdc_extra={"email___b":"A","email___c__st":true}"#),
+        ("extra", first_is_secret, "email_", r#"_sdc_extra={"email":{"_b":"B","x":1}}"#),
+        ("extra", second_is_secret, "email", r#"_sdc_extra={"email_":{"b":"A","c":{"st":true}}}"#),
+    ] {
+        // Before the columns have appeared, and after.
+        for appeared in [false, true] {
+            let tap = Tap::new();
+            tap.spool_bodies([event]);
+            if appeared {
+                tap.drain().finish().assert_code(0);
+            }
+            let catalog = without(&tap, &[deselected]);
+            let path = tap.folder().join("catalog.json");
+            fs::write(&path, catalog.to_string()).expect("a catalog can be written");
+            let drain = tap.drain().set("unknown_fields", mode);
+            let finished = drain.args(&["--catalog", path.to_str().expect("a path")]).finish();
+            finished.assert_code(0);
+            assert_valid(&finished.messages());
+            assert_no_secret(&finished);
+            assert_eq!(row_of(&finished, 0), expected, "{mode}, without {deselected}, {appeared}");
+        }
+    }
+}
+
+/// A schema with nested properties, and metadata for each of them, is how other taps' catalogs deselect.
+#[test]
+fn a_nested_breadcrumb_deselects_a_field_of_an_object() {
+    for mode in ["columns", "extra"] {
+        let tap = Tap::new().set("unknown_fields", mode);
+        tap.spool_bodies([r#"{"by":{"email":"SECRET","os":"X"}}"#]);
+        let mut catalog = printed(&tap);
+        catalog["streams"][0]["schema"]["properties"]["by"] =
+            json!({"type": "object", "properties": {"email": {"type": "string"}}});
+        let metadata = catalog["streams"][0]["metadata"].as_array_mut().expect("metadata");
+        let breadcrumb = ["properties", "by", "properties", "email"];
+        metadata.push(json!({"breadcrumb": breadcrumb, "metadata": {"selected": "false"}}));
+        let finished = drain_with(&tap, "--catalog", &catalog);
+        assert_no_secret(&finished);
+        assert!(finished.records()[0].text.contains(r#""by__os":"X""#), "{}", finished.records()[0].text);
     }
 }

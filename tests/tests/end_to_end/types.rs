@@ -1,7 +1,7 @@
 //! The types that a catalog asks for.
 
 use end_to_end::events::SEVEN;
-use end_to_end::message::Message;
+use end_to_end::message::{Message, value};
 use end_to_end::tap::{Finished, Tap};
 use serde_json::json;
 
@@ -106,6 +106,50 @@ fn a_split_column_that_the_catalog_types_before_it_appears_keeps_to_its_schema()
         let row = &finished.records()[0];
         assert_eq!((row.raw("hard_bounce"), row.raw("hard_bounce__st")), ("null", "null"));
         assert_eq!(row.raw("_sdc_extra"), r#"{"hard_bounce":"maybe"}"#);
+    }
+}
+
+/// What targets stop at has no place in an object column, and a text has none in it anyway.
+#[test]
+fn an_object_column_has_objects_that_targets_can_read() {
+    let deep = format!(r#"{{"Payload":{}1{}}}"#, r#"{"a":"#.repeat(200), "}".repeat(200));
+    let odd = [
+        r#"{"Payload":{"a":["\ud800"]}}"#,
+        r#"{"Payload":{"a\u0000":1}}"#,
+        r#"{"Payload":{"a":1e400}}"#,
+        &deep,
+    ];
+    for mode in ["columns", "extra"] {
+        let tap = Tap::new().set("unknown_fields", mode);
+        tap.spool_bodies(odd.iter().copied().chain([r#"{"Payload":{"a":1.10}}"#]));
+        let mut catalog = printed(&tap);
+        catalog["streams"][0]["schema"]["properties"]["Payload"] = json!({"type": "object"});
+        let finished = drain_with(&tap, "--catalog", &catalog);
+        let rows = finished.records();
+        for (event, row) in odd.iter().zip(&rows) {
+            let text = &event[r#"{"Payload":"#.len()..event.len() - 1];
+            assert_eq!(row.raw("Payload"), "null", "{event}");
+            if mode == "columns" {
+                assert_eq!(row.text("Payload__st"), text);
+            } else {
+                assert_eq!(value(row.raw("_sdc_extra")), json!({"Payload": text}));
+            }
+        }
+        assert_eq!(rows[odd.len()].raw("Payload"), r#"{"a":1.10}"#);
+    }
+}
+
+/// A split column that the catalog makes text has the text of the values that go there.
+#[test]
+fn a_split_column_can_be_made_text() {
+    let tap = Tap::new();
+    tap.spool_bodies([r#"{"hard_bounce":5}"#, r#"{"hard_bounce":6}"#]);
+    let mut catalog = printed(&tap);
+    catalog["streams"][0]["schema"]["properties"]["hard_bounce__it"] = json!({"type": "string"});
+    for _ in 0..2 {
+        let rows = drain_with(&tap, "--catalog", &catalog).records();
+        let texts: Vec<_> = rows.iter().map(|row| row.raw("hard_bounce__it")).collect();
+        assert_eq!(texts, [r#""5""#, r#""6""#]);
     }
 }
 
