@@ -1,6 +1,7 @@
 //! An event's members as slices of its text: parsed once, without a tree.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 
 use catalog::column::ColumnType;
@@ -78,12 +79,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 /// Levels of nesting that every JSON parser takes: `serde_json` stops at 128 in all, Python's at about 1000.
 const PORTABLE_DEPTH: usize = 100;
 
-/// Whether any target can read a JSON value: its strings ([`is_portable_text`]), its numbers (a scalar one has to be exact
-/// as a 64-bit integer or a double, one within an object or array has to be within a double's range), and its depth.
+/// Whether any target can read a JSON value, all of it: its strings ([`is_portable_text`]), its numbers (a scalar one has to be
+/// exact as a 64-bit integer or a double, one within an object or array has to be within a double's range), its depth, and
+/// its names (of two alike in one object, a parser keeps one).
 pub(super) fn is_portable(json: &str) -> bool {
     match json.as_bytes().first() {
         Some(b'-' | b'0'..=b'9') => ColumnType::of(json) != ColumnType::Text,
-        Some(b'{' | b'[') => is_portable_text(json) && is_portable_structure(json),
+        Some(b'{' | b'[') => is_portable_text(json) && is_portable_structure(json) && !repeats_a_name(json),
         _ => is_portable_text(json),
     }
 }
@@ -148,6 +150,22 @@ fn is_portable_structure(json: &str) -> bool {
     true
 }
 
+/// Whether an object in a JSON value, which is not too deep, has two members of one name.
+fn repeats_a_name(json: &str) -> bool {
+    match json.as_bytes().first() {
+        Some(b'{') => {
+            let members = of_object(json.as_bytes()).expect("a part of valid JSON is valid");
+            let mut names = HashSet::with_capacity(members.len());
+            members.iter().any(|member| !names.insert(member.name()) || repeats_a_name(member.value))
+        }
+        Some(b'[') => {
+            let elements = of_array(json).expect("a part of valid JSON is valid");
+            elements.iter().any(|element| repeats_a_name(element.get()))
+        }
+        _ => false,
+    }
+}
+
 #[derive(PartialEq)]
 enum Surrogate {
     High,
@@ -200,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_depth_that_targets_stop_at_are_found() {
+    fn what_targets_stop_at_within_objects_and_arrays_is_found() {
         let deep = |levels| "[".repeat(levels) + &"]".repeat(levels);
         let cases = [
             ("5".to_owned(), true),
@@ -212,6 +230,9 @@ mod tests {
             (deep(100), true),
             (deep(101), false),
             (format!(r#"["{}",{{"]":1}}]"#, deep(200)), true),
+            (r#"{"a":1,"b":{"a":2},"c":[{"a":3},{"a":4}]}"#.to_owned(), true),
+            (r#"{"a":1,"\u0061":2}"#.to_owned(), false),
+            (r#"[{"a":[{"b":1,"b":1}]}]"#.to_owned(), false),
         ];
         for (json, expected) in cases {
             assert_eq!(is_portable(&json), expected, "{json}");

@@ -19,7 +19,8 @@
 //! - There, a name that is taken gets `__2`, `__3`, … appended.
 //! - An object nested deeper than 16 levels is not taken apart further, but kept as its JSON text.
 //! - Many targets stop at half a surrogate pair, at U+0000, at numbers beyond a double and at more than 100 levels of
-//!   nesting. A value that holds such a thing is replaced by its own JSON text, as text; such a number by its digits. In a column of objects it does not fit.
+//!   nesting, and of two members of one name they keep one. A value that holds such a thing is replaced by its own JSON text,
+//!   as text; such a number by its digits. In a column of objects it does not fit.
 //!
 //! What is not selected is not written, and neither is what comes from a field that is not selected, split columns included.
 //! What a value comes from is told by where it stands: `b` of `a_` and `_b` of `a` are both named `a___b`. Their column is
@@ -508,6 +509,7 @@ mod tests {
             (r#"{"Payload":"\ud800"}"#, r#"Payload="\"\\ud800\"""#),
             (r#"{"Payload":"a\u0000b"}"#, r#"Payload="\"a\\u0000b\"""#),
             (r#"{"😀":[1e400]}"#, r#"_sdc_extra={"😀":"[1e400]"}"#),
+            (r#"{"😀":[{"a":1,"a":2}]}"#, r#"_sdc_extra={"😀":"[{\"a\":1,\"a\":2}]"}"#),
             (&format!(r#"{{"d":{}}}"#, deep(15)), &format!("d{}=1", "__a".repeat(15))),
             (
                 &format!(r#"{{"😀":{}}}"#, deep(17)),
@@ -556,6 +558,7 @@ mod tests {
                 r#"{"time":"soon","new":{"a": 1.10},"geo":[1]}"#,
                 r#"_sdc_extra={"time":"soon","new":{"a": 1.10},"geo":[1]}"#,
             ),
+            (r#"{"new":{"a":1,"b":{},"a":2}}"#, r#"_sdc_extra={"new":"{\"a\":1,\"b\":{},\"a\":2}"}"#),
         ];
         for (event, expected) in cases {
             let mut table = table(UnknownFields::Extra);

@@ -80,6 +80,7 @@ fn with_unknown_fields_extra_there_is_one_schema_for_ever() {
     tap.spool_bodies([
         r#"{"event":"open","score":1.10,"time":"soon","by":{"os": "Y"}}"#,
         r#"{"event":"open","x":1}"#,
+        r#"{"event":"open","x":{"a":1,"a":2}}"#,
     ]);
     let finished = drain(&tap);
     let columns = columns_of(&finished.messages(), "data");
@@ -87,6 +88,8 @@ fn with_unknown_fields_extra_there_is_one_schema_for_ever() {
     let records = finished.records();
     assert_eq!(records[0].raw("_sdc_extra"), r#"{"score":1.10,"time":"soon","by":{"os": "Y"}}"#);
     assert_eq!(records[1].raw("_sdc_extra"), r#"{"x":1}"#);
+    let text = value(records[2].raw("_sdc_extra"));
+    assert_eq!(text["x"], r#"{"a":1,"a":2}"#, "of an object that has a name twice, a target would keep one");
 }
 
 /// 10 000 fields, names of every kind, and depth: no more than 500 columns, nothing lost, nothing invalid.

@@ -117,6 +117,7 @@ fn an_object_column_has_objects_that_targets_can_read() {
         r#"{"Payload":{"a":["\ud800"]}}"#,
         r#"{"Payload":{"a\u0000":1}}"#,
         r#"{"Payload":{"a":1e400}}"#,
+        r#"{"Payload":{"a":1,"a":2}}"#,
         &deep,
     ];
     for mode in ["columns", "extra"] {
