@@ -42,8 +42,8 @@ impl ColumnType {
     /// Decides whether `value`, the text of one JSON value without surrounding space, goes into a column of this
     /// type.
     ///
-    /// In a column that is not text, `""` is null (Mailjet's test button sends `""` for every field) and text that
-    /// spells a value of the column's type exactly (`"1513975381"`, `"true"`) is that value. A value whose own type
+    /// In a column that is not text, `""` is null (Mailjet's test button sends `""` for every field), and in one of numbers or
+    /// booleans text that spells a value of the column's type exactly (`"1513975381"`, `"true"`) is that value. A value whose own type
     /// ([`ColumnType::of`]) is text goes into a text column. Numbers are copied, never reprinted.
     #[must_use]
     pub fn fit(self, value: &str) -> Fit<'_> {
@@ -56,6 +56,7 @@ impl ColumnType {
                 _ => Fit::Misfit,
             },
             ColumnType::Timestamp => keep_if(value, value.starts_with('"')),
+            ColumnType::Object if value == "\"\"" => Fit::Null,
             ColumnType::Object => keep_if(value, value.starts_with('{')),
             ColumnType::Integer => spelled(value, is_integer),
             ColumnType::Number => spelled(value, is_exact_double),
@@ -310,6 +311,8 @@ mod tests {
             (Boolean, "1", Fit::Misfit),
             (Object, r#"{"a":1}"#, json(r#"{"a":1}"#)),
             (Object, "[1]", Fit::Misfit),
+            (Object, r#""""#, Fit::Null),
+            (Object, r#""{}""#, Fit::Misfit),
         ];
         for (kind, value, expected) in cases {
             assert_eq!(kind.fit(value), expected, "{value} in a column of type {kind:?}");
