@@ -90,6 +90,16 @@ pub(super) fn is_portable(json: &str) -> bool {
     }
 }
 
+/// A JSON value in one line, as a message has to be. A line break stands only between the parts of a value, where a space says
+/// the same.
+pub(super) fn one_line(json: &str) -> Cow<'_, str> {
+    if memchr::memchr2(b'\n', b'\r', json.as_bytes()).is_some() {
+        Cow::Owned(json.replace(['\n', '\r'], " "))
+    } else {
+        Cow::Borrowed(json)
+    }
+}
+
 /// Whether every string in a JSON text is one that any target can keep: no `\u` escape of half a surrogate pair, which
 /// JSON's grammar allows although it is not Unicode, and none of U+0000.
 pub(super) fn is_portable_text(json: &str) -> bool {

@@ -1,6 +1,7 @@
 //! A stream as it is being written: its columns, and which of them each field of an event goes into.
 //!
-//! The rules, of which none loses a value and none reprints one:
+//! The rules, of which none loses a value and none reprints one (a line break between the parts of an object or array becomes a
+//! space, since a message is one line):
 //!
 //! - A value that fits its column ([`ColumnType::fit`]) goes there. An object is taken apart: the field `b` of an object `a`
 //!   is the field `a__b`. An array is its JSON text. Null is no value, as if the field were missing.
@@ -368,8 +369,10 @@ impl Output {
     /// What becomes of a value in this column.
     fn fit<'v>(&self, value: &'v str) -> Fit<'v> {
         match self.kind.fit(value) {
-            // A text would do, but not in a column of objects.
-            Fit::Json(_) if self.kind == ColumnType::Object && !members::is_portable(value) => Fit::Misfit,
+            Fit::Json(_) if self.kind == ColumnType::Object => {
+                // Its text would do elsewhere, but not in a column of objects.
+                if members::is_portable(value) { Fit::Json(members::one_line(value)) } else { Fit::Misfit }
+            }
             Fit::Misfit if self.as_text => Fit::Json(self.kind.json_of(value)),
             fit => fit,
         }
@@ -406,7 +409,7 @@ impl Row<'_> {
             serde_json::to_writer(&mut *out, &free).expect("text is JSON and memory takes every write");
             out.push(b':');
             let value = if members::is_portable(value) {
-                Cow::Borrowed(*value)
+                members::one_line(value)
             } else {
                 Cow::Owned(members::quoted(value))
             };

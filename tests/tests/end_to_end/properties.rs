@@ -103,8 +103,8 @@ pub(super) fn json() -> impl Strategy<Value = String> {
         1 => Just(r#""\ud800""#.to_owned()),
     ];
     leaf.prop_recursive(4, 24, 4, |inner| {
-        let array =
-            prop::collection::vec(inner.clone(), 0..4).prop_map(|items| format!("[{}]", items.join(" , ")));
+        let array = prop::collection::vec(inner.clone(), 0..4)
+            .prop_map(|items| format!("[{}]", items.join(" ,\r\n ")));
         prop_oneof![array, object_of(inner, 0..4)]
     })
 }
@@ -116,7 +116,7 @@ pub(super) fn object_of(
     prop::collection::vec((name(), any::<bool>(), values), count).prop_map(|members| {
         let members =
             members.iter().map(|(name, escaped, value)| format!("{}:{value}", string_text(name, *escaped)));
-        format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+        format!("{{{}}}", members.collect::<Vec<_>>().join(",\n"))
     })
 }
 
@@ -182,13 +182,13 @@ fn values(row: &Record) -> Vec<String> {
     out
 }
 
-/// Counts what is said. A value that targets stop at stands as its JSON text.
+/// Counts what is said. A value that targets stop at stands as its JSON text, and a line break may be a space.
 pub(super) fn counted(said: Vec<String>) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for text in said {
         // What is text with U+0000 in the event is its JSON text in the row, in either form of escape.
         let text = if text.contains('\0') { value_text(&text) } else { text };
-        let text = if text.starts_with('"') { normal(&text) } else { text };
+        let text = if text.starts_with('"') { normal(&text) } else { text.replace(['\r', '\n'], " ") };
         *counts.entry(text).or_insert(0) += 1;
     }
     counts

@@ -140,6 +140,29 @@ fn an_object_column_has_objects_that_targets_can_read() {
     }
 }
 
+/// JSON may have line breaks between its parts, a message may not.
+#[test]
+fn a_message_is_one_line_however_an_event_is_laid_out() {
+    let body = "{\r\n\"Payload\":\n{\"a\":\r\n1.10},\n\"😀\":[1,\n2],\"t\":[3,\n4]\n}";
+    for mode in ["columns", "extra"] {
+        let tap = Tap::new().set("unknown_fields", mode);
+        tap.spool_bodies([body]);
+        let mut catalog = printed(&tap);
+        catalog["streams"][0]["schema"]["properties"]["Payload"] = json!({"type": "object"});
+        let finished = drain_with(&tap, "--catalog", &catalog);
+        assert!(finished.stdout.iter().all(|line| !line.contains('\r')));
+        let row = &finished.records()[0];
+        assert_eq!(row.raw("Payload"), r#"{"a":  1.10}"#);
+        if mode == "columns" {
+            // Within a text, they are the value's.
+            assert_eq!(row.raw("t"), r#""[3,\n4]""#);
+            assert_eq!(row.raw("_sdc_extra"), r#"{"😀":[1, 2]}"#);
+        } else {
+            assert_eq!(row.raw("_sdc_extra"), r#"{"😀":[1, 2],"t":[3, 4]}"#);
+        }
+    }
+}
+
 /// A split column that the catalog makes text has the text of the values that go there.
 #[test]
 fn a_split_column_can_be_made_text() {
