@@ -213,9 +213,12 @@ impl Choice {
         if self.deselected.is_empty() {
             return true;
         }
-        let pairs = name.as_bytes().windows(2).enumerate().skip(own);
-        let wholes = pairs.filter(|(_, pair)| pair == b"__").map(|(at, _)| &name[..at]);
-        !wholes.chain([name]).any(|whole| self.deselected.contains(&whole.to_lowercase()))
+        let (folded, own) = (name.to_lowercase(), name[..own].to_lowercase().len());
+        let takes_it = |whole: &String| {
+            let rest = folded.strip_prefix(whole.as_str());
+            whole.len() >= own && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("__"))
+        };
+        !self.deselected.iter().any(takes_it)
     }
 
     /// Whether a field of an object, or one of a field of it, is deselected.

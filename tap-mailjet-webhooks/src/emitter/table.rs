@@ -18,7 +18,8 @@
 //! - A column that the catalog makes one of objects takes them whole, and so does a new field's.
 //! - Of several values for one column, the last has it, as in any JSON parser; the others go into the extra column.
 //! - There, a name that is taken gets `__2`, `__3`, … appended.
-//! - An object nested deeper than 16 levels is not taken apart further, but kept as its JSON text.
+//! - An object nested deeper than 16 levels is not taken apart further, but kept as its JSON text; one whose name is too long
+//!   for a column is kept whole.
 //! - Many targets stop at half a surrogate pair, at U+0000, at numbers beyond a double and at more than 100 levels of
 //!   nesting, and of two members of one name they keep one. A value that holds such a thing is replaced by its own JSON text,
 //!   as text; such a number by its digits. In a column of objects it does not fit.
@@ -271,7 +272,9 @@ impl Table {
         if self.choice.deselects_within(name) {
             return true;
         }
-        if self.unknown_fields == UnknownFields::Extra || depth == 0 {
+        // Fields of an object with a long name could have no column, and each would carry that name: a megabyte of it, a
+        // hundred thousand times over, would be a row that nobody can write.
+        if self.unknown_fields == UnknownFields::Extra || depth == 0 || name.len() > NAME_BYTES {
             return false;
         }
         // The catalog may ask for objects to be kept whole, also before the first has come.
@@ -517,6 +520,10 @@ mod tests {
             (
                 &format!(r#"{{"😀":{}}}"#, deep(17)),
                 &format!(r#"_sdc_extra={{"😀{}":{{"a":1}}}}"#, "__a".repeat(16)),
+            ),
+            (
+                &format!(r#"{{"{0}":{{"a":1}},"{0}n":{{"a":1,"b":2}}}}"#, "n".repeat(63)),
+                &format!(r#"_sdc_extra={{"{0}__a":1,"{0}n":{{"a":1,"b":2}}}}"#, "n".repeat(63)),
             ),
         ];
         for (event, expected) in cases {

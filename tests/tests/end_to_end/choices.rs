@@ -11,7 +11,9 @@ use end_to_end::tap::{Finished, Tap, state};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::properties::{comparable, counted, json as any_json, object_of, ordered, runner, said};
+use super::properties::{
+    comparable, counted, inner_object, json as any_json, object_of, ordered, runner, said,
+};
 
 const CASES: u32 = 16;
 const EVENTS: usize = 16;
@@ -142,14 +144,6 @@ fn suffix(json: &str) -> &'static str {
         }
         _ => "st",
     }
-}
-
-/// The object that a value is, or that its text is.
-fn inner_object(json: &str) -> Option<String> {
-    let text = if json.starts_with('"') { said(json) } else { json.to_owned() };
-    let is_object =
-        text.starts_with('{') && serde_json::from_str::<Box<serde_json::value::RawValue>>(&text).is_ok();
-    (is_object && !ordered(&text).is_empty()).then_some(text)
 }
 
 /// What a row says, but for its system columns.

@@ -159,12 +159,20 @@ pub(super) fn ordered(json: &str) -> Vec<(String, String)> {
 /// What the leaves of an object say. Null says nothing, and neither does `""`: in most columns it is null.
 fn leaves(json: &str, out: &mut Vec<String>) {
     for (_, value) in ordered(json) {
-        match value.as_bytes()[0] {
-            b'{' if !ordered(&value).is_empty() => leaves(&value, out),
-            _ if value == "null" || value == "\"\"" => {}
-            _ => out.push(said(&value)),
+        match inner_object(&value) {
+            Some(object) => leaves(&object, out),
+            None if value == "null" || value == "\"\"" => {}
+            None => out.push(said(&value)),
         }
     }
+}
+
+/// The object that a value is, or that its text is.
+pub(super) fn inner_object(json: &str) -> Option<String> {
+    let text = if json.starts_with('"') { said(json) } else { json.to_owned() };
+    let is_object =
+        text.starts_with('{') && serde_json::from_str::<Box<serde_json::value::RawValue>>(&text).is_ok();
+    (is_object && !ordered(&text).is_empty()).then_some(text)
 }
 
 /// What the values of a row say: those of its columns, and those within the extra one.
