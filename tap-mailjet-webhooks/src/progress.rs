@@ -97,13 +97,17 @@ impl Progress {
                 ProgressStyle::with_template(template).expect("a valid template").progress_chars("=> "),
             );
         }
+        if is_live {
+            // At once: also of a run that is over in no time there is something to see.
+            teller.draw(&bar);
+        }
         let metrics = Arc::new(Mutex::new(Metrics::new(rooms, counters)));
         let (stop, stopped) = mpsc::channel();
         let shared = Arc::clone(&metrics);
         thread::Builder::new().name("progress".to_owned()).spawn(move || {
             let mut told = Instant::now();
             let mut told_total = 0;
-            loop {
+            while stopped.recv_timeout(DRAW_INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 if is_live {
                     teller.draw(&bar);
                 } else if told.elapsed() >= LOG_INTERVAL {
@@ -114,9 +118,6 @@ impl Progress {
                         info!("{line}");
                         shared.lock().unwrap_or_else(PoisonError::into_inner).tell_counts();
                     }
-                }
-                if stopped.recv_timeout(DRAW_INTERVAL) != Err(RecvTimeoutError::Timeout) {
-                    break;
                 }
             }
         })?;

@@ -41,6 +41,23 @@ pub fn path_of(name: &str) -> PathBuf {
     program
 }
 
+/// A script of the repository, to be run with a folder as its argument, that builds what it builds for tests.
+#[must_use]
+pub fn script(name: &str, folder: &Path) -> Command {
+    let mut command = Command::new("bash");
+    command.arg(name).arg(folder).current_dir(repository()).env("TAP_PROFILE", "dev");
+    // What a test runner tells this test of its own package would make cargo build the C libraries anew.
+    for (name, _) in env::vars_os() {
+        if name
+            .to_str()
+            .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
+        {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
 /// A running child process. It is killed, if it has to be, when it is dropped.
 #[derive(Debug)]
 pub struct Program {
