@@ -46,7 +46,9 @@ pub enum CommandError {
     #[error(transparent)]
     Run(#[from] RunError),
     /// The port can't be listened on.
-    #[error("config key \"listen_address\": {address} can't be listened on: {source}")]
+    #[error(
+        "config key \"listen_address\": {address} can't be listened on: {source}; stop what uses it, or set another"
+    )]
     Bind {
         /// `listen_address`.
         address: std::net::SocketAddr,
@@ -117,7 +119,7 @@ pub fn execute(cli: Cli) -> Result<(), CommandError> {
                 Mode::Continuous => Rooms { listener: true, emitter: true },
                 Mode::Drain => Rooms { listener: false, emitter: true },
             };
-            run(&config, rooms, &shape, cli.state.as_deref(), &line)
+            run(config, rooms, shape, cli.state, &line)
         }
         Some(_) if is_run => wrong_usage(
             ErrorKind::ArgumentConflict,
@@ -126,7 +128,7 @@ pub fn execute(cli: Cli) -> Result<(), CommandError> {
         Some(Command::Listen) => {
             let (config, line) = configure(&cli.config)?;
             let shape = config.shape(Selection::default());
-            run(&config, Rooms { listener: true, emitter: false }, &shape, None, &line)
+            run(config, Rooms { listener: true, emitter: false }, shape, None, &line)
         }
         Some(Command::Url(command)) => {
             let (config, _) = configure(&cli.config)?;
@@ -211,10 +213,10 @@ fn sample(shape: &Shape, test: Test) -> Result<(), CommandError> {
 }
 
 fn run(
-    config: &Config,
+    config: Config,
     rooms: Rooms,
-    shape: &Shape,
-    state: Option<&Path>,
+    shape: Shape,
+    state: Option<PathBuf>,
     line: &LiveLine,
 ) -> Result<(), CommandError> {
     let roles = Roles::take(&config.spool_path()?, rooms)?;
@@ -222,7 +224,7 @@ fn run(
     let outcome = runtime.block_on(async {
         let signals = StopSignals::watch()?;
         let listener = match rooms.listener {
-            true => Some(bind(config).await?),
+            true => Some(bind(&config).await?),
             false => None,
         };
         let stdout = Stdout::open()?;

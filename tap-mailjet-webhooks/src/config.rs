@@ -41,6 +41,7 @@ pub enum Mode {
 #[serde(default)]
 pub struct Config {
     /// continuous: listen and emit until stopped. drain: emit what the spool holds, then exit.
+    #[schemars(with = "String", extend("x-form" = "continuous or drain"))]
     pub mode: Mode,
     /// End the run after so many seconds.
     #[schemars(range(min = 0))]
@@ -54,7 +55,7 @@ pub struct Config {
     /// What the printed webhook URLs start with. By default `http://<listen_address>`.
     #[schemars(with = "Option<String>", extend("x-form" = "a URL such as https://hooks.example.com"))]
     pub public_url: Option<PublicUrl>,
-    /// The spool, an SQLite file on a local disk. Its directory is made if it is missing. By default
+    /// The spool, an SQLite file on a local disk; `~/` at its start is the home directory. Its directory is made if it is missing. By default
     /// `$XDG_STATE_HOME/tap-mailjet-webhooks/spool.db`.
     #[schemars(with = "Option<String>", extend("x-form" = "the path of a file"))]
     pub spool_path: Option<SpoolPath>,
@@ -64,19 +65,20 @@ pub struct Config {
     ))]
     pub webhook_tokens: WebhookTokens,
     /// Bytes that a webhook's body may have.
-    #[schemars(range(min = 1, max = 4_000_000_000_u64))]
+    // SQLite keeps no text beyond 10^9 bytes.
+    #[schemars(range(min = 1, max = 900_000_000_u64))]
     pub max_body_bytes: u64,
     /// Connections that may be open at a time; others wait.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_connections: usize,
     /// Seconds that the header of a request may take, and that a connection may idle.
-    #[schemars(range(min = 0.01))]
+    #[schemars(range(min = 0.01, max = 86_400))]
     pub header_timeout_seconds: f64,
     /// Seconds that the body of a request may take.
-    #[schemars(range(min = 0.01))]
+    #[schemars(range(min = 0.01, max = 86_400))]
     pub body_timeout_seconds: f64,
     /// Unit of `_sdc_sequence`: millisecond, or nanosecond, the 19-digit form that Stitch's own tables hold.
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("x-form" = "millisecond or nanosecond"))]
     pub sequence_unit: SequenceUnit,
     /// What the names of the system columns start with. Targets of the Meltano SDK delete or overwrite columns that start
     /// with `_sdc_`: with them, use another prefix, such as `_mailjet_`.
@@ -84,7 +86,7 @@ pub struct Config {
     pub system_column_prefix: SystemColumnPrefix,
     /// What becomes of a field that is not documented: columns (it becomes a column) or extra (it goes into one JSON
     /// column, and the schema never changes).
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("x-form" = "columns or extra"))]
     pub unknown_fields: UnknownFields,
     /// A STATE is written at least so often, in seconds, while there is news.
     #[schemars(range(min = 0))]
@@ -141,7 +143,7 @@ impl Default for Config {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A file can't be read.
-    #[error("config file {name}: {source}")]
+    #[error("config file {name}: {source}; check what --config names")]
     Unreadable {
         /// The file.
         name: String,
@@ -281,6 +283,11 @@ impl TryFrom<PathBuf> for SpoolPath {
     type Error = &'static str;
 
     fn try_from(path: PathBuf) -> Result<Self, Self::Error> {
+        // As a shell would have it.
+        let path = match (path.strip_prefix("~"), std::env::home_dir()) {
+            (Ok(rest), Some(home)) => home.join(rest),
+            _ => path,
+        };
         if path.file_name().is_none() || path.as_os_str().as_bytes().ends_with(b"/") {
             return Err("it names no file");
         }

@@ -18,6 +18,8 @@ use crate::spool::{Reader, SpoolError};
 
 /// How often the live line is drawn anew.
 const DRAW_INTERVAL: Duration = Duration::from_millis(500);
+/// How long the end of a run may wait for the last line to be drawn.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often the log tells how it goes, where there is no terminal and there is news.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// The live line: what there is to tell.
@@ -69,10 +71,11 @@ pub struct Rooms {
     pub emitter: bool,
 }
 
-/// Tells how the run goes until it is dropped: on the live line, or in the log.
+/// Tells how the run goes, until it is finished: on the live line, or in the log.
 #[derive(Debug)]
 pub struct Progress {
-    _stop: mpsc::Sender<()>,
+    stop: mpsc::Sender<()>,
+    stopped: mpsc::Receiver<()>,
     line: LiveLine,
     metrics: Arc<Mutex<Metrics>>,
     is_live: bool,
@@ -102,12 +105,13 @@ impl Progress {
             teller.draw(&bar);
         }
         let metrics = Arc::new(Mutex::new(Metrics::new(rooms, counters)));
-        let (stop, stopped) = mpsc::channel();
+        let (stop, asked_to_stop) = mpsc::channel();
+        let (end, stopped) = mpsc::channel();
         let shared = Arc::clone(&metrics);
         thread::Builder::new().name("progress".to_owned()).spawn(move || {
             let mut told = Instant::now();
             let mut told_total = 0;
-            while stopped.recv_timeout(DRAW_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+            while asked_to_stop.recv_timeout(DRAW_INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 if is_live {
                     teller.draw(&bar);
                 } else if told.elapsed() >= LOG_INTERVAL {
@@ -120,22 +124,23 @@ impl Progress {
                     }
                 }
             }
+            // The spool is closed when the end is told.
+            drop(teller);
+            let _ = end.send(());
         })?;
-        Ok(Progress { _stop: stop, line: line.clone(), metrics, is_live })
+        Ok(Progress { stop, stopped, line: line.clone(), metrics, is_live })
     }
 
     /// Tells the last measurements of a run that has come to its end.
-    pub fn finish(&self, succeeded: bool) {
+    pub fn finish(self, succeeded: bool) {
         if !self.is_live {
             self.metrics.lock().unwrap_or_else(PoisonError::into_inner).tell_end(succeeded);
         }
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
         self.line.bar.finish_and_clear();
         self.line.bar.set_draw_target(ProgressDrawTarget::hidden());
+        drop(self.stop);
+        // Whoever does not read stderr must not keep the run from its end.
+        let _ = self.stopped.recv_timeout(END_TIMEOUT);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The rooms put together: how a run starts, what can end it, and how it ends.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -64,14 +64,14 @@ pub enum RunError {
 }
 
 /// What a run is to do.
-#[derive(Debug, Clone, Copy)]
-pub struct Plan<'a> {
+#[derive(Debug)]
+pub struct Plan {
     /// The configuration.
-    pub config: &'a Config,
+    pub config: Config,
     /// What is written.
-    pub shape: &'a Shape,
+    pub shape: Shape,
     /// The file that `--state` names.
-    pub state: Option<&'a Path>,
+    pub state: Option<PathBuf>,
     /// Whether what is written goes nowhere: then it never counts as stored.
     pub discarded: bool,
 }
@@ -87,25 +87,30 @@ pub struct Ends<S, G> {
 /// The roles that a run needs on its spool.
 #[derive(Debug)]
 pub struct Roles {
-    rooms: Rooms,
-    _locks: Vec<RoleLock>,
+    listener: Option<RoleLock>,
+    emitter: Option<RoleLock>,
 }
 
 impl Roles {
     /// Makes the spool at `path`, if there is none, and takes the roles of `rooms` on it.
     pub fn take(path: &Path, rooms: Rooms) -> Result<Self, RunError> {
         drop(spool::open(path)?);
-        let wanted = [(rooms.listener, Role::Listener), (rooms.emitter, Role::Emitter)];
-        let locks =
-            wanted.into_iter().filter(|(wanted, _)| *wanted).map(|(_, role)| RoleLock::take(role, path));
-        Ok(Roles { rooms, _locks: locks.collect::<Result<_, _>>()? })
+        let take = |wanted: bool, role| wanted.then(|| RoleLock::take(role, path)).transpose();
+        Ok(Roles {
+            listener: take(rooms.listener, Role::Listener)?,
+            emitter: take(rooms.emitter, Role::Emitter)?,
+        })
+    }
+
+    fn rooms(&self) -> Rooms {
+        Rooms { listener: self.listener.is_some(), emitter: self.emitter.is_some() }
     }
 }
 
 /// Runs the rooms that `roles` were taken for until something ends them. `listener` is bound already, and there if there
 /// is a room for it; messages go to `out`.
 pub async fn run<S, G>(
-    plan: Plan<'_>,
+    plan: Plan,
     roles: Roles,
     listener: Option<TcpListener>,
     out: impl std::io::Write + Send + 'static,
@@ -116,20 +121,41 @@ where
     S: Future<Output = ()>,
     G: Future<Output = ()>,
 {
-    let config = plan.config;
-    let path = config.spool_path()?;
+    let path = plan.config.spool_path()?;
     info!("tap-mailjet-webhooks {}, spool {}", env!("CARGO_PKG_VERSION"), path.display());
     let counters = Counters::default();
     let watermark = Watermark::default();
-    // Whatever can be wrong with spool, state and catalog is found before anybody is told that the tap listens.
-    let emitter = match roles.rooms.emitter {
-        true => Some(Prepared::find(plan, &path, out, counters.clone())?),
-        false => None,
+    let (mut stop, mut reader_gone) = (std::pin::pin!(ends.stop), std::pin::pin!(ends.reader_gone));
+    let time_over = std::pin::pin!(end_of(plan.config.max_runtime()));
+
+    // Whatever can be wrong with spool, state and catalog is found before anybody is told that the tap listens. It may have
+    // to wait for a lock or for a slow disk, and so must not keep a run that is asked to end.
+    let plan = Arc::new(plan);
+    let preparing = tokio::task::spawn_blocking({
+        let (plan, path, counters) = (Arc::clone(&plan), path.clone(), counters.clone());
+        let rooms = roles.rooms();
+        move || {
+            let emitter = rooms.emitter.then(|| Prepared::find(&plan, &path, out, counters)).transpose()?;
+            Ok::<_, RunError>((emitter, Reader::open(&path)?))
+        }
+    });
+    let (emitter, reader) = tokio::select! {
+        biased;
+        () = &mut reader_gone => return Err(EmitError::ReaderGone.into()),
+        prepared = preparing => prepared.expect("preparing does not panic")?,
+        () = &mut stop => {
+            info!("stopped before the run had begun");
+            return Ok(());
+        }
+        () = end_of(plan.config.max_runtime().map(|limit| limit.saturating_add(END_TIMEOUT))) => {
+            return Err(RunError::Stuck);
+        }
     };
+
+    let config = &plan.config;
     let waiting = emitter.as_ref().map_or(0, |emitter| emitter.waiting);
-    let reader = Reader::open(&path)?;
-    let receiving = if let Some(listener) = listener {
-        Some(Receiving::start(config, &path, listener, watermark.clone(), counters.clone())?)
+    let receiving = if let (Some(listener), Some(role)) = (listener, &roles.listener) {
+        Some(Receiving::start(config, &path, role, listener, watermark.clone(), counters.clone())?)
     } else {
         watermark.end();
         None
@@ -137,16 +163,24 @@ where
     let emitting = emitter
         .map(|emitter| Emitting::start(emitter, config.retention(), watermark, counters.clone()))
         .transpose()?;
-    let progress = Progress::start(line, roles.rooms, counters.clone(), reader, waiting)?;
-    let whole = supervise(config, receiving, emitting, &counters, ends.stop);
+    let progress = Progress::start(line, roles.rooms(), counters.clone(), reader, waiting)?;
+    let whole = supervise(config, receiving, emitting, &counters, stop, time_over);
     let outcome = tokio::select! {
         biased;
         // At once: whatever is under way is dropped and not waited for.
-        () = ends.reader_gone => Err(EmitError::ReaderGone.into()),
+        () = reader_gone => Err(EmitError::ReaderGone.into()),
         outcome = whole => outcome,
     };
     progress.finish(outcome.is_ok());
     outcome
+}
+
+/// The end of a time that may have none.
+async fn end_of(limit: Option<Duration>) {
+    match limit {
+        Some(limit) => tokio::time::sleep(limit).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Waits for whatever ends the run first, then ends the rooms in the order in which events pass through them.
@@ -156,13 +190,8 @@ async fn supervise(
     mut emitting: Option<Emitting>,
     counters: &Counters,
     stop: impl Future<Output = ()>,
+    time_over: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    let max_runtime = async {
-        match config.max_runtime() {
-            Some(limit) => tokio::time::sleep(limit).await,
-            None => std::future::pending().await,
-        }
-    };
     let control = emitting.as_ref().map(|emitting| Arc::clone(&emitting.control));
     let idle = async {
         match (&control, config.pace().idle_exit) {
@@ -177,7 +206,7 @@ async fn supervise(
         failure = failed(&mut receiving) => First::SpoolFailed(failure),
         ended = ended(&mut emitting) => First::EmitterEnded(ended),
         () = idle => First::Stop("idle_exit_seconds: nothing has arrived for so long, stopping"),
-        () = max_runtime => First::TimeOver,
+        () = time_over => First::TimeOver,
         () = stop => First::Stop(""),
     };
     let since = Instant::now();
@@ -283,13 +312,14 @@ impl Receiving {
     fn start(
         config: &Config,
         path: &Path,
+        role: &RoleLock,
         listener: TcpListener,
         watermark: Watermark,
         counters: Counters,
     ) -> Result<Self, RunError> {
         let (tokens, watch) = tokens(config, path)?;
         let (handle, writer) =
-            Writer::start(path, config.sequence_unit, config.limits(), watermark, clock::unix_millis)?;
+            Writer::start(path, role, config.sequence_unit, config.limits(), watermark, clock::unix_millis)?;
         let address = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel();
         let spool = Counted::new(handle.clone(), counters);
@@ -351,12 +381,12 @@ struct Prepared<W> {
 
 impl<W: std::io::Write> Prepared<W> {
     /// Finds where the run begins, and who confirms what it writes.
-    fn find(plan: Plan<'_>, path: &Path, out: W, counters: Counters) -> Result<Self, RunError> {
+    fn find(plan: &Plan, path: &Path, out: W, counters: Counters) -> Result<Self, RunError> {
         let (reader, ledger) = (Reader::open(path)?, Ledger::open(path)?);
-        let mut state_file = plan.state.map(StateFile::new);
+        let mut state_file = plan.state.as_deref().map(StateFile::new);
         let discovered = DiscoveredColumns::open(path)?;
         let mut emitter =
-            Emitter::new(reader, discovered, ledger, plan.shape, out, plan.config.pace(), counters)?;
+            Emitter::new(reader, discovered, ledger, &plan.shape, out, plan.config.pace(), counters)?;
         let start = Start::find(
             &emitter.streams(),
             state_file.as_mut(),
@@ -366,7 +396,7 @@ impl<W: std::io::Write> Prepared<W> {
             clock::unix_millis(),
         )?;
         let waiting = start.waiting;
-        emitter.start_at(start);
+        emitter.start_at(start)?;
         let confirmation = Confirmation::find(state_file, emitter.ledger(), plan.discarded)?;
         Ok(Prepared { emitter, confirmation, trimmer: Trimmer::open(path)?, waiting })
     }

@@ -18,7 +18,7 @@ const ANSWER_BYTES: u64 = 1_000;
 #[derive(Debug, thiserror::Error)]
 pub enum SendTestError {
     /// No answer came. The URL is not repeated: its last part is secret.
-    #[error("no answer from the webhook URL: {0}")]
+    #[error("no answer from the webhook URL: {0}; is the tap running, and is this its address?")]
     NoAnswer(String),
     /// Something else than 200 was answered.
     #[error("{refused} of {posts} posts were not answered with 200")]

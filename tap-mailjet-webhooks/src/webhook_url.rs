@@ -190,11 +190,7 @@ impl UrlStore {
 }
 
 fn failed(path: &Path, source: rusqlite::Error) -> UrlError {
-    UrlError::Spool(SpoolError::Sqlite {
-        path: path.to_owned(),
-        doing: "reading or writing its webhook URLs",
-        source,
-    })
+    UrlError::Spool(SpoolError::sqlite(path, "reading or writing its webhook URLs", source))
 }
 
 fn hash(token: &str) -> [u8; 32] {
@@ -242,6 +238,7 @@ impl ActiveTokens {
                     follower.look();
                 }
                 follower.look();
+                drop(follower);
                 let _ = end.send(());
             })
             .map_err(|source| UrlError::Spool(SpoolError::Io { path, doing: "starting a thread", source }))?;
@@ -326,7 +323,7 @@ impl Follower {
         while let Some((id, used_at)) = self.uses.first_key_value() {
             match self.store.mark_used(*id, *used_at) {
                 // Somebody is writing: the next look comes soon.
-                Err(UrlError::Spool(error)) if error.is_busy() => return Ok(()),
+                Err(UrlError::Spool(SpoolError::Locked { .. })) => return Ok(()),
                 other => other?,
             }
             self.uses.pop_first();

@@ -82,9 +82,17 @@ impl Confirmed {
             counters.confirmed_through(start.events);
         }
         let (events, rejected) = (start.taken(false), start.taken(true));
-        let told = Sparing::default();
-        let mut follower =
-            Follower { confirmation, trimmer, retention, counters, clock, events, rejected, told };
+        let mut follower = Follower {
+            confirmation,
+            trimmer,
+            retention,
+            counters,
+            clock,
+            events,
+            rejected,
+            told: Sparing::default(),
+            foreign_told: Sparing::default(),
+        };
         let (end, ended) = oneshot::channel();
         thread::Builder::new().name("confirmed".to_owned()).spawn(move || {
             for round in 1_u32.. {
@@ -98,6 +106,8 @@ impl Confirmed {
                     break;
                 }
             }
+            // The spool is closed when the end is told.
+            drop(follower);
             let _ = end.send(());
         })?;
         Ok(Confirmed { stop, ended })
@@ -122,6 +132,8 @@ struct Follower {
     rejected: i64,
     /// When trouble with trimming was last told.
     told: Sparing,
+    /// When a state of another spool was last told.
+    foreign_told: Sparing,
 }
 
 impl Follower {
@@ -134,7 +146,20 @@ impl Follower {
             }
             // Taken as no more than what has been written by now: see confirmed_by.
             Confirmation::StateFile(file) => match file.follow() {
-                Some(state) => confirmed_by(&state, &self.counters.reached()),
+                Some(state) => {
+                    let reached = self.counters.reached();
+                    if let Some(stream) = foreign(&state, &reached, self.counters.largest_bookmark()) {
+                        if let Some(untold) = self.foreign_told.due() {
+                            warn!(
+                                "state file {}: its bookmark of stream \"{stream}\" is ahead of all that was ever written from this \
+                                 spool, and so not one of its own; it confirms nothing{untold}",
+                                file.path().display()
+                            );
+                        }
+                        return;
+                    }
+                    confirmed_by(&state, &reached)
+                }
                 None => return,
             },
         };
@@ -173,6 +198,12 @@ impl Follower {
         while start.elapsed() < TRIM_TIME && self.trimmer.give_back()? {}
         Ok(())
     }
+}
+
+/// A selected stream whose bookmark no STATE of this spool can have had, the largest being `largest`.
+fn foreign(state: &State, reached: &Reached, largest: i64) -> Option<&'static str> {
+    let names = reached.streams.iter().map(|written| written.stream.name());
+    names.into_iter().find(|name| state.bookmark(name).is_some_and(|bookmark| bookmark > largest))
 }
 
 /// Up to where a state confirms events and rejected items, given how far stdout has got.

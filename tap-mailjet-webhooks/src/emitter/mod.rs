@@ -217,12 +217,15 @@ impl<W: Write> Emitter<W> {
         &self.ledger
     }
 
-    /// Lets the run begin at `start`.
-    pub fn start_at(&mut self, start: Start) {
+    /// Lets the run begin at `start`. A new spool that goes on with another one's state notes that, so that its own sequences
+    /// go on after it whatever the clock does.
+    pub fn start_at(&mut self, start: Start) -> Result<(), SpoolError> {
         self.streams.start_at(&start.state);
         self.state = start.state;
+        self.note_bookmark()?;
         // The position is known to other threads before the run begins.
         self.counters.written(0, self.streams.reached());
+        Ok(())
     }
 
     /// Writes SCHEMA, then RECORD and STATE messages until `watermark` has ended and all is written, or until
@@ -293,19 +296,24 @@ impl<W: Write> Emitter<W> {
         Ok(events + rejected)
     }
 
+    /// Notes how far a STATE goes before it is written: any state that says more is not one of this spool.
+    fn note_bookmark(&mut self) -> Result<(), SpoolError> {
+        let bookmark = self.streams.furthest_bookmark();
+        if bookmark > self.written_through {
+            self.ledger.note_written_through(bookmark)?;
+            self.written_through = bookmark;
+        }
+        self.counters.bookmark_written(self.written_through);
+        Ok(())
+    }
+
     fn state_is_due(&self) -> bool {
         self.records_since_state >= self.pace.state_interval_records
             || self.last_state.elapsed() >= self.pace.state_interval
     }
 
     fn write_state(&mut self) -> Result<(), EmitError> {
-        let bookmark = self.streams.furthest_bookmark();
-        if bookmark > self.written_through {
-            // All that is in the spool by now, so that a long backlog takes one note and not one for each STATE.
-            let through = self.reader.last_sequence()?.max(bookmark);
-            self.ledger.note_written_through(through)?;
-            self.written_through = through;
-        }
+        self.note_bookmark()?;
         self.streams.note_in(&mut self.state);
         Outgoing::State { value: &self.state }.write_line(&mut self.buffer);
         self.records_since_state = 0;

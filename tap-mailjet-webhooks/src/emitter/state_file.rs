@@ -12,12 +12,22 @@ use std::path::{Path, PathBuf};
 use catalog::state::{State, StateError};
 use tracing::warn;
 
+use crate::logging::Sparing;
+
 /// How much is read of the end of a file. A state is a few hundred bytes for each stream.
 const TAIL_BYTES: u64 = 1 << 20;
 
 /// Why a state file can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateFileError {
+    /// It is no file that could be read more than once.
+    #[error(
+        "state file {path}: this is no regular file; --state has to name one, which may not be there yet"
+    )]
+    NotAFile {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file can't be read.
     #[error("state file {path}: {source}")]
     Unreadable {
@@ -52,13 +62,15 @@ pub struct StateFile {
     path: PathBuf,
     /// What the file looked like when it was last read: nothing new is in a file that still looks so.
     seen: Option<(u64, u64, i64, i64)>,
+    /// When a file that is no state was last told.
+    told: Sparing,
 }
 
 impl StateFile {
     /// Follows the file at `path`.
     #[must_use]
     pub fn new(path: &Path) -> Self {
-        StateFile { path: path.to_owned(), seen: None }
+        StateFile { path: path.to_owned(), seen: None, told: Sparing::default() }
     }
 
     /// Where the file is.
@@ -70,15 +82,22 @@ impl StateFile {
     /// The state that the file holds now. None if there is no file, or no complete state in it yet.
     pub fn read(&mut self) -> Result<Option<State>, StateFileError> {
         let unreadable = |source| StateFileError::Unreadable { path: self.path.clone(), source };
-        let mut file = match File::open(&self.path) {
+        let meta = match self.path.metadata() {
             Err(error) if error.kind() == ErrorKind::NotFound => return self.not_there(),
             other => other.map_err(unreadable)?,
         };
+        // Before it is opened: a pipe would wait for a writer.
+        if !meta.is_file() {
+            return Err(StateFileError::NotAFile { path: self.path.clone() });
+        }
+        let mut file = File::open(&self.path).map_err(unreadable)?;
         let meta = file.metadata().map_err(unreadable)?;
         self.seen = Some((meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec()));
         let mut tail = Vec::new();
         let from = meta.len().saturating_sub(TAIL_BYTES);
-        file.seek(SeekFrom::Start(from)).and_then(|_| file.read_to_end(&mut tail)).map_err(unreadable)?;
+        file.seek(SeekFrom::Start(from))
+            .and_then(|_| file.take(2 * TAIL_BYTES).read_to_end(&mut tail))
+            .map_err(unreadable)?;
         last_state(&tail, from == 0)
             .map_err(|source| StateFileError::NotAState { path: self.path.clone(), source })
     }
@@ -101,7 +120,9 @@ impl StateFile {
             return None;
         }
         self.read().unwrap_or_else(|error| {
-            warn!("{error}");
+            if let Some(untold) = self.told.due() {
+                warn!("{error}{untold}");
+            }
             None
         })
     }

@@ -18,6 +18,8 @@ use crate::spool::{StoredEvent, StoredRejection};
 
 /// Types of events without a stream that are told by name; the rest are counted together.
 const TOLD_TYPES: usize = 50;
+/// Characters of such a type's name that are told.
+const TOLD_CHARACTERS: usize = 100;
 
 /// The selected streams of a run.
 #[derive(Debug)]
@@ -168,7 +170,12 @@ impl Streams {
         self.reached.rejected = item.sequence;
     }
 
-    fn count_unselected(&mut self, type_name: String) {
+    fn count_unselected(&mut self, mut type_name: String) {
+        // It may be of any length.
+        if let Some((end, _)) = type_name.char_indices().nth(TOLD_CHARACTERS) {
+            type_name.truncate(end);
+            type_name.push('…');
+        }
         let name = if self.unselected.len() < TOLD_TYPES || self.unselected.contains_key(&type_name) {
             type_name
         } else {

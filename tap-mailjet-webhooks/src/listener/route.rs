@@ -98,8 +98,10 @@ impl<S: Append> Webhook<S> {
         if method != Method::POST {
             return Err(Refusal::NotPost);
         }
-        let is_encoded =
-            |coding: &HeaderValue| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
+        let is_encoded = |coding: &HeaderValue| {
+            let coding = coding.as_bytes().trim_ascii();
+            !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")
+        };
         if headers.get_all(CONTENT_ENCODING).iter().any(is_encoded) {
             return Err(Refusal::BodyEncoded);
         }

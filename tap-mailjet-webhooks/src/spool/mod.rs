@@ -12,7 +12,8 @@
 //! 4. After an error that leaves the state of the disk unknown (I/O error, damage), the connection is never used
 //!    again: everything waiting is refused and the process is told to stop. The kernel may have dropped the dirty pages
 //!    of a failed fsync, so that a retry would succeed without having stored anything.
-//! 5. Files that somebody deletes or replaces are noticed before the next answer, and end the process likewise.
+//! 5. Files that somebody deletes, moves or replaces are noticed before the next answer, and end the process likewise. (Files that
+//!    are overwritten in place are not.)
 //! 6. Nothing is accepted that can't be kept: the size of the spool and the free space of its disk are checked before
 //!    the write.
 //! 7. Memory is bounded in bytes: what waits to be written holds a [`Reservation`], and the [`Budget`] has an end.
@@ -48,7 +49,9 @@ mod trim;
 mod watermark;
 mod writer;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use rusqlite::ErrorCode;
 
 pub use batch::{Batch, Items};
 pub use budget::{Budget, Reservation};
@@ -106,10 +109,14 @@ pub trait Append: Clone + Send + Sync + 'static {
 }
 
 impl SpoolError {
-    /// Whether another process holds the lock that was needed, so that the same may succeed later.
-    #[must_use]
-    pub fn is_busy(&self) -> bool {
-        matches!(self, SpoolError::Sqlite { source, .. } if sqlite::is_busy(source))
+    /// What an error of SQLite's means for the spool at `path`.
+    pub(crate) fn sqlite(path: &Path, doing: &'static str, source: rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        match source.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy) => SpoolError::Locked { path, doing },
+            Some(ErrorCode::NotADatabase) => SpoolError::NotASpool { path },
+            _ => SpoolError::Sqlite { path, doing, source },
+        }
     }
 }
 
@@ -138,6 +145,25 @@ pub enum SpoolError {
         /// What SQLite said.
         source: rusqlite::Error,
     },
+    /// Another process holds the lock that was needed; the same may succeed later.
+    #[error(
+        "spool {path}: {doing}: another process keeps the file locked; try again, and if it stays so, close the tool that has \
+         it open"
+    )]
+    Locked {
+        /// The spool.
+        path: PathBuf,
+        /// What was being done.
+        doing: &'static str,
+    },
+    /// The file has several names. SQLite keeps a log for each, and so would lose what is in the other's.
+    #[error("spool {path}: the file has {names} names (hard links); keep one of them")]
+    HardLinked {
+        /// The spool.
+        path: PathBuf,
+        /// How many.
+        names: u64,
+    },
     /// The file was written by a later version of the tap.
     #[error(
         "spool {path}: it has format {found}, this version of tap-mailjet-webhooks knows up to {known}; use the version \
@@ -151,8 +177,8 @@ pub enum SpoolError {
         /// The newest format that is known.
         known: i64,
     },
-    /// The file is an SQLite database, but not a spool.
-    #[error("spool {path}: this is an SQLite database of something else; set spool_path to another file")]
+    /// The file is no spool.
+    #[error("spool {path}: this is a file of something else, and no spool; set spool_path to another file")]
     NotASpool {
         /// The file.
         path: PathBuf,

@@ -148,10 +148,10 @@ impl Reader {
 
     /// The largest sequence that was ever handed out; 0 for a new spool.
     pub fn last_sequence(&self) -> Result<i64, SpoolError> {
-        sqlite::last_sequence(&self.connection, &self.path)
+        sqlite::last_sequence(&self.connection).map_err(|source| self.failed(source))
     }
 
     fn failed(&self, source: rusqlite::Error) -> SpoolError {
-        SpoolError::Sqlite { path: self.path.clone(), doing: "reading", source }
+        SpoolError::sqlite(&self.path, "reading", source)
     }
 }

@@ -29,6 +29,7 @@ impl fmt::Display for Role {
 /// A role on a spool, given up when dropped and, by the kernel, when the process ends.
 #[derive(Debug)]
 pub struct RoleLock {
+    path: PathBuf,
     _file: File,
 }
 
@@ -68,7 +69,12 @@ impl RoleLock {
             .set_len(0)
             .and_then(|()| file.rewind())
             .and_then(|()| write!(file, "{}", std::process::id()));
-        Ok(RoleLock { _file: file })
+        Ok(RoleLock { path, _file: file })
+    }
+
+    /// The file that is locked.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 }
 

@@ -44,13 +44,9 @@ impl Sequencer {
         self.last
     }
 
+    /// The last sequence that was handed out.
     pub(super) fn last(&self) -> i64 {
         self.last
-    }
-
-    /// Takes back everything after `last`: what was handed out since has not been committed.
-    pub(super) fn rewind(&mut self, last: i64) {
-        self.last = last;
     }
 }
 

@@ -18,6 +18,9 @@ const APPLICATION_ID: i64 = 0x4d4a_7768;
 /// file open in a tool.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A WAL that grew in a burst is cut back to this when it is next reset.
+pub(super) const LOG_BYTES: u32 = 64 << 20;
+
 const SCHEMA: &str = "
     CREATE TABLE event (sequence INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, body TEXT NOT NULL) STRICT;
     CREATE TABLE rejected (
@@ -36,7 +39,14 @@ const SCHEMA: &str = "
 /// Opens the spool at `path`, and makes it if it is not there, with its directory.
 pub(crate) fn open(path: &Path) -> Result<Connection, SpoolError> {
     create_file(path)?;
-    let sqlite = |doing| move |source| SpoolError::Sqlite { path: path.to_owned(), doing, source };
+    let names = path
+        .metadata()
+        .map_err(|source| SpoolError::Io { path: path.to_owned(), doing: "looking at it", source })?
+        .nlink();
+    if names > 1 {
+        return Err(SpoolError::HardLinked { path: path.to_owned(), names });
+    }
+    let sqlite = |doing| move |source| SpoolError::sqlite(path, doing, source);
     let mut connection = Connection::open(path).map_err(sqlite("opening"))?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(sqlite("opening"))?;
     configure(&connection, path)?;
@@ -61,11 +71,6 @@ pub(super) fn set_fact(connection: &Connection, name: &str, value: i64) -> rusql
     connection.execute("INSERT OR REPLACE INTO fact (name, value) VALUES (?1, ?2)", (name, value)).map(drop)
 }
 
-/// Whether another process holds the lock that was needed.
-pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
-}
-
 /// Does what is worth waiting for as long as another process keeps the spool locked.
 pub(crate) fn patiently<T>(
     path: &Path,
@@ -75,32 +80,31 @@ pub(crate) fn patiently<T>(
     loop {
         match attempt() {
             // An attempt has waited for BUSY_TIMEOUT itself.
-            Err(error) if is_busy(&error) => {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
                 warn!("spool {}: {doing} waits, since another process keeps the file locked", path.display());
             }
             other => {
-                return other.map_err(|source| SpoolError::Sqlite { path: path.to_owned(), doing, source });
+                return other.map_err(|source| SpoolError::sqlite(path, doing, source));
             }
         }
     }
 }
 
-/// The largest sequence that was ever handed out, also to rows that are gone; 0 for a new spool.
-pub(super) fn last_sequence(connection: &Connection, path: &Path) -> Result<i64, SpoolError> {
+/// The sequence that new ones go on after: the largest that was ever handed out, also to rows that are gone, or, in a spool that
+/// goes on with another one's state, that state's; 0 for a new spool.
+pub(super) fn last_sequence(connection: &Connection) -> rusqlite::Result<i64> {
     connection
-        .query_row(
+        .prepare_cached(
             "SELECT max((SELECT coalesce(max(sequence), 0) FROM event),
                         (SELECT coalesce(max(sequence), 0) FROM rejected),
-                        (SELECT coalesce(max(value), 0) FROM fact WHERE name = ?1))",
-            [TRIMMED_THROUGH],
-            |row| row.get(0),
-        )
-        .map_err(|source| SpoolError::Sqlite { path: path.to_owned(), doing: "reading", source })
+                        (SELECT coalesce(max(value), 0) FROM fact WHERE name IN (?1, ?2)))",
+        )?
+        .query_row([TRIMMED_THROUGH, WRITTEN_THROUGH], |row| row.get(0))
 }
 
 /// Opens the spool at `path` for reading, if there is one. Nothing is made.
 pub(crate) fn look(path: &Path) -> Result<Option<Connection>, SpoolError> {
-    let sqlite = |source| SpoolError::Sqlite { path: path.to_owned(), doing: "opening", source };
+    let sqlite = |source| SpoolError::sqlite(path, "opening", source);
     if !path.exists() {
         return Ok(None);
     }
@@ -113,7 +117,7 @@ pub(crate) fn look(path: &Path) -> Result<Option<Connection>, SpoolError> {
 
 /// The format of a spool that this version can use; 0 for a file that holds nothing yet.
 fn format_of(connection: &Connection, path: &Path) -> Result<i64, SpoolError> {
-    let sqlite = |source| SpoolError::Sqlite { path: path.to_owned(), doing: "opening", source };
+    let sqlite = |source| SpoolError::sqlite(path, "opening", source);
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(sqlite);
     let found = pragma("user_version")?;
     if found == 0 {
@@ -133,7 +137,7 @@ fn format_of(connection: &Connection, path: &Path) -> Result<i64, SpoolError> {
 }
 
 fn configure(connection: &Connection, path: &Path) -> Result<(), SpoolError> {
-    let sqlite = |source| SpoolError::Sqlite { path: path.to_owned(), doing: "opening", source };
+    let sqlite = |source| SpoolError::sqlite(path, "opening", source);
     let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0)).map_err(sqlite)?;
     if pages == 0 {
         // Can be chosen only while the file is empty: the pages of trimmed events can be given back.
@@ -144,8 +148,7 @@ fn configure(connection: &Connection, path: &Path) -> Result<(), SpoolError> {
     // macOS: fsync alone does not reach the disk there. Elsewhere this does nothing.
     connection.pragma_update(None, "fullfsync", true).map_err(sqlite)?;
     connection.pragma_update(None, "checkpoint_fullfsync", true).map_err(sqlite)?;
-    // A WAL that grew in a burst is cut back to this when it is next reset.
-    connection.pragma_update(None, "journal_size_limit", 64 << 20).map_err(sqlite)?;
+    connection.pragma_update(None, "journal_size_limit", LOG_BYTES).map_err(sqlite)?;
 
     let check = |pragma: &'static str, found: String, needed: &'static str| {
         let wrong = SpoolError::Setting { path: path.to_owned(), pragma, found: found.clone(), needed };
@@ -164,7 +167,7 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), SpoolError> {
     if format_of(connection, path)? > 0 {
         return Ok(());
     }
-    let sqlite = |source| SpoolError::Sqlite { path: path.to_owned(), doing: "making its tables", source };
+    let sqlite = |source| SpoolError::sqlite(path, "making its tables", source);
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sqlite)?;
     // Of several processes that start at once, one makes the tables.
     if format_of(&transaction, path)? == 0 {
@@ -218,27 +221,24 @@ fn sync_directory(directory: &Path) -> std::io::Result<()> {
 #[derive(Debug)]
 pub(super) struct OpenFiles {
     path: PathBuf,
-    /// The database, its write-ahead log and that one's index, each with its device and inode.
-    files: [(PathBuf, (u64, u64)); 3],
+    /// The database, its write-ahead log, that one's index and the lock, each with its device and inode.
+    files: [(PathBuf, (u64, u64)); 4],
 }
 
 impl OpenFiles {
-    /// Notes which files the spool at `path` consists of now.
-    pub(super) fn of(path: &Path) -> Result<Self, SpoolError> {
+    /// Notes which files the spool at `path` consists of now, and which one is the `lock` of the process's role.
+    pub(super) fn of(path: &Path, lock: &Path) -> Result<Self, SpoolError> {
         let io = |source| SpoolError::Io { path: path.to_owned(), doing: "looking at its files", source };
-        // SQLite puts the others beside the file that a symbolic link leads to.
-        let target = path.canonicalize().map_err(io)?;
-        let beside = |suffix: &str| {
-            let mut path = target.clone().into_os_string();
-            path.push(suffix);
-            PathBuf::from(path)
-        };
         let with_identity = |path: PathBuf| -> Result<_, SpoolError> {
             let identity = identity(&path).map_err(io)?;
             Ok((path, identity))
         };
-        let files =
-            [with_identity(path.to_owned())?, with_identity(beside("-wal"))?, with_identity(beside("-shm"))?];
+        let files = [
+            with_identity(path.to_owned())?,
+            with_identity(beside(path, "-wal"))?,
+            with_identity(beside(path, "-shm"))?,
+            with_identity(lock.to_owned())?,
+        ];
         Ok(OpenFiles { path: path.to_owned(), files })
     }
 
@@ -251,6 +251,13 @@ impl OpenFiles {
         }
         Ok(())
     }
+}
+
+/// A file that SQLite keeps beside the spool at `path`: beside the one that a symbolic link leads to.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = path.canonicalize().unwrap_or_else(|_| path.to_owned()).into_os_string();
+    path.push(suffix);
+    path.into()
 }
 
 fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
@@ -285,7 +292,7 @@ mod tests {
 
         let text = folder.path().join("notes.txt");
         std::fs::write(&text, "x".repeat(5000)).expect("a file");
-        assert!(matches!(open(&text), Err(SpoolError::Sqlite { .. })));
+        assert!(matches!(open(&text), Err(SpoolError::NotASpool { .. })));
 
         let newer = folder.path().join("newer.db");
         open(&newer)

@@ -13,8 +13,9 @@ use rusqlite::{Connection, ErrorCode, ToSql, TransactionBehavior};
 use tokio::sync::oneshot;
 use tracing::debug;
 
+use super::role::RoleLock;
 use super::sequence::{SequenceUnit, Sequencer};
-use super::sqlite::{self, OpenFiles};
+use super::sqlite::{self, LOG_BYTES, OpenFiles};
 use super::{Append, Batch, Budget, Receipt, Refused, Reservation, SpoolError, Watermark};
 
 /// A group is closed at this many bytes of text, so that nobody waits for an endless transaction.
@@ -62,30 +63,31 @@ struct Waiting {
 }
 
 impl Writer {
-    /// Opens the spool at `path` and starts the thread. `watermark` rises with each commit and ends with the thread.
-    /// `clock` tells Unix milliseconds.
+    /// Opens the spool at `path`, on which this process has the role of the listener, and starts the thread. `watermark` rises
+    /// with each commit and ends with the thread. `clock` tells Unix milliseconds.
     pub fn start(
         path: &Path,
+        role: &RoleLock,
         unit: SequenceUnit,
         limits: Limits,
         watermark: Watermark,
         clock: fn() -> i64,
     ) -> Result<(WriterHandle, Self), SpoolError> {
         let connection = sqlite::open(path)?;
-        let last = sqlite::last_sequence(&connection, path)?;
+        let last = sqlite::last_sequence(&connection)
+            .map_err(|source| SpoolError::sqlite(path, "reading", source))?;
         // That was read from all of the spool's files, so all of them are there.
-        let files = OpenFiles::of(path)?;
+        let files = OpenFiles::of(path, role.path())?;
         watermark.rise(last);
         let room = Room::look(path, &connection, limits)?;
         let (jobs, queue) = mpsc::channel();
         let (report, outcome) = oneshot::channel();
-        let sequencer = Sequencer::after(last, unit);
         let mut thread = Thread {
             path: path.to_owned(),
             connection,
             files,
             queue,
-            sequencer,
+            unit,
             room,
             watermark: watermark.clone(),
             clock,
@@ -94,9 +96,14 @@ impl Writer {
             .name("spool-writer".to_owned())
             .spawn(move || {
                 let outcome = thread.write_groups();
-                // No request is answered any more before the failure is known, and the emitter ends only after that.
+                if outcome.is_ok() {
+                    drop(thread);
+                } else {
+                    // Closing would write, too. The kernel takes it all back soon.
+                    std::mem::forget(thread.connection);
+                }
                 let _ = report.send(outcome);
-                drop(thread);
+                // The emitter ends only after a failure is known.
                 watermark.end();
             })
             .map_err(|source| SpoolError::Io {
@@ -146,7 +153,7 @@ struct Thread {
     connection: Connection,
     files: OpenFiles,
     queue: mpsc::Receiver<Job>,
-    sequencer: Sequencer,
+    unit: SequenceUnit,
     room: Room,
     watermark: Watermark,
     clock: fn() -> i64,
@@ -212,32 +219,30 @@ impl Thread {
         if admitted.is_empty() {
             return Ok(());
         }
-        let before = self.sequencer.last();
         match self.commit(&admitted) {
-            Ok(()) => {
+            Ok(last) => {
                 if let Err(error) = self.files.demand_unchanged() {
                     // It is on disk, in a file that nobody will find.
                     return Err(self.fail(admitted, error));
                 }
-                self.watermark.rise(self.sequencer.last());
+                self.watermark.rise(last);
                 for waiting in admitted {
                     let receipt = waiting.batch.count();
                     answer(waiting, Ok(receipt));
                 }
                 Ok(())
             }
-            Err(error) => {
-                self.sequencer.rewind(before);
-                self.refuse(admitted, &error)
-            }
+            Err(error) => self.refuse(admitted, &error),
         }
     }
 
-    /// Writes a group and syncs it. All of it is on disk when this returns `Ok`, and none of it otherwise, as far as
-    /// anyone can tell.
-    fn commit(&mut self, group: &[Waiting]) -> rusqlite::Result<()> {
+    /// Writes a group and syncs it. All of it is on disk when this returns the last sequence, and none of it otherwise, as far
+    /// as anyone can tell.
+    fn commit(&mut self, group: &[Waiting]) -> rusqlite::Result<i64> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let now = (self.clock)();
+        // Looked up each time: a run beside this one may have taken up the state of another spool.
+        let mut sequencer = Sequencer::after(sqlite::last_sequence(&transaction)?, self.unit);
         {
             let mut event = transaction
                 .prepare_cached("INSERT INTO event (sequence, received_at, body) VALUES (?1, ?2, ?3)")?;
@@ -246,7 +251,7 @@ impl Thread {
             )?;
             for Waiting { batch, .. } in group {
                 for (body, rejected_for) in batch.items() {
-                    let sequence = self.sequencer.next(now);
+                    let sequence = sequencer.next(now);
                     match rejected_for {
                         None => event.execute((sequence, batch.received_at(), Text(body)))?,
                         Some(reason) => rejected.execute((sequence, batch.received_at(), reason, body))?,
@@ -254,7 +259,8 @@ impl Thread {
                 }
             }
         }
-        transaction.commit()
+        transaction.commit()?;
+        Ok(sequencer.last())
     }
 
     /// Answers a group that was not written. Only where the spool is known to be as it was before does it live on.
@@ -309,7 +315,7 @@ struct Room {
     limits: Limits,
     looked_at: Instant,
     written: u64,
-    /// Bytes of the spool that hold something.
+    /// Bytes of the spool that hold something, with what its log has beyond the usual.
     spool_used: u64,
     /// Bytes that the spool has and does not need, since trimming emptied them: they are written before it grows.
     spool_free: u64,
@@ -318,13 +324,14 @@ struct Room {
 
 impl Room {
     fn look(path: &Path, connection: &Connection, limits: Limits) -> Result<Self, SpoolError> {
-        let sqlite =
-            |source| SpoolError::Sqlite { path: path.to_owned(), doing: "looking at its size", source };
+        let sqlite = |source| SpoolError::sqlite(path, "looking at its size", source);
         let pragma =
             |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(sqlite);
         let (pages, free_pages) = (pragma("page_count")?, pragma("freelist_count")?);
         let page_size = pragma("page_size")?;
         let bytes = |pages: i64| u64::try_from(pages * page_size).unwrap_or(0);
+        // It may not be there yet.
+        let log = sqlite::beside(path, "-wal").metadata().map_or(0, |log| log.len());
         let disk = rustix::fs::statvfs(path).map_err(|error| SpoolError::Io {
             path: path.to_owned(),
             doing: "looking at the free space of its disk",
@@ -335,7 +342,7 @@ impl Room {
             limits,
             looked_at: Instant::now(),
             written: 0,
-            spool_used: bytes(pages - free_pages),
+            spool_used: bytes(pages - free_pages) + log.saturating_sub(LOG_BYTES.into()),
             spool_free: bytes(free_pages),
             disk_free,
         })
@@ -365,7 +372,7 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::super::Items;
+    use super::super::{Items, Ledger, Role};
     use super::*;
 
     const LIMITS: Limits = Limits { spool_max_bytes: 1 << 30, min_free_bytes: 0, memory_bytes: 1 << 20 };
@@ -375,6 +382,11 @@ mod tests {
         let mut items = Items::new("");
         items.push(0..text.len(), true, &mut reservation).expect("memory");
         Batch::new(Bytes::from_static(text.as_bytes()), items, 7, reservation)
+    }
+
+    fn role(path: &Path) -> RoleLock {
+        sqlite::open(path).expect("a spool");
+        RoleLock::take(Role::Listener, path).expect("nobody else has it")
     }
 
     fn sequences(path: &Path) -> Vec<i64> {
@@ -393,7 +405,8 @@ mod tests {
             CLOCK.store(now, Ordering::SeqCst);
             let watermark = Watermark::default();
             let (handle, mut writer) =
-                Writer::start(&path, SequenceUnit::Millisecond, LIMITS, watermark, clock).expect("a writer");
+                Writer::start(&path, &role(&path), SequenceUnit::Millisecond, LIMITS, watermark, clock)
+                    .expect("a writer");
             let receipt = handle.append(batch(&handle, "{}")).await;
             assert_eq!(receipt, Ok(Receipt { accepted: 1, rejected: 0 }));
             handle.close();
@@ -401,6 +414,38 @@ mod tests {
             assert_eq!(handle.append(batch(&handle, "{}")).await, Err(Refused::Closed));
         }
         assert_eq!(sequences(&path), [5_000_000, 5_000_001, 5_000_002]);
+    }
+
+    /// A new spool may go on with the state of one that was lost; its sequences must be past that, whatever the clock does.
+    #[tokio::test]
+    async fn sequences_go_on_after_a_state_that_was_taken_up_meanwhile() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("spool.db");
+        let role = role(&path);
+        let (handle, _writer) =
+            Writer::start(&path, &role, SequenceUnit::Millisecond, LIMITS, Watermark::default(), || 1_000)
+                .expect("a writer");
+        let kept = Ok(Receipt { accepted: 1, rejected: 0 });
+        assert_eq!(handle.append(batch(&handle, "{}")).await, kept);
+        Ledger::open(&path).and_then(|ledger| ledger.note_written_through(5_000)).expect("a note");
+        assert_eq!(handle.append(batch(&handle, "{}")).await, kept);
+        assert_eq!(sequences(&path), [1_000, 5_001]);
+    }
+
+    /// Somebody who reads in a long transaction lets the log grow without end.
+    #[test]
+    fn a_log_beyond_the_usual_counts_as_used() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("spool.db");
+        let connection = sqlite::open(&path).expect("a spool");
+        let used = || Room::look(&path, &connection, LIMITS).expect("a look").spool_used;
+        let before = used();
+        let log =
+            std::fs::OpenOptions::new().write(true).open(sqlite::beside(&path, "-wal")).expect("its log");
+        for (bytes, counted) in [(u64::from(LOG_BYTES), 0), (u64::from(LOG_BYTES) + 1000, 1000)] {
+            log.set_len(bytes).expect("a longer file");
+            assert_eq!(used(), before + counted);
+        }
     }
 
     #[test]
@@ -429,7 +474,7 @@ mod tests {
         let path = folder.path().join("spool.db");
         let limits = Limits { spool_max_bytes: 64 << 10, ..LIMITS };
         let (handle, _writer) =
-            Writer::start(&path, SequenceUnit::Millisecond, limits, Watermark::default(), || 1)
+            Writer::start(&path, &role(&path), SequenceUnit::Millisecond, limits, Watermark::default(), || 1)
                 .expect("a writer");
         let large: &'static str = Box::leak("x".repeat(100_000).into_boxed_str());
         assert_eq!(handle.append(batch(&handle, large)).await, Err(Refused::SpoolFull));

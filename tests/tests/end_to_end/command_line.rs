@@ -136,7 +136,7 @@ fn discover_says_what_is_odd_about_the_configuration_and_the_spool() {
     let other = rusqlite::Connection::open(tap.spool().path).expect("a database");
     other.execute_batch("CREATE TABLE t (a)").expect("a table");
     let of_another = discover();
-    assert!(of_another.sole_error().contains("database of something else"), "{:?}", of_another.stderr);
+    assert!(of_another.sole_error().contains("a file of something else"), "{:?}", of_another.stderr);
     assert_eq!(of_another.stdout, [""; 0]);
 }
 
@@ -206,6 +206,7 @@ fn a_bad_value_is_an_error_that_names_key_value_and_what_is_right() {
         ("mode", "sideways", &["mode", "sideways", "continuous", "drain"][..]),
         ("listen_address", "nonsense", &["listen_address", "nonsense"]),
         ("max_body_bytes", "many", &["max_body_bytes", "many", "integer"]),
+        ("header_timeout_seconds", "1e30", &["header_timeout_seconds", "number", "86400"]),
         ("sequence_unit", "second", &["sequence_unit", "second", "millisecond", "nanosecond"]),
         ("log_level", "loud", &["log_level", "loud", "info"]),
         ("spool_path", "", &["spool_path", "names no file"]),

@@ -254,6 +254,23 @@ fn a_tap_whose_reader_goes_away_does_not_wait_for_a_locked_spool() {
     drop(lock);
 }
 
+/// To begin takes a lock, too, and must not take for ever.
+#[test]
+fn a_tap_that_waits_for_a_lock_before_it_begins_can_be_stopped() {
+    let tap = Tap::new();
+    tap.spool_bodies([SEVEN[0]]);
+    let lock = tap.spool().lock();
+    for launch in [tap.run(), tap.drain()] {
+        let mut waiting = launch.state().start();
+        let _ = waiting.program.stderr().wait_for("another process keeps the file locked");
+        waiting.program.signal(Signal::TERM);
+        let finished = waiting.finish();
+        finished.assert_code(0);
+        assert!(finished.says("before the run had begun"), "{:?}", finished.stderr);
+    }
+    drop(lock);
+}
+
 /// A new column has to be noted before it is written. That waits for whoever has the spool open in a tool.
 #[test]
 fn a_spool_that_somebody_keeps_locked_is_waited_for() {
