@@ -8,9 +8,9 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
 use tracing::{debug, warn};
 
 use super::{Guards, route};
@@ -31,7 +31,7 @@ pub async fn serve<S: Append>(
     spool: S,
     stop: impl Future<Output = ()>,
 ) {
-    let service = TowerToHyperService::new(warp::service(route::filter(&guards, spool)));
+    let service = route::service(&guards, spool);
     let mut server = http1::Builder::new();
     server
         .timer(TokioTimer::new())
@@ -60,7 +60,11 @@ pub async fn serve<S: Append>(
         };
         // Answers are small and each is waited for.
         let _ = stream.set_nodelay(true);
-        let connection = graceful.watch(server.serve_connection(TokioIo::new(stream), service.clone()));
+        let mut stream = TimeoutStream::new(stream);
+        // Who asks and asks, and takes no answer, must not keep a connection from others.
+        stream.set_write_timeout(Some(guards.header_timeout));
+        let stream = TokioIo::new(Box::pin(stream));
+        let connection = graceful.watch(server.serve_connection(stream, service.clone()));
         tokio::spawn(async move {
             let _permit = permit;
             if let Err(error) = connection.await {

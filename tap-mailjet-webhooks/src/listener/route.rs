@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt};
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
+use hyper_util::service::TowerToHyperService;
 use tokio::time::{Duration, timeout};
 use warp::http::header::{ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use warp::http::{HeaderMap, Method, StatusCode};
+use warp::http::{HeaderMap, Method, Request, StatusCode};
 use warp::path::FullPath;
 use warp::reply::Response;
 use warp::{Filter, Rejection};
@@ -25,8 +28,28 @@ use crate::{clock, webhook_url};
 const LINGER_BYTES: u64 = 64 << 20;
 const LINGER_TIME: Duration = Duration::from_secs(5);
 
-/// The filter that answers every request.
-pub(super) fn filter<S: Append>(
+/// What answers every request.
+pub(super) fn service<S: Append>(
+    guards: &Guards,
+    spool: S,
+) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
+    let filter = TowerToHyperService::new(warp::service(filter(guards, spool)));
+    // CONNECT names a host and no path, which warp's filters panic at.
+    let answer = move |request: Request<Incoming>| {
+        let has_path = request.uri().path_and_query().is_some();
+        let answer = has_path.then(|| filter.call(request));
+        async move {
+            match answer {
+                Some(answer) => answer.await,
+                None => Ok(refuse(&Refusal::NotFound)),
+            }
+        }
+    };
+    service_fn(answer)
+}
+
+fn filter<S: Append>(
     guards: &Guards,
     spool: S,
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {

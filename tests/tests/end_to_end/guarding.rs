@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use end_to_end::events::{SEVEN, numbered};
-use end_to_end::http::post_head;
+use end_to_end::http::{Client, post_head};
 use end_to_end::tap::Tap;
 use end_to_end::wait;
 
@@ -33,6 +33,28 @@ fn a_head_that_does_not_come_closes_the_connection() {
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
     }
     endpoint.accept(SEVEN[0]);
+}
+
+/// Their answers have nowhere to go.
+#[test]
+fn clients_that_ask_and_do_not_read_do_not_keep_their_connections() {
+    let tap = Tap::new().set("max_connections", 2).set("header_timeout_seconds", 1);
+    let listener = tap.listen().start();
+    let endpoint = listener.endpoint();
+    let requests = "GET /x HTTP/1.1\r\nHost: test\r\n\r\n".repeat(100_000);
+    let deaf: Vec<_> = (0..2).map(|_| endpoint.connect()).collect();
+    std::thread::scope(|scope| {
+        let send = |mut client: Client| {
+            let requests = &requests;
+            scope.spawn(move || {
+                client.try_send(requests);
+                client
+            })
+        };
+        let deaf: Vec<_> = deaf.into_iter().map(send).collect();
+        endpoint.accept(SEVEN[0]);
+        drop(deaf);
+    });
 }
 
 #[test]
