@@ -288,6 +288,7 @@ impl Receiving {
         counters: Counters,
     ) -> Result<Self, RunError> {
         let (tokens, watch) = tokens(config, path)?;
+        let mut guards = config.guards(tokens)?;
         let (handle, writer) =
             Writer::start(path, config.sequence_unit, config.limits(), watermark, clock::unix_millis)?;
         let address = listener.local_addr()?;
@@ -296,7 +297,6 @@ impl Receiving {
         let stopped = async {
             let _ = stopped.await;
         };
-        let mut guards = config.guards(tokens);
         guards.max_connections = descriptors::allow(guards.max_connections);
         let serving = tokio::spawn(listener::serve(listener, guards, spool, stopped));
         info!("listening on http://{address}");

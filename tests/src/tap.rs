@@ -18,6 +18,13 @@ use crate::spool::Spool;
 /// The token that taps of a test accept, unless the test mints its own.
 pub const TOKEN: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
+/// The user name of taps that ask for one.
+pub const USERNAME: &str = "mailjet";
+/// Its password.
+pub const PASSWORD: &str = "open sesame, please";
+/// Both, as the header `Authorization` has them.
+pub const BASIC: &str = "Basic bWFpbGpldDpvcGVuIHNlc2FtZSwgcGxlYXNl";
+
 const NAME: &str = "tap-mailjet-webhooks";
 
 /// A place for taps: a folder of its own, a spool in it, and a configuration that they share.

@@ -13,7 +13,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
-use super::{Guards, route};
+use super::Guards;
+use super::route::{self, Route};
 use crate::logging::Sparing;
 use crate::spool::Append;
 
@@ -31,13 +32,14 @@ pub async fn serve<S: Append>(
     spool: S,
     stop: impl Future<Output = ()>,
 ) {
-    let service = TowerToHyperService::new(warp::service(route::filter(&guards, spool)));
     let mut server = http1::Builder::new();
     server
         .timer(TokioTimer::new())
         .header_read_timeout(guards.header_timeout)
         .max_buf_size(READ_BUFFER_BYTES);
     let connections = Arc::new(Semaphore::new(guards.max_connections));
+    let stop_timeout = guards.stop_timeout;
+    let route = Route::new(guards, spool);
     let graceful = GracefulShutdown::new();
     let mut stop = std::pin::pin!(stop);
     let mut told = Sparing::default();
@@ -51,8 +53,8 @@ pub async fn serve<S: Append>(
             () = &mut stop => break,
             accepted = accept => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 pause_after(&error, &mut told).await;
                 continue;
@@ -60,7 +62,8 @@ pub async fn serve<S: Append>(
         };
         // Answers are small and each is waited for.
         let _ = stream.set_nodelay(true);
-        let connection = graceful.watch(server.serve_connection(TokioIo::new(stream), service.clone()));
+        let service = TowerToHyperService::new(warp::service(route::filter(Arc::clone(&route), peer)));
+        let connection = graceful.watch(server.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             let _permit = permit;
             if let Err(error) = connection.await {
@@ -69,7 +72,7 @@ pub async fn serve<S: Append>(
         });
     }
     drop(listener);
-    if tokio::time::timeout(guards.stop_timeout, graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(stop_timeout, graceful.shutdown()).await.is_err() {
         warn!("requests that did not finish in time were broken off; Mailjet repeats them");
     }
 }

@@ -5,6 +5,8 @@
 
 // What a webhook is answered, in every case: 200, 400, 404, 405, 413, 415.
 mod receiving;
+// Who may post besides knowing the URL: user name and password, addresses.
+mod credentials;
 // What keeps one client from harming the others: time-outs, the cap on connections, a full spool.
 mod guarding;
 // What the spool promises: durable before the 200, unique sequences, an end on I/O errors.
