@@ -13,7 +13,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::emitter::{Pace, Shape, UnknownFields};
-use crate::listener::{AddressGuard, Credentials, Guards, Networks, Password, Username};
+use crate::listener::{
+    AddressGuard, Credentials, Guards, Networks, Password, Tls, TlsError, TlsFiles, Username,
+};
 use crate::spool::{Limits, SequenceUnit};
 use crate::webhook_url::{ActiveTokens, MOST_ACTIVE, Token};
 
@@ -51,7 +53,7 @@ pub struct Config {
     /// Where webhooks arrive: an IP address and a port.
     #[schemars(with = "String", extend("x-form" = "an IP address and a port, such as 127.0.0.1:8480 or [::]:8480"))]
     pub listen_address: SocketAddr,
-    /// What the printed webhook URLs start with. By default `http://<listen_address>`.
+    /// What the printed webhook URLs start with. By default `http://<listen_address>`, or https:// with `tls_certificate`.
     #[schemars(with = "Option<String>", extend("x-form" = "a URL such as https://hooks.example.com"))]
     pub public_url: Option<PublicUrl>,
     /// The spool, an SQLite file on a local disk. Its directory is made if it is missing. By default
@@ -79,13 +81,20 @@ pub struct Config {
     /// Networks of the reverse proxies that are believed when they say, in X-Forwarded-For, for whom they speak.
     #[schemars(with = "Vec<String>", extend("x-form" = "networks and addresses, such as 127.0.0.1 or 10.0.0.0/8"))]
     pub trusted_proxies: Networks,
+    /// The certificate for HTTPS without a proxy: a PEM file, with the certificates that lead to its authority behind it.
+    /// Set both, or neither. Taken up again when the files change.
+    #[schemars(with = "Option<String>", extend("x-form" = "the path of a PEM file"))]
+    pub tls_certificate: Option<PathBuf>,
+    /// The certificate's private key: a PEM file.
+    #[schemars(with = "Option<String>", extend("x-form" = "the path of a PEM file"))]
+    pub tls_private_key: Option<PathBuf>,
     /// Bytes that a webhook's body may have.
     #[schemars(range(min = 1, max = 4_000_000_000_u64))]
     pub max_body_bytes: u64,
-    /// Connections that may be open at a time; others wait.
+    /// Connections that may be open at a time. The one that has been idle for longest makes room for a new one.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_connections: usize,
-    /// Seconds that the header of a request may take, and that a connection may idle.
+    /// Seconds that a TLS handshake and the header of a request may take, and that a connection may idle.
     #[schemars(range(min = 0.01))]
     pub header_timeout_seconds: f64,
     /// Seconds that the body of a request may take.
@@ -139,6 +148,8 @@ impl Default for Config {
             basic_auth_password: None,
             allowed_networks: Networks::default(),
             trusted_proxies: Networks::default(),
+            tls_certificate: None,
+            tls_private_key: None,
             max_body_bytes: 20_000_000,
             max_connections: 1024,
             header_timeout_seconds: 10.0,
@@ -190,6 +201,9 @@ pub enum ConfigError {
          basic_auth_password, and `url new` puts them into the URL"
     )]
     CredentialsInUrl,
+    /// Certificate or private key are of no use.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 impl Config {
@@ -221,13 +235,30 @@ impl Config {
         let url = self
             .public_url
             .as_ref()
-            .map_or_else(|| format!("http://{}", self.listen_address), |url| url.0.clone());
+            .map_or_else(|| format!("{}://{}", self.scheme(), self.listen_address), |url| url.0.clone());
         let (scheme, rest) = url.split_once("://").expect("it was looked at when it was read");
         if holds_credentials(rest) {
             return Err(ConfigError::CredentialsInUrl);
         }
         let credentials = self.credentials()?.map(|credentials| credentials.in_url()).unwrap_or_default();
         Ok(format!("{scheme}://{credentials}{rest}"))
+    }
+
+    /// What the listener speaks: http or https.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        if self.tls_certificate.is_some() { "https" } else { "http" }
+    }
+
+    fn tls(&self) -> Result<Option<Tls>, ConfigError> {
+        let certificate = ("tls_certificate", &self.tls_certificate);
+        let Some((certificate, private_key)) =
+            both_or_neither(certificate, ("tls_private_key", &self.tls_private_key))?
+        else {
+            return Ok(None);
+        };
+        let files = TlsFiles { certificate: certificate.clone(), private_key: private_key.clone() };
+        Ok(Some(Tls::load(files)?))
     }
 
     /// The user name and password that webhooks have to bring, if any.
@@ -243,6 +274,7 @@ impl Config {
             tokens,
             addresses: AddressGuard::new(self.allowed_networks.clone(), self.trusted_proxies.clone()),
             credentials: self.credentials()?,
+            tls: self.tls()?,
             max_body_bytes: self.max_body_bytes,
             max_connections: self.max_connections,
             header_timeout: seconds(self.header_timeout_seconds),

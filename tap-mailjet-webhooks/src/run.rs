@@ -299,7 +299,7 @@ impl Receiving {
         };
         guards.max_connections = descriptors::allow(guards.max_connections);
         let serving = tokio::spawn(listener::serve(listener, guards, spool, stopped));
-        info!("listening on http://{address}");
+        info!("listening on {}://{address}", config.scheme());
         service::is_ready();
         Ok(Receiving { writer, handle, serving, stop: Some(stop), watch })
     }

@@ -301,7 +301,7 @@ impl RunningTap {
     /// Waits until it listens, and returns where.
     #[must_use]
     pub fn endpoint(&self) -> Endpoint {
-        let line = self.program.stderr().wait_for("listening on http://");
+        let line = self.program.stderr().wait_for("listening on http");
         let (_, rest) = line.split_once("listening on ").expect("the line says so");
         let url = rest.split_whitespace().next().expect("an address follows");
         Endpoint::of(url.trim_end_matches('/')).with_path(&format!("/v1/mailjet/{TOKEN}"))

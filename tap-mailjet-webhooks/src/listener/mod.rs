@@ -6,7 +6,10 @@
 //!
 //! | module | what it decides |
 //! | --- | --- |
-//! | [`accept`] | connections: how many, how long for a header, how to stop |
+//! | [`accept`] | connections: how long for a handshake and a header, how to stop |
+//! | [`places`] | how many connections, and which one makes room for a new one |
+//! | [`tls`] | the handshake, and a certificate that is replaced |
+//! | [`tls_files`] | what is in the files of certificate and key |
 //! | [`address`] | where a request comes from, and whether it may |
 //! | [`credentials`] | whether it has user name and password |
 //! | [`route`] | which request is a webhook, and what it is answered |
@@ -20,9 +23,12 @@ mod address;
 mod body;
 mod credentials;
 mod payload;
+mod places;
 mod refusal;
 mod refusal_log;
 mod route;
+mod tls;
+mod tls_files;
 
 use std::time::Duration;
 
@@ -31,6 +37,8 @@ pub use address::{AddressGuard, Networks};
 pub use credentials::{Credentials, Password, Username};
 pub use payload::{Unsplit, split};
 pub use refusal::Refusal;
+pub use tls::Tls;
+pub use tls_files::{TlsError, TlsFiles};
 
 use crate::spool::Receipt;
 use crate::webhook_url::ActiveTokens;
@@ -46,9 +54,11 @@ pub struct Guards {
     pub credentials: Option<Credentials>,
     /// Bytes of a body, at the most.
     pub max_body_bytes: u64,
-    /// Connections at a time, at the most. Others wait in the kernel's queue.
+    /// Certificate and key, if the listener speaks TLS itself.
+    pub tls: Option<Tls>,
+    /// Connections at a time, at the most. The one that has been idle for longest makes room for a new one.
     pub max_connections: usize,
-    /// How long a request's header may take, and how long a connection may stay without a request.
+    /// How long a handshake and a request's header may take, and how long a connection may stay without a request.
     pub header_timeout: Duration,
     /// How long a request's body may take.
     pub body_timeout: Duration,

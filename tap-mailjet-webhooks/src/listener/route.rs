@@ -17,6 +17,7 @@ use warp::{Filter, Rejection};
 
 use super::body::{self, BodyLimits};
 use super::payload::{self, Unsplit};
+use super::places::Place;
 use super::refusal::Refusal;
 use super::refusal_log::RefusalLog;
 use super::{Guards, Receipt};
@@ -41,10 +42,17 @@ impl<S: Append> Route<S> {
     }
 }
 
-/// The filter that answers every request on a connection from `peer`.
+/// A connection, as far as its requests need to know.
+pub(super) struct Connection<S> {
+    pub(super) route: Arc<Route<S>>,
+    /// Who is at the other end.
+    pub(super) peer: SocketAddr,
+    pub(super) place: Place,
+}
+
+/// The filter that answers every request on a connection.
 pub(super) fn filter<S: Append>(
-    route: Arc<Route<S>>,
-    peer: SocketAddr,
+    connection: Arc<Connection<S>>,
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
     warp::path::full()
         .and(warp::method())
@@ -52,8 +60,11 @@ pub(super) fn filter<S: Append>(
         .and(warp::header::headers_cloned())
         .and(warp::body::stream())
         .then(move |path, method, headers, body| {
-            let route = Arc::clone(&route);
-            async move { route.answer(peer, path, method, headers, body).await }
+            let connection = Arc::clone(&connection);
+            async move {
+                let _busy = connection.place.keep();
+                connection.route.answer(connection.peer, path, method, headers, body).await
+            }
         })
         // None of these filters rejects a request.
         .recover(|_: Rejection| async { Ok::<_, Infallible>(refuse(&Refusal::NotFound)) })

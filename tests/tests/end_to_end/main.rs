@@ -7,6 +7,8 @@
 mod receiving;
 // Who may post besides knowing the URL: user name and password, addresses.
 mod credentials;
+// HTTPS without a proxy, and certificates that are bad or replaced.
+mod tls;
 // What keeps one client from harming the others: time-outs, the cap on connections, a full spool.
 mod guarding;
 // What the spool promises: durable before the 200, unique sequences, an end on I/O errors.
