@@ -10,7 +10,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use crate::tap::TOKEN;
 use crate::tls::{self, Trust};
-use crate::wait::DEADLINE;
+use crate::wait::{self, DEADLINE};
 
 /// Where webhooks go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +69,22 @@ impl Endpoint {
     #[must_use]
     pub fn at(address: SocketAddr) -> Self {
         Endpoint { address, path: format!("/v1/mailjet/{TOKEN}"), trust: None }
+    }
+
+    /// Waits until the server has read all that was sent to it.
+    pub fn wait_read(&self) {
+        let port = format!(":{:04X}", self.address.port());
+        wait::until("the server reads what was sent", || {
+            let sockets = std::fs::read_to_string("/proc/net/tcp").expect("Linux tells it");
+            // Local address, remote address, state, and what waits: to be acknowledged, and to be read.
+            let waits = |line: &str| {
+                let columns: Vec<_> = line.split_whitespace().collect();
+                let [_, local, remote, _, queues, ..] = columns[..] else { return false };
+                (local.ends_with(&port) && !queues.ends_with(":00000000"))
+                    || (remote.ends_with(&port) && !queues.starts_with("00000000:"))
+            };
+            (!sockets.lines().any(waits)).then_some(())
+        });
     }
 
     /// The same by HTTPS, with a server that has to show a certificate.

@@ -156,6 +156,45 @@ fn a_disk_that_is_nearly_full_is_answered_503() {
     assert_eq!(tap.spool().events(), []);
 }
 
+/// What is read or waits has an end, in bytes. Past it nothing new is begun before half is free, so that what was begun gets
+/// through.
+#[test]
+fn past_the_bound_on_memory_webhooks_are_answered_503_until_half_of_it_is_free() {
+    let tap = Tap::new().set("body_timeout_seconds", 600);
+    let listener = tap.listen().start();
+    let endpoint = listener.endpoint();
+    // The bound is four bodies of the largest size; each of these is a little less, and lacks its end.
+    let (event, spaces) = (SEVEN[0], " ".repeat(19_800_000 - SEVEN[0].len()));
+    let mut held: Vec<_> = (0..4)
+        .map(|_| {
+            let mut client = endpoint.connect();
+            client.send(post_head(&endpoint.path, &[], event.len() + spaces.len() + 1) + event);
+            client.send(&spaces);
+            client
+        })
+        .collect();
+    endpoint.wait_read();
+    let refused = endpoint.post(format!("{event}{}", &spaces[..1_000_000]));
+    assert_eq!(refused.status, 503);
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert!(refused.json()["error"].as_str().is_some_and(|error| error.contains("too much is waiting")));
+    // Three are more than half: however small, nothing new is begun.
+    let mut finish = || {
+        let mut client = held.pop().expect("one more");
+        client.send(" ");
+        assert_eq!(client.reply().status, 200);
+    };
+    finish();
+    for number in 0..20 {
+        assert_eq!(endpoint.post(numbered(number)).status, 503);
+    }
+    finish();
+    wait::until("it recovers by itself", || (endpoint.post(numbered(20)).status == 200).then_some(()));
+    endpoint.accept(numbered(21));
+    finish();
+    finish();
+}
+
 /// The list of a body's events must not take many times the memory of the body.
 #[test]
 fn a_body_of_a_million_elements_takes_memory_for_little_more_than_its_text() {
