@@ -49,6 +49,8 @@ mod resuming;
 mod ending;
 // Webhook URLs: made, listed, revoked, and never shown again.
 mod urls;
+// A URL is changed for another, and Mailjet's side of it.
+mod rotation;
 // Arguments, configuration, exit codes.
 mod command_line;
 // `send-test`, against a listener.
