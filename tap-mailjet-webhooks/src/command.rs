@@ -253,8 +253,10 @@ fn url(config: &Config, command: &UrlCommand) -> Result<(), CommandError> {
     let mut store = UrlStore::open(&config.spool_path()?)?;
     match command {
         UrlCommand::New { label } => {
+            // Before a token is made that nobody would see.
+            let public_url = config.public_url()?;
             let (id, token) = store.mint(label.as_deref(), clock::unix_millis())?;
-            print(&(token.url(&config.public_url()) + "\n"))?;
+            print(&(token.url(&public_url) + "\n"))?;
             info!("this is webhook URL {id}; it is shown only now, and whoever has it can post events");
             info!(
                 "in Mailjet: Account settings > Event notifications (webhooks): enter it for each event that you want"

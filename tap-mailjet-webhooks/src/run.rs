@@ -318,6 +318,7 @@ impl Receiving {
         counters: Counters,
     ) -> Result<Self, RunError> {
         let (tokens, watch) = tokens(config, path)?;
+        let mut guards = config.guards(tokens)?;
         let (handle, writer) =
             Writer::start(path, role, config.sequence_unit, config.limits(), watermark, clock::unix_millis)?;
         let address = listener.local_addr()?;
@@ -326,10 +327,9 @@ impl Receiving {
         let stopped = async {
             let _ = stopped.await;
         };
-        let mut guards = config.guards(tokens);
         guards.max_connections = descriptors::allow(guards.max_connections);
         let serving = tokio::spawn(listener::serve(listener, guards, spool, stopped));
-        info!("listening on http://{address}");
+        info!("listening on {}://{address}", config.scheme());
         service::is_ready();
         Ok(Receiving { writer, handle, serving, stop: Some(stop), watch })
     }

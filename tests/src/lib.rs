@@ -11,6 +11,7 @@
 //! - [`message`]: Singer messages, with the text of each value as it was written
 //! - [`schema`]: whether records are what their SCHEMA says
 //! - [`http`]: a small HTTP client that can also misbehave
+//! - [`tls`]: certificates, and a client that checks them
 //! - [`database`]: real databases and real targets that load them
 //! - [`events`]: what Mailjet sends, in every shape known, and the rows that have to come of it
 //! - [`oracle`]: posts like Mailjet, remembers what was acknowledged, and demands all of it
@@ -29,4 +30,5 @@ pub mod schema;
 pub mod spool;
 pub mod tap;
 pub mod target;
+pub mod tls;
 pub mod wait;

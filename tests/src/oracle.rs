@@ -119,7 +119,7 @@ impl Shared {
     fn deliver(&self, connection: &mut Option<(Endpoint, Client)>, ids: &[u64], body: &str) -> bool {
         let endpoint = self.endpoint.lock().expect("no poster panics").clone();
         if connection.as_ref().is_none_or(|(connected, _)| *connected != endpoint) {
-            *connection = Client::connect(endpoint.address).ok().map(|client| (endpoint.clone(), client));
+            *connection = endpoint.try_connect().ok().map(|client| (endpoint.clone(), client));
         }
         let Some((_, client)) = connection else { return false };
         self.note(ids, |fate| fate.requests += 1);

@@ -10,6 +10,7 @@ use rustix::process::{Pid, kill_process};
 pub use rustix::process::Signal;
 
 use crate::lines::Lines;
+use crate::tap::{BASIC, PASSWORD};
 use crate::wait;
 
 /// Sends SIGKILL to a process that is not our child, should a test fail that expects it to end by itself.
@@ -124,6 +125,16 @@ impl Program {
         self.poll().is_none()
     }
 
+    /// What other users of the machine see of it: its command line, and the names of its threads.
+    #[must_use]
+    pub fn titles(&self) -> Vec<String> {
+        let process = PathBuf::from(format!("/proc/{}", self.child.id()));
+        let threads = std::fs::read_dir(process.join("task")).expect("it runs").filter_map(Result::ok);
+        let names = threads.map(|thread| thread.path().join("comm"));
+        let titles = names.chain([process.join("cmdline")]).filter_map(|path| std::fs::read(path).ok());
+        titles.map(|title| String::from_utf8_lossy(&title).into_owned()).collect()
+    }
+
     /// The most memory that it has had at any time: bytes.
     #[must_use]
     pub fn peak_memory(&self) -> usize {
@@ -168,8 +179,13 @@ fn assert_clean(name: &str, line: &str) {
     assert_no_token(name, line);
 }
 
-/// A token is 64 hexadecimal digits; so is its hash, which is nobody's business either.
+/// A token is 64 hexadecimal digits; so is its hash, which is nobody's business either. Passwords and private keys are those
+/// of the harness.
 fn assert_no_token(name: &str, line: &str) {
+    let (_, basic) = BASIC.split_once(' ').expect("a scheme and what follows it");
+    for secret in [PASSWORD, basic, "PRIVATE KEY-----"] {
+        assert!(!line.contains(secret), "{name} wrote a secret: {line}");
+    }
     let mut runs = line.split(|c: char| !c.is_ascii_hexdigit());
     assert!(!runs.any(|run| run.len() >= 64), "{name} wrote what looks like a token: {line}");
 }

@@ -18,6 +18,13 @@ use crate::spool::Spool;
 /// The token that taps of a test accept, unless the test mints its own.
 pub const TOKEN: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
+/// The user name of taps that ask for one.
+pub const USERNAME: &str = "mailjet";
+/// Its password.
+pub const PASSWORD: &str = "open sesame, please";
+/// Both, as the header `Authorization` has them.
+pub const BASIC: &str = "Basic bWFpbGpldDpvcGVuIHNlc2FtZSwgcGxlYXNl";
+
 const NAME: &str = "tap-mailjet-webhooks";
 
 /// A place for taps: a folder of its own, a spool in it, and a configuration that they share.
@@ -294,7 +301,7 @@ impl RunningTap {
     /// Waits until it listens, and returns where.
     #[must_use]
     pub fn endpoint(&self) -> Endpoint {
-        let line = self.program.stderr().wait_for("listening on http://");
+        let line = self.program.stderr().wait_for("listening on http");
         let (_, rest) = line.split_once("listening on ").expect("the line says so");
         let url = rest.split_whitespace().next().expect("an address follows");
         Endpoint::of(url.trim_end_matches('/')).with_path(&format!("/v1/mailjet/{TOKEN}"))

@@ -1,6 +1,7 @@
 //! The one route: a webhook becomes a batch, and the receipt an answer.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
@@ -9,7 +10,9 @@ use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::service::TowerToHyperService;
 use tokio::time::{Duration, timeout};
-use warp::http::header::{ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use warp::http::header::{
+    ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use warp::http::{HeaderMap, Method, Request, StatusCode};
 use warp::path::FullPath;
 use warp::reply::Response;
@@ -17,6 +20,7 @@ use warp::{Filter, Rejection};
 
 use super::body::{self, BodyLimits};
 use super::payload::{self, Unsplit};
+use super::places::Place;
 use super::refusal::Refusal;
 use super::refusal_log::RefusalLog;
 use super::{Guards, Receipt};
@@ -28,13 +32,37 @@ use crate::{clock, webhook_url};
 const LINGER_BYTES: u64 = 64 << 20;
 const LINGER_TIME: Duration = Duration::from_secs(5);
 
-/// What answers every request.
-pub(super) fn service<S: Append>(
-    guards: &Guards,
+/// What every request is answered by.
+pub(super) struct Route<S> {
+    guards: Guards,
     spool: S,
-) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
-{
-    let filter = TowerToHyperService::new(warp::service(filter(guards, spool)));
+    log: RefusalLog,
+}
+
+impl<S: Append> Route<S> {
+    pub(super) fn new(guards: Guards, spool: S) -> Arc<Self> {
+        Arc::new(Route { guards, spool, log: RefusalLog::default() })
+    }
+
+    /// How long a client may take no answer.
+    pub(super) fn write_timeout(&self) -> Duration {
+        self.guards.header_timeout
+    }
+}
+
+/// A connection, as far as its requests need to know.
+pub(super) struct Connection<S> {
+    pub(super) route: Arc<Route<S>>,
+    /// Who is at the other end.
+    pub(super) peer: SocketAddr,
+    pub(super) place: Place,
+}
+
+/// What answers every request on a connection.
+pub(super) fn service<S: Append>(
+    connection: Arc<Connection<S>>,
+) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Send + 'static {
+    let filter = TowerToHyperService::new(warp::service(filter(connection)));
     // CONNECT names a host and no path, which warp's filters panic at.
     let answer = move |request: Request<Incoming>| {
         let has_path = request.uri().path_and_query().is_some();
@@ -50,47 +78,36 @@ pub(super) fn service<S: Append>(
 }
 
 fn filter<S: Append>(
-    guards: &Guards,
-    spool: S,
+    connection: Arc<Connection<S>>,
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
-    let webhook = Webhook {
-        spool,
-        tokens: guards.tokens.clone(),
-        limits: BodyLimits { max_bytes: guards.max_body_bytes, timeout: guards.body_timeout },
-        log: Arc::new(RefusalLog::default()),
-    };
     warp::path::full()
         .and(warp::method())
         // As they came: which headers matter, and whether they can be read, is no business of a stranger's.
         .and(warp::header::headers_cloned())
         .and(warp::body::stream())
         .then(move |path, method, headers, body| {
-            let webhook = webhook.clone();
-            async move { webhook.answer(path, method, headers, body).await }
+            let connection = Arc::clone(&connection);
+            async move {
+                let _busy = connection.place.keep();
+                connection.route.answer(connection.peer, path, method, headers, body).await
+            }
         })
         // None of these filters rejects a request.
         .recover(|_: Rejection| async { Ok::<_, Infallible>(refuse(&Refusal::NotFound)) })
         .unify()
 }
 
-#[derive(Clone)]
-struct Webhook<S> {
-    spool: S,
-    tokens: webhook_url::ActiveTokens,
-    limits: BodyLimits,
-    log: Arc<RefusalLog>,
-}
-
-impl<S: Append> Webhook<S> {
+impl<S: Append> Route<S> {
     async fn answer(
-        self,
+        &self,
+        peer: SocketAddr,
         path: FullPath,
         method: Method,
         headers: HeaderMap,
         body: impl Stream<Item = Result<impl Buf + Send + 'static, warp::Error>> + Send + Unpin + 'static,
     ) -> Response {
         let mut body = body;
-        match self.receive(&path, &method, &headers, &mut body).await {
+        match self.receive(peer, &path, &method, &headers, &mut body).await {
             Ok(receipt) => {
                 if receipt.rejected > 0 {
                     self.log.tell_rejected(receipt);
@@ -109,14 +126,21 @@ impl<S: Append> Webhook<S> {
 
     async fn receive(
         &self,
+        peer: SocketAddr,
         path: &FullPath,
         method: &Method,
         headers: &HeaderMap,
         body: &mut (impl Stream<Item = Result<impl Buf, warp::Error>> + Send + Unpin),
     ) -> Result<Receipt, Refusal> {
         let token = path.as_str().strip_prefix(webhook_url::PATH).ok_or(Refusal::NotFound)?;
-        if !self.tokens.admit(token, clock::unix_millis()) {
+        if !self.guards.tokens.admit(token, clock::unix_millis()) {
             return Err(Refusal::NotFound);
+        }
+        if let Some(addresses) = &self.guards.addresses {
+            addresses.check(peer, headers).map_err(|client| Refusal::AddressNotAllowed { client })?;
+        }
+        if self.guards.credentials.as_ref().is_some_and(|credentials| !credentials.admit(headers)) {
+            return Err(Refusal::NotAuthorized);
         }
         if method != Method::POST {
             return Err(Refusal::NotPost);
@@ -135,7 +159,8 @@ impl<S: Append> Webhook<S> {
                 Some(number.ok_or(Refusal::BadHeader)?)
             }
         };
-        let (text, mut reservation) = body::read(body, length, self.limits, &self.spool).await?;
+        let limits = BodyLimits { max_bytes: self.guards.max_body_bytes, timeout: self.guards.body_timeout };
+        let (text, mut reservation) = body::read(body, length, limits, &self.spool).await?;
         let received_at = clock::unix_millis();
         match payload::split(&text, &mut reservation) {
             Ok(items) => {
@@ -186,8 +211,13 @@ fn refuse(refusal: &Refusal) -> Response {
     if let Some(seconds) = refusal.retry_after_seconds() {
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
     }
-    if *refusal == Refusal::NotPost {
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+    let header = match refusal {
+        Refusal::NotPost => Some((ALLOW, "POST")),
+        Refusal::NotAuthorized => Some((WWW_AUTHENTICATE, "Basic realm=\"webhooks\", charset=\"UTF-8\"")),
+        _ => None,
+    };
+    if let Some((name, value)) = header {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
 }

@@ -241,8 +241,7 @@ fn a_tap_whose_reader_goes_away_does_not_wait_for_a_locked_spool() {
     stdout.read_line(&mut String::new()).expect("the SCHEMA");
     let address = running.stderr().wait_for("listening on http://");
     let address = address.split_once("http://").expect("an address").1.parse().expect("an address");
-    let endpoint =
-        end_to_end::http::Endpoint { address, path: format!("/v1/mailjet/{}", end_to_end::tap::TOKEN) };
+    let endpoint = end_to_end::http::Endpoint::at(address);
     endpoint.accept(SEVEN[0]);
     let lock = tap.spool().lock();
     drop(stdout);

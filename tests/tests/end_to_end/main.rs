@@ -5,6 +5,10 @@
 
 // What a webhook is answered, in every case: 200, 400, 404, 405, 413, 415.
 mod receiving;
+// Who may post besides knowing the URL: user name and password, addresses.
+mod credentials;
+// HTTPS without a proxy, and certificates that are bad or replaced.
+mod tls;
 // What keeps one client from harming the others: time-outs, the cap on connections, a full spool.
 mod guarding;
 // What the spool promises: durable before the 200, unique sequences, an end on I/O errors.
@@ -45,6 +49,8 @@ mod resuming;
 mod ending;
 // Webhook URLs: made, listed, revoked, and never shown again.
 mod urls;
+// A URL is changed for another, and Mailjet's side of it.
+mod rotation;
 // Arguments, configuration, exit codes.
 mod command_line;
 // `send-test`, against a listener.

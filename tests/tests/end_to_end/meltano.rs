@@ -200,7 +200,7 @@ fn a_run_that_is_terminated_under_load_loses_nothing() {
     let mut project = Project::listening_at(address);
     let mut meltano = project.start("target-jsonl", &[]);
     let _ = meltano.stderr().wait_for("listening on http://");
-    let oracle = Oracle::start(Endpoint { address, path: format!("/v1/mailjet/{TOKEN}") }, 2);
+    let oracle = Oracle::start(Endpoint::at(address), 2);
     oracle.wait_acknowledged(300);
     meltano.signal(Signal::TERM);
     assert_eq!(Ended::of(meltano).code, Some(143));
@@ -218,7 +218,7 @@ fn a_run_that_is_killed_leaves_no_orphan_and_loses_nothing() {
     let project = Project::listening_at(address);
     let mut first = project.start("target-jsonl", &[]);
     let _ = first.stderr().wait_for("listening on http://");
-    let oracle = Oracle::start(Endpoint { address, path: format!("/v1/mailjet/{TOKEN}") }, 2);
+    let oracle = Oracle::start(Endpoint::at(address), 2);
     oracle.wait_acknowledged(300);
     first.kill();
     wait_for_silence(address);
