@@ -196,9 +196,9 @@ impl Client {
         stream.write_all(bytes.as_ref()).and_then(|()| stream.flush()).expect("the server takes the bytes");
     }
 
-    /// Sends bytes, and does not mind if the server does not want them any more.
-    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) {
-        let _ = self.stream.get_mut().write_all(bytes.as_ref());
+    /// Sends bytes, which the server may not want any more.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.stream.get_mut().write_all(bytes.as_ref())
     }
 
     /// Reads an answer.

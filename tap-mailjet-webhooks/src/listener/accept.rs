@@ -9,7 +9,6 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -125,7 +124,7 @@ async fn exchange<S: Append>(
     connection: Arc<Connection<S>>,
     watcher: Watcher,
 ) {
-    let service = TowerToHyperService::new(warp::service(route::filter(Arc::clone(&connection))));
+    let service = route::service(Arc::clone(&connection));
     tokio::select! {
         biased;
         ended = watcher.watch(http.serve_connection(TokioIo::new(stream), service)) => {

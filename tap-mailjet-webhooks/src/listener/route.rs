@@ -6,11 +6,16 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt};
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
+use hyper_util::service::TowerToHyperService;
 use tokio::time::{Duration, timeout};
 use warp::http::header::{
-    ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+    ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING,
+    WWW_AUTHENTICATE,
 };
-use warp::http::{HeaderMap, Method, StatusCode};
+use warp::http::{HeaderMap, Method, StatusCode, Uri};
 use warp::path::FullPath;
 use warp::reply::Response;
 use warp::{Filter, Rejection};
@@ -50,8 +55,22 @@ pub(super) struct Connection<S> {
     pub(super) place: Place,
 }
 
+/// What answers every request on a connection.
+pub(super) fn service<S: Append>(
+    connection: Arc<Connection<S>>,
+) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> {
+    let filter = TowerToHyperService::new(warp::service(filter(connection)));
+    service_fn(move |mut request: Request<Incoming>| {
+        // CONNECT names no path, and warp (0.4.3) panics when it is asked for it.
+        if request.uri().path_and_query().is_none() {
+            *request.uri_mut() = Uri::from_static("/");
+        }
+        filter.call(request)
+    })
+}
+
 /// The filter that answers every request on a connection.
-pub(super) fn filter<S: Append>(
+fn filter<S: Append>(
     connection: Arc<Connection<S>>,
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
     warp::path::full()
@@ -122,6 +141,12 @@ impl<S: Append> Route<S> {
         let is_encoded =
             |coding: &HeaderValue| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
         if headers.get_all(CONTENT_ENCODING).iter().any(is_encoded) {
+            return Err(Refusal::BodyEncoded);
+        }
+        // Any other transfer coding is either an encoding or a way to disagree with a proxy about where the body ends.
+        let mut transfer_codings = headers.get_all(TRANSFER_ENCODING).iter();
+        let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+        if !transfer_codings.next().is_none_or(is_chunked) || transfer_codings.next().is_some() {
             return Err(Refusal::BodyEncoded);
         }
         let length = match headers.get(CONTENT_LENGTH) {
