@@ -53,6 +53,8 @@ mod ending;
 mod urls;
 // A URL is changed for another, and Mailjet's side of it.
 mod rotation;
+// Behind nginx and Caddy.
+mod proxies;
 // Arguments, configuration, exit codes.
 mod command_line;
 // `send-test`, against a listener.
