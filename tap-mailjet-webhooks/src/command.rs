@@ -10,7 +10,7 @@ use catalog::selection::{Catalog, CatalogError, Selection};
 use catalog::stream::{Stream, StreamId};
 use clap::CommandFactory;
 use clap::error::ErrorKind;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tracing::{info, warn};
 
 use crate::cli::{Cli, Command, ConfigArgs, Test, UrlCommand};
@@ -27,6 +27,10 @@ use crate::{clock, logging, snapshot_sql};
 
 /// The exit code of "temporary failure, try again later" in `sysexits.h`.
 const EX_TEMPFAIL: u8 = 75;
+
+/// Connections that the kernel keeps until they are accepted. With the 128 that are usual, a burst of more waits for a second,
+/// until its clients ask again.
+const BACKLOG: u32 = 4096;
 
 /// What `--about` tells.
 const PROGRAM: Program = Program {
@@ -224,7 +228,7 @@ fn run(
     let outcome = runtime.block_on(async {
         let signals = StopSignals::watch()?;
         let listener = match rooms.listener {
-            true => Some(bind(&config).await?),
+            true => Some(bind(&config)?),
             false => None,
         };
         let stdout = Stdout::open()?;
@@ -241,9 +245,15 @@ fn run(
     outcome
 }
 
-async fn bind(config: &Config) -> Result<TcpListener, CommandError> {
+fn bind(config: &Config) -> Result<TcpListener, CommandError> {
     let address = config.listen_address;
-    TcpListener::bind(address).await.map_err(|source| CommandError::Bind { address, source })
+    let bind = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    bind().map_err(|source| CommandError::Bind { address, source })
 }
 
 fn url(config: &Config, command: &UrlCommand) -> Result<(), CommandError> {

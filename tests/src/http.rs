@@ -1,12 +1,13 @@
 //! A small HTTP/1.1 client: it keeps connections alive, and it can also be slow, broken or rude.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use socket2::{Domain, Socket, Type};
 
 use crate::tap::TOKEN;
 use crate::tls::{self, Trust};
@@ -21,6 +22,8 @@ pub struct Endpoint {
     pub path: String,
     /// With HTTPS, which certificate is taken for the right one.
     pub trust: Option<Trust>,
+    /// Which of the machine's own addresses connections come from, if that matters.
+    pub source: Option<IpAddr>,
 }
 
 /// One connection.
@@ -62,13 +65,13 @@ impl Endpoint {
         let rest = rest.unwrap_or_else(|| panic!("not an http URL: {url}"));
         let (address, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let address = address.parse().unwrap_or_else(|_| panic!("no address of a socket: {url}"));
-        Endpoint { address, path: path.to_owned(), trust: None }
+        Endpoint { address, path: path.to_owned(), trust: None, source: None }
     }
 
     /// Where taps of a test take webhooks, at `address`.
     #[must_use]
     pub fn at(address: SocketAddr) -> Self {
-        Endpoint { address, path: format!("/v1/mailjet/{TOKEN}"), trust: None }
+        Endpoint { address, path: format!("/v1/mailjet/{TOKEN}"), trust: None, source: None }
     }
 
     /// Waits until the server has read all that was sent to it.
@@ -93,6 +96,12 @@ impl Endpoint {
         Endpoint { trust: Some(trust.clone()), ..self }
     }
 
+    /// The same, from another of the addresses that this machine has for itself, such as 127.0.0.2.
+    #[must_use]
+    pub fn from(self, source: &str) -> Self {
+        Endpoint { source: Some(source.parse().expect("an address")), ..self }
+    }
+
     /// The URL.
     #[must_use]
     pub fn url(&self) -> String {
@@ -114,9 +123,10 @@ impl Endpoint {
 
     /// Opens a connection, or tells the error that came instead.
     pub fn try_connect(&self) -> io::Result<Client> {
+        let tcp = open(self.source, self.address)?;
         match &self.trust {
-            None => Client::connect(self.address),
-            Some(trust) => Client::shake_hands(self.address, tls::client(trust)),
+            None => Ok(Client { stream: BufReader::new(Stream::Plain(tcp)) }),
+            Some(trust) => Client::shake_hands_on(tcp, self.address, tls::client(trust)),
         }
     }
 
@@ -154,14 +164,17 @@ impl Endpoint {
 impl Client {
     /// Opens a connection to `address`.
     pub fn connect(address: SocketAddr) -> io::Result<Self> {
-        Ok(Client { stream: BufReader::new(Stream::Plain(open(address)?)) })
+        Ok(Client { stream: BufReader::new(Stream::Plain(open(None, address)?)) })
     }
 
     /// Opens a connection to `address`, and lets the server prove that it is 127.0.0.1.
     pub fn shake_hands(address: SocketAddr, config: ClientConfig) -> io::Result<Self> {
+        Self::shake_hands_on(open(None, address)?, address, config)
+    }
+
+    fn shake_hands_on(mut tcp: TcpStream, address: SocketAddr, config: ClientConfig) -> io::Result<Self> {
         let name = address.ip().into();
         let mut tls = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
-        let mut tcp = open(address)?;
         while tls.is_handshaking() {
             tls.complete_io(&mut tcp)?;
         }
@@ -196,9 +209,9 @@ impl Client {
         stream.write_all(bytes.as_ref()).and_then(|()| stream.flush()).expect("the server takes the bytes");
     }
 
-    /// Sends bytes, and does not mind if the server does not want them any more.
-    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) {
-        let _ = self.stream.get_mut().write_all(bytes.as_ref());
+    /// Sends bytes, which the server may not want any more.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.stream.get_mut().write_all(bytes.as_ref())
     }
 
     /// Reads an answer.
@@ -262,8 +275,13 @@ impl Client {
     }
 }
 
-fn open(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&address, DEADLINE)?;
+fn open(source: Option<IpAddr>, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if let Some(source) = source {
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
+    socket.connect_timeout(&address.into(), DEADLINE)?;
+    let stream = TcpStream::from(socket);
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(DEADLINE))?;
     stream.set_write_timeout(Some(DEADLINE))?;

@@ -13,6 +13,7 @@
 //! - [`http`]: a small HTTP client that can also misbehave
 //! - [`tls`]: certificates, and a client that checks them
 //! - [`database`]: real databases and real targets that load them
+//! - [`proxy`]: nginx and Caddy, as `scripts/proxies` configures them
 //! - [`events`]: what Mailjet sends, in every shape known, and the rows that have to come of it
 //! - [`oracle`]: posts like Mailjet, remembers what was acknowledged, and demands all of it
 //! - [`spool`]: looks into the spool's `SQLite` file, as its documentation says that anyone may
@@ -26,6 +27,7 @@ pub mod message;
 pub mod oracle;
 pub mod pipeline;
 pub mod program;
+pub mod proxy;
 pub mod schema;
 pub mod spool;
 pub mod tap;

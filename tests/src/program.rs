@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
 
-use rustix::process::{Pid, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, kill_process, setrlimit};
 
 pub use rustix::process::Signal;
 
@@ -23,6 +23,17 @@ impl Drop for KillOnFailure {
             let _ = kill_process(pid, Signal::KILL);
         }
     }
+}
+
+/// Lets this process have so many files open, or as many as it may; says how many.
+#[must_use]
+pub fn allow_open_files(wanted: usize) -> usize {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.map_or(wanted as u64, |maximum| maximum.min(wanted as u64));
+    if current.is_some_and(|current| current < wanted) {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }).expect("it may be raised");
+    }
+    usize::try_from(wanted).expect("a small number")
 }
 
 /// The repository.

@@ -148,7 +148,10 @@ impl Follower {
             Confirmation::StateFile(file) => match file.follow() {
                 Some(state) => {
                     let reached = self.counters.reached();
-                    if let Some(stream) = foreign(&state, &reached, self.counters.largest_bookmark()) {
+                    // What has been written is on its way to a STATE, if it is not in one yet.
+                    let written = reached.streams.iter().map(|written| written.last).max().unwrap_or(0);
+                    let largest = self.counters.largest_bookmark().max(written);
+                    if let Some(stream) = foreign(&state, &reached, largest) {
                         if let Some(untold) = self.foreign_told.due() {
                             warn!(
                                 "state file {}: its bookmark of stream \"{stream}\" is ahead of all that was ever written from this \

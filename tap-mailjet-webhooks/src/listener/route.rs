@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt};
+use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::service::TowerToHyperService;
 use tokio::time::{Duration, timeout};
 use warp::http::header::{
-    ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+    ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING,
+    WWW_AUTHENTICATE,
 };
-use warp::http::{HeaderMap, Method, Request, StatusCode};
+use warp::http::{HeaderMap, Method, StatusCode, Uri};
 use warp::path::FullPath;
 use warp::reply::Response;
 use warp::{Filter, Rejection};
@@ -61,22 +63,18 @@ pub(super) struct Connection<S> {
 /// What answers every request on a connection.
 pub(super) fn service<S: Append>(
     connection: Arc<Connection<S>>,
-) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Send + 'static {
+) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> {
     let filter = TowerToHyperService::new(warp::service(filter(connection)));
-    // CONNECT names a host and no path, which warp's filters panic at.
-    let answer = move |request: Request<Incoming>| {
-        let has_path = request.uri().path_and_query().is_some();
-        let answer = has_path.then(|| filter.call(request));
-        async move {
-            match answer {
-                Some(answer) => answer.await,
-                None => Ok(refuse(&Refusal::NotFound)),
-            }
+    service_fn(move |mut request: Request<Incoming>| {
+        // CONNECT names no path, and warp (0.4.3) panics when it is asked for it.
+        if request.uri().path_and_query().is_none() {
+            *request.uri_mut() = Uri::from_static("/");
         }
-    };
-    service_fn(answer)
+        filter.call(request)
+    })
 }
 
+/// The filter that answers every request on a connection.
 fn filter<S: Append>(
     connection: Arc<Connection<S>>,
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
@@ -150,6 +148,12 @@ impl<S: Append> Route<S> {
             !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")
         };
         if headers.get_all(CONTENT_ENCODING).iter().any(is_encoded) {
+            return Err(Refusal::BodyEncoded);
+        }
+        // Any other transfer coding is either an encoding or a way to disagree with a proxy about where the body ends.
+        let mut transfer_codings = headers.get_all(TRANSFER_ENCODING).iter();
+        let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+        if !transfer_codings.next().is_none_or(is_chunked) || transfer_codings.next().is_some() {
             return Err(Refusal::BodyEncoded);
         }
         let length = match headers.get(CONTENT_LENGTH) {

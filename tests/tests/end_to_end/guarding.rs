@@ -47,7 +47,7 @@ fn clients_that_ask_and_do_not_read_do_not_keep_their_connections() {
         let send = |mut client: Client| {
             let requests = &requests;
             scope.spawn(move || {
-                client.try_send(requests);
+                let _ = client.try_send(requests);
                 client
             })
         };
@@ -64,7 +64,7 @@ fn what_is_not_http_is_turned_away_and_harms_nobody() {
     let endpoint = listener.endpoint();
     for noise in ["\x16\x03\x01\x02\x00 TLS?\r\n\r\n", "hello\r\n\r\n", "POST\r\n\r\n", "\0\0\0\0\r\n\r\n"] {
         let mut client = endpoint.connect();
-        client.try_send(noise);
+        let _ = client.try_send(noise);
         let answer = client.until_closed();
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{noise:?}: {answer}");
     }

@@ -11,6 +11,8 @@ mod credentials;
 mod tls;
 // What keeps one client from harming the others: time-outs, the cap on connections, a full spool.
 mod guarding;
+// What hostile clients do: odd requests, idle connections by the thousand, bodies as large as they may be.
+mod abuse;
 // What the spool promises: durable before the 200, unique sequences, an end on I/O errors.
 mod spooling;
 // What leaves the spool, and what never does.
@@ -51,6 +53,8 @@ mod ending;
 mod urls;
 // A URL is changed for another, and Mailjet's side of it.
 mod rotation;
+// Behind nginx and Caddy.
+mod proxies;
 // Arguments, configuration, exit codes.
 mod command_line;
 // `send-test`, against a listener.
