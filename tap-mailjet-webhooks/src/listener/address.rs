@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 use warp::http::header::{HeaderMap, HeaderName};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -58,7 +59,15 @@ impl AddressGuard {
     /// A guard that lets `allowed` in, seen through `trusted` proxies; none if everybody may post.
     #[must_use]
     pub fn new(allowed: Networks, trusted: Networks) -> Option<Self> {
-        if allowed.is_empty() { None } else { Some(AddressGuard { allowed, trusted }) }
+        if !allowed.is_empty() {
+            return Some(AddressGuard { allowed, trusted });
+        }
+        if !trusted.is_empty() {
+            warn!(
+                "config key \"trusted_proxies\" has no effect without \"allowed_networks\": anybody may post"
+            );
+        }
+        None
     }
 
     /// Says who must stay out: the address, if it is known.

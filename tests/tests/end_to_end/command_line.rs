@@ -44,7 +44,9 @@ fn about_answers_in_three_forms_and_the_readme_has_its_tables() {
     }
     let json: serde_json::Value = serde_json::from_str(&about("json").stdout.join("\n")).expect("JSON");
     assert_eq!(json["name"], "tap-mailjet-webhooks");
-    assert_eq!(json["settings"]["properties"]["webhook_tokens"]["secret"], true);
+    for secret in ["webhook_tokens", "basic_auth_username", "basic_auth_password"] {
+        assert_eq!(json["settings"]["properties"][secret]["secret"], true, "{secret}");
+    }
     assert_eq!(json["settings"]["properties"]["max_body_bytes"]["default"], 20_000_000);
     let capabilities: Vec<_> = json["capabilities"].as_array().expect("a list").iter().collect();
     for capability in ["about", "catalog", "discover", "state", "structured-logging", "test"] {

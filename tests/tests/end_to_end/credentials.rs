@@ -121,6 +121,14 @@ fn behind_trusted_proxies_the_client_is_who_the_last_of_them_says() {
     }
 }
 
+#[test]
+fn proxies_that_are_trusted_for_nothing_are_a_warning() {
+    let tap = Tap::new().set("trusted_proxies", json!(["127.0.0.1"]));
+    let listener = tap.listen().start();
+    listener.endpoint().accept(SEVEN[0]);
+    assert!(listener.stop().says("\"trusted_proxies\" has no effect without \"allowed_networks\""));
+}
+
 /// A secret stands in one place: in no log, whatever is logged, in no answer, not in the title of the process, and not in
 /// what the program says of itself. Whatever any test starts is checked for it when it ends.
 #[test]
