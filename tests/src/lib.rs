@@ -14,9 +14,12 @@
 //! - [`database`]: real databases and real targets that load them
 //! - [`events`]: what Mailjet sends, in every shape known, and the rows that have to come of it
 //! - [`oracle`]: posts like Mailjet, remembers what was acknowledged, and demands all of it
+//! - [`chance`]: random choices that can be made again
+//! - [`torture`]: kills everything, at random moments, and demands that nothing is lost
 //! - [`spool`]: looks into the spool's `SQLite` file, as its documentation says that anyone may
 //! - [`wait`]: the one deadline of all waiting
 
+pub mod chance;
 pub mod database;
 pub mod events;
 pub mod http;
@@ -29,4 +32,5 @@ pub mod schema;
 pub mod spool;
 pub mod tap;
 pub mod target;
+pub mod torture;
 pub mod wait;

@@ -52,6 +52,17 @@ impl Spool {
         self.events().into_iter().map(|event| event.sequence).collect()
     }
 
+    /// How many events have a sequence up to this.
+    #[must_use]
+    pub fn count_up_to(&self, sequence: i64) -> u64 {
+        self.connect()
+            .query_row("SELECT count(*) FROM event WHERE sequence <= ?1", [sequence], |row| {
+                row.get::<_, i64>(0)
+            })
+            .expect("the table event is there")
+            .unsigned_abs()
+    }
+
     /// What was rejected, in order of arrival.
     #[must_use]
     pub fn rejected(&self) -> Vec<Rejected> {

@@ -49,7 +49,9 @@ mod urls;
 mod command_line;
 // `send-test`, against a listener.
 mod send_test;
-// All of it together, through target-jsonl, with processes killed at random.
+// All of it together, through target-jsonl.
 mod pipeline;
+// The same with everything killed, at random moments.
+mod torture;
 // `scripts/run`, as the README's quick start has it.
 mod scripts;
