@@ -186,6 +186,7 @@ async fn supervise(
             let wind_up = async {
                 // Whoever waits is told 503: the writer takes nothing any more.
                 if let Some(receiving) = &mut receiving {
+                    receiving.handle.close();
                     receiving.stop_serving().await;
                 }
                 if let Some(emitting) = &mut emitting {
@@ -198,8 +199,10 @@ async fn supervise(
         }
         First::EmitterEnded(ended) => {
             tell(ended?);
-            if let Some(emitting) = emitting {
-                let _ = tokio::time::timeout(END_TIMEOUT, emitting.confirmed.finish()).await;
+            if let Some(emitting) = emitting
+                && let Ok(trimmed) = tokio::time::timeout(END_TIMEOUT, emitting.confirmed.finish()).await
+            {
+                trimmed?;
             }
             return Ok(());
         }
@@ -227,7 +230,7 @@ async fn supervise(
         }
         if let Some(mut emitting) = emitting {
             tell(emitting.ended().await?);
-            emitting.confirmed.finish().await;
+            emitting.confirmed.finish().await?;
         } else {
             info!("stopped");
         }
@@ -254,13 +257,19 @@ fn tell(ended: Ended) {
 }
 
 async fn failed(receiving: &mut Option<Receiving>) -> SpoolError {
-    if let Some(receiving) = receiving
-        && let Err(error) = receiving.writer.ended().await
-    {
-        return error;
+    let Some(Receiving { writer, watch, .. }) = receiving else { return std::future::pending().await };
+    let urls_failed = async {
+        match watch {
+            Some(watch) => watch.failed().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        // A writer that was not closed ends only by failing.
+        Err(error) = writer.ended() => error,
+        error = urls_failed => error,
     }
-    // A writer that was not closed ends only by failing.
-    std::future::pending().await
 }
 
 async fn ended(emitting: &mut Option<Emitting>) -> Result<Ended, EmitError> {
@@ -399,7 +408,11 @@ impl Emitting {
         Ok(Emitting { outcome, control, confirmed })
     }
 
+    /// Waits until the emitter has ended, or the disk fails under the trimming.
     async fn ended(&mut self) -> Result<Ended, EmitError> {
-        (&mut self.outcome).await.expect("the emitter thread does not panic")
+        tokio::select! {
+            error = self.confirmed.failed() => Err(error.into()),
+            outcome = &mut self.outcome => outcome.expect("the emitter thread does not panic"),
+        }
     }
 }

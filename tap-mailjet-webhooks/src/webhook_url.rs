@@ -238,11 +238,7 @@ impl ActiveTokens {
         thread::Builder::new()
             .name("webhook-urls".to_owned())
             .spawn(move || {
-                while stopped.recv_timeout(WATCH_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                    follower.look();
-                }
-                follower.look();
-                let _ = end.send(());
+                let _ = end.send(follower.follow(&stopped));
             })
             .map_err(|source| UrlError::Spool(SpoolError::Io { path, doing: "starting a thread", source }))?;
         Ok((tokens, Watch { stop, ended }))
@@ -308,18 +304,30 @@ struct Follower {
 }
 
 impl Follower {
-    fn look(&mut self) {
+    fn follow(&mut self, stopped: &mpsc::Receiver<()>) -> Result<(), SpoolError> {
+        while stopped.recv_timeout(WATCH_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+            self.look()?;
+        }
+        self.look()
+    }
+
+    fn look(&mut self) -> Result<(), SpoolError> {
         // First what may be revoked, and then what can wait.
         let outcome = self.tokens.refresh(&self.store).and_then(|uses| {
             self.uses.extend(uses);
             self.write_uses()
         });
-        if let Err(error) = outcome
-            && let Some(untold) = self.told.due()
-        {
-            // The URLs known so far go on working; the writer meets the same trouble and says what it means.
-            error!("{error}{untold}");
+        match outcome {
+            Err(UrlError::Spool(error)) if error.is_io_failure() => return Err(error),
+            Err(error) => {
+                // The URLs known so far go on working; the writer meets the same trouble and says what it means.
+                if let Some(untold) = self.told.due() {
+                    error!("{error}{untold}");
+                }
+            }
+            Ok(()) => {}
         }
+        Ok(())
     }
 
     fn write_uses(&mut self) -> Result<(), UrlError> {
@@ -339,10 +347,19 @@ impl Follower {
 #[derive(Debug)]
 pub struct Watch {
     stop: mpsc::Sender<()>,
-    ended: oneshot::Receiver<()>,
+    ended: oneshot::Receiver<Result<(), SpoolError>>,
 }
 
 impl Watch {
+    /// Waits until the disk fails under it, if it ever does.
+    pub async fn failed(&mut self) -> SpoolError {
+        match (&mut self.ended).await {
+            Ok(Err(error)) => error,
+            // It ends otherwise only when it is told to.
+            Ok(Ok(())) | Err(_) => std::future::pending().await,
+        }
+    }
+
     /// Notes when each URL was last used, and waits until that is done.
     pub async fn finish(self) {
         drop(self.stop);

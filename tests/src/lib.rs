@@ -16,12 +16,14 @@
 //! - [`oracle`]: posts like Mailjet, remembers what was acknowledged, and demands all of it
 //! - [`chance`]: random choices that can be made again
 //! - [`torture`]: kills everything, at random moments, and demands that nothing is lost
+//! - [`faults`]: lets the calls of a tap fail as a broken disk does, and records what it writes
 //! - [`spool`]: looks into the spool's `SQLite` file, as its documentation says that anyone may
 //! - [`wait`]: the one deadline of all waiting
 
 pub mod chance;
 pub mod database;
 pub mod events;
+pub mod faults;
 pub mod http;
 pub mod lines;
 pub mod message;

@@ -30,6 +30,12 @@ impl Pipeline {
         Pipeline::of(tap.drain(), tap, target, true)
     }
 
+    /// Starts both, the tap in a way of its own.
+    #[must_use]
+    pub fn start_as(launch: Launch<'_>, tap: &Tap, target: &Target) -> Self {
+        Pipeline::of(launch, tap, target, false)
+    }
+
     fn of(launch: Launch<'_>, tap: &Tap, target: &Target, is_drain: bool) -> Self {
         let (reader, writer) = io::pipe().expect("a pipe");
         let running_target = target.start(reader, &tap.state_file());

@@ -11,7 +11,8 @@
 //! 3. A batch is kept whole or not at all.
 //! 4. After an error that leaves the state of the disk unknown (I/O error, damage), the connection is never used
 //!    again: everything waiting is refused and the process is told to stop. The kernel may have dropped the dirty pages
-//!    of a failed fsync, so that a retry would succeed without having stored anything.
+//!    of a failed fsync, so that a retry would succeed without having stored anything. The same holds where the log is
+//!    copied into the database behind a commit, and for every other connection that the process writes through.
 //! 5. Files that somebody deletes or replaces are noticed before the next answer, and end the process likewise.
 //! 6. Nothing is accepted that can't be kept: the size of the spool and the free space of its disk are checked before
 //!    the write.
@@ -110,6 +111,13 @@ impl SpoolError {
     #[must_use]
     pub fn is_busy(&self) -> bool {
         matches!(self, SpoolError::Sqlite { source, .. } if sqlite::is_busy(source))
+    }
+
+    /// Whether the disk failed, after which nothing may be tried again: a sync that succeeds then says nothing of what the
+    /// failed one was to store.
+    #[must_use]
+    pub fn is_io_failure(&self) -> bool {
+        matches!(self, SpoolError::Sqlite { source, .. } if sqlite::is_io_failure(source))
     }
 }
 

@@ -1,10 +1,12 @@
 //! The SQLite file: made, opened and checked.
 
+use std::ffi::c_int;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
 use tracing::warn;
 
@@ -17,6 +19,9 @@ const APPLICATION_ID: i64 = 0x4d4a_7768;
 /// How long to wait for another process's transaction. Those are all short; a longer wait means that somebody has the
 /// file open in a tool.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Pages in the log at which it is copied into the database: SQLite's own default.
+const CHECKPOINT_FRAMES: c_int = 1000;
 
 const SCHEMA: &str = "
     CREATE TABLE event (sequence INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, body TEXT NOT NULL) STRICT;
@@ -40,6 +45,7 @@ pub(crate) fn open(path: &Path) -> Result<Connection, SpoolError> {
     let mut connection = Connection::open(path).map_err(sqlite("opening"))?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(sqlite("opening"))?;
     configure(&connection, path)?;
+    connection.wal_hook(Some(checkpoint)).map_err(sqlite("opening"))?;
     migrate(&mut connection, path)?;
     Ok(connection)
 }
@@ -64,6 +70,16 @@ pub(super) fn set_fact(connection: &Connection, name: &str, value: i64) -> rusql
 /// Whether another process holds the lock that was needed.
 pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+}
+
+/// Whether the disk failed, so that nobody knows what is on it.
+pub(super) fn is_io_failure(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure)
+}
+
+/// Whether the disk had no room.
+pub(super) fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
 
 /// Does what is worth waiting for as long as another process keeps the spool locked.
@@ -157,6 +173,19 @@ fn configure(connection: &Connection, path: &Path) -> Result<(), SpoolError> {
     let synchronous: i64 =
         connection.pragma_query_value(None, "synchronous", |row| row.get(0)).map_err(sqlite)?;
     check("synchronous", synchronous.to_string(), "2")
+}
+
+/// Copies the log into the database once it has `frames` enough, as SQLite itself would. But SQLite keeps it to itself when
+/// that fails, and tries again behind the next commit: the sync that failed, too.
+fn checkpoint(wal: &mut Wal, frames: c_int) -> rusqlite::Result<()> {
+    if frames < CHECKPOINT_FRAMES {
+        return Ok(());
+    }
+    match wal.checkpoint() {
+        // Somebody else is at it, or there is no room for it: what is committed is safe where it is.
+        Err(error) if is_busy(&error) || is_full(&error) => Ok(()),
+        other => other,
+    }
 }
 
 /// Makes the tables of a new spool.

@@ -9,6 +9,8 @@ mod receiving;
 mod guarding;
 // What the spool promises: durable before the 200, unique sequences, an end on I/O errors.
 mod spooling;
+// Storage that fails: broken, full, read-only, damaged, taken away.
+mod storage;
 // What leaves the spool, and what never does.
 mod trimming;
 // What comes of an event: rows, keys, SCHEMA and STATE.
