@@ -17,6 +17,7 @@
 //! - [`chance`]: random choices that can be made again
 //! - [`torture`]: kills everything, at random moments, and demands that nothing is lost
 //! - [`faults`]: lets the calls of a tap fail as a broken disk does, and records what it writes
+//! - [`mount`]: a small or read-only disk
 //! - [`spool`]: looks into the spool's `SQLite` file, as its documentation says that anyone may
 //! - [`wait`]: the one deadline of all waiting
 
@@ -27,6 +28,7 @@ pub mod faults;
 pub mod http;
 pub mod lines;
 pub mod message;
+pub mod mount;
 pub mod oracle;
 pub mod pipeline;
 pub mod program;

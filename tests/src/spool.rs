@@ -108,6 +108,11 @@ impl Spool {
             .unwrap_or_else(|error| panic!("{query}: {error}"))
     }
 
+    /// Does what no tap would do.
+    pub fn execute(&self, sql: &str) {
+        self.connect().execute_batch(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
     /// Everything in the table of webhook URLs, as text.
     #[must_use]
     pub fn webhook_urls(&self) -> String {

@@ -2,6 +2,7 @@
 
 use std::ffi::c_int;
 use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -43,6 +44,11 @@ pub(crate) fn open(path: &Path) -> Result<Connection, SpoolError> {
     create_file(path)?;
     let sqlite = |doing| move |source| SpoolError::Sqlite { path: path.to_owned(), doing, source };
     let mut connection = Connection::open(path).map_err(sqlite("opening"))?;
+    // SQLite opens what it may not write for reading, and a listener would find out at its first webhook.
+    if connection.is_readonly("main").map_err(sqlite("opening"))? {
+        let source = ErrorKind::PermissionDenied.into();
+        return Err(SpoolError::Io { path: path.to_owned(), doing: "opening it for writing", source });
+    }
     connection.busy_timeout(BUSY_TIMEOUT).map_err(sqlite("opening"))?;
     configure(&connection, path)?;
     connection.wal_hook(Some(checkpoint)).map_err(sqlite("opening"))?;
@@ -215,7 +221,7 @@ fn create_file(path: &Path) -> Result<(), SpoolError> {
     // Created here and not by SQLite, so that only its owner can read it: it holds addresses of people.
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(_) => sync_directory(directory).map_err(io("syncing its directory")),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(io("making the file")(error)),
     }
 }
@@ -230,7 +236,7 @@ fn create_directory(directory: &Path) -> std::io::Result<()> {
     };
     create_directory(parent)?;
     match DirBuilder::new().mode(0o700).create(directory) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
         Ok(()) => sync_directory(parent),
     }
@@ -274,8 +280,14 @@ impl OpenFiles {
     /// Makes sure that whoever opens the spool now gets the same files.
     pub(super) fn demand_unchanged(&self) -> Result<(), SpoolError> {
         for (file, noted) in &self.files {
-            if identity(file).ok() != Some(*noted) {
-                return Err(SpoolError::Replaced { path: self.path.clone(), file: file.clone() });
+            match identity(file) {
+                Ok(found) if found == *noted => {}
+                Err(source) if source.kind() != ErrorKind::NotFound => {
+                    return Err(SpoolError::Io { path: file.clone(), doing: "looking at it", source });
+                }
+                Ok(_) | Err(_) => {
+                    return Err(SpoolError::Replaced { path: self.path.clone(), file: file.clone() });
+                }
             }
         }
         Ok(())

@@ -9,8 +9,10 @@ mod receiving;
 mod guarding;
 // What the spool promises: durable before the 200, unique sequences, an end on I/O errors.
 mod spooling;
-// Storage that fails: broken, full, read-only, damaged, taken away.
+// Storage that fails: calls that return an error, each kind on each file.
 mod storage;
+// The disk under the spool: full, read-only, forbidden; and a spool as a crash or another version left it.
+mod disks;
 // What leaves the spool, and what never does.
 mod trimming;
 // What comes of an event: rows, keys, SCHEMA and STATE.
