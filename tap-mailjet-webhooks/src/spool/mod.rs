@@ -17,7 +17,8 @@
 //! 6. Nothing is accepted that can't be kept: the size of the spool and the free space of its disk are checked before
 //!    the write.
 //! 7. Memory is bounded in bytes: what waits to be written holds a [`Reservation`], and the [`Budget`] has an end.
-//! 8. One process at a time has the role of the listener, and one the role of the emitter ([`RoleLock`]). The kernel
+//! 8. Damage is got past: what can be read is read, and what can't is told ([`Damage`]).
+//! 9. One process at a time has the role of the listener, and one the role of the emitter ([`RoleLock`]). The kernel
 //!    releases a role when its process ends, however it ends.
 //!
 //! # What it relies on
@@ -40,6 +41,8 @@
 
 mod batch;
 mod budget;
+mod damage;
+mod examine;
 mod ledger;
 mod reader;
 mod role;
@@ -53,6 +56,8 @@ use std::path::PathBuf;
 
 pub use batch::{Batch, Items};
 pub use budget::{Budget, Reservation};
+pub use damage::Damage;
+pub use examine::{Examination, export, verify};
 pub use ledger::Ledger;
 pub use reader::{Backlog, Reader, StoredEvent, StoredRejection};
 pub use role::{Role, RoleLock};
@@ -139,6 +144,19 @@ pub enum SpoolError {
     /// SQLite reports an error.
     #[error("spool {path}: {doing}: {source}")]
     Sqlite {
+        /// The spool.
+        path: PathBuf,
+        /// What was being done.
+        doing: &'static str,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// What is in the file is not what was written.
+    #[error(
+        "spool {path}: {doing}: {source}; `spool verify` tells what is damaged, `spool export` writes what can be read. Set \
+         spool_path to another file, then start again"
+    )]
+    Damaged {
         /// The spool.
         path: PathBuf,
         /// What was being done.

@@ -11,7 +11,7 @@ use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
 use tracing::warn;
 
-use super::SpoolError;
+use super::{SpoolError, damage};
 
 /// The format that this version writes, kept in the file as `user_version`.
 const FORMAT: i64 = 1;
@@ -117,7 +117,16 @@ pub(super) fn last_sequence(connection: &Connection, path: &Path) -> Result<i64,
             [TRIMMED_THROUGH],
             |row| row.get(0),
         )
-        .map_err(|source| SpoolError::Sqlite { path: path.to_owned(), doing: "reading", source })
+        .map_err(|source| failed(path, "reading", source))
+}
+
+/// What SQLite said, and what to do about it.
+pub(super) fn failed(path: &Path, doing: &'static str, source: rusqlite::Error) -> SpoolError {
+    let path = path.to_owned();
+    match damage::is_damage(&source) {
+        true => SpoolError::Damaged { path, doing, source },
+        false => SpoolError::Sqlite { path, doing, source },
+    }
 }
 
 /// Opens the spool at `path` for reading, if there is one. Nothing is made.

@@ -13,6 +13,8 @@ mod spooling;
 mod storage;
 // The disk under the spool: full, read-only, forbidden; and a spool as a crash or another version left it.
 mod disks;
+// A spool that is damaged: what can be read is written, what can't is told; `spool verify` and `spool export`.
+mod damage;
 // What leaves the spool, and what never does.
 mod trimming;
 // What comes of an event: rows, keys, SCHEMA and STATE.
