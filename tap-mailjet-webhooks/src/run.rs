@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
+use crate::clock::PatientClock;
 use crate::config::{Config, ConfigError};
 use crate::counters::{Counted, Counters};
 use crate::emitter::{
@@ -396,7 +397,13 @@ impl Emitting {
         counters: Counters,
     ) -> Result<Self, RunError> {
         let Prepared { emitter, confirmation, trimmer, .. } = prepared;
-        let confirmed = Confirmed::follow(confirmation, trimmer, retention, counters, clock::unix_millis)?;
+        let confirmed = Confirmed::follow(
+            confirmation,
+            trimmer,
+            retention,
+            counters,
+            PatientClock::start(clock::unix_millis),
+        )?;
         let control = Arc::new(Control::default());
         let (report, outcome) = oneshot::channel();
         thread::Builder::new().name("emitter".to_owned()).spawn({

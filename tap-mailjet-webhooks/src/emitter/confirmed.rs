@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use tracing::{debug, error, warn};
 
 use super::state_file::StateFile;
+use crate::clock::PatientClock;
 use crate::counters::{Counters, Reached};
 use crate::logging::Sparing;
 use crate::spool::{Kept, Ledger, SpoolError, Trimmer};
@@ -73,7 +74,7 @@ impl Confirmed {
         trimmer: Trimmer,
         retention: Duration,
         counters: Counters,
-        clock: fn() -> i64,
+        clock: PatientClock,
     ) -> std::io::Result<Self> {
         let (stop, stopped) = mpsc::channel();
         let start = counters.reached();
@@ -113,7 +114,7 @@ struct Follower {
     trimmer: Trimmer,
     retention: Duration,
     counters: Counters,
-    clock: fn() -> i64,
+    clock: PatientClock,
     /// Sequence up to which events are confirmed.
     events: i64,
     /// Sequence up to which rejected items are.
@@ -164,7 +165,7 @@ impl Follower {
             return Ok(());
         }
         let retention = i64::try_from(self.retention.as_millis()).unwrap_or(i64::MAX);
-        let before = (self.clock)().saturating_sub(retention);
+        let before = self.clock.unix_millis().saturating_sub(retention);
         match self.try_trim(before) {
             Err(error) if error.is_io_failure() => return Err(error),
             Err(error) => {

@@ -15,6 +15,10 @@ mod storage;
 mod disks;
 // A spool that is damaged: what can be read is written, what can't is told; `spool verify` and `spool export`.
 mod damage;
+// Spools that earlier versions have made.
+mod upgrading;
+// Clocks that jump.
+mod clocks;
 // What leaves the spool, and what never does.
 mod trimming;
 // What comes of an event: rows, keys, SCHEMA and STATE.
