@@ -17,6 +17,7 @@
 //! - [`chance`]: random choices that can be made again
 //! - [`torture`]: kills everything, at random moments, and demands that nothing is lost
 //! - [`faults`]: lets the calls of a tap fail as a broken disk does, and records what it writes
+//! - [`power`]: what a power cut leaves of what was written
 //! - [`mount`]: a small or read-only disk
 //! - [`spool`]: looks into the spool's `SQLite` file, as its documentation says that anyone may
 //! - [`wait`]: the one deadline of all waiting
@@ -31,6 +32,7 @@ pub mod message;
 pub mod mount;
 pub mod oracle;
 pub mod pipeline;
+pub mod power;
 pub mod program;
 pub mod schema;
 pub mod spool;

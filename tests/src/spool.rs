@@ -54,6 +54,12 @@ impl Spool {
         self.events().into_iter().map(|event| event.sequence).collect()
     }
 
+    /// What the spool notes about itself.
+    #[must_use]
+    pub fn fact(&self, name: &str) -> Option<i64> {
+        self.connect().query_row("SELECT value FROM fact WHERE name = ?1", [name], |row| row.get(0)).ok()
+    }
+
     /// How many events have a sequence up to this.
     #[must_use]
     pub fn count_up_to(&self, sequence: i64) -> u64 {

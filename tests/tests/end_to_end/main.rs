@@ -15,6 +15,8 @@ mod storage;
 mod disks;
 // A spool that is damaged: what can be read is written, what can't is told; `spool verify` and `spool export`.
 mod damage;
+// Power cuts.
+mod power;
 // Spools that earlier versions have made.
 mod upgrading;
 // Clocks that jump.
