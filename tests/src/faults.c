@@ -169,13 +169,8 @@ static int truncated(int fd, off64_t length) {
     const char *suffix = suffix_of(fd, path);
     if (!suffix) return (int)syscall(SYS_ftruncate, fd, length);
     pthread_mutex_lock(&lock);
-    int error = fault("truncate", suffix), result = -1;
-    if (error > 0) {
-        errno = error;
-    } else if ((result = (int)syscall(SYS_ftruncate, fd, length)) == 0) {
-        record('T', suffix, (uint64_t)length, NULL, 0);
-    }
-    error = errno;
+    int result = (int)syscall(SYS_ftruncate, fd, length), error = errno;
+    if (result == 0) record('T', suffix, (uint64_t)length, NULL, 0);
     pthread_mutex_unlock(&lock);
     errno = error;
     return result;

@@ -6,7 +6,7 @@
 //! program that meets the error, whichever part of it does.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::tap::{Launch, Tap};
@@ -20,8 +20,6 @@ pub enum Call {
     Read,
     /// Writing to it.
     Write,
-    /// Changing its length.
-    Truncate,
     /// Syncing it.
     Sync,
 }
@@ -91,7 +89,6 @@ impl Faults {
             Call::Open => "open",
             Call::Read => "read",
             Call::Write => "write",
-            Call::Truncate => "truncate",
             Call::Sync => "sync",
         };
         let file = match file {
@@ -125,11 +122,5 @@ impl Faults {
     #[must_use]
     pub fn record_file(&self) -> PathBuf {
         self.folder.join("record")
-    }
-
-    /// The folder of the spool.
-    #[must_use]
-    pub fn folder(&self) -> &Path {
-        &self.folder
     }
 }

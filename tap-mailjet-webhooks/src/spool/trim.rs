@@ -112,7 +112,7 @@ impl Trimmer {
     }
 
     fn failed(&self, source: rusqlite::Error) -> SpoolError {
-        SpoolError::Sqlite { path: self.path.clone(), doing: "trimming", source }
+        sqlite::failed(&self.path, "trimming", source)
     }
 }
 

@@ -119,6 +119,23 @@ fn a_page_of_a_large_event() {
     assert_eq!(gaps(&drained), [sequences[0] + 1..=sequences[1]]);
 }
 
+/// What can't be read can't be deleted, and neither can what stands behind it: that is told, and all else goes on.
+#[test]
+fn a_run_on_a_damaged_spool_receives_writes_and_says_that_it_cannot_trim() {
+    let tap = filled();
+    tap.spool().damage_page(tap.spool().pages("event", "leaf")[2].0);
+    let running = tap.run().set("retention_days", 0).start();
+    let before = running.wait_records(1).len();
+    running.endpoint().accept(numbered(1_000));
+    let _ = running.program.stderr().wait_for("trimming: database disk image is malformed; `spool verify`");
+    running.endpoint().accept(numbered(1_001));
+    let finished = running.stop();
+    finished.assert_code(0);
+    let numbers: Vec<_> = finished.records().iter().map(number_of).collect();
+    assert!(before > 0 && numbers.ends_with(&[1_000, 1_001]), "{numbers:?}");
+    assert_eq!(gaps(&finished).len(), 1);
+}
+
 #[test]
 fn damage_among_the_rejected_items_is_passed_over_likewise() {
     let tap = Tap::new();

@@ -144,6 +144,23 @@ fn a_disk_that_is_full_is_503_until_there_is_room() {
     assert_eq!(tap.spool().events().len(), 11, "nothing of what was refused is there");
 }
 
+#[test]
+fn a_file_that_may_not_be_opened_is_named_and_nothing_starts() {
+    for file in [SpoolFile::Database, SpoolFile::Wal] {
+        let tap = Tap::new();
+        tap.spool_bodies([numbered(0).as_str()]);
+        let Some(faults) = Faults::beside(&tap) else { return };
+        faults.plan(Call::Open, file, Fault::NotPermitted, u32::MAX / 2);
+        for launch in [tap.listen(), tap.run(), tap.drain()] {
+            let finished = faults.under(launch).finish();
+            assert!(finished.sole_error().contains("spool.db"), "{:?}", finished.stderr);
+            assert_eq!(finished.stdout, [""; 0]);
+        }
+        faults.end();
+        demand_numbered(&tap, 1);
+    }
+}
+
 /// Reading is not writing: nothing is in doubt. The run ends with a line, and the next one finds everything.
 #[test]
 fn a_read_that_fails_ends_the_drain_and_loses_nothing() {
