@@ -82,6 +82,9 @@ pub enum Command {
     /// Make, list and revoke the secret URLs that Mailjet posts to
     #[command(subcommand)]
     Url(UrlCommand),
+    /// Look after the spool
+    #[command(subcommand)]
+    Spool(SpoolCommand),
     /// Post what Mailjet's "Send a test" button posts, and print the answers
     SendTest(SendTestArgs),
     /// Print the query for the latest version of each row, or the view of it
@@ -104,6 +107,16 @@ pub enum UrlCommand {
         /// The id that `url list` shows
         id: i64,
     },
+}
+
+/// Look after the spool.
+#[derive(Debug, Subcommand)]
+pub enum SpoolCommand {
+    /// Check the spool, and say what is wrong with it: exit code 0 if nothing is, 1 otherwise
+    Verify,
+    /// Write what can be read of the spool as JSON Lines, also of one that is damaged: sequence, `received_at` (Unix
+    /// milliseconds) and body of each event, and the reason of what was rejected
+    Export,
 }
 
 /// What `send-test` posts, and where.

@@ -13,7 +13,7 @@ use clap::error::ErrorKind;
 use tokio::net::{TcpListener, TcpSocket};
 use tracing::{info, warn};
 
-use crate::cli::{Cli, Command, ConfigArgs, Test, UrlCommand};
+use crate::cli::{Cli, Command, ConfigArgs, SpoolCommand, Test, UrlCommand};
 use crate::config::{Config, ConfigError, Mode};
 use crate::emitter::{Discovered, DiscoveredColumns, Shape, columns_of, write_samples};
 use crate::output::Stdout;
@@ -21,7 +21,7 @@ use crate::progress::{LiveLine, Rooms};
 use crate::run::{self, Ends, Plan, Roles, RunError};
 use crate::send_test::{self, SendTestError};
 use crate::signals::StopSignals;
-use crate::spool::SpoolError;
+use crate::spool::{self, SpoolError};
 use crate::webhook_url::{UrlError, UrlStore};
 use crate::{clock, logging, snapshot_sql};
 
@@ -70,6 +70,25 @@ pub enum CommandError {
     /// The test events were not all taken.
     #[error(transparent)]
     SendTest(#[from] SendTestError),
+    /// `spool verify` has found something.
+    #[error(
+        "spool {path}: {findings} things are wrong; `spool export` writes what can be read. A tap goes past what it can't \
+         read; to have a sound spool, drain this one, then set spool_path to another file"
+    )]
+    SpoolIsWrong {
+        /// The spool.
+        path: PathBuf,
+        /// How many.
+        findings: usize,
+    },
+    /// `spool export` could not read everything.
+    #[error("spool {path}: damaged in {places} places, told above; everything else is written")]
+    Unreadable {
+        /// The spool.
+        path: PathBuf,
+        /// How many.
+        places: usize,
+    },
     /// The catalog can't be read.
     #[error("catalog {path}: {source}")]
     UnreadableCatalog {
@@ -137,6 +156,13 @@ pub fn execute(cli: Cli) -> Result<(), CommandError> {
         Some(Command::Url(command)) => {
             let (config, _) = configure(&cli.config)?;
             url(&config, &command)
+        }
+        Some(Command::Spool(command)) => {
+            let (config, _) = configure(&cli.config)?;
+            match command {
+                SpoolCommand::Verify => verify_spool(&config),
+                SpoolCommand::Export => export_spool(&config),
+            }
         }
         Some(Command::SnapshotSql(args)) => {
             let (config, _) = read_config(&cli.config)?;
@@ -285,6 +311,32 @@ fn url(config: &Config, command: &UrlCommand) -> Result<(), CommandError> {
             info!("webhook URL {id} is revoked; a running listener stops taking it within a second");
             Ok(())
         }
+    }
+}
+
+fn verify_spool(config: &Config) -> Result<(), CommandError> {
+    let path = config.spool_path()?;
+    let found = spool::verify(&path).map_err(RunError::from)?;
+    let summary =
+        format!("spool {}: {} events, {} rejected items\n", path.display(), found.events, found.rejected);
+    if found.findings.is_empty() {
+        return print(&(summary + "nothing is wrong\n"));
+    }
+    let findings = found.findings.iter().map(|finding| format!("wrong: {finding}\n"));
+    print(&findings.fold(summary, |report, finding| report + &finding))?;
+    Err(CommandError::SpoolIsWrong { path, findings: found.findings.len() })
+}
+
+fn export_spool(config: &Config) -> Result<(), CommandError> {
+    let path = config.spool_path()?;
+    let stdout = io::BufWriter::new(io::stdout().lock());
+    let unreadable = spool::export(&path, stdout).map_err(RunError::from)??;
+    for what in &unreadable {
+        warn!("{what}");
+    }
+    match unreadable.len() {
+        0 => Ok(()),
+        places => Err(CommandError::Unreadable { path, places }),
     }
 }
 

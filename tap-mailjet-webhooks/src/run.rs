@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
+use crate::clock::PatientClock;
 use crate::config::{Config, ConfigError};
 use crate::counters::{Counted, Counters};
 use crate::emitter::{
@@ -215,6 +216,7 @@ async fn supervise(
             let wind_up = async {
                 // Whoever waits is told 503: the writer takes nothing any more.
                 if let Some(receiving) = &mut receiving {
+                    receiving.handle.close();
                     receiving.stop_serving().await;
                 }
                 if let Some(emitting) = &mut emitting {
@@ -227,8 +229,10 @@ async fn supervise(
         }
         First::EmitterEnded(ended) => {
             tell(ended?);
-            if let Some(emitting) = emitting {
-                let _ = tokio::time::timeout(END_TIMEOUT, emitting.confirmed.finish()).await;
+            if let Some(emitting) = emitting
+                && let Ok(trimmed) = tokio::time::timeout(END_TIMEOUT, emitting.confirmed.finish()).await
+            {
+                trimmed?;
             }
             return Ok(());
         }
@@ -256,7 +260,7 @@ async fn supervise(
         }
         if let Some(mut emitting) = emitting {
             tell(emitting.ended().await?);
-            emitting.confirmed.finish().await;
+            emitting.confirmed.finish().await?;
         } else {
             info!("stopped");
         }
@@ -283,13 +287,19 @@ fn tell(ended: Ended) {
 }
 
 async fn failed(receiving: &mut Option<Receiving>) -> SpoolError {
-    if let Some(receiving) = receiving
-        && let Err(error) = receiving.writer.ended().await
-    {
-        return error;
+    let Some(Receiving { writer, watch, .. }) = receiving else { return std::future::pending().await };
+    let urls_failed = async {
+        match watch {
+            Some(watch) => watch.failed().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        // A writer that was not closed ends only by failing.
+        Err(error) = writer.ended() => error,
+        error = urls_failed => error,
     }
-    // A writer that was not closed ends only by failing.
-    std::future::pending().await
 }
 
 async fn ended(emitting: &mut Option<Emitting>) -> Result<Ended, EmitError> {
@@ -417,7 +427,13 @@ impl Emitting {
         counters: Counters,
     ) -> Result<Self, RunError> {
         let Prepared { emitter, confirmation, trimmer, .. } = prepared;
-        let confirmed = Confirmed::follow(confirmation, trimmer, retention, counters, clock::unix_millis)?;
+        let confirmed = Confirmed::follow(
+            confirmation,
+            trimmer,
+            retention,
+            counters,
+            PatientClock::start(clock::unix_millis),
+        )?;
         let control = Arc::new(Control::default());
         let (report, outcome) = oneshot::channel();
         thread::Builder::new().name("emitter".to_owned()).spawn({
@@ -429,7 +445,11 @@ impl Emitting {
         Ok(Emitting { outcome, control, confirmed })
     }
 
+    /// Waits until the emitter has ended, or the disk fails under the trimming.
     async fn ended(&mut self) -> Result<Ended, EmitError> {
-        (&mut self.outcome).await.expect("the emitter thread does not panic")
+        tokio::select! {
+            error = self.confirmed.failed() => Err(error.into()),
+            outcome = &mut self.outcome => outcome.expect("the emitter thread does not panic"),
+        }
     }
 }

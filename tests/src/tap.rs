@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::http::Endpoint;
 use crate::lines::Lines;
-use crate::message::{Message, Record};
+use crate::message::{Message, Record, bookmark};
 use crate::program::{self, Program, Signal};
 use crate::spool::Spool;
 
@@ -130,6 +130,18 @@ impl Tap {
         use std::io::Write;
         let file = fs::OpenOptions::new().create(true).append(true).open(self.state_file());
         file.and_then(|mut file| file.write_all(text.as_bytes())).expect("the state file can be written");
+    }
+
+    /// The bookmarks of stream `data` in the state file, line by line; 0 where a state has none. What is left of a state
+    /// whose writer died in the middle of it is left out; another may follow it in the same line.
+    #[must_use]
+    pub fn bookmarks(&self) -> Vec<i64> {
+        let text = fs::read_to_string(self.state_file()).unwrap_or_default();
+        let states = text.lines().filter_map(|line| {
+            let begin = line.rfind(r#"{"bookmarks""#)?;
+            serde_json::from_str::<Value>(&line[begin..]).ok()
+        });
+        states.map(|state| bookmark(&state).unwrap_or(0)).collect()
     }
 
     /// Runs it as a Singer tap: continuously, unless the configuration says otherwise.

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use tracing::{debug, error, warn};
 
 use super::state_file::StateFile;
+use crate::clock::PatientClock;
 use crate::counters::{Counters, Reached};
 use crate::logging::Sparing;
 use crate::spool::{Kept, Ledger, SpoolError, Trimmer};
@@ -63,7 +64,7 @@ impl Confirmation {
 #[derive(Debug)]
 pub struct Confirmed {
     stop: mpsc::Sender<()>,
-    ended: oneshot::Receiver<()>,
+    ended: oneshot::Receiver<Result<(), SpoolError>>,
 }
 
 impl Confirmed {
@@ -73,7 +74,7 @@ impl Confirmed {
         trimmer: Trimmer,
         retention: Duration,
         counters: Counters,
-        clock: fn() -> i64,
+        clock: PatientClock,
     ) -> std::io::Result<Self> {
         let (stop, stopped) = mpsc::channel();
         let start = counters.reached();
@@ -82,7 +83,7 @@ impl Confirmed {
             counters.confirmed_through(start.events);
         }
         let (events, rejected) = (start.taken(false), start.taken(true));
-        let mut follower = Follower {
+        let follower = Follower {
             confirmation,
             trimmer,
             retention,
@@ -95,28 +96,24 @@ impl Confirmed {
         };
         let (end, ended) = oneshot::channel();
         thread::Builder::new().name("confirmed".to_owned()).spawn(move || {
-            for round in 1_u32.. {
-                let going_on = stopped.recv_timeout(FOLLOW_INTERVAL) == Err(RecvTimeoutError::Timeout);
-                follower.look();
-                // The last round trims too: a drain on a schedule is usually over before the first is due.
-                if round.is_multiple_of(TRIM_EVERY) || !going_on {
-                    follower.trim();
-                }
-                if !going_on {
-                    break;
-                }
-            }
-            // The spool is closed when the end is told.
-            drop(follower);
-            let _ = end.send(());
+            let _ = end.send(follower.follow(&stopped));
         })?;
         Ok(Confirmed { stop, ended })
     }
 
+    /// Waits until the disk fails under the trimming, if it ever does.
+    pub async fn failed(&mut self) -> SpoolError {
+        match (&mut self.ended).await {
+            Ok(Err(error)) => error,
+            // It ends otherwise only when it is told to.
+            Ok(Ok(())) | Err(_) => std::future::pending().await,
+        }
+    }
+
     /// Looks and trims a last time, and waits until that is done.
-    pub async fn finish(self) {
+    pub async fn finish(self) -> Result<(), SpoolError> {
         drop(self.stop);
-        let _ = self.ended.await;
+        self.ended.await.unwrap_or(Ok(()))
     }
 }
 
@@ -125,7 +122,7 @@ struct Follower {
     trimmer: Trimmer,
     retention: Duration,
     counters: Counters,
-    clock: fn() -> i64,
+    clock: PatientClock,
     /// Sequence up to which events are confirmed.
     events: i64,
     /// Sequence up to which rejected items are.
@@ -137,6 +134,22 @@ struct Follower {
 }
 
 impl Follower {
+    /// Goes on until it is told to stop. The spool is closed when this returns.
+    fn follow(mut self, stopped: &mpsc::Receiver<()>) -> Result<(), SpoolError> {
+        for round in 1_u32.. {
+            let going_on = stopped.recv_timeout(FOLLOW_INTERVAL) == Err(RecvTimeoutError::Timeout);
+            self.look();
+            // The last round trims too: a drain on a schedule is usually over before the first is due.
+            if round.is_multiple_of(TRIM_EVERY) || !going_on {
+                self.trim()?;
+            }
+            if !going_on {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn look(&mut self) {
         let (events, rejected) = match &mut self.confirmation {
             Confirmation::Nobody => return,
@@ -174,18 +187,23 @@ impl Follower {
         }
     }
 
-    fn trim(&mut self) {
+    fn trim(&mut self) -> Result<(), SpoolError> {
         if matches!(self.confirmation, Confirmation::Nobody) {
-            return;
+            return Ok(());
         }
         let retention = i64::try_from(self.retention.as_millis()).unwrap_or(i64::MAX);
-        let before = (self.clock)().saturating_sub(retention);
-        if let Err(error) = self.try_trim(before)
-            && let Some(untold) = self.told.due()
-        {
-            // Rows stay longer than they must, and the next look tries again.
-            error!("{error}{untold}");
+        let before = self.clock.unix_millis().saturating_sub(retention);
+        match self.try_trim(before) {
+            Err(error) if error.is_io_failure() => return Err(error),
+            Err(error) => {
+                // Rows stay longer than they must, and the next look tries again.
+                if let Some(untold) = self.told.due() {
+                    error!("{error}{untold}");
+                }
+            }
+            Ok(()) => {}
         }
+        Ok(())
     }
 
     fn try_trim(&mut self, before: i64) -> Result<(), SpoolError> {

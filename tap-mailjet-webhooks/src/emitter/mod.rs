@@ -45,7 +45,7 @@ pub use table::UnknownFields;
 
 use crate::clock;
 use crate::counters::Counters;
-use crate::spool::{Ledger, Reader, SpoolError, Tide, Watermark};
+use crate::spool::{Kept, Ledger, Reader, SpoolError, Tide, Watermark};
 use streams::Streams;
 
 /// Rows that are written at once.
@@ -258,6 +258,7 @@ impl<W: Write> Emitter<W> {
         self.write_state()?;
         self.flush()?;
         self.streams.tell_unselected();
+        self.streams.tell_damage();
         Ok(ended)
     }
 
@@ -269,6 +270,13 @@ impl<W: Write> Emitter<W> {
         let batched_at = clock::unix_millis();
         let (mut records, mut failure) = (0, None);
         let events = reader.read_past(streams.reached().events, limit, |event| {
+            let event = match event {
+                Ok(event) => event,
+                Err(damage) => {
+                    records += streams.write_damage(Kept::Events, &damage, batched_at, buffer);
+                    return until_full(buffer);
+                }
+            };
             match streams.write_event(event, batched_at, buffer, |columns| discovered.remember(columns)) {
                 Ok(written) => records += written,
                 Err(error) => {
@@ -283,8 +291,13 @@ impl<W: Write> Emitter<W> {
             return Err(error.into());
         }
         let rejected = reader.read_rejected_past(streams.reached().rejected, BATCH_ROWS, |item| {
-            streams.write_rejected(item, batched_at, buffer);
-            records += 1;
+            records += match item {
+                Ok(item) => {
+                    streams.write_rejected(item, batched_at, buffer);
+                    1
+                }
+                Err(damage) => streams.write_damage(Kept::Rejected, &damage, batched_at, buffer),
+            };
             until_full(buffer)
         })?;
         if events + rejected > 0 {

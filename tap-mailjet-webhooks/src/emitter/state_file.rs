@@ -3,6 +3,9 @@
 //! It may hold one JSON document of any layout (Meltano, a state saved by hand), or a line for each STATE that a target
 //! has printed (`target >> state.jsonl`). Of lines, the last complete one counts. If the file grows while the tap
 //! runs, that is how the tap learns what the target has stored.
+//!
+//! A target that is killed in the middle of a line leaves half of it, and the next one, which knows nothing of that,
+//! writes its first state right behind it. Such a line counts as the state that it ends with.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
@@ -16,6 +19,8 @@ use crate::logging::Sparing;
 
 /// How much is read of the end of a file. A state is a few hundred bytes for each stream.
 const TAIL_BYTES: u64 = 1 << 20;
+/// How many places in a line are tried as the beginning of a state: more objects than a state has.
+const BEGINNINGS: usize = 100;
 
 /// Why a state file can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -140,9 +145,21 @@ fn last_state(tail: &[u8], whole: bool) -> Result<Option<State>, StateError> {
         return Ok(Some(state));
     }
     match lines.rfind(|line| !line.trim_ascii().is_empty()) {
-        Some(line) => State::parse(line).map(Some),
+        Some(line) => {
+            State::parse(line).or_else(|error| state_behind_half_a_line(line).ok_or(error)).map(Some)
+        }
         None => Ok(None),
     }
+}
+
+/// The state that a line ends with, behind what a crash left of another.
+///
+/// No part of a line that is JSON as a whole is taken for it: from any inner object on, there is a bracket too many.
+fn state_behind_half_a_line(line: &[u8]) -> Option<State> {
+    let beginnings = (0..line.len()).rev().filter(|place| line[*place] == b'{').take(BEGINNINGS);
+    // An empty object says nothing, and whatever it is the end of may have been no state.
+    let mut states = beginnings.filter_map(|place| State::parse(&line[place..]).ok());
+    states.find(|state| *state != State::default())
 }
 
 #[cfg(test)]
@@ -171,12 +188,22 @@ mod tests {
             (two[..20].to_owned(), None),
             (pretty.to_owned(), Some(2)),
             (format!("garbage\n{two}\n"), Some(2)),
+            (format!("{one}\n{}{two}\n", &one[..1]), Some(2)),
+            (format!("{one}\n{}{two}\n", &one[..30]), Some(2)),
+            (format!("{one}\n{}{two}\n{}", &one[..one.len() - 1], &one[..30]), Some(2)),
         ];
         for (text, expected) in cases {
             let state = last_state(text.as_bytes(), true).expect(&text);
             assert_eq!(state.and_then(|state| state.bookmark("data")), expected, "{text}");
         }
-        for wrong in [format!("{one}\ngarbage\n"), format!("{one}\n[]\n"), "garbage\n".to_owned()] {
+        for wrong in [
+            "garbage",
+            "[]",
+            "half a line{}",
+            "[{}]",
+            r#"{"type":"STATE","value":{"bookmarks":{"data":{}}}}"#,
+        ] {
+            let wrong = format!("{one}\n{wrong}\n");
             last_state(wrong.as_bytes(), true).expect_err(&wrong);
         }
     }

@@ -11,13 +11,15 @@
 //! 3. A batch is kept whole or not at all.
 //! 4. After an error that leaves the state of the disk unknown (I/O error, damage), the connection is never used
 //!    again: everything waiting is refused and the process is told to stop. The kernel may have dropped the dirty pages
-//!    of a failed fsync, so that a retry would succeed without having stored anything.
+//!    of a failed fsync, so that a retry would succeed without having stored anything. The same holds where the log is
+//!    copied into the database behind a commit, and for every other connection that the process writes through.
 //! 5. Files that somebody deletes, moves or replaces are noticed before the next answer, and end the process likewise. (Files that
 //!    are overwritten in place are not.)
 //! 6. Nothing is accepted that can't be kept: the size of the spool and the free space of its disk are checked before
 //!    the write.
 //! 7. Memory is bounded in bytes: what waits to be written holds a [`Reservation`], and the [`Budget`] has an end.
-//! 8. One process at a time has the role of the listener, and one the role of the emitter ([`RoleLock`]). The kernel
+//! 8. Damage is got past: what can be read is read, and what can't is told ([`Damage`]).
+//! 9. One process at a time has the role of the listener, and one the role of the emitter ([`RoleLock`]). The kernel
 //!    releases a role when its process ends, however it ends.
 //!
 //! # What it relies on
@@ -40,6 +42,8 @@
 
 mod batch;
 mod budget;
+mod damage;
+mod examine;
 mod ledger;
 mod reader;
 mod role;
@@ -55,6 +59,8 @@ use rusqlite::ErrorCode;
 
 pub use batch::{Batch, Items};
 pub use budget::{Budget, Reservation};
+pub use damage::Damage;
+pub use examine::{Examination, export, verify};
 pub use ledger::Ledger;
 pub use reader::{Backlog, Reader, StoredEvent, StoredRejection};
 pub use role::{Role, RoleLock};
@@ -115,8 +121,16 @@ impl SpoolError {
         match source.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy) => SpoolError::Locked { path, doing },
             Some(ErrorCode::NotADatabase) => SpoolError::NotASpool { path },
+            _ if damage::is_damage(&source) => SpoolError::Damaged { path, doing, source },
             _ => SpoolError::Sqlite { path, doing, source },
         }
+    }
+
+    /// Whether the disk failed, after which nothing may be tried again: a sync that succeeds then says nothing of what the
+    /// failed one was to store.
+    #[must_use]
+    pub fn is_io_failure(&self) -> bool {
+        matches!(self, SpoolError::Sqlite { source, .. } if sqlite::is_io_failure(source))
     }
 }
 
@@ -163,6 +177,19 @@ pub enum SpoolError {
         path: PathBuf,
         /// How many.
         names: u64,
+    },
+    /// What is in the file is not what was written.
+    #[error(
+        "spool {path}: {doing}: {source}; `spool verify` tells what is damaged, `spool export` writes what can be read. Set \
+         spool_path to another file, then start again"
+    )]
+    Damaged {
+        /// The spool.
+        path: PathBuf,
+        /// What was being done.
+        doing: &'static str,
+        /// What SQLite said.
+        source: rusqlite::Error,
     },
     /// The file was written by a later version of the tap.
     #[error(

@@ -25,7 +25,8 @@ pub enum Kept {
 }
 
 impl Kept {
-    fn table(self) -> &'static str {
+    /// The table that it is in.
+    pub(super) fn table(self) -> &'static str {
         match self {
             Kept::Events => "event",
             Kept::Rejected => "rejected",

@@ -15,6 +15,18 @@ mod guarding;
 mod abuse;
 // What the spool promises: durable before the 200, unique sequences, an end on I/O errors.
 mod spooling;
+// Storage that fails: calls that return an error, each kind on each file.
+mod storage;
+// The disk under the spool: full, read-only, forbidden; and a spool as a crash or another version left it.
+mod disks;
+// A spool that is damaged: what can be read is written, what can't is told; `spool verify` and `spool export`.
+mod damage;
+// Power cuts.
+mod power;
+// Spools that earlier versions have made.
+mod upgrading;
+// Clocks that jump.
+mod clocks;
 // What leaves the spool, and what never does.
 mod trimming;
 // What comes of an event: rows, keys, SCHEMA and STATE.
@@ -59,7 +71,9 @@ mod proxies;
 mod command_line;
 // `send-test`, against a listener.
 mod send_test;
-// All of it together, through target-jsonl, with processes killed at random.
+// All of it together, through target-jsonl.
 mod pipeline;
+// The same with everything killed, at random moments.
+mod torture;
 // `scripts/run`, as the README's quick start has it.
 mod scripts;
