@@ -50,8 +50,14 @@ pub struct Logging {
 impl Logging {
     /// Follows the logging configuration that the environment names, if it does.
     pub fn follow_environment(&mut self) -> Result<(), LoggingError> {
-        let Some(path) = std::env::var_os(CONFIG_VARIABLE).map(PathBuf::from) else { return Ok(()) };
-        match std::fs::read_to_string(&path) {
+        let path = std::env::var_os(CONFIG_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let Some(path) = path else { return Ok(()) };
+        // A pipe would be waited for.
+        let text = match path.metadata() {
+            Ok(meta) if !meta.is_file() => Err(std::io::Error::other("it is no regular file")),
+            _ => std::fs::read_to_string(&path),
+        };
+        match text {
             Ok(text) => self.follow(&text).map_err(|source| LoggingError::NotJson { path, source }),
             Err(source) => Err(LoggingError::Unreadable { path, source }),
         }
@@ -61,8 +67,7 @@ impl Logging {
     /// the root logger's level and the structured formatter count.
     fn follow(&mut self, config: &str) -> Result<(), serde_json::Error> {
         let config: Map<String, Value> = serde_json::from_str(config)?;
-        let level = config.get("root").and_then(|root| root["level"].as_str()).map(str::to_owned);
-        if let Some(level) = level.and_then(|name| LogLevel::try_from(name).ok()) {
+        if let Some(level) = config.get("root").and_then(|root| level_of_python(&root["level"])) {
             self.level = level;
         }
         let formatters = config.get("formatters").and_then(Value::as_object).into_iter().flatten();
@@ -89,6 +94,24 @@ impl Logging {
             LogFormat::Json => builder.event_format(Structured { app_name }).try_init(),
         };
         let _ = STARTED.set(self);
+    }
+}
+
+/// A level of Python's `logging`, by its name or number.
+fn level_of_python(level: &Value) -> Option<LogLevel> {
+    let number = level.as_u64().or_else(|| match level.as_str()? {
+        "CRITICAL" | "FATAL" => Some(50),
+        "NOTSET" => Some(0),
+        _ => None,
+    });
+    match number {
+        Some(0..=9) => Some(LogLevel::Trace),
+        Some(10..=19) => Some(LogLevel::Debug),
+        Some(20..=29) => Some(LogLevel::Info),
+        Some(30..=39) => Some(LogLevel::Warning),
+        // There is nothing above an error here.
+        Some(40..) => Some(LogLevel::Error),
+        None => LogLevel::try_from(level.as_str()?.to_owned()).ok(),
     }
 }
 
@@ -248,7 +271,16 @@ mod tests {
         assert_eq!(followed(of_meltano), Ok((LogLevel::Warning, LogFormat::Json)));
         let plain = r#"{"formatters": {"default": {"format": "%(message)s"}}, "root": {"level": "DEBUG"}}"#;
         assert_eq!(followed(plain), Ok((LogLevel::Debug, LogFormat::Text)));
-        assert_eq!(followed(r#"{"root": {"level": 10}}"#), Ok((LogLevel::Info, LogFormat::Text)));
+        let levels = [
+            ("10", LogLevel::Debug),
+            (r#""CRITICAL""#, LogLevel::Error),
+            (r#""NOTSET""#, LogLevel::Trace),
+            ("[]", LogLevel::Info),
+        ];
+        for (level, expected) in levels {
+            let config = format!(r#"{{"root": {{"level": {level}}}}}"#);
+            assert_eq!(followed(&config), Ok((expected, LogFormat::Text)), "{level}");
+        }
         followed("version: 1").expect_err("not JSON");
     }
 

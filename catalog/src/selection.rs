@@ -95,6 +95,16 @@ pub enum CatalogError {
     /// The text is JSON, but not a catalog.
     #[error("it has no list \"streams\"; `--discover` prints a catalog to start from")]
     NoStreams,
+    /// A key is no list of names.
+    #[error(
+        "stream \"{stream}\": table-key-properties is {found}; it has to be a list of columns' names, such as [\"{PRIMARY_KEY}\"]"
+    )]
+    KeyNotNames {
+        /// The stream.
+        stream: String,
+        /// What stands there.
+        found: Value,
+    },
     /// A key names a column that the stream has not, or that is not selected.
     #[error(
         "stream \"{stream}\": table-key-properties names \"{column}\", which is no selected column of it; select it, or \
@@ -117,8 +127,11 @@ impl Selection {
             let name = entry["tap_stream_id"].as_str().or_else(|| entry["stream"].as_str());
             name.map(str::to_owned)
         };
-        let choices = entries.iter().filter_map(|entry| Some((named(entry)?, Choice::of(entry)))).collect();
-        Ok(Selection { choices: Some(choices) })
+        let choices = entries.iter().filter_map(|entry| {
+            let name = named(entry)?;
+            Some(Choice::of(&name, entry).map(|choice| (name, choice)))
+        });
+        Ok(Selection { choices: Some(choices.collect::<Result<_, _>>()?) })
     }
 
     /// What is chosen of a stream; None if the stream is not selected.
@@ -170,7 +183,7 @@ pub struct Choice {
 }
 
 impl Choice {
-    fn of(entry: &Value) -> Self {
+    fn of(stream: &str, entry: &Value) -> Result<Self, CatalogError> {
         let items = entry["metadata"].as_array().map_or(&[][..], Vec::as_slice);
         let is_of_stream = |item: &&Value| item["breadcrumb"] == json!([]);
         let of_stream = items.iter().find(is_of_stream).map_or(&Value::Null, |item| &item["metadata"]);
@@ -181,9 +194,15 @@ impl Choice {
             }
         }
         let selected = chosen(of_stream, &[&entry["selected"], &entry["schema"]["selected"]]);
-        let key = of_stream["table-key-properties"]
-            .as_array()
-            .map(|key| key.iter().filter_map(Value::as_str).map(str::to_owned).collect());
+        let key = match &of_stream["table-key-properties"] {
+            Value::Null => None,
+            found => {
+                let names = serde_json::from_value(found.clone());
+                let not_names =
+                    |_| CatalogError::KeyNotNames { stream: stream.to_owned(), found: found.clone() };
+                Some(names.map_err(not_names)?)
+            }
+        };
         let schemas = entry["schema"]["properties"].as_object().cloned().unwrap_or_default();
         let mut older = HashMap::new();
         note_selected(&entry["schema"], "", &mut older);
@@ -193,7 +212,7 @@ impl Choice {
         };
         let names = of_fields.keys().chain(older.keys());
         let deselected = names.filter(is_deselected).map(|name| name.to_lowercase()).collect();
-        Choice { selected, deselected, schemas, key }
+        Ok(Choice { selected, deselected, schemas, key })
     }
 
     fn is_selected(&self, stream: StreamId) -> bool {
@@ -404,6 +423,16 @@ mod tests {
             without(&["by__x__email"]).deselects_within("by") && without(&["by__st"]).deselects_within("By")
         );
         assert!(!without(&["by", "byte__x", "b"]).deselects_within("by"));
+    }
+
+    #[test]
+    fn a_key_that_is_no_list_of_names_is_an_error() {
+        for wrong in [json!("MessageID"), json!(["MessageID", 5]), json!([["event"]]), json!({})] {
+            let catalog = json!({"streams": [{"stream": "data", "metadata":
+                [{"breadcrumb": [], "metadata": {"table-key-properties": wrong}}]}]});
+            let error = Selection::parse(catalog.to_string().as_bytes()).expect_err("no key").to_string();
+            assert!(error.starts_with("stream \"data\": table-key-properties is "), "{error}");
+        }
     }
 
     #[test]
