@@ -14,11 +14,11 @@ use tokio::net::TcpListener;
 use tracing::{info, warn};
 
 use crate::cli::{Cli, Command, ConfigArgs, Test, UrlCommand};
-use crate::config::{Config, ConfigError, Mode};
+use crate::config::{AdminAddress, Config, ConfigError, Mode};
 use crate::emitter::{Discovered, DiscoveredColumns, Shape, columns_of, write_samples};
 use crate::output::Stdout;
 use crate::progress::{LiveLine, Rooms};
-use crate::run::{self, Ends, Plan, Roles, RunError};
+use crate::run::{self, Ends, Plan, Roles, RunError, Sockets};
 use crate::send_test::{self, SendTestError};
 use crate::signals::StopSignals;
 use crate::spool::SpoolError;
@@ -49,6 +49,14 @@ pub enum CommandError {
     #[error("config key \"listen_address\": {address} can't be listened on: {source}")]
     Bind {
         /// `listen_address`.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The admin address can't be listened on.
+    #[error("config key \"admin_address\": {address} can't be listened on: {source}; set another, or off")]
+    BindAdmin {
+        /// `admin_address`.
         address: std::net::SocketAddr,
         /// What the system said.
         source: io::Error,
@@ -225,6 +233,11 @@ fn run(
             true => Some(bind(config).await?),
             false => None,
         };
+        // Whoever receives is watched. A drain comes and goes, beside a listener on the same machine that has the port.
+        let admin = match rooms.listener {
+            true => bind_admin(config).await?,
+            false => None,
+        };
         let stdout = Stdout::open()?;
         let reader_gone = stdout.reader_gone()?;
         // Only who writes to stdout cares whether anybody reads it.
@@ -232,7 +245,7 @@ fn run(
             async move { if rooms.emitter { reader_gone.await } else { std::future::pending().await } };
         let ends = Ends { stop: signals.first(), reader_gone };
         let plan = Plan { config, shape, state, discarded: stdout.is_discarded()? };
-        Ok(run::run(plan, roles, listener, stdout, line, ends).await?)
+        Ok(run::run(plan, roles, Sockets { webhooks: listener, admin }, stdout, line, ends).await?)
     });
     // A thread that is stuck in a write to a full pipe must not keep the process.
     runtime.shutdown_background();
@@ -242,6 +255,12 @@ fn run(
 async fn bind(config: &Config) -> Result<TcpListener, CommandError> {
     let address = config.listen_address;
     TcpListener::bind(address).await.map_err(|source| CommandError::Bind { address, source })
+}
+
+async fn bind_admin(config: &Config) -> Result<Option<TcpListener>, CommandError> {
+    let AdminAddress::At(address) = config.admin_address else { return Ok(None) };
+    let bound = TcpListener::bind(address).await;
+    bound.map(Some).map_err(|source| CommandError::BindAdmin { address, source })
 }
 
 fn url(config: &Config, command: &UrlCommand) -> Result<(), CommandError> {

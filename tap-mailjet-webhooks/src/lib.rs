@@ -8,11 +8,13 @@
 //! - [`config`]: the configuration keys
 //! - [`run`]: the rooms put together, and how a run ends
 //! - [`listener`], [`spool`], [`emitter`]: the rooms
+//! - [`admin`]: health, readiness and metrics
 //! - [`webhook_url`]: secret URLs, made and revoked
 //! - [`send_test`]: plays Mailjet's "Send a test" button
 //! - [`snapshot_sql`]: the query for the latest version of each row
 //! - [`output`], [`signals`], [`logging`], [`counters`], [`progress`], [`clock`], [`descriptors`], [`service`]: the edges to the operating system and to people
 
+pub mod admin;
 pub mod cli;
 pub mod clock;
 pub mod command;

@@ -10,12 +10,14 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
+use crate::admin::{Admin, Figures, Readiness};
 use crate::config::{Config, ConfigError};
-use crate::counters::{Counted, Counters};
+use crate::counters::Counters;
 use crate::emitter::{
     Confirmation, Confirmed, Control, DiscoveredColumns, EmitError, Emitter, Ended, Shape, ShapeError, Start,
     StartError, StateFile,
 };
+use crate::listener::Traffic;
 use crate::progress::{LiveLine, Progress, Rooms};
 use crate::spool::{
     self, Ledger, Reader, Role, RoleLock, SpoolError, Trimmer, Watermark, Writer, WriterHandle,
@@ -76,6 +78,15 @@ pub struct Plan<'a> {
     pub discarded: bool,
 }
 
+/// Where a run is reached: bound already, and there if somebody is to be there.
+#[derive(Debug)]
+pub struct Sockets {
+    /// Where webhooks arrive, if there is a room for them.
+    pub webhooks: Option<TcpListener>,
+    /// Where health, readiness and metrics of that room are answered.
+    pub admin: Option<TcpListener>,
+}
+
 /// What can end a run from outside.
 pub struct Ends<S, G> {
     /// Ready when somebody asks the run to end.
@@ -102,12 +113,11 @@ impl Roles {
     }
 }
 
-/// Runs the rooms that `roles` were taken for until something ends them. `listener` is bound already, and there if there
-/// is a room for it; messages go to `out`.
+/// Runs the rooms that `roles` were taken for until something ends them. Messages go to `out`.
 pub async fn run<S, G>(
     plan: Plan<'_>,
     roles: Roles,
-    listener: Option<TcpListener>,
+    sockets: Sockets,
     out: impl std::io::Write + Send + 'static,
     line: &LiveLine,
     ends: Ends<S, G>,
@@ -119,7 +129,7 @@ where
     let config = plan.config;
     let path = config.spool_path()?;
     info!("tap-mailjet-webhooks {}, spool {}", env!("CARGO_PKG_VERSION"), path.display());
-    let counters = Counters::default();
+    let (counters, traffic) = (Counters::default(), Traffic::default());
     let watermark = Watermark::default();
     // Whatever can be wrong with spool, state and catalog is found before anybody is told that the tap listens.
     let emitter = match roles.rooms.emitter {
@@ -128,17 +138,25 @@ where
     };
     let waiting = emitter.as_ref().map_or(0, |emitter| emitter.waiting);
     let reader = Reader::open(&path)?;
-    let receiving = if let Some(listener) = listener {
-        Some(Receiving::start(config, &path, listener, watermark.clone(), counters.clone())?)
+    let receiving = if let Some(listener) = sockets.webhooks {
+        Some(Receiving::start(config, &path, listener, watermark.clone(), traffic.clone())?)
     } else {
         watermark.end();
         None
     };
+    let _admin = match (sockets.admin, &receiving) {
+        (Some(listener), Some(receiving)) => {
+            let commits = receiving.handle.commits().clone();
+            let figures = Figures::new(roles.rooms, traffic.clone(), commits, counters.clone(), &path);
+            Some(Admin::start(listener, receiving.readiness(traffic.clone()), figures)?)
+        }
+        _ => None,
+    };
     let emitting = emitter
         .map(|emitter| Emitting::start(emitter, config.retention(), watermark, counters.clone()))
         .transpose()?;
-    let progress = Progress::start(line, roles.rooms, counters.clone(), reader, waiting)?;
-    let whole = supervise(config, receiving, emitting, &counters, ends.stop);
+    let progress = Progress::start(line, roles.rooms, (counters, traffic.clone()), reader, waiting)?;
+    let whole = supervise(config, receiving, emitting, &traffic, ends.stop);
     let outcome = tokio::select! {
         biased;
         // At once: whatever is under way is dropped and not waited for.
@@ -154,7 +172,7 @@ async fn supervise(
     config: &Config,
     mut receiving: Option<Receiving>,
     mut emitting: Option<Emitting>,
-    counters: &Counters,
+    traffic: &Traffic,
     stop: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let max_runtime = async {
@@ -167,7 +185,7 @@ async fn supervise(
     let idle = async {
         match (&control, config.pace().idle_exit) {
             (Some(control), _) => control.idle.notified().await,
-            (None, Some(limit)) => counters.nothing_received_for(limit).await,
+            (None, Some(limit)) => traffic.nothing_for(limit).await,
             (None, None) => std::future::pending().await,
         }
     };
@@ -276,6 +294,8 @@ struct Receiving {
     handle: WriterHandle,
     serving: JoinHandle<()>,
     stop: Option<oneshot::Sender<()>>,
+    tokens: ActiveTokens,
+    max_connections: usize,
     watch: Option<Watch>,
 }
 
@@ -285,23 +305,28 @@ impl Receiving {
         path: &Path,
         listener: TcpListener,
         watermark: Watermark,
-        counters: Counters,
+        traffic: Traffic,
     ) -> Result<Self, RunError> {
         let (tokens, watch) = tokens(config, path)?;
         let (handle, writer) =
             Writer::start(path, config.sequence_unit, config.limits(), watermark, clock::unix_millis)?;
         let address = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel();
-        let spool = Counted::new(handle.clone(), counters);
         let stopped = async {
             let _ = stopped.await;
         };
-        let mut guards = config.guards(tokens);
+        let mut guards = config.guards(tokens.clone());
         guards.max_connections = descriptors::allow(guards.max_connections);
-        let serving = tokio::spawn(listener::serve(listener, guards, spool, stopped));
+        let max_connections = guards.max_connections;
+        let serving = tokio::spawn(listener::serve(listener, guards, handle.clone(), traffic, stopped));
         info!("listening on http://{address}");
         service::is_ready();
-        Ok(Receiving { writer, handle, serving, stop: Some(stop), watch })
+        Ok(Receiving { writer, handle, serving, stop: Some(stop), tokens, max_connections, watch })
+    }
+
+    /// Whether webhooks are taken, by the facts that they are answered by.
+    fn readiness(&self, traffic: Traffic) -> Readiness {
+        Readiness::new(traffic, self.tokens.clone(), self.max_connections, self.handle.clone())
     }
 
     /// Takes no further webhook, answers those that are being read, and closes the spool.

@@ -84,7 +84,7 @@ impl Confirmed {
         let (events, rejected) = (start.taken(false), start.taken(true));
         let told = Sparing::default();
         let mut follower =
-            Follower { confirmation, trimmer, retention, counters, clock, events, rejected, told };
+            Follower { confirmation, trimmer, retention, counters, clock, events, rejected, noted: 0, told };
         let (end, ended) = oneshot::channel();
         thread::Builder::new().name("confirmed".to_owned()).spawn(move || {
             for round in 1_u32.. {
@@ -120,6 +120,8 @@ struct Follower {
     events: i64,
     /// Sequence up to which rejected items are.
     rejected: i64,
+    /// What the spool has been told of `events`.
+    noted: i64,
     /// When trouble with trimming was last told.
     told: Sparing,
 }
@@ -171,6 +173,11 @@ impl Follower {
             }
         }
         while start.elapsed() < TRIM_TIME && self.trimmer.give_back()? {}
+        // Last: on a full disk, room is worth more than this note.
+        if self.events > self.noted {
+            self.trimmer.note_confirmed(self.events)?;
+            self.noted = self.events;
+        }
         Ok(())
     }
 }

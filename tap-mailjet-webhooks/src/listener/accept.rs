@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
-use super::{Guards, route};
+use super::{Guards, Traffic, route};
 use crate::logging::Sparing;
 use crate::spool::Append;
 
@@ -24,14 +24,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Takes webhooks from `listener` into `spool` until `stop` is ready; then takes no further connection, lets the
 /// requests in flight finish, and returns. What has not finished after [`Guards::stop_timeout`] is broken off
-/// unanswered.
+/// unanswered. What comes and goes is counted in `traffic`.
 pub async fn serve<S: Append>(
     listener: TcpListener,
     guards: Guards,
     spool: S,
+    traffic: Traffic,
     stop: impl Future<Output = ()>,
 ) {
-    let service = TowerToHyperService::new(warp::service(route::filter(&guards, spool)));
+    let service = TowerToHyperService::new(warp::service(route::filter(&guards, spool, traffic.clone())));
     let mut server = http1::Builder::new();
     server
         .timer(TokioTimer::new())
@@ -58,16 +59,18 @@ pub async fn serve<S: Append>(
                 continue;
             }
         };
+        let connected = traffic.connection();
         // Answers are small and each is waited for.
         let _ = stream.set_nodelay(true);
         let connection = graceful.watch(server.serve_connection(TokioIo::new(stream), service.clone()));
         tokio::spawn(async move {
-            let _permit = permit;
+            let _held = (permit, connected);
             if let Err(error) = connection.await {
                 debug!("a connection ended early: {error}");
             }
         });
     }
+    traffic.close();
     drop(listener);
     if tokio::time::timeout(guards.stop_timeout, graceful.shutdown()).await.is_err() {
         warn!("requests that did not finish in time were broken off; Mailjet repeats them");

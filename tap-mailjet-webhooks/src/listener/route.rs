@@ -13,10 +13,11 @@ use warp::reply::Response;
 use warp::{Filter, Rejection};
 
 use super::body::{self, BodyLimits};
+use super::event_type::Tally;
 use super::payload::{self, Unsplit};
 use super::refusal::Refusal;
 use super::refusal_log::RefusalLog;
-use super::{Guards, Receipt};
+use super::{Guards, Receipt, Traffic};
 use crate::spool::{Append, Batch, Items, REJECTED_BODY_BYTES};
 use crate::{clock, webhook_url};
 
@@ -29,12 +30,14 @@ const LINGER_TIME: Duration = Duration::from_secs(5);
 pub(super) fn filter<S: Append>(
     guards: &Guards,
     spool: S,
+    traffic: Traffic,
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
     let webhook = Webhook {
         spool,
         tokens: guards.tokens.clone(),
         limits: BodyLimits { max_bytes: guards.max_body_bytes, timeout: guards.body_timeout },
         log: Arc::new(RefusalLog::default()),
+        traffic,
     };
     warp::path::full()
         .and(warp::method())
@@ -56,6 +59,7 @@ struct Webhook<S> {
     tokens: webhook_url::ActiveTokens,
     limits: BodyLimits,
     log: Arc<RefusalLog>,
+    traffic: Traffic,
 }
 
 impl<S: Append> Webhook<S> {
@@ -79,6 +83,7 @@ impl<S: Append> Webhook<S> {
                     linger(body);
                 }
                 self.log.tell(&refusal);
+                self.traffic.refused(&refusal);
                 refuse(&refusal)
             }
         }
@@ -114,8 +119,11 @@ impl<S: Append> Webhook<S> {
         let received_at = clock::unix_millis();
         match payload::split(&text, &mut reservation) {
             Ok(items) => {
+                let tally = Tally::of(&text, &items);
                 let batch = Batch::new(text, items, received_at, reservation);
-                self.spool.append(batch).await.map_err(Refusal::Spool)
+                let receipt = self.spool.append(batch).await.map_err(Refusal::Spool)?;
+                self.traffic.accepted(receipt, &tally);
+                Ok(receipt)
             }
             Err(Unsplit::Refused(refused)) => Err(Refusal::Spool(refused)),
             Err(Unsplit::NotEvents(reason)) => {
@@ -123,7 +131,8 @@ impl<S: Append> Webhook<S> {
                 let mut items = Items::new(reason.clone());
                 items.push(0..kept.len(), false, &mut reservation).map_err(Refusal::Spool)?;
                 let batch = Batch::new(kept, items, received_at, reservation);
-                self.spool.append(batch).await.map_err(Refusal::Spool)?;
+                let receipt = self.spool.append(batch).await.map_err(Refusal::Spool)?;
+                self.traffic.kept(receipt);
                 Err(Refusal::NotEvents(reason))
             }
         }

@@ -39,11 +39,16 @@
 
 mod batch;
 mod budget;
+mod commits;
 mod ledger;
 mod reader;
 mod role;
+mod room;
+mod row_count;
 mod sequence;
+mod space;
 mod sqlite;
+mod survey;
 mod trim;
 mod watermark;
 mod writer;
@@ -52,11 +57,14 @@ use std::path::PathBuf;
 
 pub use batch::{Batch, Items};
 pub use budget::{Budget, Reservation};
+pub use commits::Commits;
 pub use ledger::Ledger;
 pub use reader::{Backlog, Reader, StoredEvent, StoredRejection};
 pub use role::{Role, RoleLock};
 pub use sequence::SequenceUnit;
+pub use space::Space;
 pub(crate) use sqlite::{look, open, patiently};
+pub use survey::{Pending, Survey, Surveyor};
 pub use trim::{Kept, Trimmer};
 pub use watermark::{Tide, Watermark};
 pub use writer::{Limits, Writer, WriterHandle};

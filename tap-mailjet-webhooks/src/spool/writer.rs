@@ -13,18 +13,21 @@ use rusqlite::{Connection, ErrorCode, ToSql, TransactionBehavior};
 use tokio::sync::oneshot;
 use tracing::debug;
 
+use super::room::Room;
 use super::sequence::{SequenceUnit, Sequencer};
 use super::sqlite::{self, OpenFiles};
-use super::{Append, Batch, Budget, Receipt, Refused, Reservation, SpoolError, Watermark};
+use super::{Append, Batch, Budget, Commits, Receipt, Refused, Reservation, SpoolError, Watermark};
 
 /// A group is closed at this many bytes of text, so that nobody waits for an endless transaction.
 const GROUP_BYTES: usize = 4 << 20;
 /// How often an idle writer looks whether its files are still those that everybody else would open.
 const IDLE_LOOK: Duration = Duration::from_secs(1);
-/// How long a look at the sizes of spool and disk may be relied on.
-const ROOM_AGE: Duration = Duration::from_secs(1);
-/// How many bytes may be written on the strength of one such look.
-const ROOM_BYTES: u64 = 8 << 20;
+
+/// How long a probe waits for another process's transaction. A batch waits longer: whoever asks wants to know whether it
+/// would have to.
+const PROBE_PATIENCE: Duration = Duration::from_millis(500);
+/// What a probe asks room for: an event of the usual size.
+const PROBE_BYTES: u64 = 1024;
 
 /// What a spool may use.
 #[derive(Debug, Clone, Copy)]
@@ -49,10 +52,12 @@ pub struct Writer {
 pub struct WriterHandle {
     jobs: mpsc::Sender<Job>,
     budget: Budget,
+    commits: Commits,
 }
 
 enum Job {
     Write(Waiting),
+    Probe(oneshot::Sender<Result<(), Refused>>),
     Close,
 }
 
@@ -80,6 +85,7 @@ impl Writer {
         let (jobs, queue) = mpsc::channel();
         let (report, outcome) = oneshot::channel();
         let sequencer = Sequencer::after(last, unit);
+        let commits = Commits::default();
         let mut thread = Thread {
             path: path.to_owned(),
             connection,
@@ -88,6 +94,7 @@ impl Writer {
             sequencer,
             room,
             watermark: watermark.clone(),
+            commits: commits.clone(),
             clock,
         };
         thread::Builder::new()
@@ -105,7 +112,7 @@ impl Writer {
                 source,
             })?;
         Ok((
-            WriterHandle { jobs, budget: Budget::new(limits.memory_bytes) },
+            WriterHandle { jobs, budget: Budget::new(limits.memory_bytes), commits },
             Writer { path: path.to_owned(), outcome },
         ))
     }
@@ -125,6 +132,21 @@ impl WriterHandle {
     /// Lets the thread end once everything that was handed over before has been written and answered.
     pub fn close(&self) {
         let _ = self.jobs.send(Job::Close);
+    }
+
+    /// Asks whether an event of the usual size would be kept now. The thread that would write it decides, by what it would
+    /// decide by: nothing answers before what was handed over before is written.
+    pub async fn probe(&self) -> Result<(), Refused> {
+        let _memory = self.budget.reserve(usize::try_from(PROBE_BYTES).unwrap_or(usize::MAX))?;
+        let (answer, answered) = oneshot::channel();
+        self.jobs.send(Job::Probe(answer)).map_err(|_| Refused::Closed)?;
+        answered.await.unwrap_or(Err(Refused::Closed))
+    }
+
+    /// What the thread has measured.
+    #[must_use]
+    pub fn commits(&self) -> &Commits {
+        &self.commits
     }
 }
 
@@ -149,6 +171,7 @@ struct Thread {
     sequencer: Sequencer,
     room: Room,
     watermark: Watermark,
+    commits: Commits,
     clock: fn() -> i64,
 }
 
@@ -164,7 +187,7 @@ impl Thread {
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
             };
-            let mut group = Vec::new();
+            let (mut group, mut probes) = (Vec::new(), Vec::new());
             let mut bytes = 0;
             loop {
                 match next {
@@ -172,6 +195,7 @@ impl Thread {
                         bytes += waiting.batch.text_bytes();
                         group.push(waiting);
                     }
+                    Job::Probe(answer) => probes.push(answer),
                     Job::Close => {
                         open = false;
                         break;
@@ -186,16 +210,49 @@ impl Thread {
                 };
             }
             self.write_group(group)?;
+            self.answer(probes)?;
+        }
+        Ok(())
+    }
+
+    /// Answers whoever asks whether a batch would be written now.
+    fn answer(&mut self, probes: Vec<oneshot::Sender<Result<(), Refused>>>) -> Result<(), SpoolError> {
+        if probes.is_empty() {
+            return Ok(());
+        }
+        let outcome = self.try_out();
+        for probe in probes {
+            let _ = probe.send(*outcome.as_ref().unwrap_or(&Err(Refused::Failed)));
+        }
+        outcome.map(drop)
+    }
+
+    /// Does what is done for a batch, but for the writing. Fails where a batch would end the writer.
+    fn try_out(&mut self) -> Result<Result<(), Refused>, SpoolError> {
+        self.files.demand_unchanged()?;
+        self.look_at_room()?;
+        if let Err(refused) = self.room.could_take(PROBE_BYTES) {
+            return Ok(Err(refused));
+        }
+        let begun = sqlite::with_patience(&mut self.connection, PROBE_PATIENCE, |connection| {
+            connection.transaction_with_behavior(TransactionBehavior::Immediate)?.rollback()
+        });
+        match begun {
+            Ok(()) => Ok(Ok(())),
+            Err(error) => self.meaning_of(&error).map(Err),
+        }
+    }
+
+    fn look_at_room(&mut self) -> Result<(), SpoolError> {
+        if self.room.is_stale() {
+            self.room = Room::look(&self.path, &self.connection, self.room.limits())?;
         }
         Ok(())
     }
 
     fn write_group(&mut self, group: Vec<Waiting>) -> Result<(), SpoolError> {
-        if self.room.is_stale() {
-            match Room::look(&self.path, &self.connection, self.room.limits) {
-                Ok(room) => self.room = room,
-                Err(error) => return Err(self.fail(group, error)),
-            }
+        if let Err(error) = self.look_at_room() {
+            return Err(self.fail(group, error));
         }
         let mut admitted = Vec::with_capacity(group.len());
         for waiting in group {
@@ -213,8 +270,10 @@ impl Thread {
             return Ok(());
         }
         let before = self.sequencer.last();
+        let begun = Instant::now();
         match self.commit(&admitted) {
-            Ok(()) => {
+            Ok(rows) => {
+                self.commits.note(begun.elapsed().as_secs_f64(), rows);
                 if let Err(error) = self.files.demand_unchanged() {
                     // It is on disk, in a file that nobody will find.
                     return Err(self.fail(admitted, error));
@@ -235,7 +294,8 @@ impl Thread {
 
     /// Writes a group and syncs it. All of it is on disk when this returns `Ok`, and none of it otherwise, as far as
     /// anyone can tell.
-    fn commit(&mut self, group: &[Waiting]) -> rusqlite::Result<()> {
+    fn commit(&mut self, group: &[Waiting]) -> rusqlite::Result<u32> {
+        let mut rows = 0;
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let now = (self.clock)();
         {
@@ -247,6 +307,7 @@ impl Thread {
             for Waiting { batch, .. } in group {
                 for (body, rejected_for) in batch.items() {
                     let sequence = self.sequencer.next(now);
+                    rows += 1;
                     match rejected_for {
                         None => event.execute((sequence, batch.received_at(), Text(body)))?,
                         Some(reason) => rejected.execute((sequence, batch.received_at(), reason, body))?,
@@ -254,20 +315,25 @@ impl Thread {
                 }
             }
         }
-        transaction.commit()
+        transaction.commit().map(|()| rows)
     }
 
-    /// Answers a group that was not written. Only where the spool is known to be as it was before does it live on.
-    fn refuse(&self, group: Vec<Waiting>, error: &rusqlite::Error) -> Result<(), SpoolError> {
+    /// What an error of a transaction means. Only where the spool is known to be as it was before does it live on.
+    fn meaning_of(&self, error: &rusqlite::Error) -> Result<Refused, SpoolError> {
         let rolled_back = self.connection.is_autocommit();
-        let refused = match error.sqlite_error_code() {
+        match error.sqlite_error_code() {
             // No byte of the transaction has reached the file's committed part, and no sync was asked for.
-            Some(ErrorCode::DiskFull) if rolled_back => Refused::DiskLow,
-            Some(ErrorCode::DatabaseBusy) if rolled_back => Refused::Locked,
-            _ => {
-                let reason = error.to_string();
-                return Err(self.fail(group, SpoolError::Poisoned { path: self.path.clone(), reason }));
-            }
+            Some(ErrorCode::DiskFull) if rolled_back => Ok(Refused::DiskLow),
+            Some(ErrorCode::DatabaseBusy) if rolled_back => Ok(Refused::Locked),
+            _ => Err(SpoolError::Poisoned { path: self.path.clone(), reason: error.to_string() }),
+        }
+    }
+
+    /// Answers a group that was not written.
+    fn refuse(&self, group: Vec<Waiting>, error: &rusqlite::Error) -> Result<(), SpoolError> {
+        let refused = match self.meaning_of(error) {
+            Ok(refused) => refused,
+            Err(failure) => return Err(self.fail(group, failure)),
         };
         debug!("{} requests were refused: {refused} ({error})", group.len());
         refuse_all(group, refused);
@@ -301,61 +367,6 @@ struct Text<'a>(&'a [u8]);
 impl ToSql for Text<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::Borrowed(ValueRef::Text(self.0)))
-    }
-}
-
-/// How much room there was at the last look, less what has been written since.
-struct Room {
-    limits: Limits,
-    looked_at: Instant,
-    written: u64,
-    /// Bytes of the spool that hold something.
-    spool_used: u64,
-    /// Bytes that the spool has and does not need, since trimming emptied them: they are written before it grows.
-    spool_free: u64,
-    disk_free: u64,
-}
-
-impl Room {
-    fn look(path: &Path, connection: &Connection, limits: Limits) -> Result<Self, SpoolError> {
-        let sqlite =
-            |source| SpoolError::Sqlite { path: path.to_owned(), doing: "looking at its size", source };
-        let pragma =
-            |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(sqlite);
-        let (pages, free_pages) = (pragma("page_count")?, pragma("freelist_count")?);
-        let page_size = pragma("page_size")?;
-        let bytes = |pages: i64| u64::try_from(pages * page_size).unwrap_or(0);
-        let disk = rustix::fs::statvfs(path).map_err(|error| SpoolError::Io {
-            path: path.to_owned(),
-            doing: "looking at the free space of its disk",
-            source: error.into(),
-        })?;
-        let disk_free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        Ok(Room {
-            limits,
-            looked_at: Instant::now(),
-            written: 0,
-            spool_used: bytes(pages - free_pages),
-            spool_free: bytes(free_pages),
-            disk_free,
-        })
-    }
-
-    fn is_stale(&self) -> bool {
-        self.looked_at.elapsed() >= ROOM_AGE || self.written >= ROOM_BYTES
-    }
-
-    /// Decides whether there is room for a batch of so many bytes, and counts it as written if so.
-    fn admit(&mut self, cost: u64) -> Result<(), Refused> {
-        let written = self.written + cost;
-        if self.spool_used + written > self.limits.spool_max_bytes {
-            return Err(Refused::SpoolFull);
-        }
-        if self.disk_free + self.spool_free < self.limits.min_free_bytes.saturating_add(written) {
-            return Err(Refused::DiskLow);
-        }
-        self.written = written;
-        Ok(())
     }
 }
 
@@ -403,24 +414,30 @@ mod tests {
         assert_eq!(sequences(&path), [5_000_000, 5_000_001, 5_000_002]);
     }
 
-    #[test]
-    fn what_trimming_emptied_is_room() {
-        let limits = Limits { spool_max_bytes: 1000, min_free_bytes: 500, memory_bytes: 0 };
-        let looked_at = Instant::now();
-        // (used, free within the spool, free on the disk) and how much is admitted, in batches of 100
-        let cases = [
-            ((0, 0, 499), 0),
-            ((0, 0, 750), 200),
-            ((0, 200, 400), 100),
-            ((0, 600, 0), 100),
-            ((900, 9000, 9000), 100),
-            ((1000, 9000, 9000), 0),
-        ];
-        for ((spool_used, spool_free, disk_free), expected) in cases {
-            let mut room = Room { limits, looked_at, written: 0, spool_used, spool_free, disk_free };
-            while room.admit(100).is_ok() {}
-            assert_eq!(room.written, expected, "{spool_used} {spool_free} {disk_free}");
-        }
+    #[tokio::test]
+    async fn a_probe_is_answered_as_a_batch_would_be() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("spool.db");
+        let start = |limits| {
+            Writer::start(&path, SequenceUnit::Millisecond, limits, Watermark::default(), || 1)
+                .expect("a writer")
+        };
+        let (handle, mut writer) = start(LIMITS);
+        assert_eq!(handle.probe().await, Ok(()));
+        let all = handle.reserve(LIMITS.memory_bytes).expect("nothing else is reserved");
+        assert_eq!(handle.probe().await, Err(Refused::Overloaded));
+        drop(all);
+        handle.close();
+        writer.ended().await.expect("a clean end");
+        assert_eq!(handle.probe().await, Err(Refused::Closed));
+
+        let (handle, _writer) = start(Limits { spool_max_bytes: 1, ..LIMITS });
+        assert_eq!(handle.probe().await, Err(Refused::SpoolFull));
+        let (handle, mut writer) = start(LIMITS);
+        std::fs::remove_file(&path).expect("it is there");
+        // Unless the writer has noticed by itself, and ended.
+        assert!(matches!(handle.probe().await, Err(Refused::Failed | Refused::Closed)));
+        assert!(matches!(writer.ended().await, Err(SpoolError::Replaced { .. })));
     }
 
     #[tokio::test]

@@ -162,6 +162,7 @@ fn config_env_reads_the_environment() {
         .without_config()
         .env("TAP_MAILJET_WEBHOOKS_SPOOL_PATH", spool.to_str().expect("a temporary path is text"))
         .env("TAP_MAILJET_WEBHOOKS_LISTEN_ADDRESS", "127.0.0.1:0")
+        .env("TAP_MAILJET_WEBHOOKS_ADMIN_ADDRESS", "off")
         .env("TAP_MAILJET_WEBHOOKS_WEBHOOK_TOKENS", TOKEN)
         .env("TAP_MAILJET_WEBHOOKS_MIN_FREE_BYTES", "0")
         .start();
@@ -205,6 +206,7 @@ fn a_bad_value_is_an_error_that_names_key_value_and_what_is_right() {
     let cases = [
         ("mode", "sideways", &["mode", "sideways", "continuous", "drain"][..]),
         ("listen_address", "nonsense", &["listen_address", "nonsense"]),
+        ("admin_address", "8481", &["admin_address", "8481", "off"]),
         ("max_body_bytes", "many", &["max_body_bytes", "many", "integer"]),
         ("sequence_unit", "second", &["sequence_unit", "second", "millisecond", "nanosecond"]),
         ("log_level", "loud", &["log_level", "loud", "info"]),

@@ -7,6 +7,8 @@
 mod receiving;
 // What keeps one client from harming the others: time-outs, the cap on connections, a full spool.
 mod guarding;
+// The admin address: health, readiness and metrics.
+mod admin;
 // What the spool promises: durable before the 200, unique sequences, an end on I/O errors.
 mod spooling;
 // What leaves the spool, and what never does.

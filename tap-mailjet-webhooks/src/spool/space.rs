@@ -1,0 +1,41 @@
+//! How large a spool is, and how much room there is for more.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::SpoolError;
+
+/// How large a spool is, and how much room there is for more: bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// What the spool holds something in.
+    pub used: u64,
+    /// What the spool has and does not need, since trimming emptied it: it is written before the file grows.
+    pub free_within: u64,
+    /// What is free on its disk.
+    pub disk_free: u64,
+}
+
+impl Space {
+    /// Looks at the spool at `path`, which `connection` has open.
+    pub(super) fn look(path: &Path, connection: &Connection) -> Result<Self, SpoolError> {
+        let sqlite =
+            |source| SpoolError::Sqlite { path: path.to_owned(), doing: "looking at its size", source };
+        let pragma =
+            |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(sqlite);
+        let (pages, free_pages) = (pragma("page_count")?, pragma("freelist_count")?);
+        let page_size = pragma("page_size")?;
+        let bytes = |pages: i64| u64::try_from(pages * page_size).unwrap_or(0);
+        let disk = rustix::fs::statvfs(path).map_err(|error| SpoolError::Io {
+            path: path.to_owned(),
+            doing: "looking at the free space of its disk",
+            source: error.into(),
+        })?;
+        Ok(Space {
+            used: bytes(pages - free_pages),
+            free_within: bytes(free_pages),
+            disk_free: disk.f_bavail.saturating_mul(disk.f_frsize),
+        })
+    }
+}
