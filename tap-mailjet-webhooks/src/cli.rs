@@ -86,6 +86,29 @@ pub enum Command {
     SendTest(SendTestArgs),
     /// Print the query for the latest version of each row, or the view of it
     SnapshotSql(SnapshotArgs),
+    /// Look at the spool, beside a running tap or without one
+    #[command(subcommand)]
+    Spool(SpoolCommand),
+}
+
+/// Look at the spool.
+#[derive(Debug, Subcommand)]
+pub enum SpoolCommand {
+    /// Print what it holds, how far everybody has got with it, and who uses it
+    Status {
+        /// How to print it
+        #[arg(long = "format", value_name = "FORMAT", value_enum, default_value = "text")]
+        status_format: StatusFormat,
+    },
+}
+
+/// How a status is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StatusFormat {
+    /// Lines for people
+    Text,
+    /// One JSON object
+    Json,
 }
 
 /// Make, list and revoke webhook URLs.

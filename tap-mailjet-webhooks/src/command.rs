@@ -13,7 +13,7 @@ use clap::error::ErrorKind;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
-use crate::cli::{Cli, Command, ConfigArgs, Test, UrlCommand};
+use crate::cli::{Cli, Command, ConfigArgs, SpoolCommand, StatusFormat, Test, UrlCommand};
 use crate::config::{AdminAddress, Config, ConfigError, Mode};
 use crate::emitter::{Discovered, DiscoveredColumns, Shape, columns_of, write_samples};
 use crate::output::Stdout;
@@ -22,6 +22,7 @@ use crate::run::{self, Ends, Plan, Roles, RunError, Sockets};
 use crate::send_test::{self, SendTestError};
 use crate::signals::StopSignals;
 use crate::spool::SpoolError;
+use crate::spool_status::{Status, StatusError};
 use crate::webhook_url::{UrlError, UrlStore};
 use crate::{clock, logging, snapshot_sql};
 
@@ -61,6 +62,9 @@ pub enum CommandError {
         /// What the system said.
         source: io::Error,
     },
+    /// The spool can't be looked at.
+    #[error(transparent)]
+    Status(#[from] StatusError),
     /// A webhook URL can't be made, listed or revoked.
     #[error(transparent)]
     Url(#[from] UrlError),
@@ -143,6 +147,15 @@ pub fn execute(cli: Cli) -> Result<(), CommandError> {
         Some(Command::SnapshotSql(args)) => {
             let (config, _) = read_config(&cli.config)?;
             print(&snapshot_sql::statement(&args, config.system_column_prefix.as_str()))
+        }
+        Some(Command::Spool(SpoolCommand::Status { status_format })) => {
+            let (config, _) = configure(&cli.config)?;
+            let tokens = config.webhook_tokens.given().map(<[String]>::len);
+            let status = Status::of(&config.spool_path()?, tokens, clock::unix_millis())?;
+            print(&match status_format {
+                StatusFormat::Text => status.as_text(),
+                StatusFormat::Json => status.as_json(),
+            })
         }
         Some(Command::SendTest(args)) => {
             Ok(send_test::send(&args, clock::unix_millis() / 1000, &mut io::stdout().lock())?)

@@ -60,7 +60,7 @@ pub use budget::{Budget, Reservation};
 pub use commits::Commits;
 pub use ledger::Ledger;
 pub use reader::{Backlog, Reader, StoredEvent, StoredRejection};
-pub use role::{Role, RoleLock};
+pub use role::{Role, RoleLock, holder_of};
 pub use sequence::SequenceUnit;
 pub use space::Space;
 pub(crate) use sqlite::{look, open, patiently};

@@ -247,8 +247,11 @@ fn a_config_that_cannot_be_read_is_an_error_in_one_line() {
 #[test]
 fn wrong_usage_exits_2() {
     let tap = Tap::new();
-    let without_config: [&[&str]; 4] = [&[], &["listen"], &["url", "new"], &["url", "list"]];
-    let with_config: [&[&str]; 7] = [
+    let without_config: [&[&str]; 5] =
+        [&[], &["listen"], &["url", "new"], &["url", "list"], &["spool", "status"]];
+    let with_config: [&[&str]; 9] = [
+        &["spool"],
+        &["spool", "status", "--format", "xml"],
         &["--nonsense"],
         &["nonsense"],
         &["url"],

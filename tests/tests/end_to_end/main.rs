@@ -9,6 +9,8 @@ mod receiving;
 mod guarding;
 // The admin address: health, readiness and metrics.
 mod admin;
+// The same figures for people: `spool status`.
+mod spool_status;
 // What the spool promises: durable before the 200, unique sequences, an end on I/O errors.
 mod spooling;
 // What leaves the spool, and what never does.
