@@ -223,6 +223,11 @@ fn spelled(value: &str, is_of_type: impl Fn(&str) -> bool) -> Fit<'_> {
     let bare = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     match bare {
         Some("") => Fit::Null,
+        // However it is escaped, it says the same.
+        Some(text) if text.contains('\\') => match serde_json::from_str::<String>(value) {
+            Ok(text) if is_of_type(&text) => Fit::Json(Cow::Owned(text)),
+            _ => Fit::Misfit,
+        },
         Some(text) => keep_if(text, is_of_type(text)),
         None => keep_if(value, is_of_type(value)),
     }
@@ -309,6 +314,9 @@ mod tests {
             (Boolean, r#""""#, Fit::Null),
             (Boolean, r#""True""#, Fit::Misfit),
             (Boolean, "1", Fit::Misfit),
+            (Boolean, r#""tru\u0065""#, json("true")),
+            (Integer, r#""\u0035""#, json("5")),
+            (Integer, r#""\ud800""#, Fit::Misfit),
             (Object, r#"{"a":1}"#, json(r#"{"a":1}"#)),
             (Object, "[1]", Fit::Misfit),
             (Object, r#""""#, Fit::Null),

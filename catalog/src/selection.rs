@@ -52,10 +52,12 @@ impl Entry {
                 "valid-replication-keys": [stream.replication_key()],
             }),
         };
-        // Every column has metadata of its own: Meltano takes one without as "automatic", never to be deselected.
+        // Every column has metadata of its own: Meltano takes one without as "automatic", never to be deselected. A split column
+        // is that on purpose: it holds what its field says, and goes with the field. Who lists the columns that he wants can't
+        // know of it.
         let of_columns = stream.columns.iter().map(|column| Metadata {
             breadcrumb: vec!["properties".to_owned(), column.name.clone()],
-            metadata: if column.is_automatic() {
+            metadata: if column.is_automatic() || stream.is_split(column) {
                 json!({ "inclusion": "automatic" })
             } else {
                 json!({ "inclusion": "available", "selected-by-default": true })
@@ -183,12 +185,13 @@ impl Choice {
             .as_array()
             .map(|key| key.iter().filter_map(Value::as_str).map(str::to_owned).collect());
         let schemas = entry["schema"]["properties"].as_object().cloned().unwrap_or_default();
+        let mut older = HashMap::new();
+        note_selected(&entry["schema"], "", &mut older);
         let is_deselected = |name: &&String| {
             let metadata = of_fields.get(*name).copied().unwrap_or(&Value::Null);
-            let older = schemas.get(*name).map_or(&Value::Null, |schema| &schema["selected"]);
-            chosen(metadata, &[older]) == Some(false)
+            chosen(metadata, &[older.get(*name).copied().unwrap_or(&Value::Null)]) == Some(false)
         };
-        let names = of_fields.keys().chain(schemas.keys());
+        let names = of_fields.keys().chain(older.keys());
         let deselected = names.filter(is_deselected).map(|name| name.to_lowercase()).collect();
         Choice { selected, deselected, schemas, key }
     }
@@ -265,6 +268,15 @@ fn field_of(breadcrumb: &Value) -> Option<String> {
     });
     let names = steps.collect::<Option<Vec<_>>>()?;
     if names.is_empty() { None } else { Some(names.join("__")) }
+}
+
+/// Notes what a schema says, in Singer's older way, of the fields that it describes: by the names of their columns.
+fn note_selected<'a>(schema: &'a Value, parents: &str, selected: &mut HashMap<String, &'a Value>) {
+    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+        let name = format!("{parents}{name}");
+        selected.insert(name.clone(), &field["selected"]);
+        note_selected(field, &format!("{name}__"), selected);
+    }
 }
 
 /// Whether metadata, or one of the older places, selects something.

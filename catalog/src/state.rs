@@ -29,8 +29,8 @@ pub enum StateError {
     BadPosition {
         /// The stream whose bookmark it is.
         stream: String,
-        /// What stands there.
-        value: Value,
+        /// What stands there, or its beginning.
+        value: String,
     },
 }
 
@@ -57,7 +57,9 @@ impl State {
             };
             if position.as_i64().is_none_or(|position| position < 0) {
                 let value = if position.is_null() { bookmark } else { position };
-                return Err(StateError::BadPosition { stream: stream.clone(), value: value.clone() });
+                // It may be anything, of any length.
+                let value = value.to_string().chars().take(100).collect();
+                return Err(StateError::BadPosition { stream: stream.chars().take(100).collect(), value });
             }
         }
         Ok(state)

@@ -83,6 +83,14 @@ impl Stream {
         self.columns.iter().find(|column| column.source == Source::Sequence).map_or("", |column| &column.name)
     }
 
+    /// Whether a column is one for the values of another that do not fit that one.
+    #[must_use]
+    pub fn is_split(&self, column: &Column) -> bool {
+        let of =
+            column.name.strip_suffix(column.kind.split_suffix()).and_then(|name| name.strip_suffix("__"));
+        column.source == Source::Field && self.columns.iter().any(|other| Some(other.name.as_str()) == of)
+    }
+
     /// The stream's JSON Schema, as it stands in the catalog.
     #[must_use]
     pub fn json_schema(&self) -> Value {

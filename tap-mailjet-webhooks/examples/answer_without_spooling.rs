@@ -31,6 +31,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let guards = Guards {
         tokens: ActiveTokens::from_config(&[token]),
+        addresses: None,
+        credentials: None,
+        tls: None,
         max_body_bytes: 20_000_000,
         max_connections: 1024,
         header_timeout: Duration::from_secs(10),

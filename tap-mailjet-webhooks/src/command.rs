@@ -10,7 +10,7 @@ use catalog::selection::{Catalog, CatalogError, Selection};
 use catalog::stream::{Stream, StreamId};
 use clap::CommandFactory;
 use clap::error::ErrorKind;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tracing::{info, warn};
 
 use crate::cli::{Cli, Command, ConfigArgs, SpoolCommand, StatusFormat, Test, UrlCommand};
@@ -21,13 +21,17 @@ use crate::progress::{LiveLine, Rooms};
 use crate::run::{self, Ends, Plan, Roles, RunError, Sockets};
 use crate::send_test::{self, SendTestError};
 use crate::signals::StopSignals;
-use crate::spool::SpoolError;
+use crate::spool::{self, SpoolError};
 use crate::spool_status::{Status, StatusError};
 use crate::webhook_url::{UrlError, UrlStore};
 use crate::{clock, logging, snapshot_sql};
 
 /// The exit code of "temporary failure, try again later" in `sysexits.h`.
 const EX_TEMPFAIL: u8 = 75;
+
+/// Connections that the kernel keeps until they are accepted. With the 128 that are usual, a burst of more waits for a second,
+/// until its clients ask again.
+const BACKLOG: u32 = 4096;
 
 /// What `--about` tells.
 const PROGRAM: Program = Program {
@@ -47,7 +51,9 @@ pub enum CommandError {
     #[error(transparent)]
     Run(#[from] RunError),
     /// The port can't be listened on.
-    #[error("config key \"listen_address\": {address} can't be listened on: {source}")]
+    #[error(
+        "config key \"listen_address\": {address} can't be listened on: {source}; stop what uses it, or set another"
+    )]
     Bind {
         /// `listen_address`.
         address: std::net::SocketAddr,
@@ -76,6 +82,25 @@ pub enum CommandError {
     /// The test events were not all taken.
     #[error(transparent)]
     SendTest(#[from] SendTestError),
+    /// `spool verify` has found something.
+    #[error(
+        "spool {path}: {findings} things are wrong; `spool export` writes what can be read. A tap goes past what it can't \
+         read; to have a sound spool, drain this one, then set spool_path to another file"
+    )]
+    SpoolIsWrong {
+        /// The spool.
+        path: PathBuf,
+        /// How many.
+        findings: usize,
+    },
+    /// `spool export` could not read everything.
+    #[error("spool {path}: damaged in {places} places, told above; everything else is written")]
+    Unreadable {
+        /// The spool.
+        path: PathBuf,
+        /// How many.
+        places: usize,
+    },
     /// The catalog can't be read.
     #[error("catalog {path}: {source}")]
     UnreadableCatalog {
@@ -129,7 +154,7 @@ pub fn execute(cli: Cli) -> Result<(), CommandError> {
                 Mode::Continuous => Rooms { listener: true, emitter: true },
                 Mode::Drain => Rooms { listener: false, emitter: true },
             };
-            run(&config, rooms, &shape, cli.state.as_deref(), &line)
+            run(config, rooms, shape, cli.state, &line)
         }
         Some(_) if is_run => wrong_usage(
             ErrorKind::ArgumentConflict,
@@ -138,24 +163,23 @@ pub fn execute(cli: Cli) -> Result<(), CommandError> {
         Some(Command::Listen) => {
             let (config, line) = configure(&cli.config)?;
             let shape = config.shape(Selection::default());
-            run(&config, Rooms { listener: true, emitter: false }, &shape, None, &line)
+            run(config, Rooms { listener: true, emitter: false }, shape, None, &line)
         }
         Some(Command::Url(command)) => {
             let (config, _) = configure(&cli.config)?;
             url(&config, &command)
         }
+        Some(Command::Spool(command)) => {
+            let (config, _) = configure(&cli.config)?;
+            match command {
+                SpoolCommand::Status { status_format } => spool_status(&config, status_format),
+                SpoolCommand::Verify => verify_spool(&config),
+                SpoolCommand::Export => export_spool(&config),
+            }
+        }
         Some(Command::SnapshotSql(args)) => {
             let (config, _) = read_config(&cli.config)?;
             print(&snapshot_sql::statement(&args, config.system_column_prefix.as_str()))
-        }
-        Some(Command::Spool(SpoolCommand::Status { status_format })) => {
-            let (config, _) = configure(&cli.config)?;
-            let tokens = config.webhook_tokens.given().map(<[String]>::len);
-            let status = Status::of(&config.spool_path()?, tokens, clock::unix_millis())?;
-            print(&match status_format {
-                StatusFormat::Text => status.as_text(),
-                StatusFormat::Json => status.as_json(),
-            })
         }
         Some(Command::SendTest(args)) => {
             Ok(send_test::send(&args, clock::unix_millis() / 1000, &mut io::stdout().lock())?)
@@ -232,10 +256,10 @@ fn sample(shape: &Shape, test: Test) -> Result<(), CommandError> {
 }
 
 fn run(
-    config: &Config,
+    config: Config,
     rooms: Rooms,
-    shape: &Shape,
-    state: Option<&Path>,
+    shape: Shape,
+    state: Option<PathBuf>,
     line: &LiveLine,
 ) -> Result<(), CommandError> {
     let roles = Roles::take(&config.spool_path()?, rooms)?;
@@ -243,12 +267,12 @@ fn run(
     let outcome = runtime.block_on(async {
         let signals = StopSignals::watch()?;
         let listener = match rooms.listener {
-            true => Some(bind(config).await?),
+            true => Some(bind(&config)?),
             false => None,
         };
         // Whoever receives is watched. A drain comes and goes, beside a listener on the same machine that has the port.
         let admin = match rooms.listener {
-            true => bind_admin(config).await?,
+            true => bind_admin(&config).await?,
             false => None,
         };
         let stdout = Stdout::open()?;
@@ -265,9 +289,15 @@ fn run(
     outcome
 }
 
-async fn bind(config: &Config) -> Result<TcpListener, CommandError> {
+fn bind(config: &Config) -> Result<TcpListener, CommandError> {
     let address = config.listen_address;
-    TcpListener::bind(address).await.map_err(|source| CommandError::Bind { address, source })
+    let bind = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    bind().map_err(|source| CommandError::Bind { address, source })
 }
 
 async fn bind_admin(config: &Config) -> Result<Option<TcpListener>, CommandError> {
@@ -283,8 +313,10 @@ fn url(config: &Config, command: &UrlCommand) -> Result<(), CommandError> {
     let mut store = UrlStore::open(&config.spool_path()?)?;
     match command {
         UrlCommand::New { label } => {
+            // Before a token is made that nobody would see.
+            let public_url = config.public_url()?;
             let (id, token) = store.mint(label.as_deref(), clock::unix_millis())?;
-            print(&(token.url(&config.public_url()) + "\n"))?;
+            print(&(token.url(&public_url) + "\n"))?;
             info!("this is webhook URL {id}; it is shown only now, and whoever has it can post events");
             info!(
                 "in Mailjet: Account settings > Event notifications (webhooks): enter it for each event that you want"
@@ -303,6 +335,41 @@ fn url(config: &Config, command: &UrlCommand) -> Result<(), CommandError> {
             info!("webhook URL {id} is revoked; a running listener stops taking it within a second");
             Ok(())
         }
+    }
+}
+
+fn spool_status(config: &Config, format: StatusFormat) -> Result<(), CommandError> {
+    let tokens = config.webhook_tokens.given().map(<[String]>::len);
+    let status = Status::of(&config.spool_path()?, tokens, clock::unix_millis())?;
+    print(&match format {
+        StatusFormat::Text => status.as_text(),
+        StatusFormat::Json => status.as_json(),
+    })
+}
+
+fn verify_spool(config: &Config) -> Result<(), CommandError> {
+    let path = config.spool_path()?;
+    let found = spool::verify(&path).map_err(RunError::from)?;
+    let summary =
+        format!("spool {}: {} events, {} rejected items\n", path.display(), found.events, found.rejected);
+    if found.findings.is_empty() {
+        return print(&(summary + "nothing is wrong\n"));
+    }
+    let findings = found.findings.iter().map(|finding| format!("wrong: {finding}\n"));
+    print(&findings.fold(summary, |report, finding| report + &finding))?;
+    Err(CommandError::SpoolIsWrong { path, findings: found.findings.len() })
+}
+
+fn export_spool(config: &Config) -> Result<(), CommandError> {
+    let path = config.spool_path()?;
+    let stdout = io::BufWriter::new(io::stdout().lock());
+    let unreadable = spool::export(&path, stdout).map_err(RunError::from)??;
+    for what in &unreadable {
+        warn!("{what}");
+    }
+    match unreadable.len() {
+        0 => Ok(()),
+        places => Err(CommandError::Unreadable { path, places }),
     }
 }
 

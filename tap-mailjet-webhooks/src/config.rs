@@ -13,7 +13,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::emitter::{Pace, Shape, UnknownFields};
-use crate::listener::Guards;
+use crate::listener::{
+    AddressGuard, Credentials, Guards, Networks, Password, Tls, TlsError, TlsFiles, Username,
+};
 use crate::spool::{Limits, SequenceUnit};
 use crate::webhook_url::{ActiveTokens, MOST_ACTIVE, Token};
 
@@ -41,6 +43,7 @@ pub enum Mode {
 #[serde(default)]
 pub struct Config {
     /// continuous: listen and emit until stopped. drain: emit what the spool holds, then exit.
+    #[schemars(with = "String", extend("x-form" = "continuous or drain"))]
     pub mode: Mode,
     /// End the run after so many seconds.
     #[schemars(range(min = 0))]
@@ -51,14 +54,14 @@ pub struct Config {
     /// Where webhooks arrive: an IP address and a port.
     #[schemars(with = "String", extend("x-form" = "an IP address and a port, such as 127.0.0.1:8480 or [::]:8480"))]
     pub listen_address: SocketAddr,
-    /// What the printed webhook URLs start with. By default `http://<listen_address>`.
+    /// What the printed webhook URLs start with. By default `http://<listen_address>`, or https:// with `tls_certificate`.
     #[schemars(with = "Option<String>", extend("x-form" = "a URL such as https://hooks.example.com"))]
     pub public_url: Option<PublicUrl>,
     /// Where health, readiness and metrics are answered while webhooks are received: an IP address and a port. off, or an empty
     /// text: nowhere.
     #[schemars(with = "String", extend("x-form" = "an IP address and a port, such as 127.0.0.1:8481, or off"))]
     pub admin_address: AdminAddress,
-    /// The spool, an SQLite file on a local disk. Its directory is made if it is missing. By default
+    /// The spool, an SQLite file on a local disk; `~/` at its start is the home directory. Its directory is made if it is missing. By default
     /// `$XDG_STATE_HOME/tap-mailjet-webhooks/spool.db`.
     #[schemars(with = "Option<String>", extend("x-form" = "the path of a file"))]
     pub spool_path: Option<SpoolPath>,
@@ -67,20 +70,44 @@ pub struct Config {
         "secret" = true, "writeOnly" = true, "x-form" = "up to two different tokens of 64 lower-case hexadecimal digits"
     ))]
     pub webhook_tokens: WebhookTokens,
+    /// The user name that a webhook has to bring (Basic authentication). Set both, or neither.
+    #[schemars(with = "Option<String>", extend(
+        "secret" = true, "writeOnly" = true, "x-form" = "a user name without a colon and without control characters"
+    ))]
+    pub basic_auth_username: Option<Username>,
+    /// The password that a webhook has to bring.
+    #[schemars(with = "Option<String>", extend(
+        "secret" = true, "writeOnly" = true, "x-form" = "a password without control characters"
+    ))]
+    pub basic_auth_password: Option<Password>,
+    /// Networks that webhooks may come from. By default from anywhere.
+    #[schemars(with = "Vec<String>", extend("x-form" = "networks and addresses, such as 192.0.2.0/24 or 2001:db8::1"))]
+    pub allowed_networks: Networks,
+    /// Networks of the reverse proxies that are believed when they say, in X-Forwarded-For, for whom they speak.
+    #[schemars(with = "Vec<String>", extend("x-form" = "networks and addresses, such as 127.0.0.1 or 10.0.0.0/8"))]
+    pub trusted_proxies: Networks,
+    /// The certificate for HTTPS without a proxy: a PEM file, with the certificates that lead to its authority behind it.
+    /// Set both, or neither. Taken up again when the files change.
+    #[schemars(with = "Option<String>", extend("x-form" = "the path of a PEM file"))]
+    pub tls_certificate: Option<PathBuf>,
+    /// The certificate's private key: a PEM file.
+    #[schemars(with = "Option<String>", extend("x-form" = "the path of a PEM file"))]
+    pub tls_private_key: Option<PathBuf>,
     /// Bytes that a webhook's body may have.
-    #[schemars(range(min = 1, max = 4_000_000_000_u64))]
+    // SQLite keeps no text beyond 10^9 bytes.
+    #[schemars(range(min = 1, max = 900_000_000_u64))]
     pub max_body_bytes: u64,
-    /// Connections that may be open at a time; others wait.
+    /// Connections that may be open at a time. The one that has been idle for longest makes room for a new one.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_connections: usize,
-    /// Seconds that the header of a request may take, and that a connection may idle.
-    #[schemars(range(min = 0.01))]
+    /// Seconds that a TLS handshake and the header of a request may take, and that a connection may idle.
+    #[schemars(range(min = 0.01, max = 86_400))]
     pub header_timeout_seconds: f64,
     /// Seconds that the body of a request may take.
-    #[schemars(range(min = 0.01))]
+    #[schemars(range(min = 0.01, max = 86_400))]
     pub body_timeout_seconds: f64,
     /// Unit of `_sdc_sequence`: millisecond, or nanosecond, the 19-digit form that Stitch's own tables hold.
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("x-form" = "millisecond or nanosecond"))]
     pub sequence_unit: SequenceUnit,
     /// What the names of the system columns start with. Targets of the Meltano SDK delete or overwrite columns that start
     /// with `_sdc_`: with them, use another prefix, such as `_mailjet_`.
@@ -88,7 +115,7 @@ pub struct Config {
     pub system_column_prefix: SystemColumnPrefix,
     /// What becomes of a field that is not documented: columns (it becomes a column) or extra (it goes into one JSON
     /// column, and the schema never changes).
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("x-form" = "columns or extra"))]
     pub unknown_fields: UnknownFields,
     /// A STATE is written at least so often, in seconds, while there is news.
     #[schemars(range(min = 0))]
@@ -124,6 +151,12 @@ impl Default for Config {
             admin_address: AdminAddress::At(SocketAddr::from((Ipv4Addr::LOCALHOST, 8481))),
             spool_path: None,
             webhook_tokens: WebhookTokens::default(),
+            basic_auth_username: None,
+            basic_auth_password: None,
+            allowed_networks: Networks::default(),
+            trusted_proxies: Networks::default(),
+            tls_certificate: None,
+            tls_private_key: None,
             max_body_bytes: 20_000_000,
             max_connections: 1024,
             header_timeout_seconds: 10.0,
@@ -146,7 +179,7 @@ impl Default for Config {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A file can't be read.
-    #[error("config file {name}: {source}")]
+    #[error("config file {name}: {source}; check what --config names")]
     Unreadable {
         /// The file.
         name: String,
@@ -161,6 +194,23 @@ pub enum ConfigError {
         "config key \"spool_path\" is not set, and neither XDG_STATE_HOME nor HOME says where its default is; set spool_path"
     )]
     NoHome,
+    /// Of two keys that belong together one is not set.
+    #[error("config key \"{missing}\" is not set, and \"{set}\" is: set both or neither")]
+    Half {
+        /// The key that is set.
+        set: &'static str,
+        /// The one that is not.
+        missing: &'static str,
+    },
+    /// The URL holds what has keys of its own, and is no secret.
+    #[error(
+        "config key \"public_url\" holds a user name or password: they belong to basic_auth_username and \
+         basic_auth_password, and `url new` puts them into the URL"
+    )]
+    CredentialsInUrl,
+    /// Certificate or private key are of no use.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 impl Config {
@@ -187,25 +237,57 @@ impl Config {
         Ok(state_home.ok_or(ConfigError::NoHome)?.join("tap-mailjet-webhooks/spool.db"))
     }
 
-    /// What printed webhook URLs start with.
-    #[must_use]
-    pub fn public_url(&self) -> String {
-        self.public_url
+    /// What printed webhook URLs start with: also the user name and the password, since Mailjet is given them so.
+    pub fn public_url(&self) -> Result<String, ConfigError> {
+        let url = self
+            .public_url
             .as_ref()
-            .map_or_else(|| format!("http://{}", self.listen_address), |url| url.0.clone())
+            .map_or_else(|| format!("{}://{}", self.scheme(), self.listen_address), |url| url.0.clone());
+        let (scheme, rest) = url.split_once("://").expect("it was looked at when it was read");
+        if holds_credentials(rest) {
+            return Err(ConfigError::CredentialsInUrl);
+        }
+        let credentials = self.credentials()?.map(|credentials| credentials.in_url()).unwrap_or_default();
+        Ok(format!("{scheme}://{credentials}{rest}"))
+    }
+
+    /// What the listener speaks: http or https.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        if self.tls_certificate.is_some() { "https" } else { "http" }
+    }
+
+    fn tls(&self) -> Result<Option<Tls>, ConfigError> {
+        let certificate = ("tls_certificate", &self.tls_certificate);
+        let Some((certificate, private_key)) =
+            both_or_neither(certificate, ("tls_private_key", &self.tls_private_key))?
+        else {
+            return Ok(None);
+        };
+        let files = TlsFiles { certificate: certificate.clone(), private_key: private_key.clone() };
+        Ok(Some(Tls::load(files)?))
+    }
+
+    /// The user name and password that webhooks have to bring, if any.
+    fn credentials(&self) -> Result<Option<Credentials>, ConfigError> {
+        let username = ("basic_auth_username", &self.basic_auth_username);
+        let both = both_or_neither(username, ("basic_auth_password", &self.basic_auth_password))?;
+        Ok(both.map(|(username, password)| Credentials::new(username.clone(), password.clone())))
     }
 
     /// What the listener guards itself with.
-    #[must_use]
-    pub fn guards(&self, tokens: ActiveTokens) -> Guards {
-        Guards {
+    pub fn guards(&self, tokens: ActiveTokens) -> Result<Guards, ConfigError> {
+        Ok(Guards {
             tokens,
+            addresses: AddressGuard::new(self.allowed_networks.clone(), self.trusted_proxies.clone()),
+            credentials: self.credentials()?,
+            tls: self.tls()?,
             max_body_bytes: self.max_body_bytes,
             max_connections: self.max_connections,
             header_timeout: seconds(self.header_timeout_seconds),
             body_timeout: seconds(self.body_timeout_seconds),
             stop_timeout: STOP_TIMEOUT,
-        }
+        })
     }
 
     /// What the spool may use.
@@ -254,6 +336,19 @@ impl Config {
     }
 }
 
+/// The values of two keys, each with its name, of which one makes no sense without the other.
+fn both_or_neither<'a, A, B>(
+    (one, first): (&'static str, &'a Option<A>),
+    (other, second): (&'static str, &'a Option<B>),
+) -> Result<Option<(&'a A, &'a B)>, ConfigError> {
+    match (first, second) {
+        (Some(first), Some(second)) => Ok(Some((first, second))),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(ConfigError::Half { set: one, missing: other }),
+        (None, Some(_)) => Err(ConfigError::Half { set: other, missing: one }),
+    }
+}
+
 /// More seconds than there will ever be are as good as no limit.
 fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
@@ -270,6 +365,8 @@ impl TryFrom<String> for PublicUrl {
     fn try_from(url: String) -> Result<Self, Self::Error> {
         let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
         match rest {
+            // An error here would show the value: `Config::public_url` says what is wrong, and shows nothing.
+            Some(rest) if holds_credentials(rest) => Ok(PublicUrl(url)),
             Some(rest) if !rest.is_empty() && !rest.contains([' ', '?', '#']) => Ok(PublicUrl(url)),
             Some(_) => Err("it is not the start of a URL"),
             None => Err("it does not start with https:// or http://"),
@@ -308,6 +405,11 @@ impl From<AdminAddress> for String {
     }
 }
 
+/// Whether a URL, from its authority on, has a user name.
+fn holds_credentials(rest: &str) -> bool {
+    rest.split('/').next().is_some_and(|authority| authority.contains('@'))
+}
+
 /// The path of the spool.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(try_from = "PathBuf")]
@@ -317,6 +419,11 @@ impl TryFrom<PathBuf> for SpoolPath {
     type Error = &'static str;
 
     fn try_from(path: PathBuf) -> Result<Self, Self::Error> {
+        // As a shell would have it.
+        let path = match (path.strip_prefix("~"), std::env::home_dir()) {
+            (Ok(rest), Some(home)) => home.join(rest),
+            _ => path,
+        };
         if path.file_name().is_none() || path.as_os_str().as_bytes().ends_with(b"/") {
             return Err("it names no file");
         }

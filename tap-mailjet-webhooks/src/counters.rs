@@ -66,13 +66,20 @@ struct Shared {
     written: AtomicU64,
     /// How far stdout has got.
     reached: Mutex<Reached>,
+    /// The largest bookmark of any STATE that this run or one before it has written.
+    bookmark: AtomicI64,
     /// Sequence up to which the state file confirms all events; -1 while nothing follows one.
     confirmed: AtomicI64,
 }
 
 impl Default for Shared {
     fn default() -> Self {
-        Shared { written: AtomicU64::new(0), reached: Mutex::default(), confirmed: AtomicI64::new(-1) }
+        Shared {
+            written: AtomicU64::new(0),
+            reached: Mutex::default(),
+            bookmark: AtomicI64::new(0),
+            confirmed: AtomicI64::new(-1),
+        }
     }
 }
 
@@ -81,6 +88,17 @@ impl Counters {
     pub fn written(&self, events: u64, reached: &Reached) {
         self.shared.written.fetch_add(events, Ordering::Relaxed);
         self.shared.reached.lock().unwrap_or_else(PoisonError::into_inner).clone_from(reached);
+    }
+
+    /// Notes the largest bookmark of any STATE that has been or is about to be written.
+    pub fn bookmark_written(&self, sequence: i64) {
+        self.shared.bookmark.store(sequence, Ordering::Release);
+    }
+
+    /// The largest bookmark that a state of this spool can have.
+    #[must_use]
+    pub fn largest_bookmark(&self) -> i64 {
+        self.shared.bookmark.load(Ordering::Acquire)
     }
 
     /// Notes that the target has everything up to `sequence`.

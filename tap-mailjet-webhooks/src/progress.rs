@@ -19,6 +19,8 @@ use crate::spool::{Reader, SpoolError};
 
 /// How often the live line is drawn anew.
 const DRAW_INTERVAL: Duration = Duration::from_millis(500);
+/// How long the end of a run may wait for the last line to be drawn.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often the log tells how it goes, where there is no terminal and there is news.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// The live line: what there is to tell.
@@ -70,10 +72,11 @@ pub struct Rooms {
     pub emitter: bool,
 }
 
-/// Tells how the run goes until it is dropped: on the live line, or in the log.
+/// Tells how the run goes, until it is finished: on the live line, or in the log.
 #[derive(Debug)]
 pub struct Progress {
-    _stop: mpsc::Sender<()>,
+    stop: mpsc::Sender<()>,
+    stopped: mpsc::Receiver<()>,
     line: LiveLine,
     metrics: Arc<Mutex<Metrics>>,
     is_live: bool,
@@ -99,13 +102,18 @@ impl Progress {
                 ProgressStyle::with_template(template).expect("a valid template").progress_chars("=> "),
             );
         }
+        if is_live {
+            // At once: also of a run that is over in no time there is something to see.
+            teller.draw(&bar);
+        }
         let metrics = Arc::new(Mutex::new(Metrics::new(rooms, counters)));
-        let (stop, stopped) = mpsc::channel();
+        let (stop, asked_to_stop) = mpsc::channel();
+        let (end, stopped) = mpsc::channel();
         let shared = Arc::clone(&metrics);
         thread::Builder::new().name("progress".to_owned()).spawn(move || {
             let mut told = Instant::now();
             let mut told_total = 0;
-            loop {
+            while asked_to_stop.recv_timeout(DRAW_INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 if is_live {
                     teller.draw(&bar);
                 } else if told.elapsed() >= LOG_INTERVAL {
@@ -117,26 +125,24 @@ impl Progress {
                         shared.lock().unwrap_or_else(PoisonError::into_inner).tell_counts();
                     }
                 }
-                if stopped.recv_timeout(DRAW_INTERVAL) != Err(RecvTimeoutError::Timeout) {
-                    break;
-                }
             }
+            // The spool is closed when the end is told.
+            drop(teller);
+            let _ = end.send(());
         })?;
-        Ok(Progress { _stop: stop, line: line.clone(), metrics, is_live })
+        Ok(Progress { stop, stopped, line: line.clone(), metrics, is_live })
     }
 
     /// Tells the last measurements of a run that has come to its end.
-    pub fn finish(&self, succeeded: bool) {
+    pub fn finish(self, succeeded: bool) {
         if !self.is_live {
             self.metrics.lock().unwrap_or_else(PoisonError::into_inner).tell_end(succeeded);
         }
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
         self.line.bar.finish_and_clear();
         self.line.bar.set_draw_target(ProgressDrawTarget::hidden());
+        drop(self.stop);
+        // Whoever does not read stderr must not keep the run from its end.
+        let _ = self.stopped.recv_timeout(END_TIMEOUT);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The rooms put together: how a run starts, what can end it, and how it ends.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::admin::{Admin, Figures, Readiness};
+use crate::clock::PatientClock;
 use crate::config::{Config, ConfigError};
 use crate::counters::Counters;
 use crate::emitter::{
@@ -66,14 +67,14 @@ pub enum RunError {
 }
 
 /// What a run is to do.
-#[derive(Debug, Clone, Copy)]
-pub struct Plan<'a> {
+#[derive(Debug)]
+pub struct Plan {
     /// The configuration.
-    pub config: &'a Config,
+    pub config: Config,
     /// What is written.
-    pub shape: &'a Shape,
+    pub shape: Shape,
     /// The file that `--state` names.
-    pub state: Option<&'a Path>,
+    pub state: Option<PathBuf>,
     /// Whether what is written goes nowhere: then it never counts as stored.
     pub discarded: bool,
 }
@@ -98,24 +99,29 @@ pub struct Ends<S, G> {
 /// The roles that a run needs on its spool.
 #[derive(Debug)]
 pub struct Roles {
-    rooms: Rooms,
-    _locks: Vec<RoleLock>,
+    listener: Option<RoleLock>,
+    emitter: Option<RoleLock>,
 }
 
 impl Roles {
     /// Makes the spool at `path`, if there is none, and takes the roles of `rooms` on it.
     pub fn take(path: &Path, rooms: Rooms) -> Result<Self, RunError> {
         drop(spool::open(path)?);
-        let wanted = [(rooms.listener, Role::Listener), (rooms.emitter, Role::Emitter)];
-        let locks =
-            wanted.into_iter().filter(|(wanted, _)| *wanted).map(|(_, role)| RoleLock::take(role, path));
-        Ok(Roles { rooms, _locks: locks.collect::<Result<_, _>>()? })
+        let take = |wanted: bool, role| wanted.then(|| RoleLock::take(role, path)).transpose();
+        Ok(Roles {
+            listener: take(rooms.listener, Role::Listener)?,
+            emitter: take(rooms.emitter, Role::Emitter)?,
+        })
+    }
+
+    fn rooms(&self) -> Rooms {
+        Rooms { listener: self.listener.is_some(), emitter: self.emitter.is_some() }
     }
 }
 
 /// Runs the rooms that `roles` were taken for until something ends them. Messages go to `out`.
 pub async fn run<S, G>(
-    plan: Plan<'_>,
+    plan: Plan,
     roles: Roles,
     sockets: Sockets,
     out: impl std::io::Write + Send + 'static,
@@ -126,20 +132,41 @@ where
     S: Future<Output = ()>,
     G: Future<Output = ()>,
 {
-    let config = plan.config;
-    let path = config.spool_path()?;
+    let path = plan.config.spool_path()?;
     info!("tap-mailjet-webhooks {}, spool {}", env!("CARGO_PKG_VERSION"), path.display());
     let (counters, traffic) = (Counters::default(), Traffic::default());
     let watermark = Watermark::default();
-    // Whatever can be wrong with spool, state and catalog is found before anybody is told that the tap listens.
-    let emitter = match roles.rooms.emitter {
-        true => Some(Prepared::find(plan, &path, out, counters.clone())?),
-        false => None,
+    let (mut stop, mut reader_gone) = (std::pin::pin!(ends.stop), std::pin::pin!(ends.reader_gone));
+    let time_over = std::pin::pin!(end_of(plan.config.max_runtime()));
+
+    // Whatever can be wrong with spool, state and catalog is found before anybody is told that the tap listens. It may have
+    // to wait for a lock or for a slow disk, and so must not keep a run that is asked to end.
+    let plan = Arc::new(plan);
+    let preparing = tokio::task::spawn_blocking({
+        let (plan, path, counters) = (Arc::clone(&plan), path.clone(), counters.clone());
+        let rooms = roles.rooms();
+        move || {
+            let emitter = rooms.emitter.then(|| Prepared::find(&plan, &path, out, counters)).transpose()?;
+            Ok::<_, RunError>((emitter, Reader::open(&path)?))
+        }
+    });
+    let (emitter, reader) = tokio::select! {
+        biased;
+        () = &mut reader_gone => return Err(EmitError::ReaderGone.into()),
+        prepared = preparing => prepared.expect("preparing does not panic")?,
+        () = &mut stop => {
+            info!("stopped before the run had begun");
+            return Ok(());
+        }
+        () = end_of(plan.config.max_runtime().map(|limit| limit.saturating_add(END_TIMEOUT))) => {
+            return Err(RunError::Stuck);
+        }
     };
+
+    let config = &plan.config;
     let waiting = emitter.as_ref().map_or(0, |emitter| emitter.waiting);
-    let reader = Reader::open(&path)?;
-    let receiving = if let Some(listener) = sockets.webhooks {
-        Some(Receiving::start(config, &path, listener, watermark.clone(), traffic.clone())?)
+    let receiving = if let (Some(listener), Some(role)) = (sockets.webhooks, &roles.listener) {
+        Some(Receiving::start(config, &path, role, listener, watermark.clone(), traffic.clone())?)
     } else {
         watermark.end();
         None
@@ -147,7 +174,7 @@ where
     let _admin = match (sockets.admin, &receiving) {
         (Some(listener), Some(receiving)) => {
             let commits = receiving.handle.commits().clone();
-            let figures = Figures::new(roles.rooms, traffic.clone(), commits, counters.clone(), &path);
+            let figures = Figures::new(roles.rooms(), traffic.clone(), commits, counters.clone(), &path);
             Some(Admin::start(listener, receiving.readiness(traffic.clone()), figures)?)
         }
         _ => None,
@@ -155,16 +182,24 @@ where
     let emitting = emitter
         .map(|emitter| Emitting::start(emitter, config.retention(), watermark, counters.clone()))
         .transpose()?;
-    let progress = Progress::start(line, roles.rooms, (counters, traffic.clone()), reader, waiting)?;
-    let whole = supervise(config, receiving, emitting, &traffic, ends.stop);
+    let progress = Progress::start(line, roles.rooms(), (counters, traffic.clone()), reader, waiting)?;
+    let whole = supervise(config, receiving, emitting, &traffic, stop, time_over);
     let outcome = tokio::select! {
         biased;
         // At once: whatever is under way is dropped and not waited for.
-        () = ends.reader_gone => Err(EmitError::ReaderGone.into()),
+        () = reader_gone => Err(EmitError::ReaderGone.into()),
         outcome = whole => outcome,
     };
     progress.finish(outcome.is_ok());
     outcome
+}
+
+/// The end of a time that may have none.
+async fn end_of(limit: Option<Duration>) {
+    match limit {
+        Some(limit) => tokio::time::sleep(limit).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Waits for whatever ends the run first, then ends the rooms in the order in which events pass through them.
@@ -174,13 +209,8 @@ async fn supervise(
     mut emitting: Option<Emitting>,
     traffic: &Traffic,
     stop: impl Future<Output = ()>,
+    time_over: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    let max_runtime = async {
-        match config.max_runtime() {
-            Some(limit) => tokio::time::sleep(limit).await,
-            None => std::future::pending().await,
-        }
-    };
     let control = emitting.as_ref().map(|emitting| Arc::clone(&emitting.control));
     let idle = async {
         match (&control, config.pace().idle_exit) {
@@ -195,7 +225,7 @@ async fn supervise(
         failure = failed(&mut receiving) => First::SpoolFailed(failure),
         ended = ended(&mut emitting) => First::EmitterEnded(ended),
         () = idle => First::Stop("idle_exit_seconds: nothing has arrived for so long, stopping"),
-        () = max_runtime => First::TimeOver,
+        () = time_over => First::TimeOver,
         () = stop => First::Stop(""),
     };
     let since = Instant::now();
@@ -204,6 +234,7 @@ async fn supervise(
             let wind_up = async {
                 // Whoever waits is told 503: the writer takes nothing any more.
                 if let Some(receiving) = &mut receiving {
+                    receiving.handle.close();
                     receiving.stop_serving().await;
                 }
                 if let Some(emitting) = &mut emitting {
@@ -216,8 +247,10 @@ async fn supervise(
         }
         First::EmitterEnded(ended) => {
             tell(ended?);
-            if let Some(emitting) = emitting {
-                let _ = tokio::time::timeout(END_TIMEOUT, emitting.confirmed.finish()).await;
+            if let Some(emitting) = emitting
+                && let Ok(trimmed) = tokio::time::timeout(END_TIMEOUT, emitting.confirmed.finish()).await
+            {
+                trimmed?;
             }
             return Ok(());
         }
@@ -245,7 +278,7 @@ async fn supervise(
         }
         if let Some(mut emitting) = emitting {
             tell(emitting.ended().await?);
-            emitting.confirmed.finish().await;
+            emitting.confirmed.finish().await?;
         } else {
             info!("stopped");
         }
@@ -272,13 +305,19 @@ fn tell(ended: Ended) {
 }
 
 async fn failed(receiving: &mut Option<Receiving>) -> SpoolError {
-    if let Some(receiving) = receiving
-        && let Err(error) = receiving.writer.ended().await
-    {
-        return error;
+    let Some(Receiving { writer, watch, .. }) = receiving else { return std::future::pending().await };
+    let urls_failed = async {
+        match watch {
+            Some(watch) => watch.failed().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        // A writer that was not closed ends only by failing.
+        Err(error) = writer.ended() => error,
+        error = urls_failed => error,
     }
-    // A writer that was not closed ends only by failing.
-    std::future::pending().await
 }
 
 async fn ended(emitting: &mut Option<Emitting>) -> Result<Ended, EmitError> {
@@ -303,23 +342,24 @@ impl Receiving {
     fn start(
         config: &Config,
         path: &Path,
+        role: &RoleLock,
         listener: TcpListener,
         watermark: Watermark,
         traffic: Traffic,
     ) -> Result<Self, RunError> {
         let (tokens, watch) = tokens(config, path)?;
+        let mut guards = config.guards(tokens.clone())?;
         let (handle, writer) =
-            Writer::start(path, config.sequence_unit, config.limits(), watermark, clock::unix_millis)?;
+            Writer::start(path, role, config.sequence_unit, config.limits(), watermark, clock::unix_millis)?;
         let address = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel();
         let stopped = async {
             let _ = stopped.await;
         };
-        let mut guards = config.guards(tokens.clone());
         guards.max_connections = descriptors::allow(guards.max_connections);
         let max_connections = guards.max_connections;
         let serving = tokio::spawn(listener::serve(listener, guards, handle.clone(), traffic, stopped));
-        info!("listening on http://{address}");
+        info!("listening on {}://{address}", config.scheme());
         service::is_ready();
         Ok(Receiving { writer, handle, serving, stop: Some(stop), tokens, max_connections, watch })
     }
@@ -376,12 +416,12 @@ struct Prepared<W> {
 
 impl<W: std::io::Write> Prepared<W> {
     /// Finds where the run begins, and who confirms what it writes.
-    fn find(plan: Plan<'_>, path: &Path, out: W, counters: Counters) -> Result<Self, RunError> {
+    fn find(plan: &Plan, path: &Path, out: W, counters: Counters) -> Result<Self, RunError> {
         let (reader, ledger) = (Reader::open(path)?, Ledger::open(path)?);
-        let mut state_file = plan.state.map(StateFile::new);
+        let mut state_file = plan.state.as_deref().map(StateFile::new);
         let discovered = DiscoveredColumns::open(path)?;
         let mut emitter =
-            Emitter::new(reader, discovered, ledger, plan.shape, out, plan.config.pace(), counters)?;
+            Emitter::new(reader, discovered, ledger, &plan.shape, out, plan.config.pace(), counters)?;
         let start = Start::find(
             &emitter.streams(),
             state_file.as_mut(),
@@ -391,7 +431,7 @@ impl<W: std::io::Write> Prepared<W> {
             clock::unix_millis(),
         )?;
         let waiting = start.waiting;
-        emitter.start_at(start);
+        emitter.start_at(start)?;
         let confirmation = Confirmation::find(state_file, emitter.ledger(), plan.discarded)?;
         Ok(Prepared { emitter, confirmation, trimmer: Trimmer::open(path)?, waiting })
     }
@@ -412,7 +452,13 @@ impl Emitting {
         counters: Counters,
     ) -> Result<Self, RunError> {
         let Prepared { emitter, confirmation, trimmer, .. } = prepared;
-        let confirmed = Confirmed::follow(confirmation, trimmer, retention, counters, clock::unix_millis)?;
+        let confirmed = Confirmed::follow(
+            confirmation,
+            trimmer,
+            retention,
+            counters,
+            PatientClock::start(clock::unix_millis),
+        )?;
         let control = Arc::new(Control::default());
         let (report, outcome) = oneshot::channel();
         thread::Builder::new().name("emitter".to_owned()).spawn({
@@ -424,7 +470,11 @@ impl Emitting {
         Ok(Emitting { outcome, control, confirmed })
     }
 
+    /// Waits until the emitter has ended, or the disk fails under the trimming.
     async fn ended(&mut self) -> Result<Ended, EmitError> {
-        (&mut self.outcome).await.expect("the emitter thread does not panic")
+        tokio::select! {
+            error = self.confirmed.failed() => Err(error.into()),
+            outcome = &mut self.outcome => outcome.expect("the emitter thread does not panic"),
+        }
     }
 }

@@ -1,10 +1,14 @@
 //! Plays Mailjet's "Send a test" button: the same events, with the same empty fields.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use catalog::event::EventType;
 use catalog::stream::fields_of;
+use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 use ureq::Agent;
 
@@ -18,7 +22,7 @@ const ANSWER_BYTES: u64 = 1_000;
 #[derive(Debug, thiserror::Error)]
 pub enum SendTestError {
     /// No answer came. The URL is not repeated: its last part is secret.
-    #[error("no answer from the webhook URL: {0}")]
+    #[error("no answer from the webhook URL: {0}; is the tap running, and is this its address?")]
     NoAnswer(String),
     /// Something else than 200 was answered.
     #[error("{refused} of {posts} posts were not answered with 200")]
@@ -56,14 +60,32 @@ pub fn send(args: &SendTestArgs, unix_seconds: i64, out: &mut impl Write) -> Res
 
 fn post(agent: &Agent, url: &str, event: &Value) -> Result<(u16, String), SendTestError> {
     let no_answer = |error: ureq::Error| SendTestError::NoAnswer(reason(&error));
-    let mut answer = agent
-        .post(url)
-        .content_type("application/json")
-        .send(event.to_string().as_bytes())
-        .map_err(no_answer)?;
+    let (url, credentials) = split_credentials(url);
+    let mut request = agent.post(&*url).content_type("application/json");
+    if let Some(credentials) = credentials {
+        request = request.header("Authorization", format!("Basic {}", STANDARD.encode(credentials)));
+    }
+    let mut answer = request.send(event.to_string().as_bytes()).map_err(no_answer)?;
     let text = answer.body_mut().with_config().limit(ANSWER_BYTES).lossy_utf8(true).read_to_string();
     // A longer answer is not one of ours: its status says enough.
     Ok((answer.status().as_u16(), text.unwrap_or_default().trim_end().replace(['\n', '\r'], " ")))
+}
+
+/// Takes `user:password@` out of a URL, and what is escaped in it as it was meant.
+fn split_credentials(url: &str) -> (Cow<'_, str>, Option<Vec<u8>>) {
+    let split = || {
+        let (scheme, rest) = url.split_once("://")?;
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let (credentials, host) = authority.rsplit_once('@')?;
+        let (username, password) = credentials.split_once(':').unwrap_or((credentials, ""));
+        let [username, password] =
+            [username, password].map(|text| percent_decode_str(text).collect::<Vec<_>>());
+        Some((format!("{scheme}://{host}{path}"), [username, password].join(&b':')))
+    };
+    match split() {
+        Some((url, credentials)) => (url.into(), Some(credentials)),
+        None => (url.into(), None),
+    }
 }
 
 /// What went wrong, without the URL.
@@ -95,6 +117,14 @@ fn test_event(event: EventType, unix_seconds: i64) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn credentials_are_taken_out_of_a_url() {
+        let (url, credentials) = split_credentials("https://mail%3Ajet:a:b%40%C3%A9@example.com:1/x@y");
+        assert_eq!(&*url, "https://example.com:1/x@y");
+        assert_eq!(credentials.as_deref(), Some("mail:jet:a:b@é".as_bytes()));
+        assert_eq!(split_credentials("http://example.com/a@b").1, None);
+    }
 
     #[test]
     fn a_test_event_is_as_empty_as_mailjets() {

@@ -128,23 +128,24 @@ pub fn statement(args: &SnapshotArgs, configured_prefix: &str) -> String {
 fn query(args: &SnapshotArgs, system_prefix: &str) -> String {
     let dialect = args.dialect;
     let table = dialect.quote_path(&args.table);
+    // Rows from before the prefix was changed have none. Not every database takes that for the least by itself.
     let sequence = dialect.column(&format!("{system_prefix}sequence"));
     let key = partition(args);
     match dialect {
         // The window functions of these have no place in WHERE, and no QUALIFY: each has a way of its own that adds no
         // column to the result.
         Dialect::Postgres => {
-            format!("SELECT DISTINCT ON ({key}) *\nFROM {table}\nORDER BY {key}, {sequence} DESC")
+            format!("SELECT DISTINCT ON ({key}) *\nFROM {table}\nORDER BY {key}, {sequence} DESC NULLS LAST")
         }
         // Of the three names of SQLite's row number, the one that is least likely to be a column of the table.
         Dialect::Sqlite => format!(
             "SELECT *\nFROM {table}\nWHERE _rowid_ IN (\n    SELECT row_id FROM (\n        SELECT t._rowid_ AS row_id, row_number() \
-             OVER (PARTITION BY {key} ORDER BY {sequence} DESC) AS version\n        FROM {table} AS t\n    )\n    WHERE version = 1\n)"
+             OVER (PARTITION BY {key} ORDER BY {sequence} DESC NULLS LAST) AS version\n        FROM {table} AS t\n    )\n    WHERE version = 1\n)"
         ),
         Dialect::Redshift | Dialect::Snowflake | Dialect::Bigquery | Dialect::Duckdb => {
             // Redshift and BigQuery want a clause between FROM and QUALIFY.
             format!(
-                "SELECT *\nFROM {table}\nWHERE true\nQUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {sequence} DESC) = 1"
+                "SELECT *\nFROM {table}\nWHERE true\nQUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {sequence} DESC NULLS LAST) = 1"
             )
         }
     }
@@ -186,13 +187,13 @@ mod tests {
     fn each_dialect_has_its_own_query() {
         let window = |key: &str, sequence: &str| {
             format!(
-                "WHERE true\nQUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {sequence} DESC) = 1;\n"
+                "WHERE true\nQUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {sequence} DESC NULLS LAST) = 1;\n"
             )
         };
         for (dialect, expected) in [
             (
                 Dialect::Postgres,
-                "SELECT DISTINCT ON (\"__sdc_primary_key\") *\nFROM \"data\"\nORDER BY \"__sdc_primary_key\", \"_sdc_sequence\" DESC;\n"
+                "SELECT DISTINCT ON (\"__sdc_primary_key\") *\nFROM \"data\"\nORDER BY \"__sdc_primary_key\", \"_sdc_sequence\" DESC NULLS LAST;\n"
                     .to_owned(),
             ),
             (
@@ -214,7 +215,7 @@ mod tests {
             (
                 Dialect::Sqlite,
                 "SELECT *\nFROM \"data\"\nWHERE _rowid_ IN (\n    SELECT row_id FROM (\n        SELECT t._rowid_ AS row_id, \
-                 row_number() OVER (PARTITION BY t.\"__sdc_primary_key\" ORDER BY t.\"_sdc_sequence\" DESC) AS version\n        \
+                 row_number() OVER (PARTITION BY t.\"__sdc_primary_key\" ORDER BY t.\"_sdc_sequence\" DESC NULLS LAST) AS version\n        \
                  FROM \"data\" AS t\n    )\n    WHERE version = 1\n);\n"
                     .to_owned(),
             ),

@@ -14,12 +14,7 @@ use crate::webhook_url::{UrlError, UrlStore};
 /// Why there is nothing to tell.
 #[derive(Debug, thiserror::Error)]
 pub enum StatusError {
-    /// There is no spool.
-    #[error(
-        "spool {0}: there is none yet; a run, `listen` or `url new` makes it. If there should be one, correct spool_path"
-    )]
-    NoSpool(PathBuf),
-    /// The spool can't be read.
+    /// There is no spool, or it can't be read.
     #[error(transparent)]
     Spool(#[from] SpoolError),
     /// The webhook URLs can't be read.
@@ -56,7 +51,7 @@ pub struct Status {
 impl Status {
     /// Looks at the spool at `path`. `tokens`: how many the configuration gives instead of the spool, if it does.
     pub fn of(path: &Path, tokens: Option<usize>, unix_millis: i64) -> Result<Self, StatusError> {
-        let none = || StatusError::NoSpool(path.to_owned());
+        let none = || SpoolError::Missing { path: path.to_owned() };
         let (survey, _) = Surveyor::open(path)?.ok_or_else(none)?.survey(0)?;
         let urls = match tokens {
             Some(_) => Vec::new(),

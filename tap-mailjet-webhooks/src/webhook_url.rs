@@ -195,11 +195,7 @@ impl UrlStore {
 }
 
 fn failed(path: &Path, source: rusqlite::Error) -> UrlError {
-    UrlError::Spool(SpoolError::Sqlite {
-        path: path.to_owned(),
-        doing: "reading or writing its webhook URLs",
-        source,
-    })
+    UrlError::Spool(SpoolError::sqlite(path, "reading or writing its webhook URLs", source))
 }
 
 fn hash(token: &str) -> [u8; 32] {
@@ -238,16 +234,12 @@ impl ActiveTokens {
         store.connection.busy_timeout(WATCH_PATIENCE).map_err(|source| failed(&store.path, source))?;
         let uses = BTreeMap::new();
         let path = store.path.clone();
-        let mut follower = Follower { tokens: tokens.clone(), store, uses, told: Sparing::default() };
+        let follower = Follower { tokens: tokens.clone(), store, uses, told: Sparing::default() };
         let (end, ended) = oneshot::channel();
         thread::Builder::new()
             .name("webhook-urls".to_owned())
             .spawn(move || {
-                while stopped.recv_timeout(WATCH_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                    follower.look();
-                }
-                follower.look();
-                let _ = end.send(());
+                let _ = end.send(follower.follow(&stopped));
             })
             .map_err(|source| UrlError::Spool(SpoolError::Io { path, doing: "starting a thread", source }))?;
         Ok((tokens, Watch { stop, ended }))
@@ -313,25 +305,38 @@ struct Follower {
 }
 
 impl Follower {
-    fn look(&mut self) {
+    /// Goes on until it is told to stop. The spool is closed when this returns.
+    fn follow(mut self, stopped: &mpsc::Receiver<()>) -> Result<(), SpoolError> {
+        while stopped.recv_timeout(WATCH_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+            self.look()?;
+        }
+        self.look()
+    }
+
+    fn look(&mut self) -> Result<(), SpoolError> {
         // First what may be revoked, and then what can wait.
         let outcome = self.tokens.refresh(&self.store).and_then(|uses| {
             self.uses.extend(uses);
             self.write_uses()
         });
-        if let Err(error) = outcome
-            && let Some(untold) = self.told.due()
-        {
-            // The URLs known so far go on working; the writer meets the same trouble and says what it means.
-            error!("{error}{untold}");
+        match outcome {
+            Err(UrlError::Spool(error)) if error.is_io_failure() => return Err(error),
+            Err(error) => {
+                // The URLs known so far go on working; the writer meets the same trouble and says what it means.
+                if let Some(untold) = self.told.due() {
+                    error!("{error}{untold}");
+                }
+            }
+            Ok(()) => {}
         }
+        Ok(())
     }
 
     fn write_uses(&mut self) -> Result<(), UrlError> {
         while let Some((id, used_at)) = self.uses.first_key_value() {
             match self.store.mark_used(*id, *used_at) {
                 // Somebody is writing: the next look comes soon.
-                Err(UrlError::Spool(error)) if error.is_busy() => return Ok(()),
+                Err(UrlError::Spool(SpoolError::Locked { .. })) => return Ok(()),
                 other => other?,
             }
             self.uses.pop_first();
@@ -344,10 +349,19 @@ impl Follower {
 #[derive(Debug)]
 pub struct Watch {
     stop: mpsc::Sender<()>,
-    ended: oneshot::Receiver<()>,
+    ended: oneshot::Receiver<Result<(), SpoolError>>,
 }
 
 impl Watch {
+    /// Waits until the disk fails under it, if it ever does.
+    pub async fn failed(&mut self) -> SpoolError {
+        match (&mut self.ended).await {
+            Ok(Err(error)) => error,
+            // It ends otherwise only when it is told to.
+            Ok(Ok(())) | Err(_) => std::future::pending().await,
+        }
+    }
+
     /// Notes when each URL was last used, and waits until that is done.
     pub async fn finish(self) {
         drop(self.stop);

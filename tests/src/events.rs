@@ -242,6 +242,15 @@ pub fn number_of(row: &Record) -> u64 {
     row.text("CustomID").parse().unwrap_or_else(|_| panic!("not a numbered event: {}", row.text))
 }
 
+/// The number of a numbered event, or of a row of one, without taking the text apart.
+#[must_use]
+pub fn number_in(text: &str) -> u64 {
+    let number = text.split_once(r#""CustomID":""#).and_then(|(_, rest)| rest.split_once('"'));
+    number
+        .and_then(|(digits, _)| digits.parse().ok())
+        .unwrap_or_else(|| panic!("not a numbered event: {text}"))
+}
+
 /// The text of the value that `column` has to have in the row that comes of an event with these `fields`: the field of its
 /// name, but for `changes`, and null where there is neither.
 #[must_use]

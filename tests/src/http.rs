@@ -1,11 +1,17 @@
 //! A small HTTP/1.1 client: it keeps connections alive, and it can also be slow, broken or rude.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::wait::DEADLINE;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use socket2::{Domain, Socket, Type};
+
+use crate::tap::TOKEN;
+use crate::tls::{self, Trust};
+use crate::wait::{self, DEADLINE};
 
 /// Where webhooks go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,12 +20,22 @@ pub struct Endpoint {
     pub address: SocketAddr,
     /// Path, with the token in it.
     pub path: String,
+    /// With HTTPS, which certificate is taken for the right one.
+    pub trust: Option<Trust>,
+    /// Which of the machine's own addresses connections come from, if that matters.
+    pub source: Option<IpAddr>,
 }
 
 /// One connection.
 #[derive(Debug)]
 pub struct Client {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Stream>,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
 /// An answer.
@@ -42,31 +58,76 @@ pub fn free_address() -> SocketAddr {
 }
 
 impl Endpoint {
-    /// Reads a URL such as `http://127.0.0.1:8480/v1/mailjet/…`.
+    /// Reads a URL such as `http://127.0.0.1:8480/v1/mailjet/…`. One with https needs [`Endpoint::trusting`] besides.
     #[must_use]
     pub fn of(url: &str) -> Self {
-        let rest = url.strip_prefix("http://").unwrap_or_else(|| panic!("not an http URL: {url}"));
+        let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+        let rest = rest.unwrap_or_else(|| panic!("not an http URL: {url}"));
         let (address, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let address = address.parse().unwrap_or_else(|_| panic!("no address of a socket: {url}"));
-        Endpoint { address, path: path.to_owned() }
+        Endpoint { address, path: path.to_owned(), trust: None, source: None }
+    }
+
+    /// Where taps of a test take webhooks, at `address`.
+    #[must_use]
+    pub fn at(address: SocketAddr) -> Self {
+        Endpoint { address, path: format!("/v1/mailjet/{TOKEN}"), trust: None, source: None }
+    }
+
+    /// Waits until the server has read all that was sent to it.
+    pub fn wait_read(&self) {
+        let port = format!(":{:04X}", self.address.port());
+        wait::until("the server reads what was sent", || {
+            let sockets = std::fs::read_to_string("/proc/net/tcp").expect("Linux tells it");
+            // Local address, remote address, state, and what waits: to be acknowledged, and to be read.
+            let waits = |line: &str| {
+                let columns: Vec<_> = line.split_whitespace().collect();
+                let [_, local, remote, _, queues, ..] = columns[..] else { return false };
+                (local.ends_with(&port) && !queues.ends_with(":00000000"))
+                    || (remote.ends_with(&port) && !queues.starts_with("00000000:"))
+            };
+            (!sockets.lines().any(waits)).then_some(())
+        });
+    }
+
+    /// The same by HTTPS, with a server that has to show a certificate.
+    #[must_use]
+    pub fn trusting(self, trust: &Trust) -> Self {
+        Endpoint { trust: Some(trust.clone()), ..self }
+    }
+
+    /// The same, from another of the addresses that this machine has for itself, such as 127.0.0.2.
+    #[must_use]
+    pub fn from(self, source: &str) -> Self {
+        Endpoint { source: Some(source.parse().expect("an address")), ..self }
     }
 
     /// The URL.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}{}", self.address, self.path)
+        let scheme = if self.trust.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}{}", self.address, self.path)
     }
 
     /// The same server, another path.
     #[must_use]
     pub fn with_path(&self, path: &str) -> Self {
-        Endpoint { address: self.address, path: path.to_owned() }
+        Endpoint { path: path.to_owned(), ..self.clone() }
     }
 
     /// Opens a connection.
     #[must_use]
     pub fn connect(&self) -> Client {
-        Client::connect(self.address).unwrap_or_else(|error| panic!("{}: {error}", self.address))
+        self.try_connect().unwrap_or_else(|error| panic!("{}: {error}", self.address))
+    }
+
+    /// Opens a connection, or tells the error that came instead.
+    pub fn try_connect(&self) -> io::Result<Client> {
+        let tcp = open(self.source, self.address)?;
+        match &self.trust {
+            None => Ok(Client { stream: BufReader::new(Stream::Plain(tcp)) }),
+            Some(trust) => Client::shake_hands_on(tcp, self.address, tls::client(trust)),
+        }
     }
 
     /// Posts `body` on a connection of its own.
@@ -103,11 +164,35 @@ impl Endpoint {
 impl Client {
     /// Opens a connection to `address`.
     pub fn connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, DEADLINE)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(DEADLINE))?;
-        stream.set_write_timeout(Some(DEADLINE))?;
-        Ok(Client { stream: BufReader::new(stream) })
+        Ok(Client { stream: BufReader::new(Stream::Plain(open(None, address)?)) })
+    }
+
+    /// Opens a connection to `address`, and lets the server prove that it is 127.0.0.1.
+    pub fn shake_hands(address: SocketAddr, config: ClientConfig) -> io::Result<Self> {
+        Self::shake_hands_on(open(None, address)?, address, config)
+    }
+
+    fn shake_hands_on(mut tcp: TcpStream, address: SocketAddr, config: ClientConfig) -> io::Result<Self> {
+        let name = address.ip().into();
+        let mut tls = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+        while tls.is_handshaking() {
+            tls.complete_io(&mut tcp)?;
+        }
+        Ok(Client { stream: BufReader::new(Stream::Tls(Box::new(StreamOwned::new(tls, tcp)))) })
+    }
+
+    /// The certificate that the server has shown: DER.
+    #[must_use]
+    pub fn shown_certificate(&self) -> &[u8] {
+        let Stream::Tls(stream) = self.stream.get_ref() else { panic!("this is plain HTTP") };
+        &stream.conn.peer_certificates().expect("a handshake")[0]
+    }
+
+    /// The protocol that the two have agreed on.
+    #[must_use]
+    pub fn protocol(&self) -> Option<&[u8]> {
+        let Stream::Tls(stream) = self.stream.get_ref() else { panic!("this is plain HTTP") };
+        stream.conn.alpn_protocol()
     }
 
     /// Posts `body` and reads the answer; the connection stays open.
@@ -120,12 +205,13 @@ impl Client {
 
     /// Sends bytes, whatever they are.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.stream.get_mut().write_all(bytes.as_ref()).expect("the server takes the bytes");
+        let stream = self.stream.get_mut();
+        stream.write_all(bytes.as_ref()).and_then(|()| stream.flush()).expect("the server takes the bytes");
     }
 
-    /// Sends bytes, and does not mind if the server does not want them any more.
-    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) {
-        let _ = self.stream.get_mut().write_all(bytes.as_ref());
+    /// Sends bytes, which the server may not want any more.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.stream.get_mut().write_all(bytes.as_ref())
     }
 
     /// Reads an answer.
@@ -180,10 +266,50 @@ impl Client {
         let mut rest = Vec::new();
         match self.stream.read_to_end(&mut rest) {
             Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
+            // With TLS, a connection that is cut off does not say goodbye.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof) => {}
             Err(error) => panic!("the connection is not closed: {error}"),
         }
         String::from_utf8_lossy(&rest).into_owned()
+    }
+}
+
+fn open(source: Option<IpAddr>, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if let Some(source) = source {
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
+    socket.connect_timeout(&address.into(), DEADLINE)?;
+    let stream = TcpStream::from(socket);
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    stream.set_write_timeout(Some(DEADLINE))?;
+    Ok(stream)
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Plain(stream) => stream.read(buffer),
+            Stream::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Plain(stream) => stream.write(bytes),
+            Stream::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Stream::Plain(stream) => stream.flush(),
+            Stream::Tls(stream) => stream.flush(),
+        }
     }
 }
 

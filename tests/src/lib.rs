@@ -12,23 +12,37 @@
 //! - [`message`]: Singer messages, with the text of each value as it was written
 //! - [`schema`]: whether records are what their SCHEMA says
 //! - [`http`]: a small HTTP client that can also misbehave
+//! - [`tls`]: certificates, and a client that checks them
 //! - [`database`]: real databases and real targets that load them
+//! - [`proxy`]: nginx and Caddy, as `scripts/proxies` configures them
 //! - [`events`]: what Mailjet sends, in every shape known, and the rows that have to come of it
 //! - [`oracle`]: posts like Mailjet, remembers what was acknowledged, and demands all of it
+//! - [`chance`]: random choices that can be made again
+//! - [`torture`]: kills everything, at random moments, and demands that nothing is lost
+//! - [`faults`]: lets the calls of a tap fail as a broken disk does, and records what it writes
+//! - [`power`]: what a power cut leaves of what was written
+//! - [`mount`]: a small or read-only disk
 //! - [`spool`]: looks into the spool's `SQLite` file, as its documentation says that anyone may
 //! - [`wait`]: the one deadline of all waiting
 
+pub mod chance;
 pub mod database;
 pub mod events;
+pub mod faults;
 pub mod http;
 pub mod lines;
 pub mod message;
 pub mod metrics;
+pub mod mount;
 pub mod oracle;
 pub mod pipeline;
+pub mod power;
 pub mod program;
+pub mod proxy;
 pub mod schema;
 pub mod spool;
 pub mod tap;
 pub mod target;
+pub mod tls;
+pub mod torture;
 pub mod wait;

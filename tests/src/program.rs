@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
 
-use rustix::process::{Pid, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, kill_process, setrlimit};
 
 pub use rustix::process::Signal;
 
 use crate::lines::Lines;
+use crate::tap::{BASIC, PASSWORD};
 use crate::wait;
 
 /// Sends SIGKILL to a process that is not our child, should a test fail that expects it to end by itself.
@@ -22,6 +23,17 @@ impl Drop for KillOnFailure {
             let _ = kill_process(pid, Signal::KILL);
         }
     }
+}
+
+/// Lets this process have so many files open, or as many as it may; says how many.
+#[must_use]
+pub fn allow_open_files(wanted: usize) -> usize {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.map_or(wanted as u64, |maximum| maximum.min(wanted as u64));
+    if current.is_some_and(|current| current < wanted) {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }).expect("it may be raised");
+    }
+    usize::try_from(wanted).expect("a small number")
 }
 
 /// The repository.
@@ -39,6 +51,23 @@ pub fn path_of(name: &str) -> PathBuf {
     let program = profile.join(name);
     assert!(program.is_file(), "{} is missing: run `cargo build --workspace` first", program.display());
     program
+}
+
+/// A script of the repository, to be run with a folder as its argument, that builds what it builds for tests.
+#[must_use]
+pub fn script(name: &str, folder: &Path) -> Command {
+    let mut command = Command::new("bash");
+    command.arg(name).arg(folder).current_dir(repository()).env("TAP_PROFILE", "dev");
+    // What a test runner tells this test of its own package would make cargo build the C libraries anew.
+    for (name, _) in env::vars_os() {
+        if name
+            .to_str()
+            .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
+        {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 /// A running child process. It is killed, if it has to be, when it is dropped.
@@ -113,6 +142,16 @@ impl Program {
         self.poll().is_none()
     }
 
+    /// What other users of the machine see of it: its command line, and the names of its threads.
+    #[must_use]
+    pub fn titles(&self) -> Vec<String> {
+        let process = PathBuf::from(format!("/proc/{}", self.child.id()));
+        let threads = std::fs::read_dir(process.join("task")).expect("it runs").filter_map(Result::ok);
+        let names = threads.map(|thread| thread.path().join("comm"));
+        let titles = names.chain([process.join("cmdline")]).filter_map(|path| std::fs::read(path).ok());
+        titles.map(|title| String::from_utf8_lossy(&title).into_owned()).collect()
+    }
+
     /// The most memory that it has had at any time: bytes.
     #[must_use]
     pub fn peak_memory(&self) -> usize {
@@ -157,8 +196,13 @@ fn assert_clean(name: &str, line: &str) {
     assert_no_token(name, line);
 }
 
-/// A token is 64 hexadecimal digits; so is its hash, which is nobody's business either.
+/// A token is 64 hexadecimal digits; so is its hash, which is nobody's business either. Passwords and private keys are those
+/// of the harness.
 fn assert_no_token(name: &str, line: &str) {
+    let (_, basic) = BASIC.split_once(' ').expect("a scheme and what follows it");
+    for secret in [PASSWORD, basic, "PRIVATE KEY-----"] {
+        assert!(!line.contains(secret), "{name} wrote a secret: {line}");
+    }
     let mut runs = line.split(|c: char| !c.is_ascii_hexdigit());
     assert!(!runs.any(|run| run.len() >= 64), "{name} wrote what looks like a token: {line}");
 }

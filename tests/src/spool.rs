@@ -1,5 +1,7 @@
 //! A look into the spool, through its documented tables.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -52,6 +54,23 @@ impl Spool {
         self.events().into_iter().map(|event| event.sequence).collect()
     }
 
+    /// What the spool notes about itself.
+    #[must_use]
+    pub fn fact(&self, name: &str) -> Option<i64> {
+        self.connect().query_row("SELECT value FROM fact WHERE name = ?1", [name], |row| row.get(0)).ok()
+    }
+
+    /// How many events have a sequence up to this.
+    #[must_use]
+    pub fn count_up_to(&self, sequence: i64) -> u64 {
+        self.connect()
+            .query_row("SELECT count(*) FROM event WHERE sequence <= ?1", [sequence], |row| {
+                row.get::<_, i64>(0)
+            })
+            .expect("the table event is there")
+            .unsigned_abs()
+    }
+
     /// What was rejected, in order of arrival.
     #[must_use]
     pub fn rejected(&self) -> Vec<Rejected> {
@@ -95,6 +114,32 @@ impl Spool {
         self.connect()
             .query_row(query, [], |row| row.get(0))
             .unwrap_or_else(|error| panic!("{query}: {error}"))
+    }
+
+    /// The pages of a table of a kind (`leaf`, `overflow`), in the order of its rows: each with its number and how many
+    /// rows begin on it.
+    #[must_use]
+    pub fn pages(&self, table: &str, kind: &str) -> Vec<(u32, usize)> {
+        let connection = self.connect();
+        let mut query = connection
+            .prepare("SELECT pageno, ncell FROM dbstat WHERE name = ?1 AND pagetype = ?2 ORDER BY path")
+            .expect("SQLite has dbstat");
+        let rows = query.query_map([table, kind], |row| Ok((row.get(0)?, row.get::<_, u16>(1)?.into())));
+        rows.and_then(Iterator::collect).expect("pages have numbers")
+    }
+
+    /// Overwrites a page, as a disk does that loses a block. Nobody may have the spool open.
+    pub fn damage_page(&self, number: u32) {
+        let page_size = self.connect().query_row("PRAGMA page_size", [], |row| row.get::<_, u32>(0));
+        let page_size = page_size.expect("a spool");
+        let file = File::options().write(true).open(&self.path).expect("the spool");
+        let place = u64::from(number - 1) * u64::from(page_size);
+        file.write_all_at(&vec![0xdb; page_size as usize], place).expect("it can be written");
+    }
+
+    /// Does what no tap would do.
+    pub fn execute(&self, sql: &str) {
+        self.connect().execute_batch(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
     /// Everything in the table of webhook URLs, as text.

@@ -11,12 +11,19 @@ use tempfile::TempDir;
 
 use crate::http::Endpoint;
 use crate::lines::Lines;
-use crate::message::{Message, Record};
+use crate::message::{Message, Record, bookmark};
 use crate::program::{self, Program, Signal};
 use crate::spool::Spool;
 
 /// The token that taps of a test accept, unless the test mints its own.
 pub const TOKEN: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+/// The user name of taps that ask for one.
+pub const USERNAME: &str = "mailjet";
+/// Its password.
+pub const PASSWORD: &str = "open sesame, please";
+/// Both, as the header `Authorization` has them.
+pub const BASIC: &str = "Basic bWFpbGpldDpvcGVuIHNlc2FtZSwgcGxlYXNl";
 
 const NAME: &str = "tap-mailjet-webhooks";
 
@@ -124,6 +131,18 @@ impl Tap {
         use std::io::Write;
         let file = fs::OpenOptions::new().create(true).append(true).open(self.state_file());
         file.and_then(|mut file| file.write_all(text.as_bytes())).expect("the state file can be written");
+    }
+
+    /// The bookmarks of stream `data` in the state file, line by line; 0 where a state has none. What is left of a state
+    /// whose writer died in the middle of it is left out; another may follow it in the same line.
+    #[must_use]
+    pub fn bookmarks(&self) -> Vec<i64> {
+        let text = fs::read_to_string(self.state_file()).unwrap_or_default();
+        let states = text.lines().filter_map(|line| {
+            let begin = line.rfind(r#"{"bookmarks""#)?;
+            serde_json::from_str::<Value>(&line[begin..]).ok()
+        });
+        states.map(|state| bookmark(&state).unwrap_or(0)).collect()
     }
 
     /// Runs it as a Singer tap: continuously, unless the configuration says otherwise.
@@ -295,7 +314,7 @@ impl RunningTap {
     /// Waits until it listens, and returns where.
     #[must_use]
     pub fn endpoint(&self) -> Endpoint {
-        let line = self.program.stderr().wait_for("listening on http://");
+        let line = self.program.stderr().wait_for("listening on http");
         let (_, rest) = line.split_once("listening on ").expect("the line says so");
         let url = rest.split_whitespace().next().expect("an address follows");
         Endpoint::of(url.trim_end_matches('/')).with_path(&format!("/v1/mailjet/{TOKEN}"))

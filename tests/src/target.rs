@@ -22,8 +22,14 @@ impl Target {
     /// A target that writes into a directory below `folder`, which it makes itself.
     #[must_use]
     pub fn in_folder(folder: &Path) -> Self {
+        Target::with_state_interval(folder, 1)
+    }
+
+    /// The same, letting a state out after so many seconds at the latest; 0: each at once.
+    #[must_use]
+    pub fn with_state_interval(folder: &Path, seconds: u32) -> Self {
         let (config, destination) = (folder.join("target.json"), folder.join("destination"));
-        let settings = json!({ "destination_path": destination, "state_interval_seconds": 1 });
+        let settings = json!({ "destination_path": destination, "state_interval_seconds": seconds });
         fs::write(&config, settings.to_string()).expect("a config file can be written");
         Target { config, destination }
     }
@@ -42,14 +48,23 @@ impl Target {
     pub fn rows(&self) -> Vec<Record> {
         rows_in(&self.destination)
     }
+
+    /// Shows `look` the text of each row of stream `data` so far.
+    pub fn each_row(&self, look: impl FnMut(&str)) {
+        text_of(&self.destination).lines().for_each(look);
+    }
 }
 
 /// The rows of stream `data` that target-jsonl has written into `destination` so far. The last line of a target that was
 /// killed may be torn: it is left out.
 #[must_use]
 pub fn rows_in(destination: &Path) -> Vec<Record> {
+    text_of(destination).lines().map(Record::of_row).collect()
+}
+
+fn text_of(destination: &Path) -> String {
     let text = fs::read(destination.join("data.jsonl")).unwrap_or_default();
-    let text = String::from_utf8(text).expect("the table is UTF-8");
-    let complete = text.rfind('\n').map_or("", |end| &text[..end]);
-    complete.lines().map(Record::of_row).collect()
+    let mut text = String::from_utf8(text).expect("the table is UTF-8");
+    text.truncate(text.rfind('\n').unwrap_or(0));
+    text
 }

@@ -31,7 +31,7 @@ pub(super) enum Unready {
     #[error("there is no webhook URL (make one with `url new`)")]
     NoWebhookUrl,
     /// It would have to wait for one of the others to go.
-    #[error("all of max_connections ({0}) are taken")]
+    #[error("all of max_connections ({0}) are taken by webhooks that are being answered")]
     ConnectionsTaken(usize),
     /// It would have to wait for its answer.
     #[error("the spool does not answer: its disk is slow, or another process keeps it locked")]
@@ -66,7 +66,7 @@ impl Readiness {
         if self.tokens.count() == 0 {
             reasons.push(Unready::NoWebhookUrl);
         }
-        if self.traffic.connections() >= self.max_connections {
+        if self.traffic.busy_connections() >= self.max_connections {
             reasons.push(Unready::ConnectionsTaken(self.max_connections));
         }
         let ask = async { self.writer.lock().await.probe().await };

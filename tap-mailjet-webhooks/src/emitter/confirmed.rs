@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use tracing::{debug, error, warn};
 
 use super::state_file::StateFile;
+use crate::clock::PatientClock;
 use crate::counters::{Counters, Reached};
 use crate::logging::Sparing;
 use crate::spool::{Kept, Ledger, SpoolError, Trimmer};
@@ -63,7 +64,7 @@ impl Confirmation {
 #[derive(Debug)]
 pub struct Confirmed {
     stop: mpsc::Sender<()>,
-    ended: oneshot::Receiver<()>,
+    ended: oneshot::Receiver<Result<(), SpoolError>>,
 }
 
 impl Confirmed {
@@ -73,7 +74,7 @@ impl Confirmed {
         trimmer: Trimmer,
         retention: Duration,
         counters: Counters,
-        clock: fn() -> i64,
+        clock: PatientClock,
     ) -> std::io::Result<Self> {
         let (stop, stopped) = mpsc::channel();
         let start = counters.reached();
@@ -82,31 +83,38 @@ impl Confirmed {
             counters.confirmed_through(start.events);
         }
         let (events, rejected) = (start.taken(false), start.taken(true));
-        let told = Sparing::default();
-        let mut follower =
-            Follower { confirmation, trimmer, retention, counters, clock, events, rejected, noted: 0, told };
+        let follower = Follower {
+            confirmation,
+            trimmer,
+            retention,
+            counters,
+            clock,
+            events,
+            rejected,
+            noted: 0,
+            told: Sparing::default(),
+            foreign_told: Sparing::default(),
+        };
         let (end, ended) = oneshot::channel();
         thread::Builder::new().name("confirmed".to_owned()).spawn(move || {
-            for round in 1_u32.. {
-                let going_on = stopped.recv_timeout(FOLLOW_INTERVAL) == Err(RecvTimeoutError::Timeout);
-                follower.look();
-                // The last round trims too: a drain on a schedule is usually over before the first is due.
-                if round.is_multiple_of(TRIM_EVERY) || !going_on {
-                    follower.trim();
-                }
-                if !going_on {
-                    break;
-                }
-            }
-            let _ = end.send(());
+            let _ = end.send(follower.follow(&stopped));
         })?;
         Ok(Confirmed { stop, ended })
     }
 
+    /// Waits until the disk fails under the trimming, if it ever does.
+    pub async fn failed(&mut self) -> SpoolError {
+        match (&mut self.ended).await {
+            Ok(Err(error)) => error,
+            // It ends otherwise only when it is told to.
+            Ok(Ok(())) | Err(_) => std::future::pending().await,
+        }
+    }
+
     /// Looks and trims a last time, and waits until that is done.
-    pub async fn finish(self) {
+    pub async fn finish(self) -> Result<(), SpoolError> {
         drop(self.stop);
-        let _ = self.ended.await;
+        self.ended.await.unwrap_or(Ok(()))
     }
 }
 
@@ -115,7 +123,7 @@ struct Follower {
     trimmer: Trimmer,
     retention: Duration,
     counters: Counters,
-    clock: fn() -> i64,
+    clock: PatientClock,
     /// Sequence up to which events are confirmed.
     events: i64,
     /// Sequence up to which rejected items are.
@@ -124,9 +132,27 @@ struct Follower {
     noted: i64,
     /// When trouble with trimming was last told.
     told: Sparing,
+    /// When a state of another spool was last told.
+    foreign_told: Sparing,
 }
 
 impl Follower {
+    /// Goes on until it is told to stop. The spool is closed when this returns.
+    fn follow(mut self, stopped: &mpsc::Receiver<()>) -> Result<(), SpoolError> {
+        for round in 1_u32.. {
+            let going_on = stopped.recv_timeout(FOLLOW_INTERVAL) == Err(RecvTimeoutError::Timeout);
+            self.look();
+            // The last round trims too: a drain on a schedule is usually over before the first is due.
+            if round.is_multiple_of(TRIM_EVERY) || !going_on {
+                self.trim()?;
+            }
+            if !going_on {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn look(&mut self) {
         let (events, rejected) = match &mut self.confirmation {
             Confirmation::Nobody => return,
@@ -136,7 +162,23 @@ impl Follower {
             }
             // Taken as no more than what has been written by now: see confirmed_by.
             Confirmation::StateFile(file) => match file.follow() {
-                Some(state) => confirmed_by(&state, &self.counters.reached()),
+                Some(state) => {
+                    let reached = self.counters.reached();
+                    // What has been written is on its way to a STATE, if it is not in one yet.
+                    let written = reached.streams.iter().map(|written| written.last).max().unwrap_or(0);
+                    let largest = self.counters.largest_bookmark().max(written);
+                    if let Some(stream) = foreign(&state, &reached, largest) {
+                        if let Some(untold) = self.foreign_told.due() {
+                            warn!(
+                                "state file {}: its bookmark of stream \"{stream}\" is ahead of all that was ever written from this \
+                                 spool, and so not one of its own; it confirms nothing{untold}",
+                                file.path().display()
+                            );
+                        }
+                        return;
+                    }
+                    confirmed_by(&state, &reached)
+                }
                 None => return,
             },
         };
@@ -148,18 +190,23 @@ impl Follower {
         }
     }
 
-    fn trim(&mut self) {
+    fn trim(&mut self) -> Result<(), SpoolError> {
         if matches!(self.confirmation, Confirmation::Nobody) {
-            return;
+            return Ok(());
         }
         let retention = i64::try_from(self.retention.as_millis()).unwrap_or(i64::MAX);
-        let before = (self.clock)().saturating_sub(retention);
-        if let Err(error) = self.try_trim(before)
-            && let Some(untold) = self.told.due()
-        {
-            // Rows stay longer than they must, and the next look tries again.
-            error!("{error}{untold}");
+        let before = self.clock.unix_millis().saturating_sub(retention);
+        match self.try_trim(before) {
+            Err(error) if error.is_io_failure() => return Err(error),
+            Err(error) => {
+                // Rows stay longer than they must, and the next look tries again.
+                if let Some(untold) = self.told.due() {
+                    error!("{error}{untold}");
+                }
+            }
+            Ok(()) => {}
         }
+        Ok(())
     }
 
     fn try_trim(&mut self, before: i64) -> Result<(), SpoolError> {
@@ -180,6 +227,12 @@ impl Follower {
         }
         Ok(())
     }
+}
+
+/// A selected stream whose bookmark no STATE of this spool can have had, the largest being `largest`.
+fn foreign(state: &State, reached: &Reached, largest: i64) -> Option<&'static str> {
+    let names = reached.streams.iter().map(|written| written.stream.name());
+    names.into_iter().find(|name| state.bookmark(name).is_some_and(|bookmark| bookmark > largest))
 }
 
 /// Up to where a state confirms events and rejected items, given how far stdout has got.

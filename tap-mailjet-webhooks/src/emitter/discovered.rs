@@ -84,10 +84,6 @@ impl DiscoveredColumns {
     }
 
     fn failed(&self, source: rusqlite::Error) -> SpoolError {
-        SpoolError::Sqlite {
-            path: self.path.clone(),
-            doing: "reading or writing the columns that appeared",
-            source,
-        }
+        SpoolError::sqlite(&self.path, "reading or writing the columns that appeared", source)
     }
 }

@@ -103,19 +103,42 @@ pub(super) fn one_line(json: &str) -> Cow<'_, str> {
 /// Whether every string in a JSON text is one that any target can keep: no `\u` escape of half a surrogate pair, which
 /// JSON's grammar allows although it is not Unicode, and none of U+0000.
 pub(super) fn is_portable_text(json: &str) -> bool {
+    find_escape(json, |_| true).is_none()
+}
+
+/// Where the first escape of half a surrogate pair stands in a JSON text, if there is one.
+pub(super) fn half_surrogate(json: &str) -> Option<usize> {
+    find_escape(json, |escape| escape == Escape::Half)
+}
+
+/// An escape that not every program takes.
+#[derive(Clone, Copy, PartialEq)]
+enum Escape {
+    /// Of half a surrogate pair.
+    Half,
+    /// Of U+0000.
+    Nul,
+}
+
+/// Where the first escape stands that is asked for.
+fn find_escape(json: &str, is_sought: impl Fn(Escape) -> bool) -> Option<usize> {
     let bytes = json.as_bytes();
     let mut at = 0;
-    while let Some(offset) = memchr::memchr(b'\\', &bytes[at..]) {
+    while let Some(offset) = memchr::memchr(b'\\', bytes.get(at..)?) {
         at += offset;
-        match surrogate(bytes, at) {
-            Some(Surrogate::High) if surrogate(bytes, at + 6) == Some(Surrogate::Low) => at += 12,
-            Some(_) => return false,
-            None if bytes[at..].starts_with(b"\\u0000") => return false,
-            // Past the backslash and what it escapes, which may be a backslash itself.
-            None => at = (at + 2).min(bytes.len()),
+        let (escape, length) = match surrogate(bytes, at) {
+            Some(Surrogate::High) if surrogate(bytes, at + 6) == Some(Surrogate::Low) => (None, 12),
+            Some(_) => (Some(Escape::Half), 6),
+            None if bytes[at..].starts_with(b"\\u0000") => (Some(Escape::Nul), 6),
+            // The backslash and what it escapes, which may be a backslash itself.
+            None => (None, 2),
+        };
+        if escape.is_some_and(&is_sought) {
+            return Some(at);
         }
+        at += length;
     }
-    true
+    None
 }
 
 /// Whether an object or array is not too deep and holds no number that is beyond a double.

@@ -45,7 +45,7 @@ pub use table::UnknownFields;
 
 use crate::clock;
 use crate::counters::Counters;
-use crate::spool::{Ledger, Reader, SpoolError, Tide, Watermark};
+use crate::spool::{Kept, Ledger, Reader, SpoolError, Tide, Watermark};
 use streams::Streams;
 
 /// Rows that are written at once.
@@ -217,12 +217,15 @@ impl<W: Write> Emitter<W> {
         &self.ledger
     }
 
-    /// Lets the run begin at `start`.
-    pub fn start_at(&mut self, start: Start) {
+    /// Lets the run begin at `start`. A new spool that goes on with another one's state notes that, so that its own sequences
+    /// go on after it whatever the clock does.
+    pub fn start_at(&mut self, start: Start) -> Result<(), SpoolError> {
         self.streams.start_at(&start.state);
         self.state = start.state;
+        self.note_bookmark()?;
         // The position is known to other threads before the run begins.
         self.counters.written(0, self.streams.reached());
+        Ok(())
     }
 
     /// Writes SCHEMA, then RECORD and STATE messages until `watermark` has ended and all is written, or until
@@ -255,6 +258,7 @@ impl<W: Write> Emitter<W> {
         self.write_state()?;
         self.flush()?;
         self.streams.tell_unselected();
+        self.streams.tell_damage();
         Ok(ended)
     }
 
@@ -266,6 +270,13 @@ impl<W: Write> Emitter<W> {
         let batched_at = clock::unix_millis();
         let (mut records, mut failure) = (0, None);
         let events = reader.read_past(streams.reached().events, limit, |event| {
+            let event = match event {
+                Ok(event) => event,
+                Err(damage) => {
+                    records += streams.write_damage(Kept::Events, &damage, batched_at, buffer);
+                    return until_full(buffer);
+                }
+            };
             match streams.write_event(event, batched_at, buffer, |columns| discovered.remember(columns)) {
                 Ok(written) => records += written,
                 Err(error) => {
@@ -280,8 +291,13 @@ impl<W: Write> Emitter<W> {
             return Err(error.into());
         }
         let rejected = reader.read_rejected_past(streams.reached().rejected, BATCH_ROWS, |item| {
-            streams.write_rejected(item, batched_at, buffer);
-            records += 1;
+            records += match item {
+                Ok(item) => {
+                    streams.write_rejected(item, batched_at, buffer);
+                    1
+                }
+                Err(damage) => streams.write_damage(Kept::Rejected, &damage, batched_at, buffer),
+            };
             until_full(buffer)
         })?;
         if events + rejected > 0 {
@@ -293,19 +309,24 @@ impl<W: Write> Emitter<W> {
         Ok(events + rejected)
     }
 
+    /// Notes how far a STATE goes before it is written: any state that says more is not one of this spool.
+    fn note_bookmark(&mut self) -> Result<(), SpoolError> {
+        let bookmark = self.streams.furthest_bookmark();
+        if bookmark > self.written_through {
+            self.ledger.note_written_through(bookmark)?;
+            self.written_through = bookmark;
+        }
+        self.counters.bookmark_written(self.written_through);
+        Ok(())
+    }
+
     fn state_is_due(&self) -> bool {
         self.records_since_state >= self.pace.state_interval_records
             || self.last_state.elapsed() >= self.pace.state_interval
     }
 
     fn write_state(&mut self) -> Result<(), EmitError> {
-        let bookmark = self.streams.furthest_bookmark();
-        if bookmark > self.written_through {
-            // All that is in the spool by now, so that a long backlog takes one note and not one for each STATE.
-            let through = self.reader.last_sequence()?.max(bookmark);
-            self.ledger.note_written_through(through)?;
-            self.written_through = through;
-        }
+        self.note_bookmark()?;
         self.streams.note_in(&mut self.state);
         Outgoing::State { value: &self.state }.write_line(&mut self.buffer);
         self.records_since_state = 0;

@@ -6,7 +6,7 @@
 //! - the members of an object are sorted by name (bytewise; repeated names keep their order),
 //! - a string is escaped only where JSON demands it (`"`, `\` and control characters, in the short form where there is
 //!   one, else `\u00xx` in lower case), so that `\u00e9` and `é` are the same,
-//! - a string with half a surrogate pair, which has no UTF-8, keeps its escapes,
+//! - half a surrogate pair, which has no UTF-8, is escaped as `\ud800`, with digits in lower case,
 //! - a number keeps its text: `1.0`, `1` and `1e0` are three different numbers,
 //! - whatever lies deeper than 128 levels keeps its text, space included.
 //!
@@ -44,8 +44,11 @@ impl PrimaryKey {
 fn write_object(members: &[Member<'_>], depth: usize, out: &mut Vec<u8>) {
     let mut sorted: Vec<(Cow<'_, str>, &Member<'_>)> =
         members.iter().map(|member| (member.name(), member)).collect();
-    // Stable: which of two members with one name comes first is part of what the event says.
-    sorted.sort_by(|(a, _), (b, _)| a.cmp(b));
+    // Stable: which of two members with one name comes first is part of what the event says. (Two names that are not the same can
+    // be shown alike: one that is not Unicode, and one that is its JSON text.)
+    sorted.sort_by(|(a, one), (b, other)| {
+        a.cmp(b).then_with(|| is_unicode(one.quoted_name).cmp(&is_unicode(other.quoted_name)))
+    });
     out.push(b'{');
     for (position, (_, member)) in sorted.iter().enumerate() {
         if position > 0 {
@@ -83,13 +86,35 @@ fn write_value(value: &str, depth: usize, out: &mut Vec<u8>) {
 }
 
 fn write_string(quoted: &str, out: &mut Vec<u8>) {
-    if quoted.contains('\\')
-        && let Ok(text) = serde_json::from_str::<String>(quoted)
-    {
-        serde_json::to_writer(out, &text).expect("text is JSON and memory takes every write");
-    } else {
+    if !quoted.contains('\\') {
         out.extend_from_slice(quoted.as_bytes());
+        return;
     }
+    match serde_json::from_str::<String>(quoted) {
+        Ok(text) => serde_json::to_writer(out, &text).expect("text is JSON and memory takes every write"),
+        Err(_) => write_surrogates(quoted, out),
+    }
+}
+
+/// Writes a string that has half a surrogate pair somewhere: what is between such halves is text.
+fn write_surrogates(quoted: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    let mut rest = &quoted[1..quoted.len() - 1];
+    loop {
+        let half = members::half_surrogate(rest);
+        let text = serde_json::from_str::<String>(&format!("\"{}\"", &rest[..half.unwrap_or(rest.len())]));
+        let json = members::quoted(&text.expect("a string without its halves is text"));
+        out.extend_from_slice(&json.as_bytes()[1..json.len() - 1]);
+        let Some(at) = half else { break };
+        // `\u` and four digits.
+        out.extend_from_slice(rest[at..at + 6].to_ascii_lowercase().as_bytes());
+        rest = &rest[at + 6..];
+    }
+    out.push(b'"');
+}
+
+fn is_unicode(quoted: &str) -> bool {
+    members::half_surrogate(quoted).is_none()
 }
 
 fn uuid_shaped(hash: &[u8; 32]) -> [u8; 36] {
@@ -143,6 +168,18 @@ mod tests {
         ];
         for other in same {
             assert_eq!(key(one), key(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_is_the_same_however_it_is_written() {
+        let same = [
+            (r#"{"a":"\ud800"}"#, r#"{"a":"\uD800"}"#),
+            (r#"{"a":"\udc00 \u00e9\n\ud800"}"#, r#"{"a":"\uDC00 é\u000a\uD800"}"#),
+            (r#"{"\ud800":1,"\"\\ud800\"":2}"#, r#"{"\"\\ud800\"":2,"\uD800":1}"#),
+        ];
+        for (one, other) in same {
+            assert_eq!(key(one), key(other), "{one} {other}");
         }
     }
 

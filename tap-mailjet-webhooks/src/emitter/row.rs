@@ -6,7 +6,7 @@ use super::members::{self, Member, quoted};
 use super::primary_key::PrimaryKey;
 use super::table::{Row, Table};
 use crate::clock;
-use crate::spool::{StoredEvent, StoredRejection};
+use crate::spool::{REJECTED_BODY_BYTES, StoredEvent, StoredRejection};
 
 /// The table that rejected items were meant for.
 const TABLE_NAME: &str = "data";
@@ -89,7 +89,11 @@ impl RecordWriter {
         batched_at: i64,
         out: &mut Vec<u8>,
     ) {
-        let key = PrimaryKey::of_bytes(item.body);
+        // Of what was cut off there is no telling whether it is the same.
+        let key = match item.body.len() < REJECTED_BODY_BYTES {
+            true => PrimaryKey::of_bytes(item.body),
+            false => PrimaryKey::of_bytes(&[item.body, &item.sequence.to_be_bytes()].concat()),
+        };
         let received_at = self.received.text(item.received_at);
         let batched_at = self.batched.text(batched_at);
         let system = System { key, sequence: item.sequence, received_at, batched_at };

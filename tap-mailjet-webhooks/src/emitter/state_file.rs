@@ -3,6 +3,9 @@
 //! It may hold one JSON document of any layout (Meltano, a state saved by hand), or a line for each STATE that a target
 //! has printed (`target >> state.jsonl`). Of lines, the last complete one counts. If the file grows while the tap
 //! runs, that is how the tap learns what the target has stored.
+//!
+//! A target that is killed in the middle of a line leaves half of it, and the next one, which knows nothing of that,
+//! writes its first state right behind it. Such a line counts as the state that it ends with.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
@@ -12,12 +15,24 @@ use std::path::{Path, PathBuf};
 use catalog::state::{State, StateError};
 use tracing::warn;
 
+use crate::logging::Sparing;
+
 /// How much is read of the end of a file. A state is a few hundred bytes for each stream.
 const TAIL_BYTES: u64 = 1 << 20;
+/// How many places in a line are tried as the beginning of a state: more objects than a state has.
+const BEGINNINGS: usize = 100;
 
 /// Why a state file can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateFileError {
+    /// It is no file that could be read more than once.
+    #[error(
+        "state file {path}: this is no regular file; --state has to name one, which may not be there yet"
+    )]
+    NotAFile {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file can't be read.
     #[error("state file {path}: {source}")]
     Unreadable {
@@ -52,13 +67,15 @@ pub struct StateFile {
     path: PathBuf,
     /// What the file looked like when it was last read: nothing new is in a file that still looks so.
     seen: Option<(u64, u64, i64, i64)>,
+    /// When a file that is no state was last told.
+    told: Sparing,
 }
 
 impl StateFile {
     /// Follows the file at `path`.
     #[must_use]
     pub fn new(path: &Path) -> Self {
-        StateFile { path: path.to_owned(), seen: None }
+        StateFile { path: path.to_owned(), seen: None, told: Sparing::default() }
     }
 
     /// Where the file is.
@@ -70,15 +87,22 @@ impl StateFile {
     /// The state that the file holds now. None if there is no file, or no complete state in it yet.
     pub fn read(&mut self) -> Result<Option<State>, StateFileError> {
         let unreadable = |source| StateFileError::Unreadable { path: self.path.clone(), source };
-        let mut file = match File::open(&self.path) {
+        let meta = match self.path.metadata() {
             Err(error) if error.kind() == ErrorKind::NotFound => return self.not_there(),
             other => other.map_err(unreadable)?,
         };
+        // Before it is opened: a pipe would wait for a writer.
+        if !meta.is_file() {
+            return Err(StateFileError::NotAFile { path: self.path.clone() });
+        }
+        let mut file = File::open(&self.path).map_err(unreadable)?;
         let meta = file.metadata().map_err(unreadable)?;
         self.seen = Some((meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec()));
         let mut tail = Vec::new();
         let from = meta.len().saturating_sub(TAIL_BYTES);
-        file.seek(SeekFrom::Start(from)).and_then(|_| file.read_to_end(&mut tail)).map_err(unreadable)?;
+        file.seek(SeekFrom::Start(from))
+            .and_then(|_| file.take(2 * TAIL_BYTES).read_to_end(&mut tail))
+            .map_err(unreadable)?;
         last_state(&tail, from == 0)
             .map_err(|source| StateFileError::NotAState { path: self.path.clone(), source })
     }
@@ -101,7 +125,9 @@ impl StateFile {
             return None;
         }
         self.read().unwrap_or_else(|error| {
-            warn!("{error}");
+            if let Some(untold) = self.told.due() {
+                warn!("{error}{untold}");
+            }
             None
         })
     }
@@ -119,9 +145,21 @@ pub fn last_state(tail: &[u8], whole: bool) -> Result<Option<State>, StateError>
         return Ok(Some(state));
     }
     match lines.rfind(|line| !line.trim_ascii().is_empty()) {
-        Some(line) => State::parse(line).map(Some),
+        Some(line) => {
+            State::parse(line).or_else(|error| state_behind_half_a_line(line).ok_or(error)).map(Some)
+        }
         None => Ok(None),
     }
+}
+
+/// The state that a line ends with, behind what a crash left of another.
+///
+/// No part of a line that is JSON as a whole is taken for it: from any inner object on, there is a bracket too many.
+fn state_behind_half_a_line(line: &[u8]) -> Option<State> {
+    let beginnings = (0..line.len()).rev().filter(|place| line[*place] == b'{').take(BEGINNINGS);
+    // An empty object says nothing, and whatever it is the end of may have been no state.
+    let mut states = beginnings.filter_map(|place| State::parse(&line[place..]).ok());
+    states.find(|state| *state != State::default())
 }
 
 #[cfg(test)]
@@ -150,12 +188,22 @@ mod tests {
             (two[..20].to_owned(), None),
             (pretty.to_owned(), Some(2)),
             (format!("garbage\n{two}\n"), Some(2)),
+            (format!("{one}\n{}{two}\n", &one[..1]), Some(2)),
+            (format!("{one}\n{}{two}\n", &one[..30]), Some(2)),
+            (format!("{one}\n{}{two}\n{}", &one[..one.len() - 1], &one[..30]), Some(2)),
         ];
         for (text, expected) in cases {
             let state = last_state(text.as_bytes(), true).expect(&text);
             assert_eq!(state.and_then(|state| state.bookmark("data")), expected, "{text}");
         }
-        for wrong in [format!("{one}\ngarbage\n"), format!("{one}\n[]\n"), "garbage\n".to_owned()] {
+        for wrong in [
+            "garbage",
+            "[]",
+            "half a line{}",
+            "[{}]",
+            r#"{"type":"STATE","value":{"bookmarks":{"data":{}}}}"#,
+        ] {
+            let wrong = format!("{one}\n{wrong}\n");
             last_state(wrong.as_bytes(), true).expect_err(&wrong);
         }
     }

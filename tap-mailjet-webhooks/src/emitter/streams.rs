@@ -14,10 +14,12 @@ use super::discovered::Discovered;
 use super::row::{Parsed, RecordWriter};
 use super::table::Table;
 use crate::counters::{Reached, Written};
-use crate::spool::{StoredEvent, StoredRejection};
+use crate::spool::{Damage, Kept, StoredEvent, StoredRejection};
 
 /// Types of events without a stream that are told by name; the rest are counted together.
 const TOLD_TYPES: usize = 50;
+/// Characters of such a type's name that are told.
+const TOLD_CHARACTERS: usize = 100;
 
 /// The selected streams of a run.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub(super) struct Streams {
     records: RecordWriter,
     /// How many events of each type had no stream.
     unselected: BTreeMap<String, u64>,
+    /// How often something could not be read.
+    damages: u64,
     reached: Reached,
 }
 
@@ -66,7 +70,13 @@ impl Streams {
         let streams =
             tables.iter().map(|stream| Written { stream: stream.id(), last: 0, records: 0 }).collect();
         let reached = Reached { streams, ..Reached::default() };
-        Ok(Streams { tables, records: RecordWriter::default(), unselected: BTreeMap::new(), reached })
+        Ok(Streams {
+            tables,
+            records: RecordWriter::default(),
+            unselected: BTreeMap::new(),
+            damages: 0,
+            reached,
+        })
     }
 
     /// Which streams are selected.
@@ -168,7 +178,66 @@ impl Streams {
         self.reached.rejected = item.sequence;
     }
 
-    fn count_unselected(&mut self, type_name: String) {
+    /// Goes past what can't be read, and appends a row that says so to the stream of rejected items, if that is selected.
+    /// Says how many records.
+    ///
+    /// What stands in the table of events moves the bookmarks of the streams of events: the row comes again exactly if
+    /// they do.
+    pub(super) fn write_damage(
+        &mut self,
+        kept: Kept,
+        damage: &Damage,
+        batched_at: i64,
+        out: &mut Vec<u8>,
+    ) -> u64 {
+        let Damage { after, through, reason } = damage;
+        let what = if through - after == 1 {
+            format!("the item with sequence {through}")
+        } else {
+            format!("items with sequences from {} to {through}", after + 1)
+        };
+        let reason = format!("the spool is damaged: {what} can't be read ({reason})");
+        warn!("{reason}: passed over; `spool verify` tells more");
+        self.damages += 1;
+        // Where the row itself would stand, with a text that no other row has: its key is made of that.
+        let body = format!(r#"{{"damaged_from":{},"damaged_through":{through}}}"#, after + 1);
+        let item = StoredRejection {
+            sequence: *through,
+            received_at: batched_at,
+            reason: &reason,
+            body: body.as_bytes(),
+        };
+        let mut written = 0;
+        for stream in &mut self.tables {
+            let is_rejected = stream.id() == StreamId::Rejected;
+            if is_rejected {
+                self.records.write_rejected(&stream.table, item, batched_at, out);
+                written += 1;
+            }
+            if is_rejected == (kept == Kept::Rejected) {
+                stream.bookmark = stream.bookmark.max(*through);
+            }
+        }
+        match kept {
+            Kept::Events => self.reached.events = *through,
+            Kept::Rejected => self.reached.rejected = *through,
+        }
+        written
+    }
+
+    /// Tells, at the end of a run, how often something could not be read.
+    pub(super) fn tell_damage(&self) {
+        if self.damages > 0 {
+            warn!("the spool is damaged in {} places, which were passed over", self.damages);
+        }
+    }
+
+    fn count_unselected(&mut self, mut type_name: String) {
+        // It may be of any length.
+        if let Some((end, _)) = type_name.char_indices().nth(TOLD_CHARACTERS) {
+            type_name.truncate(end);
+            type_name.push('…');
+        }
         let name = if self.unselected.len() < TOLD_TYPES || self.unselected.contains_key(&type_name) {
             type_name
         } else {

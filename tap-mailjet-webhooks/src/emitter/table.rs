@@ -47,6 +47,8 @@ use super::members::{self, Member};
 
 /// Bytes of a name that PostgreSQL keeps.
 const NAME_BYTES: usize = 63;
+/// Names by which SQLite tells rows apart: a column of such a name would hide that.
+const ROW_IDS: [&str; 3] = ["rowid", "_rowid_", "oid"];
 /// Levels of objects that are taken apart.
 const FLATTEN_DEPTH: usize = 16;
 
@@ -329,6 +331,7 @@ impl Table {
             && name.chars().all(|c| is_word(c) || c == ' ')
             && name.starts_with(is_word)
             && name.ends_with(is_word)
+            && !ROW_IDS.contains(&folded.as_str())
             && !folded.starts_with("_sdc_")
             && !folded.starts_with("__sdc_")
             && !self.folded.contains(&folded)
@@ -490,6 +493,7 @@ mod tests {
             (r#"{"a.b":1,"c d":2,"é-1":3}"#, "a.b=1 c d=2 é-1=3"),
             // Names that can have no column.
             (r#"{"Event":"x"}"#, r#"_sdc_extra={"Event":"x"}"#),
+            (r#"{"_rowid_":1,"OID":2}"#, r#"_sdc_extra={"_rowid_":1,"OID":2}"#),
             (r#"{"messageid":1,"a":2,"A":3}"#, r#"a=2 _sdc_extra={"messageid":1,"A":3}"#),
             (
                 r#"{"":1,"a\"b":2,"😀":3," x":4,"50%":5}"#,

@@ -2,18 +2,23 @@
 //! filters run behind a loop of our own.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
 use tracing::{debug, warn};
 
-use super::{Guards, Traffic, route};
+use super::places::{Place, Places};
+use super::route::{self, Connection, Route};
+use super::{Guards, Tls, Traffic};
 use crate::logging::Sparing;
 use crate::spool::Append;
 
@@ -32,48 +37,110 @@ pub async fn serve<S: Append>(
     traffic: Traffic,
     stop: impl Future<Output = ()>,
 ) {
-    let service = TowerToHyperService::new(warp::service(route::filter(&guards, spool, traffic.clone())));
-    let mut server = http1::Builder::new();
-    server
-        .timer(TokioTimer::new())
-        .header_read_timeout(guards.header_timeout)
-        .max_buf_size(READ_BUFFER_BYTES);
-    let connections = Arc::new(Semaphore::new(guards.max_connections));
+    let stop_timeout = guards.stop_timeout;
+    let places = Places::new(guards.max_connections);
+    let (stopping, stopped) = watch::channel(());
+    let server = Server::new(guards, spool, traffic.clone(), stopped);
     let graceful = GracefulShutdown::new();
+    // Ends when this function does.
+    let mut following = JoinSet::new();
+    if let Some(tls) = &server.tls {
+        following.spawn(tls.clone().follow());
+    }
     let mut stop = std::pin::pin!(stop);
     let mut told = Sparing::default();
     loop {
         let accept = async {
-            let permit = Arc::clone(&connections).acquire_owned().await;
-            (permit, listener.accept().await)
+            let accepted = listener.accept().await?;
+            // In this order: while all places are taken, there is at most one connection more.
+            Ok((accepted, places.take().await))
         };
-        let (permit, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             biased;
             () = &mut stop => break,
             accepted = accept => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                pause_after(&error, &mut told).await;
-                continue;
-            }
-        };
-        let connected = traffic.connection();
-        // Answers are small and each is waited for.
-        let _ = stream.set_nodelay(true);
-        let connection = graceful.watch(server.serve_connection(TokioIo::new(stream), service.clone()));
-        tokio::spawn(async move {
-            let _held = (permit, connected);
-            if let Err(error) = connection.await {
-                debug!("a connection ended early: {error}");
-            }
-        });
+        match accepted {
+            Ok(((stream, peer), place)) => server.start(stream, peer, place, graceful.watcher()),
+            Err(error) => pause_after(&error, &mut told).await,
+        }
     }
     traffic.close();
     drop(listener);
-    if tokio::time::timeout(guards.stop_timeout, graceful.shutdown()).await.is_err() {
+    drop(stopping);
+    if tokio::time::timeout(stop_timeout, graceful.shutdown()).await.is_err() {
         warn!("requests that did not finish in time were broken off; Mailjet repeats them");
+    }
+}
+
+/// What every connection needs.
+struct Server<S> {
+    http: http1::Builder,
+    tls: Option<Tls>,
+    /// How long a handshake may take.
+    handshake_timeout: Duration,
+    /// Closed when the listener stops: what has not got as far as HTTP is broken off at once.
+    stopped: watch::Receiver<()>,
+    route: Arc<Route<S>>,
+}
+
+impl<S: Append> Server<S> {
+    fn new(mut guards: Guards, spool: S, traffic: Traffic, stopped: watch::Receiver<()>) -> Self {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(guards.header_timeout)
+            .max_buf_size(READ_BUFFER_BYTES);
+        let (tls, handshake_timeout) = (guards.tls.take(), guards.header_timeout);
+        Server { http, tls, handshake_timeout, stopped, route: Route::new(guards, spool, traffic) }
+    }
+
+    fn start(&self, stream: TcpStream, peer: SocketAddr, place: Place, watcher: Watcher) {
+        // Answers are small and each is waited for.
+        let _ = stream.set_nodelay(true);
+        let route = Arc::clone(&self.route);
+        let counted = route.count_connection();
+        let connection = Arc::new(Connection { route, peer, place, _counted: counted });
+        let http = self.http.clone();
+        match self.tls.clone() {
+            None => drop(tokio::spawn(exchange(http, stream, connection, watcher))),
+            Some(tls) => {
+                let (limit, mut stopped) = (self.handshake_timeout, self.stopped.clone());
+                tokio::spawn(async move {
+                    let shaken = tokio::select! {
+                        shaken = tokio::time::timeout(limit, tls.handshake(stream)) => shaken,
+                        () = connection.place.given_up() => return,
+                        _ = stopped.changed() => return,
+                    };
+                    match shaken {
+                        Ok(Ok(stream)) => exchange(http, stream, connection, watcher).await,
+                        Ok(Err(error)) => debug!("a handshake failed: {error}"),
+                        Err(_) => debug!("a handshake took too long"),
+                    }
+                });
+            }
+        }
+    }
+}
+
+/// Answers the requests that come on a connection, until it ends or has to make room.
+async fn exchange<S: Append>(
+    http: http1::Builder,
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    connection: Arc<Connection<S>>,
+    watcher: Watcher,
+) {
+    let service = route::service(Arc::clone(&connection));
+    let mut stream = TimeoutStream::new(stream);
+    // Who asks and asks, and takes no answer, must not keep a connection from others.
+    stream.set_write_timeout(Some(connection.route.write_timeout()));
+    tokio::select! {
+        biased;
+        ended = watcher.watch(http.serve_connection(TokioIo::new(Box::pin(stream)), service)) => {
+            if let Err(error) = ended {
+                debug!("a connection ended early: {error}");
+            }
+        }
+        () = connection.place.given_up() => debug!("a connection that was idle made room"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Every way in which a request can fail, with what the client, the log and the metrics are told.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use tracing::Level;
 use warp::http::StatusCode;
@@ -13,6 +14,15 @@ pub enum Refusal {
     /// The path is not that of an active webhook URL.
     #[error("not found")]
     NotFound,
+    /// The address is not in `allowed_networks`.
+    #[error("webhooks are not taken from this address")]
+    AddressNotAllowed {
+        /// The client's address, unless a trusted proxy says something that is none.
+        client: Option<IpAddr>,
+    },
+    /// The Basic credentials are missing or wrong.
+    #[error("user name or password are missing or wrong")]
+    NotAuthorized,
     /// A webhook URL, but not POST.
     #[error("only POST is allowed here")]
     NotPost,
@@ -48,6 +58,8 @@ impl Refusal {
     pub fn status(&self) -> StatusCode {
         match self {
             Refusal::NotFound => StatusCode::NOT_FOUND,
+            Refusal::AddressNotAllowed { .. } => StatusCode::FORBIDDEN,
+            Refusal::NotAuthorized => StatusCode::UNAUTHORIZED,
             Refusal::NotPost => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::BodyLate => StatusCode::REQUEST_TIMEOUT,
             Refusal::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -62,6 +74,8 @@ impl Refusal {
     pub fn tag(&self) -> &'static str {
         match self {
             Refusal::NotFound => "not_found",
+            Refusal::AddressNotAllowed { .. } => "address_not_allowed",
+            Refusal::NotAuthorized => "not_authorized",
             Refusal::NotPost => "not_post",
             Refusal::BodyLate => "body_late",
             Refusal::BodyTooLarge { .. } => "body_too_large",
@@ -84,10 +98,29 @@ impl Refusal {
         match self {
             Refusal::NotFound | Refusal::NotPost | Refusal::BodyBroken | Refusal::BadHeader => Level::DEBUG,
             Refusal::BodyLate | Refusal::Spool(Refused::Closed) => Level::INFO,
-            Refusal::BodyTooLarge { .. }
+            Refusal::AddressNotAllowed { .. }
+            | Refusal::NotAuthorized
+            | Refusal::BodyTooLarge { .. }
             | Refusal::BodyEncoded
             | Refusal::NotEvents(_)
             | Refusal::Spool(_) => Level::WARN,
+        }
+    }
+
+    /// What the log tells besides, and the client does not need to know.
+    #[must_use]
+    pub fn detail(&self) -> Cow<'static, str> {
+        match self {
+            Refusal::AddressNotAllowed { client: Some(client) } => {
+                format!(": {client} is not in allowed_networks").into()
+            }
+            Refusal::AddressNotAllowed { client: None } => {
+                ": a proxy of trusted_proxies puts something into X-Forwarded-For that is no address".into()
+            }
+            Refusal::NotAuthorized => {
+                ": what Mailjet has in its URL is not basic_auth_username and basic_auth_password".into()
+            }
+            _ => "".into(),
         }
     }
 

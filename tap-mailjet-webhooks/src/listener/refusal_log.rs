@@ -25,10 +25,11 @@ impl RefusalLog {
             return;
         }
         let Some(untold) = self.due(tag) else { return };
+        let detail = refusal.detail();
         if refusal.log_level() == Level::INFO {
-            info!(status, tag, "refused: {refusal}{untold}");
+            info!(status, tag, "refused: {refusal}{detail}{untold}");
         } else {
-            warn!(status, tag, "refused: {refusal}{untold}");
+            warn!(status, tag, "refused: {refusal}{detail}{untold}");
         }
     }
 

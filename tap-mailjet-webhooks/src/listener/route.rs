@@ -1,13 +1,21 @@
 //! The one route: a webhook becomes a batch, and the receipt an answer.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt};
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
+use hyper_util::service::TowerToHyperService;
 use tokio::time::{Duration, timeout};
-use warp::http::header::{ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use warp::http::{HeaderMap, Method, StatusCode};
+use warp::http::header::{
+    ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING,
+    WWW_AUTHENTICATE,
+};
+use warp::http::{HeaderMap, Method, StatusCode, Uri};
 use warp::path::FullPath;
 use warp::reply::Response;
 use warp::{Filter, Rejection};
@@ -15,8 +23,10 @@ use warp::{Filter, Rejection};
 use super::body::{self, BodyLimits};
 use super::event_type::Tally;
 use super::payload::{self, Unsplit};
+use super::places::Place;
 use super::refusal::Refusal;
 use super::refusal_log::RefusalLog;
+use super::traffic::Counted;
 use super::{Guards, Receipt, Traffic};
 use crate::spool::{Append, Batch, Items, REJECTED_BODY_BYTES};
 use crate::{clock, webhook_url};
@@ -26,52 +36,86 @@ use crate::{clock, webhook_url};
 const LINGER_BYTES: u64 = 64 << 20;
 const LINGER_TIME: Duration = Duration::from_secs(5);
 
-/// The filter that answers every request.
-pub(super) fn filter<S: Append>(
-    guards: &Guards,
+/// What every request is answered by.
+pub(super) struct Route<S> {
+    guards: Guards,
     spool: S,
+    log: RefusalLog,
     traffic: Traffic,
+}
+
+impl<S: Append> Route<S> {
+    pub(super) fn new(guards: Guards, spool: S, traffic: Traffic) -> Arc<Self> {
+        Arc::new(Route { guards, spool, log: RefusalLog::default(), traffic })
+    }
+
+    /// Counts a connection as open for as long as what is returned lives.
+    pub(super) fn count_connection(&self) -> Counted {
+        self.traffic.connection()
+    }
+
+    /// How long a client may take no answer.
+    pub(super) fn write_timeout(&self) -> Duration {
+        self.guards.header_timeout
+    }
+}
+
+/// A connection, as far as its requests need to know.
+pub(super) struct Connection<S> {
+    pub(super) route: Arc<Route<S>>,
+    /// Who is at the other end.
+    pub(super) peer: SocketAddr,
+    pub(super) place: Place,
+    /// Counts it as open.
+    pub(super) _counted: Counted,
+}
+
+/// What answers every request on a connection.
+pub(super) fn service<S: Append>(
+    connection: Arc<Connection<S>>,
+) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> {
+    let filter = TowerToHyperService::new(warp::service(filter(connection)));
+    service_fn(move |mut request: Request<Incoming>| {
+        // CONNECT names no path, and warp (0.4.3) panics when it is asked for it.
+        if request.uri().path_and_query().is_none() {
+            *request.uri_mut() = Uri::from_static("/");
+        }
+        filter.call(request)
+    })
+}
+
+/// The filter that answers every request on a connection.
+fn filter<S: Append>(
+    connection: Arc<Connection<S>>,
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
-    let webhook = Webhook {
-        spool,
-        tokens: guards.tokens.clone(),
-        limits: BodyLimits { max_bytes: guards.max_body_bytes, timeout: guards.body_timeout },
-        log: Arc::new(RefusalLog::default()),
-        traffic,
-    };
     warp::path::full()
         .and(warp::method())
         // As they came: which headers matter, and whether they can be read, is no business of a stranger's.
         .and(warp::header::headers_cloned())
         .and(warp::body::stream())
         .then(move |path, method, headers, body| {
-            let webhook = webhook.clone();
-            async move { webhook.answer(path, method, headers, body).await }
+            let connection = Arc::clone(&connection);
+            async move {
+                let _busy = (connection.place.keep(), connection.route.traffic.request());
+                connection.route.answer(connection.peer, path, method, headers, body).await
+            }
         })
         // None of these filters rejects a request.
         .recover(|_: Rejection| async { Ok::<_, Infallible>(refuse(&Refusal::NotFound)) })
         .unify()
 }
 
-#[derive(Clone)]
-struct Webhook<S> {
-    spool: S,
-    tokens: webhook_url::ActiveTokens,
-    limits: BodyLimits,
-    log: Arc<RefusalLog>,
-    traffic: Traffic,
-}
-
-impl<S: Append> Webhook<S> {
+impl<S: Append> Route<S> {
     async fn answer(
-        self,
+        &self,
+        peer: SocketAddr,
         path: FullPath,
         method: Method,
         headers: HeaderMap,
         body: impl Stream<Item = Result<impl Buf + Send + 'static, warp::Error>> + Send + Unpin + 'static,
     ) -> Response {
         let mut body = body;
-        match self.receive(&path, &method, &headers, &mut body).await {
+        match self.receive(peer, &path, &method, &headers, &mut body).await {
             Ok(receipt) => {
                 if receipt.rejected > 0 {
                     self.log.tell_rejected(receipt);
@@ -91,21 +135,36 @@ impl<S: Append> Webhook<S> {
 
     async fn receive(
         &self,
+        peer: SocketAddr,
         path: &FullPath,
         method: &Method,
         headers: &HeaderMap,
         body: &mut (impl Stream<Item = Result<impl Buf, warp::Error>> + Send + Unpin),
     ) -> Result<Receipt, Refusal> {
         let token = path.as_str().strip_prefix(webhook_url::PATH).ok_or(Refusal::NotFound)?;
-        if !self.tokens.admit(token, clock::unix_millis()) {
+        if !self.guards.tokens.admit(token, clock::unix_millis()) {
             return Err(Refusal::NotFound);
+        }
+        if let Some(addresses) = &self.guards.addresses {
+            addresses.check(peer, headers).map_err(|client| Refusal::AddressNotAllowed { client })?;
+        }
+        if self.guards.credentials.as_ref().is_some_and(|credentials| !credentials.admit(headers)) {
+            return Err(Refusal::NotAuthorized);
         }
         if method != Method::POST {
             return Err(Refusal::NotPost);
         }
-        let is_encoded =
-            |coding: &HeaderValue| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
+        let is_encoded = |coding: &HeaderValue| {
+            let coding = coding.as_bytes().trim_ascii();
+            !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")
+        };
         if headers.get_all(CONTENT_ENCODING).iter().any(is_encoded) {
+            return Err(Refusal::BodyEncoded);
+        }
+        // Any other transfer coding is either an encoding or a way to disagree with a proxy about where the body ends.
+        let mut transfer_codings = headers.get_all(TRANSFER_ENCODING).iter();
+        let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+        if !transfer_codings.next().is_none_or(is_chunked) || transfer_codings.next().is_some() {
             return Err(Refusal::BodyEncoded);
         }
         let length = match headers.get(CONTENT_LENGTH) {
@@ -115,7 +174,8 @@ impl<S: Append> Webhook<S> {
                 Some(number.ok_or(Refusal::BadHeader)?)
             }
         };
-        let (text, mut reservation) = body::read(body, length, self.limits, &self.spool).await?;
+        let limits = BodyLimits { max_bytes: self.guards.max_body_bytes, timeout: self.guards.body_timeout };
+        let (text, mut reservation) = body::read(body, length, limits, &self.spool).await?;
         let received_at = clock::unix_millis();
         match payload::split(&text, &mut reservation) {
             Ok(items) => {
@@ -170,8 +230,13 @@ fn refuse(refusal: &Refusal) -> Response {
     if let Some(seconds) = refusal.retry_after_seconds() {
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
     }
-    if *refusal == Refusal::NotPost {
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+    let header = match refusal {
+        Refusal::NotPost => Some((ALLOW, "POST")),
+        Refusal::NotAuthorized => Some((WWW_AUTHENTICATE, "Basic realm=\"webhooks\", charset=\"UTF-8\"")),
+        _ => None,
+    };
+    if let Some((name, value)) = header {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
 }

@@ -27,6 +27,8 @@ struct Shared {
     /// Whether the listener has been closed.
     is_closed: AtomicBool,
     connections: AtomicUsize,
+    /// Requests that are being answered: at most one of each connection.
+    requests: AtomicUsize,
     answers: Family<Answer, Counter>,
     /// The one answer of nearly every request, found once.
     accepted: Counter,
@@ -66,6 +68,7 @@ impl Default for Traffic {
         let shared = Shared {
             is_closed: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
             answers,
             accepted,
             events,
@@ -115,9 +118,18 @@ impl Traffic {
     }
 
     /// Counts a connection as open for as long as what is returned lives.
-    pub(super) fn connection(&self) -> Connected {
-        self.shared.connections.fetch_add(1, Ordering::Relaxed);
-        Connected(self.clone())
+    pub(super) fn connection(&self) -> Counted {
+        self.count(|shared| &shared.connections)
+    }
+
+    /// Counts a request as being answered for as long as what is returned lives.
+    pub(super) fn request(&self) -> Counted {
+        self.count(|shared| &shared.requests)
+    }
+
+    fn count(&self, counter: fn(&Shared) -> &AtomicUsize) -> Counted {
+        counter(&self.shared).fetch_add(1, Ordering::Relaxed);
+        Counted { shared: Arc::clone(&self.shared), counter }
     }
 
     /// Whether no further connection is taken.
@@ -130,6 +142,12 @@ impl Traffic {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::Relaxed)
+    }
+
+    /// Connections on which a request is being answered: those that make no room for others.
+    #[must_use]
+    pub fn busy_connections(&self) -> usize {
+        self.shared.requests.load(Ordering::Relaxed)
     }
 
     /// Requests, by how they ended.
@@ -175,12 +193,15 @@ impl Traffic {
     }
 }
 
-/// A connection that is open.
+/// What counts as one for as long as it lives.
 #[derive(Debug)]
-pub(super) struct Connected(Traffic);
+pub(super) struct Counted {
+    shared: Arc<Shared>,
+    counter: fn(&Shared) -> &AtomicUsize,
+}
 
-impl Drop for Connected {
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        (self.counter)(&self.shared).fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -1,6 +1,10 @@
 //! The bound on memory: what waits to be written holds a share of a fixed number of bytes.
+//!
+//! Once it has been used up, nothing new is begun before half of it is free again. Otherwise requests would be taken and
+//! broken off in turn, each time one is done, and large ones never get through.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -12,36 +16,58 @@ const UNIT: usize = 64;
 /// A number of bytes that may be held at any time.
 #[derive(Debug, Clone)]
 pub struct Budget {
-    units: Arc<Semaphore>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    free: Arc<Semaphore>,
+    total: usize,
+    /// Whether it has been used up, and not been half free since.
+    exhausted: AtomicBool,
 }
 
 /// A share of a [`Budget`], given back when dropped.
 #[derive(Debug)]
 pub struct Reservation {
     permit: OwnedSemaphorePermit,
-    units: Arc<Semaphore>,
+    budget: Arc<Shared>,
 }
 
 impl Budget {
     /// A budget of `bytes`.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
-        Budget { units: Arc::new(Semaphore::new((bytes / UNIT).min(Semaphore::MAX_PERMITS))) }
+        let total = (bytes / UNIT).min(Semaphore::MAX_PERMITS);
+        let free = Arc::new(Semaphore::new(total));
+        Budget { shared: Arc::new(Shared { free, total, exhausted: AtomicBool::new(false) }) }
     }
 
-    /// Takes `bytes` from the budget.
+    /// Takes `bytes` from the budget, for something new.
     pub fn reserve(&self, bytes: usize) -> Result<Reservation, Refused> {
-        let permit =
-            Arc::clone(&self.units).try_acquire_many_owned(units(bytes)).map_err(|_| Refused::Overloaded)?;
-        Ok(Reservation { permit, units: Arc::clone(&self.units) })
+        if self.shared.exhausted.load(Ordering::Relaxed) {
+            if self.shared.free.available_permits() < self.shared.total.div_ceil(2) {
+                return Err(Refused::Overloaded);
+            }
+            self.shared.exhausted.store(false, Ordering::Relaxed);
+        }
+        Ok(Reservation { permit: self.shared.take(bytes)?, budget: Arc::clone(&self.shared) })
+    }
+}
+
+impl Shared {
+    fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refused> {
+        Arc::clone(&self.free).try_acquire_many_owned(units(bytes)).map_err(|_| {
+            self.exhausted.store(true, Ordering::Relaxed);
+            Refused::Overloaded
+        })
     }
 }
 
 impl Reservation {
-    /// Takes `bytes` more from the budget.
+    /// Takes `bytes` more from the budget, for what was begun.
     pub fn grow(&mut self, bytes: usize) -> Result<(), Refused> {
-        let more =
-            Arc::clone(&self.units).try_acquire_many_owned(units(bytes)).map_err(|_| Refused::Overloaded)?;
+        let more = self.budget.take(bytes)?;
         self.permit.merge(more);
         Ok(())
     }
@@ -65,5 +91,21 @@ mod tests {
         assert_eq!(first.grow(1).expect_err("nothing is free"), Refused::Overloaded);
         drop(first);
         budget.reserve(1024).expect("all is free again");
+    }
+
+    #[test]
+    fn once_it_is_used_up_nothing_new_begins_before_half_is_free() {
+        let budget = Budget::new(1024);
+        let mut held: Vec<_> = (0..4).map(|_| budget.reserve(256).expect("it is free")).collect();
+        drop(held.pop());
+        held.push(budget.reserve(256).expect("it was never asked for more than there is"));
+        assert_eq!(budget.reserve(1).expect_err("nothing is free"), Refused::Overloaded);
+        drop(held.pop());
+        assert_eq!(budget.reserve(1).expect_err("a quarter is free"), Refused::Overloaded);
+        held[0].grow(64).expect("what was begun goes on");
+        drop(held.pop());
+        assert_eq!(budget.reserve(1).expect_err("less than half is free"), Refused::Overloaded);
+        drop(held.pop());
+        budget.reserve(512).expect("more than half is free");
     }
 }

@@ -41,11 +41,8 @@ impl Ledger {
     }
 
     fn fact(&self, name: &str) -> Result<Option<i64>, SpoolError> {
-        sqlite::fact(&self.connection, name).map_err(|source| SpoolError::Sqlite {
-            path: self.path.clone(),
-            doing: "reading",
-            source,
-        })
+        sqlite::fact(&self.connection, name)
+            .map_err(|source| SpoolError::sqlite(&self.path, "reading", source))
     }
 
     fn set(&self, name: &str, value: i64) -> Result<(), SpoolError> {

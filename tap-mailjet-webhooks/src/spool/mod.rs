@@ -11,12 +11,15 @@
 //! 3. A batch is kept whole or not at all.
 //! 4. After an error that leaves the state of the disk unknown (I/O error, damage), the connection is never used
 //!    again: everything waiting is refused and the process is told to stop. The kernel may have dropped the dirty pages
-//!    of a failed fsync, so that a retry would succeed without having stored anything.
-//! 5. Files that somebody deletes or replaces are noticed before the next answer, and end the process likewise.
+//!    of a failed fsync, so that a retry would succeed without having stored anything. The same holds where the log is
+//!    copied into the database behind a commit, and for every other connection that the process writes through.
+//! 5. Files that somebody deletes, moves or replaces are noticed before the next answer, and end the process likewise. (Files that
+//!    are overwritten in place are not.)
 //! 6. Nothing is accepted that can't be kept: the size of the spool and the free space of its disk are checked before
 //!    the write.
 //! 7. Memory is bounded in bytes: what waits to be written holds a [`Reservation`], and the [`Budget`] has an end.
-//! 8. One process at a time has the role of the listener, and one the role of the emitter ([`RoleLock`]). The kernel
+//! 8. Damage is got past: what can be read is read, and what can't is told ([`Damage`]).
+//! 9. One process at a time has the role of the listener, and one the role of the emitter ([`RoleLock`]). The kernel
 //!    releases a role when its process ends, however it ends.
 //!
 //! # What it relies on
@@ -40,6 +43,8 @@
 mod batch;
 mod budget;
 mod commits;
+mod damage;
+mod examine;
 mod ledger;
 mod reader;
 mod role;
@@ -53,11 +58,15 @@ mod trim;
 mod watermark;
 mod writer;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use rusqlite::ErrorCode;
 
 pub use batch::{Batch, Items};
 pub use budget::{Budget, Reservation};
 pub use commits::Commits;
+pub use damage::Damage;
+pub use examine::{Examination, export, verify};
 pub use ledger::Ledger;
 pub use reader::{Backlog, Reader, StoredEvent, StoredRejection};
 pub use role::{Role, RoleLock, holder_of};
@@ -114,10 +123,22 @@ pub trait Append: Clone + Send + Sync + 'static {
 }
 
 impl SpoolError {
-    /// Whether another process holds the lock that was needed, so that the same may succeed later.
+    /// What an error of SQLite's means for the spool at `path`.
+    pub(crate) fn sqlite(path: &Path, doing: &'static str, source: rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        match source.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy) => SpoolError::Locked { path, doing },
+            Some(ErrorCode::NotADatabase) => SpoolError::NotASpool { path },
+            _ if damage::is_damage(&source) => SpoolError::Damaged { path, doing, source },
+            _ => SpoolError::Sqlite { path, doing, source },
+        }
+    }
+
+    /// Whether the disk failed, after which nothing may be tried again: a sync that succeeds then says nothing of what the
+    /// failed one was to store.
     #[must_use]
-    pub fn is_busy(&self) -> bool {
-        matches!(self, SpoolError::Sqlite { source, .. } if sqlite::is_busy(source))
+    pub fn is_io_failure(&self) -> bool {
+        matches!(self, SpoolError::Sqlite { source, .. } if sqlite::is_io_failure(source))
     }
 }
 
@@ -136,9 +157,49 @@ pub enum SpoolError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// There is no spool to look at.
+    #[error(
+        "spool {path}: there is none yet; a run, `listen` or `url new` makes it. If there should be one, correct spool_path"
+    )]
+    Missing {
+        /// The file that is not there, or holds nothing.
+        path: PathBuf,
+    },
     /// SQLite reports an error.
     #[error("spool {path}: {doing}: {source}")]
     Sqlite {
+        /// The spool.
+        path: PathBuf,
+        /// What was being done.
+        doing: &'static str,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// Another process holds the lock that was needed; the same may succeed later.
+    #[error(
+        "spool {path}: {doing}: another process keeps the file locked; try again, and if it stays so, close the tool that has \
+         it open"
+    )]
+    Locked {
+        /// The spool.
+        path: PathBuf,
+        /// What was being done.
+        doing: &'static str,
+    },
+    /// The file has several names. SQLite keeps a log for each, and so would lose what is in the other's.
+    #[error("spool {path}: the file has {names} names (hard links); keep one of them")]
+    HardLinked {
+        /// The spool.
+        path: PathBuf,
+        /// How many.
+        names: u64,
+    },
+    /// What is in the file is not what was written.
+    #[error(
+        "spool {path}: {doing}: {source}; `spool verify` tells what is damaged, `spool export` writes what can be read. Set \
+         spool_path to another file, then start again"
+    )]
+    Damaged {
         /// The spool.
         path: PathBuf,
         /// What was being done.
@@ -159,8 +220,8 @@ pub enum SpoolError {
         /// The newest format that is known.
         known: i64,
     },
-    /// The file is an SQLite database, but not a spool.
-    #[error("spool {path}: this is an SQLite database of something else; set spool_path to another file")]
+    /// The file is no spool.
+    #[error("spool {path}: this is a file of something else, and no spool; set spool_path to another file")]
     NotASpool {
         /// The file.
         path: PathBuf,

@@ -1,11 +1,15 @@
 //! Reading the spool in order of sequence.
 
+use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use tracing::error;
 
-use super::{SpoolError, sqlite};
+use super::damage::{self, Damage};
+use super::{Kept, SpoolError, sqlite};
+use crate::logging::Sparing;
 
 /// An event as it stands in the spool.
 #[derive(Debug, Clone, Copy)]
@@ -45,89 +49,147 @@ pub struct Backlog {
 pub struct Reader {
     path: PathBuf,
     connection: Connection,
+    /// When it was last told that the end of the spool can't be read.
+    told: RefCell<Sparing>,
 }
 
 impl Reader {
     /// Opens the spool at `path`.
     pub fn open(path: &Path) -> Result<Self, SpoolError> {
-        let reader = Reader { path: path.to_owned(), connection: sqlite::open(path)? };
+        let reader = Reader::of(sqlite::open(path)?, path);
         reader.connection.pragma_update(None, "query_only", true).map_err(|source| reader.failed(source))?;
         Ok(reader)
     }
 
-    /// Shows `visit` up to `limit` events past `position`, in order, until it breaks. Says how many it saw.
+    /// Reads what `connection` leads to.
+    pub(super) fn of(connection: Connection, path: &Path) -> Self {
+        Reader { path: path.to_owned(), connection, told: RefCell::default() }
+    }
+
+    /// Shows `visit` up to `limit` events past `position`, in order, until it breaks. Says how many it saw. What can't be
+    /// read is shown as [`Damage`], and got past.
     pub fn read_past(
         &self,
         position: i64,
         limit: u32,
-        mut visit: impl FnMut(StoredEvent<'_>) -> ControlFlow<()>,
+        mut visit: impl FnMut(Result<StoredEvent<'_>, Damage>) -> ControlFlow<()>,
     ) -> Result<usize, SpoolError> {
-        let mut read = || {
-            let mut statement = self.connection.prepare_cached(
-                "SELECT sequence, received_at, body FROM event WHERE sequence > ?1 ORDER BY sequence LIMIT ?2",
-            )?;
-            let mut rows = statement.query(params![position, limit])?;
-            let mut seen = 0;
-            while let Some(row) = rows.next()? {
-                let body = row.get_ref(2)?.as_bytes()?;
-                seen += 1;
-                if visit(StoredEvent { sequence: row.get(0)?, received_at: row.get(1)?, body }).is_break() {
-                    break;
+        const QUERY: &str = "SELECT sequence, received_at, body FROM event WHERE sequence >= ?1 + 1 ORDER BY sequence LIMIT ?2";
+        self.read(Kept::Events, QUERY, position, limit, |read| {
+            Ok(match read {
+                Ok(row) => {
+                    let body = row.get_ref(2)?.as_bytes()?;
+                    visit(Ok(StoredEvent { sequence: row.get(0)?, received_at: row.get(1)?, body }))
                 }
-            }
-            Ok(seen)
-        };
-        read().map_err(|source| self.failed(source))
+                Err(damage) => visit(Err(damage)),
+            })
+        })
     }
 
-    /// Shows `visit` up to `limit` rejected items past `position`, in order, until it breaks. Says how many it saw.
+    /// Shows `visit` up to `limit` rejected items past `position`, in order, until it breaks. Says how many it saw. What
+    /// can't be read is shown as [`Damage`], and got past.
     pub fn read_rejected_past(
         &self,
         position: i64,
         limit: u32,
-        mut visit: impl FnMut(StoredRejection<'_>) -> ControlFlow<()>,
+        mut visit: impl FnMut(Result<StoredRejection<'_>, Damage>) -> ControlFlow<()>,
     ) -> Result<usize, SpoolError> {
-        let mut read = || {
-            let mut statement = self.connection.prepare_cached(
-                "SELECT sequence, received_at, reason, body FROM rejected WHERE sequence > ?1 ORDER BY sequence LIMIT ?2",
-            )?;
-            let mut rows = statement.query(params![position, limit])?;
-            let mut seen = 0;
-            while let Some(row) = rows.next()? {
-                seen += 1;
-                let item = StoredRejection {
+        const QUERY: &str = "SELECT sequence, received_at, reason, body FROM rejected WHERE sequence >= ?1 + 1 \
+                             ORDER BY sequence LIMIT ?2";
+        self.read(Kept::Rejected, QUERY, position, limit, |read| {
+            Ok(match read {
+                Ok(row) => visit(Ok(StoredRejection {
                     sequence: row.get(0)?,
                     received_at: row.get(1)?,
                     reason: row.get_ref(2)?.as_str()?,
                     body: row.get_ref(3)?.as_bytes()?,
-                };
-                if visit(item).is_break() {
-                    break;
+                })),
+                Err(damage) => visit(Err(damage)),
+            })
+        })
+    }
+
+    // "At least position + 1" and not "past position": SQLite looks for a sequence on the page that ends with it, and the
+    // position may be the end of a page that is damaged.
+
+    /// Shows `visit` the rows of a query and the damage between them, in order. Says how many there were.
+    fn read(
+        &self,
+        kept: Kept,
+        query: &str,
+        position: i64,
+        limit: u32,
+        mut visit: impl FnMut(Result<&Row<'_>, Damage>) -> rusqlite::Result<ControlFlow<()>>,
+    ) -> Result<usize, SpoolError> {
+        let (mut position, mut seen) = (position, 0);
+        loop {
+            let mut read = || -> rusqlite::Result<()> {
+                let mut statement = self.connection.prepare_cached(query)?;
+                let mut rows = statement
+                    .query(params![position, i64::from(limit) - i64::try_from(seen).unwrap_or(0)])?;
+                while let Some(row) = rows.next()? {
+                    let flow = visit(Ok(row))?;
+                    position = row.get(0)?;
+                    seen += 1;
+                    if flow.is_break() {
+                        break;
+                    }
                 }
+                Ok(())
+            };
+            let error = match read() {
+                Ok(()) => return Ok(seen),
+                Err(error) if damage::is_damage(&error) => error,
+                Err(error) => return Err(self.failed(error)),
+            };
+            let Some(damage) = damage::skip(&self.connection, &self.path, kept, position, &error) else {
+                if let Some(untold) = self.told.borrow_mut().due() {
+                    error!("{}{untold}", self.failed(error));
+                }
+                return Ok(seen);
+            };
+            position = damage.through;
+            seen += 1;
+            if visit(Err(damage)).map_err(|source| self.failed(source))?.is_break() || seen >= limit as usize
+            {
+                return Ok(seen);
             }
-            Ok(seen)
-        };
-        read().map_err(|source| self.failed(source))
+        }
     }
 
     /// Counts the events past `position`.
     pub fn backlog(&self, position: i64) -> Result<Backlog, SpoolError> {
-        let events = self.count("SELECT count(*) FROM event WHERE sequence > ?1", position)?;
-        Ok(Backlog { events, oldest: self.oldest_past(position)? })
+        Ok(Backlog { events: self.count(Kept::Events, position)?, oldest: self.oldest_past(position)? })
     }
 
     /// Counts the rejected items past `position`.
     pub fn rejected_past(&self, position: i64) -> Result<u64, SpoolError> {
-        self.count("SELECT count(*) FROM rejected WHERE sequence > ?1", position)
+        self.count(Kept::Rejected, position)
     }
 
-    fn count(&self, query: &str, position: i64) -> Result<u64, SpoolError> {
+    fn count(&self, kept: Kept, position: i64) -> Result<u64, SpoolError> {
+        let table = kept.table();
+        let query = format!("SELECT count(*) FROM {table} WHERE sequence > ?1");
         let count =
-            || self.connection.prepare_cached(query)?.query_row([position], |row| row.get::<_, i64>(0));
-        count().map(i64::unsigned_abs).map_err(|source| self.failed(source))
+            || self.connection.prepare_cached(&query)?.query_row([position], |row| row.get::<_, i64>(0));
+        match count() {
+            Err(error) if damage::is_damage(&error) => {
+                // One by one, and past what can't be read, which is not counted.
+                let each = format!(
+                    "SELECT sequence FROM {table} WHERE sequence >= ?1 + 1 ORDER BY sequence LIMIT ?2"
+                );
+                let mut readable = 0;
+                self.read(kept, &each, position, u32::MAX, |read| {
+                    readable += u64::from(read.is_ok());
+                    Ok(ControlFlow::Continue(()))
+                })?;
+                Ok(readable)
+            }
+            count => count.map(i64::unsigned_abs).map_err(|source| self.failed(source)),
+        }
     }
 
-    /// When the first event past `position` arrived: Unix milliseconds.
+    /// When the first event past `position` arrived, if that can be read: Unix milliseconds.
     pub fn oldest_past(&self, position: i64) -> Result<Option<i64>, SpoolError> {
         let oldest = || {
             self.connection
@@ -137,21 +199,22 @@ impl Reader {
                 .query_row([position], |row| row.get(0))
                 .optional()
         };
-        oldest().map_err(|source| self.failed(source))
+        match oldest() {
+            Err(error) if damage::is_damage(&error) => Ok(None),
+            oldest => oldest.map_err(|source| self.failed(source)),
+        }
     }
 
-    /// The smallest sequence in the spool, if there is anything in it.
+    /// The smallest sequence in the spool, if there is anything in it; 1 if it can't be read.
     pub fn first_sequence(&self) -> Result<Option<i64>, SpoolError> {
         let first = "SELECT min(sequence) FROM (SELECT min(sequence) AS sequence FROM event UNION ALL SELECT min(sequence) FROM rejected)";
-        self.connection.query_row(first, [], |row| row.get(0)).map_err(|source| self.failed(source))
-    }
-
-    /// The largest sequence that was ever handed out; 0 for a new spool.
-    pub fn last_sequence(&self) -> Result<i64, SpoolError> {
-        sqlite::last_sequence(&self.connection, &self.path)
+        match self.connection.query_row(first, [], |row| row.get(0)) {
+            Err(error) if damage::is_damage(&error) => Ok(Some(1)),
+            first => first.map_err(|source| self.failed(source)),
+        }
     }
 
     fn failed(&self, source: rusqlite::Error) -> SpoolError {
-        SpoolError::Sqlite { path: self.path.clone(), doing: "reading", source }
+        SpoolError::sqlite(&self.path, "reading", source)
     }
 }

@@ -36,6 +36,7 @@ const ATTEMPT_PAUSE: Duration = Duration::from_millis(10);
 /// A role on a spool, given up when dropped and, by the kernel, when the process ends.
 #[derive(Debug)]
 pub struct RoleLock {
+    path: PathBuf,
     _file: File,
 }
 
@@ -81,7 +82,12 @@ impl RoleLock {
             .set_len(0)
             .and_then(|()| file.rewind())
             .and_then(|()| write!(file, "{}", std::process::id()));
-        Ok(RoleLock { _file: file })
+        Ok(RoleLock { path, _file: file })
+    }
+
+    /// The file that is locked.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 }
 

@@ -44,13 +44,9 @@ impl Sequencer {
         self.last
     }
 
+    /// The last sequence that was handed out.
     pub(super) fn last(&self) -> i64 {
         self.last
-    }
-
-    /// Takes back everything after `last`: what was handed out since has not been committed.
-    pub(super) fn rewind(&mut self, last: i64) {
-        self.last = last;
     }
 }
 
@@ -64,6 +60,18 @@ mod tests {
         let clock = [1000, 1000, 1000, 1001, 5000, 400, 400, 5001, 5003];
         let sequences: Vec<_> = clock.into_iter().map(|now| sequencer.next(now)).collect();
         assert_eq!(sequences, [1000, 1001, 1002, 1003, 5000, 5001, 5002, 5003, 5004]);
+    }
+
+    /// An hour forward and back, twice, and the end of a year between two events.
+    #[test]
+    fn sequences_increase_while_the_clock_jumps_by_an_hour() {
+        const HOUR: i64 = 3_600_000;
+        const NEW_YEAR: i64 = 1_798_761_600_000;
+        let clock = [-1, 0, HOUR, HOUR + 1, 1, 2, -HOUR, -HOUR, HOUR + 2, HOUR + 9].map(|at| NEW_YEAR + at);
+        let expected = [-1, 0, HOUR, HOUR + 1, HOUR + 2, HOUR + 3, HOUR + 4, HOUR + 5, HOUR + 6, HOUR + 9]
+            .map(|at| NEW_YEAR + at);
+        let mut sequencer = Sequencer::after(0, SequenceUnit::Millisecond);
+        assert_eq!(clock.map(|now| sequencer.next(now)), expected);
     }
 
     #[test]

@@ -1,24 +1,34 @@
 //! The SQLite file: made, opened and checked.
 
+use std::ffi::c_int;
 use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::SpoolError;
 
-/// The format that this version writes, kept in the file as `user_version`.
-const FORMAT: i64 = 1;
 /// Marks the file as a spool: "`MJwh`".
 const APPLICATION_ID: i64 = 0x4d4a_7768;
 /// How long to wait for another process's transaction. Those are all short; a longer wait means that somebody has the
 /// file open in a tool.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-const SCHEMA: &str = "
+/// A WAL that grew in a burst is cut back to this when it is next reset.
+pub(super) const LOG_BYTES: u32 = 64 << 20;
+
+/// Pages in the log at which it is copied into the database: SQLite's own default.
+const CHECKPOINT_FRAMES: c_int = 1000;
+
+/// What makes each format out of the one before; the first one out of an empty file. The format of a file is kept in it as
+/// `user_version`: how many of these it has been through. Never change one that was released: add another, and to
+/// `tests/fixtures` a spool of the format that is now an older one.
+const FORMATS: &[&str] = &["
     CREATE TABLE event (sequence INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, body TEXT NOT NULL) STRICT;
     CREATE TABLE rejected (
         sequence INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, reason TEXT NOT NULL, body BLOB NOT NULL
@@ -31,16 +41,34 @@ const SCHEMA: &str = "
         stream TEXT NOT NULL, name TEXT NOT NULL, json_type TEXT NOT NULL, UNIQUE (stream, name)
     ) STRICT;
     CREATE TABLE fact (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-";
+"];
+
+/// The newest format that this version knows.
+fn known(formats: &[&str]) -> i64 {
+    i64::try_from(formats.len()).unwrap_or(i64::MAX)
+}
 
 /// Opens the spool at `path`, and makes it if it is not there, with its directory.
 pub(crate) fn open(path: &Path) -> Result<Connection, SpoolError> {
     create_file(path)?;
-    let sqlite = |doing| move |source| SpoolError::Sqlite { path: path.to_owned(), doing, source };
+    let names = path
+        .metadata()
+        .map_err(|source| SpoolError::Io { path: path.to_owned(), doing: "looking at it", source })?
+        .nlink();
+    if names > 1 {
+        return Err(SpoolError::HardLinked { path: path.to_owned(), names });
+    }
+    let sqlite = |doing| move |source| SpoolError::sqlite(path, doing, source);
     let mut connection = Connection::open(path).map_err(sqlite("opening"))?;
+    // SQLite opens what it may not write for reading, and a listener would find out at its first webhook.
+    if connection.is_readonly("main").map_err(sqlite("opening"))? {
+        let source = ErrorKind::PermissionDenied.into();
+        return Err(SpoolError::Io { path: path.to_owned(), doing: "opening it for writing", source });
+    }
     connection.busy_timeout(BUSY_TIMEOUT).map_err(sqlite("opening"))?;
     configure(&connection, path)?;
-    migrate(&mut connection, path)?;
+    connection.wal_hook(Some(checkpoint)).map_err(sqlite("opening"))?;
+    migrate(&mut connection, path, FORMATS)?;
     Ok(connection)
 }
 
@@ -81,6 +109,16 @@ pub(super) fn with_patience<T>(
     outcome
 }
 
+/// Whether the disk failed, so that nobody knows what is on it.
+pub(super) fn is_io_failure(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure)
+}
+
+/// Whether the disk had no room.
+pub(super) fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+}
+
 /// Does what is worth waiting for as long as another process keeps the spool locked.
 pub(crate) fn patiently<T>(
     path: &Path,
@@ -90,45 +128,44 @@ pub(crate) fn patiently<T>(
     loop {
         match attempt() {
             // An attempt has waited for BUSY_TIMEOUT itself.
-            Err(error) if is_busy(&error) => {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
                 warn!("spool {}: {doing} waits, since another process keeps the file locked", path.display());
             }
             other => {
-                return other.map_err(|source| SpoolError::Sqlite { path: path.to_owned(), doing, source });
+                return other.map_err(|source| SpoolError::sqlite(path, doing, source));
             }
         }
     }
 }
 
-/// The largest sequence that was ever handed out, also to rows that are gone; 0 for a new spool.
-pub(super) fn last_sequence(connection: &Connection, path: &Path) -> Result<i64, SpoolError> {
+/// The sequence that new ones go on after: the largest that was ever handed out, also to rows that are gone, or, in a spool that
+/// goes on with another one's state, that state's; 0 for a new spool.
+pub(super) fn last_sequence(connection: &Connection) -> rusqlite::Result<i64> {
     connection
-        .query_row(
+        .prepare_cached(
             "SELECT max((SELECT coalesce(max(sequence), 0) FROM event),
                         (SELECT coalesce(max(sequence), 0) FROM rejected),
-                        (SELECT coalesce(max(value), 0) FROM fact WHERE name = ?1))",
-            [TRIMMED_THROUGH],
-            |row| row.get(0),
-        )
-        .map_err(|source| SpoolError::Sqlite { path: path.to_owned(), doing: "reading", source })
+                        (SELECT coalesce(max(value), 0) FROM fact WHERE name IN (?1, ?2)))",
+        )?
+        .query_row([TRIMMED_THROUGH, WRITTEN_THROUGH], |row| row.get(0))
 }
 
 /// Opens the spool at `path` for reading, if there is one. Nothing is made.
 pub(crate) fn look(path: &Path) -> Result<Option<Connection>, SpoolError> {
-    let sqlite = |source| SpoolError::Sqlite { path: path.to_owned(), doing: "opening", source };
+    let sqlite = |source| SpoolError::sqlite(path, "opening", source);
     if !path.exists() {
         return Ok(None);
     }
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(sqlite)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(sqlite)?;
-    let format = format_of(&connection, path)?;
+    let format = format_of(&connection, path, known(FORMATS))?;
     // A file that is just being made has no tables yet.
     Ok((format > 0).then_some(connection))
 }
 
-/// The format of a spool that this version can use; 0 for a file that holds nothing yet.
-fn format_of(connection: &Connection, path: &Path) -> Result<i64, SpoolError> {
-    let sqlite = |source| SpoolError::Sqlite { path: path.to_owned(), doing: "opening", source };
+/// The format of a spool, up to the newest that is `known`; 0 for a file that holds nothing yet.
+fn format_of(connection: &Connection, path: &Path, known: i64) -> Result<i64, SpoolError> {
+    let sqlite = |source| SpoolError::sqlite(path, "opening", source);
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(sqlite);
     let found = pragma("user_version")?;
     if found == 0 {
@@ -141,14 +178,14 @@ fn format_of(connection: &Connection, path: &Path) -> Result<i64, SpoolError> {
     if pragma("application_id")? != APPLICATION_ID {
         return Err(SpoolError::NotASpool { path: path.to_owned() });
     }
-    if found > FORMAT {
-        return Err(SpoolError::NewerFormat { path: path.to_owned(), found, known: FORMAT });
+    if found > known {
+        return Err(SpoolError::NewerFormat { path: path.to_owned(), found, known });
     }
     Ok(found)
 }
 
 fn configure(connection: &Connection, path: &Path) -> Result<(), SpoolError> {
-    let sqlite = |source| SpoolError::Sqlite { path: path.to_owned(), doing: "opening", source };
+    let sqlite = |source| SpoolError::sqlite(path, "opening", source);
     let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0)).map_err(sqlite)?;
     if pages == 0 {
         // Can be chosen only while the file is empty: the pages of trimmed events can be given back.
@@ -159,8 +196,7 @@ fn configure(connection: &Connection, path: &Path) -> Result<(), SpoolError> {
     // macOS: fsync alone does not reach the disk there. Elsewhere this does nothing.
     connection.pragma_update(None, "fullfsync", true).map_err(sqlite)?;
     connection.pragma_update(None, "checkpoint_fullfsync", true).map_err(sqlite)?;
-    // A WAL that grew in a burst is cut back to this when it is next reset.
-    connection.pragma_update(None, "journal_size_limit", 64 << 20).map_err(sqlite)?;
+    connection.pragma_update(None, "journal_size_limit", LOG_BYTES).map_err(sqlite)?;
 
     let check = |pragma: &'static str, found: String, needed: &'static str| {
         let wrong = SpoolError::Setting { path: path.to_owned(), pragma, found: found.clone(), needed };
@@ -174,20 +210,39 @@ fn configure(connection: &Connection, path: &Path) -> Result<(), SpoolError> {
     check("synchronous", synchronous.to_string(), "2")
 }
 
-/// Makes the tables of a new spool.
-fn migrate(connection: &mut Connection, path: &Path) -> Result<(), SpoolError> {
-    if format_of(connection, path)? > 0 {
+/// Copies the log into the database once it has `frames` enough, as SQLite itself would. But SQLite keeps it to itself when
+/// that fails, and tries again behind the next commit: the sync that failed, too.
+fn checkpoint(wal: &mut Wal, frames: c_int) -> rusqlite::Result<()> {
+    if frames < CHECKPOINT_FRAMES {
         return Ok(());
     }
-    let sqlite = |source| SpoolError::Sqlite { path: path.to_owned(), doing: "making its tables", source };
+    match wal.checkpoint() {
+        // Somebody else is at it, or there is no room for it: what is committed is safe where it is.
+        Err(error) if is_busy(&error) || is_full(&error) => Ok(()),
+        other => other,
+    }
+}
+
+/// Makes the tables of a new spool, and brings those of an older format to the last of `formats`: all of it, or nothing.
+fn migrate(connection: &mut Connection, path: &Path, formats: &[&str]) -> Result<(), SpoolError> {
+    let known = known(formats);
+    if format_of(connection, path, known)? == known {
+        return Ok(());
+    }
+    let sqlite = |source| SpoolError::sqlite(path, "making its tables", source);
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sqlite)?;
     // Of several processes that start at once, one makes the tables.
-    if format_of(&transaction, path)? == 0 {
-        transaction.execute_batch(SCHEMA).map_err(sqlite)?;
-        transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(sqlite)?;
-        transaction.pragma_update(None, "user_version", FORMAT).map_err(sqlite)?;
+    let found = format_of(&transaction, path, known)?;
+    for step in formats.iter().skip(usize::try_from(found).unwrap_or(usize::MAX)) {
+        transaction.execute_batch(step).map_err(sqlite)?;
     }
-    transaction.commit().map_err(sqlite)
+    transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(sqlite)?;
+    transaction.pragma_update(None, "user_version", known).map_err(sqlite)?;
+    transaction.commit().map_err(sqlite)?;
+    if (1..known).contains(&found) {
+        info!("spool {}: its format was {found} and is {known} now", path.display());
+    }
+    Ok(())
 }
 
 /// Makes the file and its directory, if they are not there, in a way that survives a power cut.
@@ -201,7 +256,7 @@ fn create_file(path: &Path) -> Result<(), SpoolError> {
     // Created here and not by SQLite, so that only its owner can read it: it holds addresses of people.
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(_) => sync_directory(directory).map_err(io("syncing its directory")),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(io("making the file")(error)),
     }
 }
@@ -216,7 +271,7 @@ fn create_directory(directory: &Path) -> std::io::Result<()> {
     };
     create_directory(parent)?;
     match DirBuilder::new().mode(0o700).create(directory) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
         Ok(()) => sync_directory(parent),
     }
@@ -233,39 +288,49 @@ fn sync_directory(directory: &Path) -> std::io::Result<()> {
 #[derive(Debug)]
 pub(super) struct OpenFiles {
     path: PathBuf,
-    /// The database, its write-ahead log and that one's index, each with its device and inode.
-    files: [(PathBuf, (u64, u64)); 3],
+    /// The database, its write-ahead log, that one's index and the lock, each with its device and inode.
+    files: [(PathBuf, (u64, u64)); 4],
 }
 
 impl OpenFiles {
-    /// Notes which files the spool at `path` consists of now.
-    pub(super) fn of(path: &Path) -> Result<Self, SpoolError> {
+    /// Notes which files the spool at `path` consists of now, and which one is the `lock` of the process's role.
+    pub(super) fn of(path: &Path, lock: &Path) -> Result<Self, SpoolError> {
         let io = |source| SpoolError::Io { path: path.to_owned(), doing: "looking at its files", source };
-        // SQLite puts the others beside the file that a symbolic link leads to.
-        let target = path.canonicalize().map_err(io)?;
-        let beside = |suffix: &str| {
-            let mut path = target.clone().into_os_string();
-            path.push(suffix);
-            PathBuf::from(path)
-        };
         let with_identity = |path: PathBuf| -> Result<_, SpoolError> {
             let identity = identity(&path).map_err(io)?;
             Ok((path, identity))
         };
-        let files =
-            [with_identity(path.to_owned())?, with_identity(beside("-wal"))?, with_identity(beside("-shm"))?];
+        let files = [
+            with_identity(path.to_owned())?,
+            with_identity(beside(path, "-wal"))?,
+            with_identity(beside(path, "-shm"))?,
+            with_identity(lock.to_owned())?,
+        ];
         Ok(OpenFiles { path: path.to_owned(), files })
     }
 
     /// Makes sure that whoever opens the spool now gets the same files.
     pub(super) fn demand_unchanged(&self) -> Result<(), SpoolError> {
         for (file, noted) in &self.files {
-            if identity(file).ok() != Some(*noted) {
-                return Err(SpoolError::Replaced { path: self.path.clone(), file: file.clone() });
+            match identity(file) {
+                Ok(found) if found == *noted => {}
+                Err(source) if source.kind() != ErrorKind::NotFound => {
+                    return Err(SpoolError::Io { path: file.clone(), doing: "looking at it", source });
+                }
+                Ok(_) | Err(_) => {
+                    return Err(SpoolError::Replaced { path: self.path.clone(), file: file.clone() });
+                }
             }
         }
         Ok(())
     }
+}
+
+/// A file that SQLite keeps beside the spool at `path`: beside the one that a symbolic link leads to.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = path.canonicalize().unwrap_or_else(|_| path.to_owned()).into_os_string();
+    path.push(suffix);
+    path.into()
 }
 
 fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
@@ -300,7 +365,7 @@ mod tests {
 
         let text = folder.path().join("notes.txt");
         std::fs::write(&text, "x".repeat(5000)).expect("a file");
-        assert!(matches!(open(&text), Err(SpoolError::Sqlite { .. })));
+        assert!(matches!(open(&text), Err(SpoolError::NotASpool { .. })));
 
         let newer = folder.path().join("newer.db");
         open(&newer)
@@ -310,5 +375,37 @@ mod tests {
             .expect("a spool");
         let error = open(&newer).expect_err("a newer format").to_string();
         assert!(error.contains("format 99"), "{error}");
+    }
+
+    /// A format to come, after today's: what a release that changes it will do to the spools that are out there.
+    #[test]
+    fn an_older_format_is_brought_to_the_last_one_in_one_transaction() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("spool.db");
+        let mut connection = open(&path).expect("a spool of today");
+        connection.execute("INSERT INTO event VALUES (7, 8, '{}')", []).expect("an event");
+        let today = FORMATS[0];
+        let tagged = "ALTER TABLE event ADD COLUMN tag TEXT; UPDATE event SET tag = 'old'";
+        let format = |connection: &Connection| {
+            connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).expect("a number")
+        };
+
+        let broken = [today, tagged, "ALTER TABLE nothing ADD COLUMN x"];
+        migrate(&mut connection, &path, &broken).expect_err("there is no such table");
+        assert_eq!(format(&connection), 1, "nothing of it is there");
+        connection.query_row("SELECT tag FROM event", [], |_| Ok(())).expect_err("no such column");
+
+        let formats = [today, tagged, "INSERT INTO fact VALUES ('third', 3)"];
+        for _ in 0..2 {
+            migrate(&mut connection, &path, &formats).expect("a migration");
+        }
+        let row = connection.query_row("SELECT sequence, body, tag FROM event", [], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
+        });
+        assert_eq!(row, Ok((7, "{}".to_owned(), "old".to_owned())));
+        assert_eq!((format(&connection), fact(&connection, "third")), (3, Ok(Some(3))));
+
+        let refused = migrate(&mut connection, &path, FORMATS).expect_err("a spool of the future");
+        assert!(matches!(refused, SpoolError::NewerFormat { found: 3, .. }), "{refused}");
     }
 }

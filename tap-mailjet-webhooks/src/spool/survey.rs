@@ -74,10 +74,10 @@ impl Surveyor {
     /// Looks at the spool. Besides: which events are past `position`.
     pub fn survey(&mut self, position: i64) -> Result<(Survey, Pending), SpoolError> {
         let Surveyor { path, connection, events, rejected } = self;
-        let failed = |source| SpoolError::Sqlite { path: path.clone(), doing: "reading", source };
+        let failed = |source| SpoolError::sqlite(path, "reading", source);
         // All of it as of one moment.
         let look = connection.transaction().map_err(failed)?;
-        let (space, committed_through) = (Space::look(path, &look)?, sqlite::last_sequence(&look, path)?);
+        let space = Space::look(path, &look)?;
         let mut rest = || {
             let fact = |name| sqlite::fact(&look, name);
             let (counted_events, counted_rejected) = (events.look(&look)?, rejected.look(&look)?);
@@ -88,7 +88,7 @@ impl Surveyor {
                 oldest_event: arrival(&look, "WHERE sequence > ?1 ORDER BY sequence", 0)?,
                 newest_event: arrival(&look, "WHERE sequence > ?1 ORDER BY sequence DESC", 0)?,
                 space,
-                committed_through,
+                committed_through: sqlite::last_sequence(&look)?,
                 written_through: fact(WRITTEN_THROUGH)?,
                 confirmed_through,
                 trimmed_through: fact(TRIMMED_THROUGH)?,

@@ -25,6 +25,7 @@ pub enum Kept {
 }
 
 impl Kept {
+    /// The table that it is in.
     pub(super) fn table(self) -> &'static str {
         match self {
             Kept::Events => "event",
@@ -126,7 +127,7 @@ impl Trimmer {
     }
 
     fn failed(&self, source: rusqlite::Error) -> SpoolError {
-        SpoolError::Sqlite { path: self.path.clone(), doing: "trimming", source }
+        SpoolError::sqlite(&self.path, "trimming", source)
     }
 }
 
@@ -166,7 +167,7 @@ mod tests {
             let mut trimmer = Trimmer::open(&path).expect("a trimmer");
             while trimmer.step(Kept::Events, committed, received_before).expect("a step") > 0 {}
             assert_eq!(sequences(&connection), stays, "committed {committed}, before {received_before}");
-            assert_eq!(sqlite::last_sequence(&connection, &path).expect("a number"), 4);
+            assert_eq!(sqlite::last_sequence(&connection).expect("a number"), 4);
         }
     }
 
@@ -182,7 +183,7 @@ mod tests {
         assert_eq!((sequences(&connection), count()), (vec![1, 3, 5], Ok(0)));
         assert_eq!(trimmer.step(Kept::Events, 3, 99).expect("a step"), 2);
         assert_eq!((sequences(&connection), count()), (vec![5], Ok(0)));
-        assert_eq!(sqlite::last_sequence(&connection, &path).expect("a number"), 6);
+        assert_eq!(sqlite::last_sequence(&connection).expect("a number"), 6);
     }
 
     #[test]

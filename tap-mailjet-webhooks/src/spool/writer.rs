@@ -13,6 +13,7 @@ use rusqlite::{Connection, ErrorCode, ToSql, TransactionBehavior};
 use tokio::sync::oneshot;
 use tracing::debug;
 
+use super::role::RoleLock;
 use super::room::Room;
 use super::sequence::{SequenceUnit, Sequencer};
 use super::sqlite::{self, OpenFiles};
@@ -22,7 +23,6 @@ use super::{Append, Batch, Budget, Commits, Receipt, Refused, Reservation, Spool
 const GROUP_BYTES: usize = 4 << 20;
 /// How often an idle writer looks whether its files are still those that everybody else would open.
 const IDLE_LOOK: Duration = Duration::from_secs(1);
-
 /// How long a probe waits for another process's transaction. A batch waits longer: whoever asks wants to know whether it
 /// would have to.
 const PROBE_PATIENCE: Duration = Duration::from_millis(500);
@@ -47,6 +47,13 @@ pub struct Writer {
     outcome: oneshot::Receiver<Result<(), SpoolError>>,
 }
 
+/// What a transaction has written.
+struct Committed {
+    rows: u32,
+    /// The last sequence.
+    last: i64,
+}
+
 /// Hands batches to the writer thread.
 #[derive(Debug, Clone)]
 pub struct WriterHandle {
@@ -67,31 +74,32 @@ struct Waiting {
 }
 
 impl Writer {
-    /// Opens the spool at `path` and starts the thread. `watermark` rises with each commit and ends with the thread.
-    /// `clock` tells Unix milliseconds.
+    /// Opens the spool at `path`, on which this process has the role of the listener, and starts the thread. `watermark` rises
+    /// with each commit and ends with the thread. `clock` tells Unix milliseconds.
     pub fn start(
         path: &Path,
+        role: &RoleLock,
         unit: SequenceUnit,
         limits: Limits,
         watermark: Watermark,
         clock: fn() -> i64,
     ) -> Result<(WriterHandle, Self), SpoolError> {
         let connection = sqlite::open(path)?;
-        let last = sqlite::last_sequence(&connection, path)?;
+        let last = sqlite::last_sequence(&connection)
+            .map_err(|source| SpoolError::sqlite(path, "reading", source))?;
         // That was read from all of the spool's files, so all of them are there.
-        let files = OpenFiles::of(path)?;
+        let files = OpenFiles::of(path, role.path())?;
         watermark.rise(last);
         let room = Room::look(path, &connection, limits)?;
         let (jobs, queue) = mpsc::channel();
         let (report, outcome) = oneshot::channel();
-        let sequencer = Sequencer::after(last, unit);
         let commits = Commits::default();
         let mut thread = Thread {
             path: path.to_owned(),
             connection,
             files,
             queue,
-            sequencer,
+            unit,
             room,
             watermark: watermark.clone(),
             commits: commits.clone(),
@@ -101,9 +109,14 @@ impl Writer {
             .name("spool-writer".to_owned())
             .spawn(move || {
                 let outcome = thread.write_groups();
-                // No request is answered any more before the failure is known, and the emitter ends only after that.
+                if outcome.is_ok() {
+                    drop(thread);
+                } else {
+                    // Closing would write, too. The kernel takes it all back soon.
+                    std::mem::forget(thread.connection);
+                }
                 let _ = report.send(outcome);
-                drop(thread);
+                // The emitter ends only after a failure is known.
                 watermark.end();
             })
             .map_err(|source| SpoolError::Io {
@@ -168,7 +181,7 @@ struct Thread {
     connection: Connection,
     files: OpenFiles,
     queue: mpsc::Receiver<Job>,
-    sequencer: Sequencer,
+    unit: SequenceUnit,
     room: Room,
     watermark: Watermark,
     commits: Commits,
@@ -269,35 +282,33 @@ impl Thread {
         if admitted.is_empty() {
             return Ok(());
         }
-        let before = self.sequencer.last();
         let begun = Instant::now();
         match self.commit(&admitted) {
-            Ok(rows) => {
+            Ok(Committed { rows, last }) => {
                 self.commits.note(begun.elapsed().as_secs_f64(), rows);
                 if let Err(error) = self.files.demand_unchanged() {
                     // It is on disk, in a file that nobody will find.
                     return Err(self.fail(admitted, error));
                 }
-                self.watermark.rise(self.sequencer.last());
+                self.watermark.rise(last);
                 for waiting in admitted {
                     let receipt = waiting.batch.count();
                     answer(waiting, Ok(receipt));
                 }
                 Ok(())
             }
-            Err(error) => {
-                self.sequencer.rewind(before);
-                self.refuse(admitted, &error)
-            }
+            Err(error) => self.refuse(admitted, &error),
         }
     }
 
-    /// Writes a group and syncs it. All of it is on disk when this returns `Ok`, and none of it otherwise, as far as
+    /// Writes a group and syncs it. All of it is on disk when this returns what it wrote, and none of it otherwise, as far as
     /// anyone can tell.
-    fn commit(&mut self, group: &[Waiting]) -> rusqlite::Result<u32> {
+    fn commit(&mut self, group: &[Waiting]) -> rusqlite::Result<Committed> {
         let mut rows = 0;
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let now = (self.clock)();
+        // Looked up each time: a run beside this one may have taken up the state of another spool.
+        let mut sequencer = Sequencer::after(sqlite::last_sequence(&transaction)?, self.unit);
         {
             let mut event = transaction
                 .prepare_cached("INSERT INTO event (sequence, received_at, body) VALUES (?1, ?2, ?3)")?;
@@ -306,7 +317,7 @@ impl Thread {
             )?;
             for Waiting { batch, .. } in group {
                 for (body, rejected_for) in batch.items() {
-                    let sequence = self.sequencer.next(now);
+                    let sequence = sequencer.next(now);
                     rows += 1;
                     match rejected_for {
                         None => event.execute((sequence, batch.received_at(), Text(body)))?,
@@ -315,7 +326,8 @@ impl Thread {
                 }
             }
         }
-        transaction.commit().map(|()| rows)
+        transaction.commit()?;
+        Ok(Committed { rows, last: sequencer.last() })
     }
 
     /// What an error of a transaction means. Only where the spool is known to be as it was before does it live on.
@@ -376,7 +388,7 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::super::Items;
+    use super::super::{Items, Ledger, Role};
     use super::*;
 
     const LIMITS: Limits = Limits { spool_max_bytes: 1 << 30, min_free_bytes: 0, memory_bytes: 1 << 20 };
@@ -386,6 +398,11 @@ mod tests {
         let mut items = Items::new("");
         items.push(0..text.len(), true, &mut reservation).expect("memory");
         Batch::new(Bytes::from_static(text.as_bytes()), items, 7, reservation)
+    }
+
+    fn role(path: &Path) -> RoleLock {
+        sqlite::open(path).expect("a spool");
+        RoleLock::take(Role::Listener, path).expect("nobody else has it")
     }
 
     fn sequences(path: &Path) -> Vec<i64> {
@@ -404,7 +421,8 @@ mod tests {
             CLOCK.store(now, Ordering::SeqCst);
             let watermark = Watermark::default();
             let (handle, mut writer) =
-                Writer::start(&path, SequenceUnit::Millisecond, LIMITS, watermark, clock).expect("a writer");
+                Writer::start(&path, &role(&path), SequenceUnit::Millisecond, LIMITS, watermark, clock)
+                    .expect("a writer");
             let receipt = handle.append(batch(&handle, "{}")).await;
             assert_eq!(receipt, Ok(Receipt { accepted: 1, rejected: 0 }));
             handle.close();
@@ -419,7 +437,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("spool.db");
         let start = |limits| {
-            Writer::start(&path, SequenceUnit::Millisecond, limits, Watermark::default(), || 1)
+            Writer::start(&path, &role(&path), SequenceUnit::Millisecond, limits, Watermark::default(), || 1)
                 .expect("a writer")
         };
         let (handle, mut writer) = start(LIMITS);
@@ -440,13 +458,29 @@ mod tests {
         assert!(matches!(writer.ended().await, Err(SpoolError::Replaced { .. })));
     }
 
+    /// A new spool may go on with the state of one that was lost; its sequences must be past that, whatever the clock does.
+    #[tokio::test]
+    async fn sequences_go_on_after_a_state_that_was_taken_up_meanwhile() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("spool.db");
+        let role = role(&path);
+        let (handle, _writer) =
+            Writer::start(&path, &role, SequenceUnit::Millisecond, LIMITS, Watermark::default(), || 1_000)
+                .expect("a writer");
+        let kept = Ok(Receipt { accepted: 1, rejected: 0 });
+        assert_eq!(handle.append(batch(&handle, "{}")).await, kept);
+        Ledger::open(&path).and_then(|ledger| ledger.note_written_through(5_000)).expect("a note");
+        assert_eq!(handle.append(batch(&handle, "{}")).await, kept);
+        assert_eq!(sequences(&path), [1_000, 5_001]);
+    }
+
     #[tokio::test]
     async fn what_does_not_fit_is_refused_and_what_fits_is_taken() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("spool.db");
         let limits = Limits { spool_max_bytes: 64 << 10, ..LIMITS };
         let (handle, _writer) =
-            Writer::start(&path, SequenceUnit::Millisecond, limits, Watermark::default(), || 1)
+            Writer::start(&path, &role(&path), SequenceUnit::Millisecond, limits, Watermark::default(), || 1)
                 .expect("a writer");
         let large: &'static str = Box::leak("x".repeat(100_000).into_boxed_str());
         assert_eq!(handle.append(batch(&handle, large)).await, Err(Refused::SpoolFull));

@@ -44,7 +44,9 @@ fn about_answers_in_three_forms_and_the_readme_has_its_tables() {
     }
     let json: serde_json::Value = serde_json::from_str(&about("json").stdout.join("\n")).expect("JSON");
     assert_eq!(json["name"], "tap-mailjet-webhooks");
-    assert_eq!(json["settings"]["properties"]["webhook_tokens"]["secret"], true);
+    for secret in ["webhook_tokens", "basic_auth_username", "basic_auth_password"] {
+        assert_eq!(json["settings"]["properties"][secret]["secret"], true, "{secret}");
+    }
     assert_eq!(json["settings"]["properties"]["max_body_bytes"]["default"], 20_000_000);
     let capabilities: Vec<_> = json["capabilities"].as_array().expect("a list").iter().collect();
     for capability in ["about", "catalog", "discover", "state", "structured-logging", "test"] {
@@ -136,7 +138,7 @@ fn discover_says_what_is_odd_about_the_configuration_and_the_spool() {
     let other = rusqlite::Connection::open(tap.spool().path).expect("a database");
     other.execute_batch("CREATE TABLE t (a)").expect("a table");
     let of_another = discover();
-    assert!(of_another.sole_error().contains("database of something else"), "{:?}", of_another.stderr);
+    assert!(of_another.sole_error().contains("a file of something else"), "{:?}", of_another.stderr);
     assert_eq!(of_another.stdout, [""; 0]);
 }
 
@@ -208,6 +210,7 @@ fn a_bad_value_is_an_error_that_names_key_value_and_what_is_right() {
         ("listen_address", "nonsense", &["listen_address", "nonsense"]),
         ("admin_address", "8481", &["admin_address", "8481", "off"]),
         ("max_body_bytes", "many", &["max_body_bytes", "many", "integer"]),
+        ("header_timeout_seconds", "1e30", &["header_timeout_seconds", "number", "86400"]),
         ("sequence_unit", "second", &["sequence_unit", "second", "millisecond", "nanosecond"]),
         ("log_level", "loud", &["log_level", "loud", "info"]),
         ("spool_path", "", &["spool_path", "names no file"]),

@@ -46,6 +46,47 @@ fn a_deselected_column_is_nowhere_in_the_output() {
     }
 }
 
+/// As Meltano's `select` does with `[data.event, data.hard_bounce]`: everything else is deselected, by names as they are known
+/// by then. What does not fit a selected column goes on to be written beside it.
+#[test]
+fn a_list_of_columns_keeps_their_split_columns() {
+    let tap = Tap::new();
+    tap.spool_bodies([r#"{"event":"bounce","hard_bounce":"maybe","new":1}"#]);
+    for _ in 0..2 {
+        let mut catalog = printed(&tap);
+        let entry = &mut catalog["streams"][0];
+        assert_eq!(entry["stream"], "data");
+        for item in entry["metadata"].as_array_mut().expect("metadata") {
+            let name = item["breadcrumb"][1].as_str().unwrap_or_default().to_owned();
+            let is_listed = ["", "event", "hard_bounce"].contains(&name.as_str());
+            if item["metadata"]["inclusion"] == "available" {
+                item["metadata"]["selected"] = json!(is_listed);
+            }
+        }
+        let record = &drain_with(&tap, "--catalog", &catalog).records()[0];
+        assert_eq!(record.raw("hard_bounce__st"), r#""maybe""#);
+        // With its field, a split column goes.
+        metadata(&mut catalog, "data", Some("hard_bounce"))["selected"] = json!(false);
+        let without = drain_with(&tap, "--catalog", &catalog);
+        assert!(!without.stdout.join("\n").contains("maybe"));
+    }
+}
+
+/// Singer's older way, within the schema of an object.
+#[test]
+fn what_a_nested_schema_deselects_is_not_written() {
+    let tap = Tap::new();
+    tap.spool_bodies([r#"{"event":"open","by":{"email":"SECRET","os":"X"}}"#]);
+    for kind in [json!("object"), json!("string"), Value::Null] {
+        let mut catalog = printed(&tap);
+        catalog["streams"][0]["schema"]["properties"]["by"] =
+            json!({"type": kind, "properties": {"email": {"type": "string", "selected": false}}});
+        let finished = drain_with(&tap, "--catalog", &catalog);
+        assert_eq!(finished.records()[0].raw("by__os"), r#""X""#);
+        assert!(!finished.stdout.join("\n").contains("SECRET"), "{kind}");
+    }
+}
+
 /// Whatever else the field holds, and wherever its value would go.
 #[test]
 fn a_deselected_column_is_not_in_the_extra_column_either() {

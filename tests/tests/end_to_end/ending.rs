@@ -6,6 +6,7 @@ use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use end_to_end::database;
 use end_to_end::events::{SEVEN, grouped, number_of, numbered, numbered_from};
 use end_to_end::http::post_head;
 use end_to_end::message::Message;
@@ -71,6 +72,27 @@ fn a_second_signal_does_not_cut_the_end_short() {
     let messages = Message::parse_all(&messages);
     assert!(matches!(messages.last(), Some(Message::State(_))));
     assert_eq!(messages.into_iter().filter_map(Message::record).count(), 3000);
+}
+
+/// `script` runs a command line on a terminal of its own, and shows what is written to it.
+#[test]
+fn on_a_terminal_a_live_line_tells_how_it_goes_and_stdout_has_none_of_it() {
+    let tap = Tap::new();
+    tap.spool_bodies([grouped(&numbered_from(0, 3000)).as_str()]);
+    let on_a_terminal = |log: &str| {
+        let command = tap.drain().command();
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let words: Vec<_> = words.map(|word| format!("'{}'", word.to_str().expect("text"))).collect();
+        let line = format!("stty cols 80; {} >out {log}", words.join(" "));
+        database::run(Command::new("script").args(["-qec", &line, "/dev/null"]).current_dir(tap.folder()))
+    };
+    let read = |name: &str| std::fs::read_to_string(tap.folder().join(name)).expect("a file");
+    let shown = on_a_terminal("");
+    assert!(shown.contains("3,000 events") && !shown.contains("METRIC"), "{shown:?}");
+    assert!(read("out").lines().all(|line| line.starts_with('{') && line.ends_with('}')));
+    // The same with the log in a file: nobody looks at it.
+    assert_eq!(on_a_terminal("2>log"), "");
+    assert!(read("log").contains("INFO METRIC") && !read("log").contains("3,000 events"), "{}", read("log"));
 }
 
 /// As systemd starts it with `Type=notify`.
@@ -219,8 +241,7 @@ fn a_tap_whose_reader_goes_away_does_not_wait_for_a_locked_spool() {
     stdout.read_line(&mut String::new()).expect("the SCHEMA");
     let address = running.stderr().wait_for("listening on http://");
     let address = address.split_once("http://").expect("an address").1.parse().expect("an address");
-    let endpoint =
-        end_to_end::http::Endpoint { address, path: format!("/v1/mailjet/{}", end_to_end::tap::TOKEN) };
+    let endpoint = end_to_end::http::Endpoint::at(address);
     endpoint.accept(SEVEN[0]);
     let lock = tap.spool().lock();
     drop(stdout);
@@ -229,6 +250,23 @@ fn a_tap_whose_reader_goes_away_does_not_wait_for_a_locked_spool() {
     assert!(stderr.iter().any(|line| line.contains("stdout")), "it says so: {stderr:?}");
     // It did not even try to trim, which would have taken ten seconds to fail.
     assert!(!stderr.iter().any(|line| line.contains("locked")), "{stderr:?}");
+    drop(lock);
+}
+
+/// To begin takes a lock, too, and must not take for ever.
+#[test]
+fn a_tap_that_waits_for_a_lock_before_it_begins_can_be_stopped() {
+    let tap = Tap::new();
+    tap.spool_bodies([SEVEN[0]]);
+    let lock = tap.spool().lock();
+    for launch in [tap.run(), tap.drain()] {
+        let mut waiting = launch.state().start();
+        let _ = waiting.program.stderr().wait_for("another process keeps the file locked");
+        waiting.program.signal(Signal::TERM);
+        let finished = waiting.finish();
+        finished.assert_code(0);
+        assert!(finished.says("before the run had begun"), "{:?}", finished.stderr);
+    }
     drop(lock);
 }
 

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use end_to_end::events::{SEVEN, numbered};
-use end_to_end::http::post_head;
+use end_to_end::http::{Client, post_head};
 use end_to_end::tap::Tap;
 use end_to_end::wait;
 
@@ -35,6 +35,28 @@ fn a_head_that_does_not_come_closes_the_connection() {
     endpoint.accept(SEVEN[0]);
 }
 
+/// Their answers have nowhere to go.
+#[test]
+fn clients_that_ask_and_do_not_read_do_not_keep_their_connections() {
+    let tap = Tap::new().set("max_connections", 2).set("header_timeout_seconds", 1);
+    let listener = tap.listen().start();
+    let endpoint = listener.endpoint();
+    let requests = "GET /x HTTP/1.1\r\nHost: test\r\n\r\n".repeat(100_000);
+    let deaf: Vec<_> = (0..2).map(|_| endpoint.connect()).collect();
+    std::thread::scope(|scope| {
+        let send = |mut client: Client| {
+            let requests = &requests;
+            scope.spawn(move || {
+                let _ = client.try_send(requests);
+                client
+            })
+        };
+        let deaf: Vec<_> = deaf.into_iter().map(send).collect();
+        endpoint.accept(SEVEN[0]);
+        drop(deaf);
+    });
+}
+
 #[test]
 fn what_is_not_http_is_turned_away_and_harms_nobody() {
     let tap = Tap::new();
@@ -42,7 +64,7 @@ fn what_is_not_http_is_turned_away_and_harms_nobody() {
     let endpoint = listener.endpoint();
     for noise in ["\x16\x03\x01\x02\x00 TLS?\r\n\r\n", "hello\r\n\r\n", "POST\r\n\r\n", "\0\0\0\0\r\n\r\n"] {
         let mut client = endpoint.connect();
-        client.try_send(noise);
+        let _ = client.try_send(noise);
         let answer = client.until_closed();
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{noise:?}: {answer}");
     }
@@ -56,28 +78,38 @@ fn what_is_not_http_is_turned_away_and_harms_nobody() {
     assert_eq!(tap.spool().rejected(), []);
 }
 
+/// A webhook that is being read is finished; a connection that does nothing makes room.
 #[test]
-fn past_max_connections_a_client_waits_its_turn() {
+fn past_max_connections_who_has_been_idle_for_longest_makes_room() {
     let tap = Tap::new().set("max_connections", 2);
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
-    let mut first = endpoint.connect();
-    let mut second = endpoint.connect();
-    for client in [&mut first, &mut second] {
-        assert_eq!(client.post(&endpoint.path, &numbered(1)).expect("an answer").status, 200);
-    }
+    let mut reading: Vec<_> = [1, 2]
+        .map(|number| {
+            let mut client = endpoint.connect();
+            // The answer says that the head has been read.
+            client.send(post_head(&endpoint.path, &[("Expect", "100-continue")], numbered(number).len()));
+            assert_eq!(client.reply().status, 100);
+            client
+        })
+        .into();
     let mut third = endpoint.connect();
-    third.send(post_head(&endpoint.path, &[], numbered(2).len()));
-    third.send(numbered(2));
-    // While two connections are open, nobody reads from the third.
-    for client in [&mut first, &mut second] {
-        assert_eq!(client.post(&endpoint.path, &numbered(3)).expect("an answer").status, 200);
-    }
-    let waiting = |sought: &str| tap.spool().events().iter().filter(|event| event.body == sought).count();
-    assert_eq!((waiting(&numbered(2)), waiting(&numbered(3))), (0, 2));
-    drop(first);
+    third.send(post_head(&endpoint.path, &[], numbered(3).len()) + &numbered(3));
+    let _ = listener.program.stderr().wait_for("all 2 connections (max_connections) are taken");
+    let second = &mut reading[1];
+    second.send(numbered(2));
+    assert_eq!(second.reply().status, 200);
     assert_eq!(third.reply().status, 200);
-    assert_eq!(waiting(&numbered(2)), 1);
+    assert_eq!(second.until_closed(), "");
+    // The third has been idle since its answer.
+    let mut fourth = endpoint.connect();
+    assert_eq!(fourth.post(&endpoint.path, &numbered(4)).expect("an answer").status, 200);
+    assert_eq!(third.until_closed(), "");
+    let first = &mut reading[0];
+    first.send(numbered(1));
+    assert_eq!(first.reply().status, 200);
+    let kept: Vec<_> = tap.spool().events().into_iter().map(|event| event.body).collect();
+    assert_eq!(kept, [2, 3, 4, 1].map(numbered));
 }
 
 /// The default of `max_connections` is what many systems let a process have open in all.
@@ -98,10 +130,9 @@ fn where_open_files_are_too_few_a_warning_says_how_many_connections_fit() {
     let tap = Tap::new().set("max_connections", 300);
     let listener = tap.listen().through(&["sh", "-c", "ulimit -n 200; exec \"$0\" \"$@\""]).start();
     let endpoint = listener.endpoint();
-    // More than fit: the others wait until some of them have gone.
+    // More than fit: the first make room for the last.
     let mut clients: Vec<_> = (0..150).map(|_| endpoint.connect()).collect();
-    for client in clients.drain(..) {
-        let mut client = client;
+    for client in &mut clients[150 - 72..] {
         assert_eq!(client.post(&endpoint.path, SEVEN[0]).expect("an answer").status, 200);
     }
     let finished = listener.stop();
@@ -145,6 +176,45 @@ fn a_disk_that_is_nearly_full_is_answered_503() {
     assert_eq!(reply.status, 503);
     assert!(reply.header("retry-after").is_some());
     assert_eq!(tap.spool().events(), []);
+}
+
+/// What is read or waits has an end, in bytes. Past it nothing new is begun before half is free, so that what was begun gets
+/// through.
+#[test]
+fn past_the_bound_on_memory_webhooks_are_answered_503_until_half_of_it_is_free() {
+    let tap = Tap::new().set("body_timeout_seconds", 600);
+    let listener = tap.listen().start();
+    let endpoint = listener.endpoint();
+    // The bound is four bodies of the largest size; each of these is a little less, and lacks its end.
+    let (event, spaces) = (SEVEN[0], " ".repeat(19_800_000 - SEVEN[0].len()));
+    let mut held: Vec<_> = (0..4)
+        .map(|_| {
+            let mut client = endpoint.connect();
+            client.send(post_head(&endpoint.path, &[], event.len() + spaces.len() + 1) + event);
+            client.send(&spaces);
+            client
+        })
+        .collect();
+    endpoint.wait_read();
+    let refused = endpoint.post(format!("{event}{}", &spaces[..1_000_000]));
+    assert_eq!(refused.status, 503);
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert!(refused.json()["error"].as_str().is_some_and(|error| error.contains("too much is waiting")));
+    // Three are more than half: however small, nothing new is begun.
+    let mut finish = || {
+        let mut client = held.pop().expect("one more");
+        client.send(" ");
+        assert_eq!(client.reply().status, 200);
+    };
+    finish();
+    for number in 0..20 {
+        assert_eq!(endpoint.post(numbered(number)).status, 503);
+    }
+    finish();
+    wait::until("it recovers by itself", || (endpoint.post(numbered(20)).status == 200).then_some(()));
+    endpoint.accept(numbered(21));
+    finish();
+    finish();
 }
 
 /// The list of a body's events must not take many times the memory of the body.

@@ -5,14 +5,32 @@
 
 // What a webhook is answered, in every case: 200, 400, 404, 405, 413, 415.
 mod receiving;
+// Who may post besides knowing the URL: user name and password, addresses.
+mod credentials;
+// HTTPS without a proxy, and certificates that are bad or replaced.
+mod tls;
 // What keeps one client from harming the others: time-outs, the cap on connections, a full spool.
 mod guarding;
+// What hostile clients do: odd requests, idle connections by the thousand, bodies as large as they may be.
+mod abuse;
 // The admin address: health, readiness and metrics.
 mod admin;
 // The same figures for people: `spool status`.
 mod spool_status;
 // What the spool promises: durable before the 200, unique sequences, an end on I/O errors.
 mod spooling;
+// Storage that fails: calls that return an error, each kind on each file.
+mod storage;
+// The disk under the spool: full, read-only, forbidden; and a spool as a crash or another version left it.
+mod disks;
+// A spool that is damaged: what can be read is written, what can't is told; `spool verify` and `spool export`.
+mod damage;
+// Power cuts.
+mod power;
+// Spools that earlier versions have made.
+mod upgrading;
+// Clocks that jump.
+mod clocks;
 // What leaves the spool, and what never does.
 mod trimming;
 // What comes of an event: rows, keys, SCHEMA and STATE.
@@ -49,11 +67,17 @@ mod resuming;
 mod ending;
 // Webhook URLs: made, listed, revoked, and never shown again.
 mod urls;
+// A URL is changed for another, and Mailjet's side of it.
+mod rotation;
+// Behind nginx and Caddy.
+mod proxies;
 // Arguments, configuration, exit codes.
 mod command_line;
 // `send-test`, against a listener.
 mod send_test;
-// All of it together, through target-jsonl, with processes killed at random.
+// All of it together, through target-jsonl.
 mod pipeline;
+// The same with everything killed, at random moments.
+mod torture;
 // `scripts/run`, as the README's quick start has it.
 mod scripts;

@@ -13,7 +13,7 @@ use end_to_end::events::{SEVEN, grouped, number_of, numbered_from};
 use end_to_end::http::{Endpoint, free_address};
 use end_to_end::message::{Record, bookmark, value};
 use end_to_end::oracle::Oracle;
-use end_to_end::program::{self, Program, Signal, repository};
+use end_to_end::program::{self, Program, Signal, repository, script};
 use end_to_end::tap::{TOKEN, Tap};
 use end_to_end::target::rows_in;
 use end_to_end::wait;
@@ -62,6 +62,13 @@ impl Project {
 
     /// Starts `meltano run tap-mailjet-webhooks LOADER`.
     fn start(&self, loader: &str, options: &[&str]) -> Program {
+        let mut command = self.meltano(&["run", "--no-install"]);
+        command.args(options).args(["tap-mailjet-webhooks", loader]).stdout(Stdio::null());
+        Program::spawn("meltano", &mut command)
+    }
+
+    /// A command line of Meltano's in the project.
+    fn meltano(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(database::in_venv("meltano", "meltano"));
         for (name, _) in env::vars_os() {
             let name = name.to_string_lossy();
@@ -74,15 +81,14 @@ impl Project {
         let programs = programs.parent().expect("it is in a folder").display().to_string();
         let path = env::var("PATH").expect("a path");
         command
-            .args(["run", "--no-install"])
-            .args(options)
-            .args(["tap-mailjet-webhooks", loader])
+            .args(arguments)
             .current_dir(&self.folder)
             .env("PATH", format!("{}:{programs}:{path}", self.folder.join("bin").display()))
             .env("HOME", &self.folder)
             .env("MELTANO_SEND_ANONYMOUS_USAGE_STATS", "false")
-            .envs(self.environment.iter().map(|(name, value)| (name, value)));
-        Program::spawn("meltano", command.stdin(Stdio::null()).stdout(Stdio::null()))
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null());
+        command
     }
 
     /// Runs it to its end.
@@ -195,7 +201,7 @@ fn a_run_that_is_terminated_under_load_loses_nothing() {
     let mut project = Project::listening_at(address);
     let mut meltano = project.start("target-jsonl", &[]);
     let _ = meltano.stderr().wait_for("listening on http://");
-    let oracle = Oracle::start(Endpoint { address, path: format!("/v1/mailjet/{TOKEN}") }, 2);
+    let oracle = Oracle::start(Endpoint::at(address), 2);
     oracle.wait_acknowledged(300);
     meltano.signal(Signal::TERM);
     assert_eq!(Ended::of(meltano).code, Some(143));
@@ -213,7 +219,7 @@ fn a_run_that_is_killed_leaves_no_orphan_and_loses_nothing() {
     let project = Project::listening_at(address);
     let mut first = project.start("target-jsonl", &[]);
     let _ = first.stderr().wait_for("listening on http://");
-    let oracle = Oracle::start(Endpoint { address, path: format!("/v1/mailjet/{TOKEN}") }, 2);
+    let oracle = Oracle::start(Endpoint::at(address), 2);
     oracle.wait_acknowledged(300);
     first.kill();
     wait_for_silence(address);
@@ -265,4 +271,51 @@ fn a_target_that_fails_in_the_middle_is_repeated_from_its_last_state() {
     );
     let numbers: BTreeSet<u64> = project.rows().iter().map(number_of).collect();
     assert_eq!(numbers, (0..EVENTS).collect());
+}
+
+#[test]
+fn meltano_shows_what_the_programs_say_of_themselves() {
+    let project = Project::new();
+    for plugin in ["tap-mailjet-webhooks", "target-jsonl"] {
+        let mut invoke = project.meltano(&["invoke", "--no-install", plugin, "--about", "--format", "json"]);
+        let about = value(&database::run(&mut invoke));
+        assert_eq!(about["name"], plugin);
+        // What the project says that the plugin can do, it can.
+        let said =
+            value(&database::run(&mut project.meltano(&["--log-level", "error", "config", "print", plugin])));
+        let known = about["settings"]["properties"].as_object().expect("settings");
+        for setting in said.as_object().expect("settings").keys() {
+            assert!(known.contains_key(setting), "{plugin} does not know {setting}");
+        }
+    }
+}
+
+/// With the wheels that `scripts/wheels` builds, Meltano installs both programs as it does any plugin.
+#[test]
+fn meltano_installs_the_wheels_by_their_pip_url() {
+    let project = Project::new();
+    let wheels = project.folder.join("wheels");
+    let build = script("scripts/wheels", &wheels).stdin(Stdio::null()).output().expect("it starts");
+    assert!(build.status.success(), "{}", String::from_utf8_lossy(&build.stderr));
+    for (plugin, distribution) in
+        [("tap-mailjet-webhooks", "tap_mailjet_webhooks"), ("target-jsonl", "target_jsonl_durable")]
+    {
+        let wheel = fs::read_dir(&wheels)
+            .expect("the wheels")
+            .map(|entry| entry.expect("an entry").path())
+            .find(|path| {
+                path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(distribution))
+            })
+            .expect("its wheel");
+        let executable = format!("    executable: {plugin}\n");
+        project.edit(&executable, &format!("{executable}    pip_url: {}\n", wheel.display()));
+        // Nothing has to be fetched: a wheel of ours needs nothing else.
+        database::run(project.meltano(&["install", plugin]).env("UV_OFFLINE", "1"));
+    }
+    let installed =
+        project.folder.join(".meltano/extractors/tap-mailjet-webhooks/venv/bin/tap-mailjet-webhooks");
+    assert!(installed.is_file());
+    project.tap.spool_bodies(SEVEN);
+    project.drain("target-jsonl");
+    assert_eq!(project.rows().len(), SEVEN.len());
 }

@@ -127,6 +127,10 @@ fn every_wrong_address_gets_the_same_404() {
         expected.without_date(),
         "the token is looked at first"
     );
+    // Its target is no path.
+    let mut proxied = endpoint.connect();
+    proxied.send("CONNECT test:80 HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_eq!(proxied.reply().without_date(), expected.without_date(), "CONNECT");
     for header in ["Content-Encoding", "Content-Type", "User-Agent"] {
         let odd = unknown.post_with(&[(header, "é")], SEVEN[0]);
         assert_eq!(odd.without_date(), expected.without_date(), "{header}");

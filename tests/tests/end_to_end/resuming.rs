@@ -92,6 +92,16 @@ fn a_state_file_that_cannot_come_to_be_is_an_error() {
     assert_eq!(finished.stdout, [""; 0]);
 }
 
+/// A pipe can be read once, and this file is read again and again.
+#[test]
+fn a_state_that_is_no_regular_file_is_an_error() {
+    let tap = Tap::new();
+    for path in ["/dev/zero", "/", "/dev/fd/0"] {
+        let finished = tap.drain().args(&["--state", path]).finish();
+        assert!(finished.sole_error().contains("no regular file"), "{path}: {:?}", finished.stderr);
+    }
+}
+
 /// `>> state.json` needs no `tail -1`, and a target that was killed while it wrote a line does no harm.
 #[test]
 fn the_last_complete_line_of_the_state_file_counts() {
@@ -178,6 +188,24 @@ fn a_bookmark_past_what_was_ever_written_is_an_error_though_the_spool_has_come_f
     refuse(tap.spool().sequences()[15]);
     store_last_state(&tap, &first);
     assert_eq!(numbers(&tap.drain().state().finish()), (10..20).collect::<Vec<_>>());
+}
+
+/// Also within a backlog of which a part was written: the rest was not.
+#[test]
+fn a_bookmark_within_what_was_not_yet_written_is_an_error() {
+    let tap = Tap::new();
+    tap.spool_bodies([grouped(&numbered_from(0, 3000)).as_str()]);
+    let (mut drain, stdout) = tap.drain().set("state_interval_records", 100).start_unread();
+    let mut lines = BufReader::new(stdout).lines().map(|line| line.expect("readable"));
+    let written = lines.find_map(|line| Message::parse(&line).bookmark()).expect("a STATE");
+    drain.kill();
+    let sequences = tap.spool().sequences();
+    assert_eq!(written, sequences[99]);
+    tap.append_state(sequences[2900]);
+    let refused = tap.drain().state().finish();
+    assert!(refused.sole_error().contains("belongs to another spool"), "{:?}", refused.stderr);
+    tap.append_state(written);
+    assert_eq!(tap.drain().state().finish().records().len(), 2900);
 }
 
 /// A spool that was lost with its disk: the state is older than anything that is still to come.

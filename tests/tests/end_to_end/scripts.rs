@@ -1,33 +1,17 @@
 //! `scripts/run`, word for word as the README tells a newcomer, but in a folder and on a port of its own.
 
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::{env, fs};
 
 use end_to_end::database;
 use end_to_end::http::free_address;
-use end_to_end::program::{Program, Signal, repository};
+use end_to_end::program::{Program, Signal, repository, script};
 use end_to_end::wait;
 
 fn start(folder: &Path) -> Program {
     let mut command = script("scripts/run", folder);
     Program::spawn("scripts/run", command.stdin(Stdio::null()).stdout(Stdio::piped()))
-}
-
-/// A script of the repository, to be run with a folder as its argument.
-fn script(name: &str, folder: &Path) -> Command {
-    let mut command = Command::new("bash");
-    command.arg(name).arg(folder).current_dir(repository()).env("TAP_PROFILE", "dev");
-    // What a test runner tells this test of its own package would make cargo build the C libraries anew.
-    for (name, _) in env::vars_os() {
-        if name
-            .to_str()
-            .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
-        {
-            command.env_remove(name);
-        }
-    }
-    command
 }
 
 #[test]

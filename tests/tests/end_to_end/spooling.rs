@@ -216,7 +216,7 @@ fn an_io_error_ends_the_tap_and_nothing_unwritten_is_answered_200() {
 /// will ever find.
 #[test]
 fn a_spool_that_is_deleted_or_replaced_under_a_listener_takes_nothing_more() {
-    for suffix in ["", "-wal", "-shm"] {
+    for suffix in ["", "-wal", "-shm", ".listener.lock"] {
         let tap = Tap::new();
         let listener = tap.listen().start();
         let endpoint = listener.endpoint();
@@ -235,6 +235,37 @@ fn a_spool_that_is_deleted_or_replaced_under_a_listener_takes_nothing_more() {
         }
         let error = listener.finish().sole_error().to_owned();
         assert!(error.contains(&format!("{} was deleted or replaced", file.display())), "{error}");
+    }
+}
+
+/// Whoever copies the file of a tap that was stopped has all of it.
+#[test]
+fn after_a_clean_end_everything_is_in_the_one_file() {
+    for run in ["listen", "drain", "continuous"] {
+        let tap = Tap::new().with_minted_urls();
+        let minted = tap.mint();
+        let running = if run == "continuous" { tap.run() } else { tap.listen() }.start();
+        running.endpoint().with_path(&minted.path).accept(numbered(1));
+        running.stop().assert_code(0);
+        if run == "drain" {
+            tap.drain().finish().assert_code(0);
+        }
+        assert!(!tap.folder().join("spool.db-wal").exists(), "{run}");
+        let copy = Tap::new();
+        fs::copy(&tap.spool().path, copy.spool().path).expect("a copy");
+        assert_eq!(copy.drain().finish().records().len(), 1, "{run}");
+    }
+}
+
+/// `SQLite` keeps a log for each name of a file.
+#[test]
+fn a_spool_with_two_names_is_refused() {
+    let tap = Tap::new();
+    tap.spool_bodies([SEVEN[0]]);
+    fs::hard_link(tap.spool().path, tap.folder().join("other.db")).expect("a link");
+    for launch in [tap.listen(), tap.drain()] {
+        let finished = launch.finish();
+        assert!(finished.sole_error().contains("2 names"), "{:?}", finished.stderr);
     }
 }
 

@@ -113,6 +113,22 @@ fn what_was_written_to_nowhere_stays() {
     }
 }
 
+/// A state of another tap, copied into the file that is followed.
+#[test]
+fn a_state_that_cannot_be_this_spools_confirms_nothing_while_the_tap_runs() {
+    let tap = Tap::new().set("retention_days", 0);
+    tap.append_state(0);
+    let running = tap.run().state().start();
+    let records = post_and_read(&running, 3);
+    tap.append_state(records[2].sequence() + 1_000_000);
+    let _ = running.program.stderr().wait_for("confirms nothing");
+    assert_eq!(tap.spool().events().len(), 3);
+    tap.append_state(records[1].sequence());
+    wait::until("the spool is trimmed", || (tap.spool().events().len() == 1).then_some(()));
+    running.stop().assert_code(0);
+    assert_eq!(tap.spool().events().len(), 1);
+}
+
 /// A drain is short; it must come to trimming all the same, or the spool of a cron job grows for ever.
 #[test]
 fn a_drain_trims_what_it_has_written_where_no_state_was_ever_given() {

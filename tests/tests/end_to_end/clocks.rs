@@ -1,0 +1,107 @@
+//! Clocks that jump. Sequences only grow, nothing is deleted early, and times are times that targets can read.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use end_to_end::events::{number_of, numbered};
+use end_to_end::message::Record;
+use end_to_end::schema::assert_valid;
+use end_to_end::spool::SpooledEvent;
+use end_to_end::tap::{Launch, Tap};
+use end_to_end::wait;
+
+/// An event of long ago: what it was that was trimmed last.
+const LONG_AGO: i64 = 1_600_000_000_000;
+
+/// A clock that the test sets, for programs that are started under it.
+struct Clock {
+    library: PathBuf,
+    file: PathBuf,
+}
+
+impl Clock {
+    /// None, and a line that says so, where Debian's package `faketime` is not installed.
+    fn of(tap: &Tap) -> Option<Self> {
+        let libraries = fs::read_dir("/usr/lib").into_iter().flatten().filter_map(Result::ok);
+        let library = libraries
+            .map(|entry| entry.path().join("faketime/libfaketimeMT.so.1"))
+            .find(|library| library.is_file());
+        if library.is_none() {
+            eprintln!("skipped: faketime is not installed");
+        }
+        let clock = Clock { library: library?, file: tap.folder().join("clock") };
+        clock.set("+0");
+        Some(clock)
+    }
+
+    /// Sets it as libfaketime has it: `+3600`, or `@2026-12-31 23:59:59`.
+    fn set(&self, time: &str) {
+        let new = self.file.with_extension("new");
+        fs::write(&new, format!("{time}\n")).expect("a write");
+        fs::rename(new, &self.file).expect("a rename");
+    }
+
+    fn under<'t>(&self, launch: Launch<'t>) -> Launch<'t> {
+        let text = |path: &Path| path.to_str().expect("a path is text").to_owned();
+        launch
+            .env("LD_PRELOAD", &text(&self.library))
+            .env("FAKETIME_TIMESTAMP_FILE", &text(&self.file))
+            .env("FAKETIME_NO_CACHE", "1")
+            // What waits, waits as ever: only the time of day jumps.
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+            .env("TZ", "UTC")
+    }
+}
+
+#[test]
+fn sequences_grow_and_nothing_is_deleted_early_while_the_clock_jumps_by_an_hour() {
+    // Half an hour.
+    let tap = Tap::new().set("retention_days", 0.5 / 24.0);
+    let Some(clock) = Clock::of(&tap) else { return };
+    tap.append_state(0);
+    let running = clock.under(tap.run().state()).start();
+    let endpoint = running.endpoint();
+    let mut posted = 0;
+    for time in ["+0", "+3600", "-3600", "+0", "+3600"] {
+        clock.set(time);
+        for _ in 0..3 {
+            endpoint.accept(numbered(posted));
+            posted += 1;
+        }
+        let records = running.wait_records(usize::try_from(posted).expect("a small number"));
+        tap.append_state(records.last().expect("a record").sequence());
+        tap.spool().insert(&SpooledEvent { sequence: 1, received_at: LONG_AGO, body: numbered(1_000) });
+        wait::until("trimming is at work", || (tap.spool().count_up_to(1) == 0).then_some(()));
+        assert_eq!(tap.spool().events().len() as u64, posted, "at {time}, nothing is half an hour old");
+    }
+    let finished = running.stop();
+    finished.assert_code(0);
+    let sequences: Vec<_> = finished.records().iter().map(Record::sequence).collect();
+    assert!(sequences.is_sorted_by(|one, next| one < next), "{sequences:?}");
+    assert!(finished.records().iter().map(number_of).eq(0..posted));
+    assert_valid(&finished.messages());
+    tap.launch(&["spool", "verify"]).finish().assert_code(0);
+}
+
+#[test]
+fn a_year_ends_between_two_events() {
+    let tap = Tap::new();
+    let Some(clock) = Clock::of(&tap) else { return };
+    clock.set("@2026-12-31 23:59:59");
+    let running = clock.under(tap.run()).start();
+    let endpoint = running.endpoint();
+    let mut posted = 0;
+    let is_new_year = |record: &Record| record.text("_sdc_received_at").starts_with("2027-01-01T00:00:0");
+    wait::until("the new year", || {
+        endpoint.accept(numbered(posted));
+        posted += 1;
+        let records = running.wait_records(usize::try_from(posted).expect("a small number"));
+        records.last().is_some_and(is_new_year).then_some(())
+    });
+    let finished = running.stop();
+    finished.assert_code(0);
+    let records = finished.records();
+    assert!(records[0].text("_sdc_received_at").starts_with("2026-12-31T23:59:5"), "{}", records[0].text);
+    assert!(records.is_sorted_by(|one, next| one.sequence() < next.sequence()));
+    assert_valid(&finished.messages());
+}

@@ -1,0 +1,209 @@
+//! Who may post besides knowing the URL: user name and password, and the address.
+
+use end_to_end::events::SEVEN;
+use end_to_end::http::{Endpoint, Reply, free_address, post_head};
+use end_to_end::tap::{BASIC, PASSWORD, TOKEN, Tap, USERNAME};
+use serde_json::json;
+
+fn with_credentials(tap: Tap) -> Tap {
+    tap.set("basic_auth_username", USERNAME).set("basic_auth_password", PASSWORD)
+}
+
+#[test]
+fn with_basic_authentication_only_the_right_user_and_password_are_taken() {
+    let tap = with_credentials(Tap::new());
+    let listener = tap.listen().start();
+    let endpoint = listener.endpoint();
+    assert_eq!(endpoint.post_with(&[("Authorization", BASIC)], SEVEN[0]).status, 200);
+    let wrong: [&[(&str, &str)]; 6] = [
+        &[],
+        &[("Authorization", "")],
+        &[("Authorization", "Basic ")],
+        &[("Authorization", "Basic bWFpbGpldDp3cm9uZw==")],
+        &[("Authorization", "Bearer bWFpbGpldDp3cm9uZw==")],
+        &[("Authorization", BASIC), ("Authorization", BASIC)],
+    ];
+    for headers in wrong {
+        let reply = endpoint.post_with(headers, SEVEN[0]);
+        assert_eq!(reply.status, 401, "{headers:?}");
+        let challenge = reply.header("www-authenticate").expect("a challenge");
+        assert!(challenge.starts_with("Basic realm="), "{challenge}");
+        assert!(reply.json()["error"].is_string());
+    }
+    assert_eq!(tap.spool().events().len(), 1);
+    let finished = listener.stop();
+    assert!(finished.says("basic_auth_username"), "the operator is told: {:?}", finished.stderr);
+}
+
+#[test]
+fn guards_answer_in_their_order() {
+    let tap = with_credentials(Tap::new()).set("allowed_networks", json!(["192.0.2.0/24"]));
+    let tap = tap.set("trusted_proxies", json!(["127.0.0.1"])).set("max_body_bytes", 1000);
+    let listener = tap.listen().start();
+    let endpoint = listener.endpoint();
+    let (from, basic) = (("X-Forwarded-For", "192.0.2.1"), ("Authorization", BASIC));
+    let gzip = ("Content-Encoding", "gzip");
+    let long = " ".repeat(2000);
+    let post = |endpoint: &Endpoint, headers: &[(&str, &str)], body: &str| -> Reply {
+        endpoint.post_with(headers, body)
+    };
+    let unknown = endpoint.with_path(&format!("/v1/mailjet/{}", "0".repeat(64)));
+    let expected = unknown.post("");
+    // A stranger does not even learn that there are other guards.
+    for headers in [&[][..], &[from], &[from, basic], &[from, basic, gzip]] {
+        assert_eq!(post(&unknown, headers, &long).without_date(), expected.without_date(), "{headers:?}");
+    }
+    let cases = [
+        (&[basic, gzip][..], &*long, 403),
+        (&[from, gzip], &long, 401),
+        (&[from, basic, gzip], &long, 415),
+        (&[from, basic], &long, 413),
+        (&[from, basic], "x", 400),
+        (&[from, basic], SEVEN[0], 200),
+    ];
+    for (headers, body, status) in cases {
+        assert_eq!(post(&endpoint, headers, body).status, status, "{headers:?}");
+    }
+    assert_eq!(endpoint.request("GET").status, 403, "the method is looked at after the guards");
+}
+
+#[test]
+fn only_allowed_networks_may_post() {
+    let tap = Tap::new();
+    for (networks, status) in [
+        (json!(["127.0.0.0/8"]), 200),
+        (json!(["::ffff:127.0.0.1/128"]), 200),
+        (json!(["192.0.2.0/24", "127.0.0.1"]), 200),
+        (json!(["192.0.2.0/24", "::1"]), 403),
+    ] {
+        let listener = tap.listen().set("allowed_networks", networks.clone()).start();
+        // Nobody is believed: no proxy is trusted.
+        let forged = [("X-Forwarded-For", "192.0.2.1")];
+        for headers in [&[][..], &forged] {
+            assert_eq!(listener.endpoint().post_with(headers, SEVEN[0]).status, status, "{networks}");
+        }
+        let finished = listener.stop();
+        assert_eq!(finished.says("127.0.0.1 is not in allowed_networks"), status == 403);
+    }
+}
+
+/// A socket for both kinds of addresses sees those of IPv4 in the form of IPv6.
+#[test]
+fn a_client_of_ipv4_is_one_on_a_socket_of_ipv6() {
+    let port = free_address().port();
+    let tap = Tap::new().set("listen_address", format!("[::]:{port}"));
+    let listener = tap.listen().set("allowed_networks", json!(["127.0.0.1"])).start();
+    let _ = listener.program.stderr().wait_for("listening on ");
+    let endpoint = Endpoint::of(&format!("http://127.0.0.1:{port}/v1/mailjet/{TOKEN}"));
+    endpoint.accept(SEVEN[0]);
+}
+
+#[test]
+fn behind_trusted_proxies_the_client_is_who_the_last_of_them_says() {
+    let tap = Tap::new()
+        .set("allowed_networks", json!(["192.0.2.0/24"]))
+        .set("trusted_proxies", json!(["127.0.0.1", "10.0.0.0/8"]));
+    let listener = tap.listen().start();
+    let cases: [(&[&str], u16); 9] = [
+        (&["192.0.2.1"], 200),
+        (&["192.0.2.1, 10.1.2.3"], 200),
+        (&["192.0.2.1", "10.1.2.3"], 200),
+        (&["garbage", "192.0.2.1"], 200),
+        (&[], 403),
+        (&["203.0.113.1"], 403),
+        (&["192.0.2.1, 203.0.113.1"], 403),
+        (&["192.0.2.1", "203.0.113.1"], 403),
+        (&["192.0.2.1, garbage"], 403),
+    ];
+    for (lines, status) in cases {
+        let headers: Vec<_> = lines.iter().map(|line| ("x-forwarded-for", *line)).collect();
+        assert_eq!(listener.endpoint().post_with(&headers, SEVEN[0]).status, status, "{lines:?}");
+    }
+}
+
+#[test]
+fn proxies_that_are_trusted_for_nothing_are_a_warning() {
+    let tap = Tap::new().set("trusted_proxies", json!(["127.0.0.1"]));
+    let listener = tap.listen().start();
+    listener.endpoint().accept(SEVEN[0]);
+    assert!(listener.stop().says("\"trusted_proxies\" has no effect without \"allowed_networks\""));
+}
+
+/// A secret stands in one place: in no log, whatever is logged, in no answer, not in the title of the process, and not in
+/// what the program says of itself. Whatever any test starts is checked for it when it ends.
+#[test]
+fn nothing_secret_is_told() {
+    let tap = with_credentials(Tap::new()).set("log_level", "trace");
+    let mut listener = tap.listen().start();
+    let endpoint = listener.endpoint();
+    let wrong = [("Authorization", "Basic bWFpbGpldDp3cm9uZw==")];
+    let replies = [
+        endpoint.post_with(&[("Authorization", BASIC)], SEVEN[0]),
+        endpoint.post_with(&[("Authorization", BASIC)], format!("{TOKEN} {PASSWORD} {BASIC}")),
+        endpoint.post_with(&wrong, SEVEN[0]),
+        endpoint.with_path("/").post(TOKEN),
+    ];
+    for reply in replies {
+        let text = reply.head + &reply.body;
+        for secret in [TOKEN, USERNAME, PASSWORD, BASIC] {
+            assert!(!text.contains(secret), "{text}");
+        }
+    }
+    for title in listener.program.titles() {
+        assert!(!title.contains(TOKEN) && !title.contains(PASSWORD), "{title}");
+    }
+    let mut client = endpoint.connect();
+    client.send(post_head(&endpoint.path, &[("Authorization", BASIC)], 10));
+    listener.program.kill();
+}
+
+#[test]
+fn what_is_half_set_or_of_the_wrong_form_is_an_error_that_shows_no_secret() {
+    let half =
+        [("basic_auth_username", "basic_auth_password"), ("basic_auth_password", "basic_auth_username")];
+    for (set, missing) in half {
+        let tap = Tap::new().with_minted_urls().set(set, PASSWORD);
+        for finished in [tap.listen().finish(), tap.url(&["new"]).finish()] {
+            let error = finished.sole_error();
+            assert!(error.contains(set) && error.contains(missing), "{error}");
+            assert_eq!(finished.stdout, [""; 0]);
+        }
+        assert!(tap.url(&["list"]).finish().stdout.len() < 2, "no URL was made");
+    }
+    for (key, value) in
+        [("basic_auth_username", format!("{PASSWORD}:")), ("basic_auth_password", format!("{PASSWORD}\n"))]
+    {
+        let finished = with_credentials(Tap::new()).set(key, value).listen().finish();
+        assert!(finished.sole_error().contains(key), "{:?}", finished.stderr);
+    }
+    for key in ["allowed_networks", "trusted_proxies"] {
+        let finished = Tap::new().set(key, json!(["127.0.0.1", "192.0.2.0/33"])).listen().finish();
+        let error = finished.sole_error();
+        assert!(error.contains(key) && error.contains("\"192.0.2.0/33\" is no network"), "{error}");
+    }
+}
+
+/// What is printed is what is entered in Mailjet.
+#[test]
+fn the_printed_url_holds_user_name_and_password() {
+    let tap = with_credentials(Tap::new()).with_minted_urls();
+    let url = tap.set("public_url", "https://hooks.example.com/x").url(&["new"]).finish().stdout.remove(0);
+    let start = format!(
+        "https://{USERNAME}:{}@hooks.example.com/x/v1/mailjet/",
+        PASSWORD.replace(',', "%2C").replace(' ', "%20")
+    );
+    assert!(url.starts_with(&start), "{url}");
+
+    let tap =
+        with_credentials(Tap::new()).with_minted_urls().set("listen_address", free_address().to_string());
+    let url = tap.url(&["new"]).finish().stdout.remove(0);
+    let listener = tap.listen().start();
+    let _ = listener.endpoint();
+    let sent = tap.launch(&["send-test", "--event", "open", "--url", &url]).finish();
+    sent.assert_code(0);
+    assert_eq!(tap.spool().events().len(), 1);
+
+    let tap = Tap::new().with_minted_urls().set("public_url", format!("https://u:{PASSWORD}@example.com"));
+    let finished = tap.url(&["new"]).finish();
+    assert!(finished.sole_error().contains("basic_auth_username"), "{:?}", finished.stderr);
+}

@@ -1,0 +1,205 @@
+//! A spool that is damaged: what can be read is written, what can't is told, and neither is a reason to stop.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+
+use end_to_end::events::{grouped, number_in, number_of, numbered, numbered_from};
+use end_to_end::message::{Message, Record, value};
+use end_to_end::schema::assert_valid;
+use end_to_end::tap::{Finished, Tap};
+
+/// Events of a spool that has many pages.
+const EVENTS: u64 = 400;
+
+/// The number of a page, and how many rows begin on it.
+type Page = (u32, usize);
+
+fn filled() -> Tap {
+    let tap = Tap::new();
+    tap.spool_bodies([grouped(&numbered_from(0, EVENTS)).as_str()]);
+    tap
+}
+
+/// The sequences that a run says it could not read.
+fn gaps(finished: &Finished) -> Vec<RangeInclusive<i64>> {
+    let rows = finished.records_of("_sdc_rejected");
+    let gap = |row: &Record| {
+        assert!(row.text("reason").starts_with("the spool is damaged: "), "{}", row.text);
+        let record = value(&row.text("record"));
+        let bound = |name: &str| record[name].as_i64().expect("a sequence");
+        bound("damaged_from")..=bound("damaged_through")
+    };
+    rows.iter().map(gap).collect()
+}
+
+/// Damages some pages and demands that exactly what was on them is missing, that each gap is told once, and that all of
+/// that is the same for a drain, a second drain that goes on from its state, and an export.
+fn all_but_these_pages_is_read(choose: fn(&[Page]) -> Vec<Page>) {
+    let tap = filled();
+    let sequences = tap.spool().sequences();
+    let damaged = choose(&tap.spool().pages("event", "leaf"));
+    for (page, _) in &damaged {
+        tap.spool().damage_page(*page);
+    }
+    let lost: usize = damaged.iter().map(|(_, rows)| rows).sum();
+
+    let drained = tap.drain().state().finish();
+    drained.assert_code(0);
+    assert_valid(&drained.messages());
+    let read: BTreeSet<i64> = drained.records().iter().map(Record::sequence).collect();
+    assert_eq!(read.len(), sequences.len() - lost, "all that is on other pages");
+    let gaps = gaps(&drained);
+    for sequence in sequences.iter().filter(|sequence| !read.contains(sequence)) {
+        let told = gaps.iter().filter(|gap| gap.contains(sequence)).count();
+        assert_eq!(told, 1, "{sequence} is told once: {gaps:?}");
+    }
+    assert!(read.iter().all(|sequence| !gaps.iter().any(|gap| gap.contains(sequence))), "{gaps:?}");
+    assert!(drained.says(&format!("damaged in {} places", gaps.len())), "{:?}", drained.stderr);
+
+    let exported = tap.launch(&["spool", "export"]).finish();
+    exported.assert_code(1);
+    let numbers: Vec<_> = exported.stdout.iter().map(|line| number_in(line)).collect();
+    assert_eq!(numbers, drained.records().iter().map(number_of).collect::<Vec<_>>());
+    let verified = tap.launch(&["spool", "verify"]).finish();
+    verified.assert_code(1);
+    assert!(verified.stdout.iter().filter(|line| line.contains("can't be read")).count() >= gaps.len());
+
+    let bookmark = drained.messages().iter().rev().find_map(Message::bookmark).expect("a STATE");
+    tap.append_state(bookmark);
+    tap.spool_bodies([numbered(1_000).as_str()]);
+    let next = tap.drain().state().finish();
+    next.assert_code(0);
+    assert_eq!(next.records().iter().map(number_of).collect::<Vec<_>>(), [1_000]);
+    assert_eq!(next.records_of("_sdc_rejected").len(), 0, "a gap that is behind is not told again");
+}
+
+#[test]
+fn a_page_in_the_middle() {
+    all_but_these_pages_is_read(|pages| vec![pages[pages.len() / 2]]);
+}
+
+#[test]
+fn the_first_page() {
+    all_but_these_pages_is_read(|pages| vec![pages[0]]);
+}
+
+#[test]
+fn pages_with_a_sound_one_between() {
+    all_but_these_pages_is_read(|pages| vec![pages[3], pages[5], pages[6], pages[10]]);
+}
+
+/// What comes last can't be told from what is still to come: it is not passed over. The listener can't know which sequences
+/// it has given, and refuses.
+#[test]
+fn the_last_page() {
+    let tap = filled();
+    let (page, rows) = *tap.spool().pages("event", "leaf").last().expect("a page");
+    tap.spool().damage_page(page);
+    let drained = tap.drain().finish();
+    drained.assert_code(0);
+    assert_eq!(drained.records().len() + rows, 400);
+    assert!(drained.says("`spool export` writes what can be read"), "{:?}", drained.stderr);
+    let refused = tap.listen().finish();
+    assert!(refused.sole_error().contains("`spool verify` tells what is damaged"), "{:?}", refused.stderr);
+    tap.launch(&["spool", "verify"]).finish().assert_code(1);
+}
+
+/// A large event is on pages of its own: only it is lost.
+#[test]
+fn a_page_of_a_large_event() {
+    let tap = Tap::new();
+    let large = numbered(1).replace(r#""Payload":"""#, &format!(r#""Payload":"{}""#, "x".repeat(50_000)));
+    tap.spool_bodies([numbered(0).as_str(), &large, &numbered(2)]);
+    let sequences = tap.spool().sequences();
+    tap.spool().damage_page(tap.spool().pages("event", "overflow")[3].0);
+    let drained = tap.drain().finish();
+    drained.assert_code(0);
+    // Bytes that are wrong within the text are no damage that SQLite could see; a chain of pages that is broken is.
+    assert_eq!(drained.records().iter().map(number_of).collect::<Vec<_>>(), [0, 2]);
+    assert_eq!(gaps(&drained), [sequences[0] + 1..=sequences[1]]);
+}
+
+/// What can't be read can't be deleted, and neither can what stands behind it: that is told, and all else goes on.
+#[test]
+fn a_run_on_a_damaged_spool_receives_writes_and_says_that_it_cannot_trim() {
+    let tap = filled();
+    tap.spool().damage_page(tap.spool().pages("event", "leaf")[2].0);
+    let running = tap.run().set("retention_days", 0).start();
+    let before = running.wait_records(1).len();
+    running.endpoint().accept(numbered(1_000));
+    let _ = running.program.stderr().wait_for("trimming: database disk image is malformed; `spool verify`");
+    running.endpoint().accept(numbered(1_001));
+    let finished = running.stop();
+    finished.assert_code(0);
+    let numbers: Vec<_> = finished.records().iter().map(number_of).collect();
+    assert!(before > 0 && numbers.ends_with(&[1_000, 1_001]), "{numbers:?}");
+    assert_eq!(gaps(&finished).len(), 1);
+}
+
+#[test]
+fn damage_among_the_rejected_items_is_passed_over_likewise() {
+    let tap = Tap::new();
+    let listener = tap.listen().start();
+    let items = vec![format!("\"{}\"", "no event".repeat(30)); 200];
+    listener.endpoint().accept(grouped(&items));
+    listener.stop().assert_code(0);
+    let (page, rows) = tap.spool().pages("rejected", "leaf")[2];
+    tap.spool().damage_page(page);
+    let drained = tap.drain().finish();
+    drained.assert_code(0);
+    let (gaps, read): (Vec<_>, Vec<_>) = drained
+        .records_of("_sdc_rejected")
+        .into_iter()
+        .partition(|row| row.text("reason").starts_with("the spool is damaged"));
+    assert_eq!((gaps.len(), read.len()), (1, 200 - rows));
+}
+
+#[test]
+fn a_sound_spool_is_verified_and_exported_beside_a_listener() {
+    let tap = Tap::new();
+    let listener = tap.listen().start();
+    let endpoint = listener.endpoint();
+    endpoint.accept("{\n \"event\": \"open\", \"MessageID\": 94012642276192743, \"x\": 1.10\n}");
+    assert_eq!(endpoint.post("no event").status, 400);
+    let exported = tap.launch(&["spool", "export"]).finish();
+    exported.assert_code(0);
+    let text = exported.stdout.join("\n");
+    assert!(
+        text.contains(r#""body":{  "event": "open", "MessageID": 94012642276192743, "x": 1.10 }}"#),
+        "{text}"
+    );
+    assert!(text.contains(r#""body":"no event""#), "{text}");
+    let verified = tap.launch(&["spool", "verify"]).finish();
+    verified.assert_code(0);
+    assert!(verified.stdout[0].ends_with("1 events, 1 rejected items"), "{:?}", verified.stdout);
+    assert_eq!(verified.stdout[1], "nothing is wrong");
+    listener.stop().assert_code(0);
+}
+
+#[test]
+fn what_is_no_spool_or_wrong_in_a_sound_file_is_told() {
+    let tap = Tap::new();
+    let finished = tap.launch(&["spool", "verify"]).finish();
+    assert!(finished.sole_error().contains("spool.db"), "there is none yet");
+    tap.spool_bodies([numbered(1).as_str(), &numbered(2)]);
+    let last = *tap.spool().sequences().last().expect("an event");
+    tap.spool().execute(&format!(
+        "UPDATE event SET body = 'half an obj' WHERE sequence = {last};
+         INSERT INTO rejected VALUES ({last}, 0, 'why', x'00');
+         INSERT INTO event VALUES (-5, 0, '{{}}');
+         INSERT INTO fact VALUES ('written_through', -1)"
+    ));
+    let verified = tap.launch(&["spool", "verify"]).finish();
+    verified.assert_code(1);
+    let told = verified.stdout.join("\n");
+    for sign in
+        ["is no JSON object", "an event and a rejected item share", "not above 0", "written_through is -1"]
+    {
+        assert!(told.contains(sign), "{sign}: {told}");
+    }
+    std::fs::write(&tap.spool().path, "x".repeat(8192)).expect("a write");
+    for command in ["verify", "export"] {
+        let finished = tap.launch(&["spool", command]).finish();
+        assert!(finished.sole_error().contains("a file of something else"), "{:?}", finished.stderr);
+    }
+}

@@ -1,0 +1,172 @@
+//! The disk under the spool: too small, read-only, forbidden; and the spool as a crash or another version left it.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
+use std::time::Duration;
+
+use end_to_end::events::{grouped, number_of, numbered, numbered_from};
+use end_to_end::http::Client;
+use end_to_end::mount::Disk;
+use end_to_end::oracle::Oracle;
+use end_to_end::tap::Tap;
+
+/// A user who is nobody and may nothing.
+const NOBODY: u32 = 65_534;
+
+/// What fits is taken, what does not is refused, and when there is room again it is taken: by a listener that never went
+/// away.
+#[test]
+fn a_disk_that_is_really_full_loses_nothing_and_is_used_again_when_there_is_room() {
+    let tap = Tap::new();
+    let Some(disk) = Disk::mount(tap.folder().join("disk"), 400) else { return };
+    let spool = disk.path().join("spool.db");
+    let tap = tap.set("spool_path", spool.to_str());
+    let listener = tap.listen().start();
+    let oracle = Oracle::start_with_pauses(listener.endpoint(), 4, Duration::from_millis(1));
+    oracle.wait_answers(503, 50);
+    let before = oracle.so_far().acknowledged();
+    assert!(before > 0, "some of it fits");
+    disk.grow(20_000);
+    oracle.wait_acknowledged(200);
+    let memory = oracle.stop();
+    listener.stop().assert_code(0);
+    let drained = tap.drain().finish();
+    drained.assert_code(0);
+    memory.demand(&drained.records(), 1);
+}
+
+/// A spool that was filled to the last byte is drained when there is room for what a drain has to note.
+#[test]
+fn a_drain_on_a_disk_that_is_full_says_so_or_drains() {
+    let tap = Tap::new();
+    let Some(disk) = Disk::mount(tap.folder().join("disk"), 600) else { return };
+    let spool = disk.path().join("spool.db");
+    let tap = tap.set("spool_path", spool.to_str());
+    tap.spool_bodies([grouped(&numbered_from(0, 100)).as_str()]);
+    fs::write(disk.path().join("ballast"), vec![1; 600 << 10]).expect_err("the disk is full");
+    let drained = tap.drain().state().finish();
+    if drained.code != Some(0) {
+        assert!(drained.sole_error().contains("spool.db"), "{:?}", drained.stderr);
+    }
+    disk.grow(5_000);
+    let drained = tap.drain().state().finish();
+    drained.assert_code(0);
+    assert_eq!(drained.records().len(), 100);
+}
+
+#[test]
+fn a_spool_on_a_read_only_disk_is_refused_in_one_line() {
+    let tap = Tap::new();
+    let Some(disk) = Disk::mount(tap.folder().join("disk"), 2_000) else { return };
+    let spool = disk.path().join("spool.db");
+    let tap = tap.set("spool_path", spool.to_str());
+    disk.set_read_only(true);
+    for launch in [tap.listen(), tap.run(), tap.drain()] {
+        let finished = launch.finish();
+        let error = finished.sole_error();
+        assert!(error.contains("spool.db") && error.contains("Read-only"), "{error}");
+        assert_eq!(finished.stdout, [""; 0]);
+    }
+    disk.set_read_only(false);
+    tap.spool_bodies([numbered(1).as_str()]);
+    disk.set_read_only(true);
+    for launch in [tap.listen(), tap.run(), tap.drain()] {
+        let finished = launch.finish();
+        assert!(finished.sole_error().contains("spool.db"), "{:?}", finished.stderr);
+    }
+    disk.set_read_only(false);
+    assert_eq!(tap.drain().finish().records().len(), 1);
+}
+
+/// A wrapper that runs a program as a user who has no privileges, or none if that is what we are.
+fn unprivileged(tap: &Tap) -> Vec<&'static str> {
+    if !rustix::process::getuid().is_root() {
+        return Vec::new();
+    }
+    for entry in fs::read_dir(tap.folder()).expect("a folder").filter_map(Result::ok) {
+        chown(entry.path(), Some(NOBODY), Some(NOBODY)).expect("root may do that");
+    }
+    chown(tap.folder(), Some(NOBODY), Some(NOBODY)).expect("root may do that");
+    vec!["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
+}
+
+/// The files are what they were; but what nobody can look at, nobody can rely on.
+#[test]
+fn a_folder_that_becomes_forbidden_ends_the_listener_and_is_used_again_when_it_is_not() {
+    let tap = Tap::new();
+    let user = unprivileged(&tap);
+    let listener = tap.listen().through(&user).start();
+    let endpoint = listener.endpoint();
+    endpoint.accept(numbered(1));
+    set_mode(tap.folder(), 0o000);
+    // The listener may have noticed before.
+    if let Ok(reply) =
+        Client::connect(endpoint.address).and_then(|mut client| client.post(&endpoint.path, &numbered(2)))
+    {
+        assert_eq!(reply.status, 503);
+    }
+    let finished = listener.finish();
+    let error = finished.sole_error();
+    assert!(error.contains("Permission denied") && !error.contains("deleted"), "{error}");
+    set_mode(tap.folder(), 0o700);
+    set_mode(&tap.spool().path, 0o400);
+    for launch in [tap.listen(), tap.run(), tap.drain()] {
+        let finished = launch.through(&user).finish();
+        assert!(finished.sole_error().contains("spool.db"), "{:?}", finished.stderr);
+    }
+    set_mode(&tap.spool().path, 0o600);
+    let again = tap.listen().through(&user).start();
+    again.endpoint().accept(numbered(3));
+    again.stop().assert_code(0);
+    let numbers: Vec<_> = tap.drain().finish().records().iter().map(number_of).collect();
+    assert!(numbers == [1, 3] || numbers == [1, 2, 3], "{numbers:?}");
+}
+
+/// What a version to come has made of the spool is not touched.
+#[test]
+fn a_spool_of_a_newer_version_is_refused_in_one_line() {
+    let tap = Tap::new();
+    tap.spool_bodies([numbered(1).as_str()]);
+    tap.spool().execute("PRAGMA user_version = 99");
+    let before = fs::read(tap.spool().path).expect("the spool");
+    for launch in [tap.listen(), tap.run(), tap.drain(), tap.launch(&["--discover"])] {
+        let finished = launch.finish();
+        let error = finished.sole_error();
+        assert!(error.contains("it has format 99") && error.contains("or a later one"), "{error}");
+        assert_eq!(finished.stdout, [""; 0]);
+    }
+    assert_eq!(fs::read(tap.spool().path).expect("the spool"), before, "nobody has touched it");
+}
+
+/// A disk that did not keep its word has lost the end of the log. What is left is served, nothing else is made of it, and
+/// what comes now is kept.
+#[test]
+fn a_log_that_is_cut_anywhere_leaves_a_spool_that_works() {
+    let original = Tap::new();
+    let listener = original.listen().start();
+    for id in 0..30 {
+        listener.endpoint().accept(numbered(id));
+    }
+    let _ = listener.kill();
+    let log = fs::read(original.folder().join("spool.db-wal")).expect("a log");
+    let mut least = 30;
+    for length in [log.len() - 1, log.len() * 3 / 4, log.len() / 2, 5_000, 31, 0] {
+        let tap = Tap::new();
+        fs::copy(original.spool().path, tap.spool().path).expect("a copy");
+        fs::write(tap.folder().join("spool.db-wal"), &log[..length]).expect("a copy");
+        tap.spool_bodies([numbered(100).as_str()]);
+        let drained = tap.drain().finish();
+        drained.assert_code(0);
+        let numbers: Vec<_> = drained.records().iter().map(number_of).collect();
+        let (new, kept) = numbers.split_last().expect("an event");
+        assert_eq!(*new, 100);
+        assert!(kept.iter().copied().eq(0..kept.len() as u64), "{length} bytes of the log: {kept:?}");
+        assert!(kept.len() <= least, "a shorter log holds no more");
+        least = kept.len();
+    }
+}

@@ -1,0 +1,79 @@
+//! Power cuts: every event that was answered with 200 is there, whatever else the disk had not yet been told to keep.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use end_to_end::chance::Chance;
+use end_to_end::events::{number_in, number_of, numbered};
+use end_to_end::faults::Faults;
+use end_to_end::http::Client;
+use end_to_end::power::Recording;
+use end_to_end::tap::Tap;
+
+/// Moments at which the power fails, of the thousands that a run has.
+const CUTS: usize = 30;
+/// Events of each of two runs: enough for the log to be copied into the database.
+const EVENTS: u64 = 300;
+
+/// Records a run that makes a spool and a second one that goes on with it, then starts on what a number of power cuts may
+/// leave of that, and demands what had been answered by then: all that had not been trimmed, which nothing but a run's own
+/// note may say.
+fn endure_power_cuts(retention_days: u32) {
+    let seed = Chance::fresh_seed();
+    println!("seed: {seed:#x}");
+    let mut chance = Chance::of(seed);
+    let recorded = Tap::new().set("retention_days", retention_days);
+    let Some(faults) = Faults::beside(&recorded) else { return };
+    // By the number of each event.
+    let mut sequences: BTreeMap<u64, i64> = BTreeMap::new();
+    let mut posted = 0;
+    for _ in 0..2 {
+        let running = faults.under(recorded.run()).start();
+        let endpoint = running.endpoint();
+        let mut client = Client::connect(endpoint.address).expect("a connection");
+        for _ in 0..EVENTS {
+            assert_eq!(client.post(&endpoint.path, &numbered(posted)).expect("an answer").status, 200);
+            posted += 1;
+        }
+        let finished = running.stop();
+        finished.assert_code(0);
+        sequences.extend(finished.records().iter().map(|row| (number_of(row), row.sequence())));
+    }
+    let recording = Recording::read(&faults.record_file());
+    let syncs: Vec<_> = recording.sync_points().collect();
+    assert_eq!(recording.answers_by(recording.moments()) as u64, posted, "each answer is recorded");
+    assert!(syncs.len() as u64 > posted, "each is synced");
+    for cut in 0..CUTS {
+        let moment = match cut % 2 {
+            0 => chance.one_of(&syncs),
+            _ => usize::try_from(chance.below(recording.moments() as u64)).expect("a place") + 1,
+        };
+        let tap = Tap::new();
+        recording.play_back(moment, &mut chance, tap.folder(), "spool.db");
+        // Whoever opens it repairs what is to be repaired.
+        tap.drain().finish().assert_code(0);
+        let events = tap.spool().events();
+        let present: BTreeSet<u64> = events.iter().map(|event| number_in(&event.body)).collect();
+        let trimmed = tap.spool().fact("trimmed_through").unwrap_or(0);
+        for id in 0..recording.answers_by(moment) as u64 {
+            assert!(
+                present.contains(&id) || sequences[&id] <= trimmed,
+                "event {id} was answered before step {moment}, and is lost"
+            );
+        }
+        for event in &events {
+            let id = number_in(&event.body);
+            assert_eq!((event.body.as_str(), event.sequence), (numbered(id).as_str(), sequences[&id]));
+        }
+        tap.launch(&["spool", "verify"]).finish().assert_code(0);
+    }
+}
+
+#[test]
+fn what_was_answered_survives_a_power_cut_at_any_moment() {
+    endure_power_cuts(7);
+}
+
+#[test]
+fn what_was_answered_survives_a_power_cut_while_a_run_trims() {
+    endure_power_cuts(0);
+}

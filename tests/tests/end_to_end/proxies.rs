@@ -1,0 +1,173 @@
+//! Behind nginx and Caddy, real ones, as `scripts/proxies` and the README have them.
+
+use end_to_end::events::{SEVEN, numbered};
+use end_to_end::http::{Endpoint, chunk, chunked_head, free_address, post_head};
+use end_to_end::proxy::Proxy;
+use end_to_end::tap::{BASIC, PASSWORD, RunningTap, TOKEN, Tap, USERNAME};
+use end_to_end::wait;
+use serde_json::json;
+
+/// Starts a tap that is meant to be behind a proxy, and both proxies, one after the other.
+fn behind_each(tap: &Tap, check: impl Fn(&str, &RunningTap, &Endpoint)) {
+    for name in ["nginx", "Caddy"] {
+        let listener = tap.listen().start();
+        let address = listener.endpoint().address;
+        let proxy = if name == "nginx" { Proxy::nginx(address, &[]) } else { Proxy::caddy(address, &[]) };
+        check(name, &listener, &proxy.endpoint);
+        assert!(!proxy.logs().contains(TOKEN), "{name}: {}", proxy.logs());
+        listener.stop().assert_code(0);
+    }
+}
+
+#[test]
+fn webhooks_and_answers_pass_through() {
+    let tap = Tap::new().set("basic_auth_username", USERNAME).set("basic_auth_password", PASSWORD);
+    behind_each(&tap, |name, _, proxy| {
+        let basic = [("Authorization", BASIC)];
+        let before = tap.spool().events().len();
+        for event in SEVEN {
+            assert_eq!(proxy.post_with(&basic, event).json(), json!({ "accepted": 1 }), "{name}");
+        }
+        let mut client = proxy.connect();
+        let head =
+            chunked_head(&proxy.path).replace("\r\n\r\n", &format!("\r\nAuthorization: {BASIC}\r\n\r\n"));
+        client.send(head + &chunk(SEVEN[0]) + &chunk(""));
+        assert_eq!(client.reply().status, 200, "{name}");
+        assert_eq!(tap.spool().events().len(), before + 8, "{name}");
+        let unauthorized = proxy.post(SEVEN[0]);
+        assert_eq!(unauthorized.status, 401, "{name}");
+        assert!(unauthorized.header("www-authenticate").is_some(), "{name}");
+        assert_eq!(proxy.post_with(&basic, "x").status, 400, "{name}");
+        assert_eq!(proxy.with_path("/").post(SEVEN[0]).status, 404, "{name}");
+        let unknown = proxy.with_path(&format!("/v1/mailjet/{}", "0".repeat(64)));
+        assert_eq!(unknown.post(SEVEN[0]).json()["error"], "not found", "{name}");
+    });
+    let full = Tap::new().set("min_free_bytes", 1_000_000_000_000_000_u64);
+    behind_each(&full, |name, _, proxy| {
+        let reply = proxy.post(SEVEN[0]);
+        assert_eq!((reply.status, reply.header("retry-after")), (503, Some("30")), "{name}");
+    });
+}
+
+/// The proxy appends who it is connected from, and what a client says of itself is not believed.
+#[test]
+fn the_address_of_the_client_is_known() {
+    let tap =
+        Tap::new().set("allowed_networks", json!(["127.0.0.2"])).set("trusted_proxies", json!(["127.0.0.1"]));
+    behind_each(&tap, |name, listener, proxy| {
+        let (friend, stranger) = (proxy.clone().from("127.0.0.2"), proxy.clone().from("127.0.0.3"));
+        friend.accept(SEVEN[0]);
+        for forged in ["127.0.0.2", "127.0.0.2, 127.0.0.1", "garbage"] {
+            let headers = [("X-Forwarded-For", forged)];
+            assert_eq!(stranger.post_with(&headers, SEVEN[0]).status, 403, "{name}: {forged}");
+            assert_eq!(friend.post_with(&headers, SEVEN[0]).status, 200, "{name}: {forged}");
+        }
+        // Past the proxy, nobody is believed.
+        let past = listener.endpoint().from("127.0.0.3");
+        assert_eq!(past.post_with(&[("X-Forwarded-For", "127.0.0.2")], SEVEN[0]).status, 403);
+        let _ = listener.program.stderr().wait_for("127.0.0.3 is not in allowed_networks");
+    });
+}
+
+#[test]
+fn bodies_are_as_large_as_the_tap_allows() {
+    let tap = Tap::new();
+    behind_each(&tap, |name, _, proxy| {
+        let largest = SEVEN[0].to_owned() + &" ".repeat(20_000_000 - SEVEN[0].len());
+        proxy.accept(&largest);
+        let mut client = proxy.connect();
+        let _ = client.try_send(post_head(&proxy.path, &[], largest.len() + 1) + &largest + " ");
+        // A proxy that closes while the rest is still on its way takes its answer with it.
+        if let Ok(reply) = client.try_reply() {
+            assert_eq!(reply.status, 413, "{name}");
+        }
+    });
+    // What is much too large is not even read.
+    let listener = tap.listen().start();
+    let proxy = Proxy::nginx(listener.endpoint().address, &[]);
+    let mut client = proxy.endpoint.connect();
+    client.send(post_head(&proxy.endpoint.path, &[], 30_000_000));
+    assert_eq!(client.reply().status, 413);
+}
+
+/// Slow clients are nginx's: it passes a request on when it has the whole of it.
+#[test]
+fn slow_clients_of_nginx_do_not_reach_the_tap() {
+    let tap = Tap::new().set("log_level", "debug");
+    let listener = tap.listen().start();
+    let short = [
+        ("client_header_timeout 10s", "client_header_timeout 1s"),
+        ("client_body_timeout 30s", "client_body_timeout 1s"),
+    ];
+    let proxy = Proxy::nginx(listener.endpoint().address, &short);
+    let endpoint = &proxy.endpoint;
+    let request = post_head(&endpoint.path, &[], SEVEN[0].len()) + SEVEN[0];
+    for end in [20, request.len() - 1] {
+        let mut client = endpoint.connect();
+        client.send(&request[..end]);
+        let answer = client.until_closed();
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
+    }
+    endpoint.accept(SEVEN[1]);
+    assert_eq!(tap.spool().events().len(), 1);
+    assert!(!listener.stop().says("refused"));
+}
+
+/// What a proxy answers while the tap is away is no 200, and what Mailjet repeats arrives.
+#[test]
+fn while_the_tap_is_away_nothing_is_answered_200() {
+    let tap = Tap::new().set("listen_address", free_address().to_string());
+    let listener = tap.listen().start();
+    let address = listener.endpoint().address;
+    let proxies = [Proxy::nginx(address, &[]), Proxy::caddy(address, &[])];
+    listener.stop().assert_code(0);
+    for proxy in &proxies {
+        assert_eq!(proxy.endpoint.post(numbered(1)).status, 502);
+        assert!(!proxy.logs().contains(TOKEN), "{}", proxy.logs());
+    }
+    let listener = tap.listen().start();
+    let _ = listener.endpoint();
+    for proxy in &proxies {
+        // nginx does not ask a server that was away for ten seconds.
+        wait::until("the proxy asks again", || {
+            (proxy.endpoint.post(numbered(1)).status == 200).then_some(())
+        });
+    }
+}
+
+/// Where the proxy and the tap could disagree about where a request ends, one of them refuses, and nothing is smuggled.
+#[test]
+fn nothing_is_smuggled_past_a_proxy() {
+    let tap = Tap::new();
+    behind_each(&tap, |name, _, proxy| {
+        let before = tap.spool().events().len();
+        let smuggled = post_head(&proxy.path, &[], 20) + r#"{"event":"smuggled"}"#;
+        let chunks = chunk(SEVEN[0]) + &chunk("");
+        for framing in [
+            format!(
+                "Content-Length: {}\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}{smuggled}",
+                chunks.len() + smuggled.len()
+            ),
+            format!("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}{smuggled}"),
+            format!(
+                "Transfer-Encoding: xchunked\r\nContent-Length: {}\r\n\r\n{chunks}{smuggled}",
+                chunks.len() + smuggled.len()
+            ),
+            format!(
+                "Content-Length: 5\r\nContent-Length: {}\r\n\r\n{}{smuggled}",
+                SEVEN[0].len() + smuggled.len(),
+                SEVEN[0]
+            ),
+        ] {
+            let mut client = proxy.connect();
+            let _ = client.try_send(format!(
+                "POST {} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{framing}",
+                proxy.path
+            ));
+            let _ = client.until_closed();
+        }
+        proxy.accept(SEVEN[1]);
+        let kept: Vec<_> = tap.spool().events().into_iter().skip(before).map(|event| event.body).collect();
+        assert!(!kept.iter().any(|body| body.contains("smuggled")), "{name}: {kept:?}");
+    });
+}

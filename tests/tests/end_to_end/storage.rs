@@ -1,0 +1,212 @@
+//! Storage that fails. Whatever is broken: a clear line, no 200 for what is not stored, and all is well again when the
+//! cause is gone.
+
+use std::time::Duration;
+
+use end_to_end::events::{grouped, number_of, numbered, numbered_from};
+use end_to_end::faults::{Call, Fault, Faults, SpoolFile};
+use end_to_end::http::{Client, Endpoint};
+use end_to_end::oracle::Oracle;
+use end_to_end::pipeline::Pipeline;
+use end_to_end::tap::{Finished, RunningTap, Tap};
+use end_to_end::target::Target;
+
+/// What is answered to an event now: a status, or None where nobody answers.
+fn answer(endpoint: &Endpoint, id: u64) -> Option<u16> {
+    let mut client = Client::connect(endpoint.address).ok()?;
+    client.post(&endpoint.path, &numbered(id)).ok().map(|reply| reply.status)
+}
+
+/// Posts until the listener is gone. After the first answer that is not 200 there must be none that is.
+fn post_to_the_end(endpoint: &Endpoint, first: u64) -> u64 {
+    let mut accepted = 0;
+    let mut refused = false;
+    for id in first.. {
+        match answer(endpoint, id) {
+            Some(200) => {
+                assert!(!refused, "a 200 after the disk has failed");
+                accepted += 1;
+            }
+            Some(503) => refused = true,
+            Some(status) => panic!("answered with {status}"),
+            None => break,
+        }
+    }
+    accepted
+}
+
+/// Says why it ended: in one line that names the spool.
+fn ends_for_its_spool(listener: RunningTap) -> Finished {
+    let finished = listener.finish();
+    let error = finished.sole_error();
+    assert!(error.contains("spool.db"), "the error names the spool: {error}");
+    finished
+}
+
+/// Starts again on a disk that is well, and demands that the first `count` numbered events are there.
+fn demand_numbered(tap: &Tap, count: u64) {
+    let listener = tap.listen().start();
+    assert_eq!(answer(&listener.endpoint(), 1_000_000), Some(200));
+    listener.stop().assert_code(0);
+    let drained = tap.drain().finish();
+    drained.assert_code(0);
+    let present: Vec<_> = drained.records().iter().map(number_of).collect();
+    for id in (0..count).chain([1_000_000]) {
+        assert!(present.contains(&id), "event {id} was answered with 200 and is lost");
+    }
+}
+
+/// The kernel marks the pages of a failed sync clean, so that a second one succeeds without having stored anything.
+#[test]
+fn a_sync_that_fails_once_is_never_tried_again() {
+    let tap = Tap::new();
+    let Some(faults) = Faults::beside(&tap) else { return };
+    let listener = faults.under(tap.listen()).start();
+    let endpoint = listener.endpoint();
+    for id in 0..5 {
+        assert_eq!(answer(&endpoint, id), Some(200));
+    }
+    faults.plan(Call::Sync, SpoolFile::Wal, Fault::InputOutput, 1);
+    assert_eq!(answer(&endpoint, 5), Some(503));
+    assert_eq!(post_to_the_end(&endpoint, 6), 0, "no later 200");
+    assert_eq!(faults.failed(), 1);
+    let finished = ends_for_its_spool(listener);
+    assert!(finished.says("Check the disk, then start again"), "{:?}", finished.stderr);
+    demand_numbered(&tap, 5);
+}
+
+/// The same where the log is copied into the database: that happens behind a commit that has succeeded.
+#[test]
+fn a_sync_of_the_database_that_fails_once_is_never_tried_again() {
+    let tap = Tap::new();
+    let Some(faults) = Faults::beside(&tap) else { return };
+    let listener = faults.under(tap.listen()).start();
+    let endpoint = listener.endpoint();
+    faults.plan(Call::Sync, SpoolFile::Database, Fault::InputOutput, 1);
+    let mut accepted = 0;
+    while faults.failed() == 0 && answer(&endpoint, accepted) == Some(200) {
+        accepted += 1;
+    }
+    assert_eq!(faults.failed(), 1);
+    assert_eq!(post_to_the_end(&endpoint, accepted), 0, "no later 200");
+    ends_for_its_spool(listener);
+    demand_numbered(&tap, accepted);
+}
+
+#[test]
+fn a_write_that_fails_ends_the_listener() {
+    for (call, file) in [(Call::Write, SpoolFile::Wal), (Call::Write, SpoolFile::Database)] {
+        let tap = Tap::new();
+        let Some(faults) = Faults::beside(&tap) else { return };
+        let listener = faults.under(tap.listen()).start();
+        let endpoint = listener.endpoint();
+        faults.plan(call, file, Fault::InputOutput, 1);
+        let accepted = post_to_the_end(&endpoint, 0);
+        assert_eq!(faults.failed(), 1);
+        ends_for_its_spool(listener);
+        demand_numbered(&tap, accepted);
+    }
+}
+
+#[test]
+fn writes_that_are_cut_short_are_finished() {
+    let tap = Tap::new();
+    let Some(faults) = Faults::beside(&tap) else { return };
+    let listener = faults.under(tap.listen()).start();
+    let endpoint = listener.endpoint();
+    faults.plan(Call::Write, SpoolFile::Wal, Fault::Half, 1_000);
+    for id in 0..20 {
+        assert_eq!(answer(&endpoint, id), Some(200));
+    }
+    assert!(faults.failed() > 20);
+    let _ = listener.kill();
+    demand_numbered(&tap, 20);
+}
+
+/// A full disk is nobody's damage: what does not fit is refused, and all goes on when there is room.
+#[test]
+fn a_disk_that_is_full_is_503_until_there_is_room() {
+    let tap = Tap::new();
+    let Some(faults) = Faults::beside(&tap) else { return };
+    let listener = faults.under(tap.listen()).start();
+    let endpoint = listener.endpoint();
+    assert_eq!(answer(&endpoint, 0), Some(200));
+    faults.plan(Call::Write, SpoolFile::Wal, Fault::NoSpace, u32::MAX / 2);
+    for id in 100..110 {
+        assert_eq!(answer(&endpoint, id), Some(503));
+    }
+    faults.end();
+    for id in 1..10 {
+        assert_eq!(answer(&endpoint, id), Some(200));
+    }
+    listener.stop().assert_code(0);
+    demand_numbered(&tap, 10);
+    assert_eq!(tap.spool().events().len(), 11, "nothing of what was refused is there");
+}
+
+#[test]
+fn a_file_that_may_not_be_opened_is_named_and_nothing_starts() {
+    for file in [SpoolFile::Database, SpoolFile::Wal] {
+        let tap = Tap::new();
+        tap.spool_bodies([numbered(0).as_str()]);
+        let Some(faults) = Faults::beside(&tap) else { return };
+        faults.plan(Call::Open, file, Fault::NotPermitted, u32::MAX / 2);
+        for launch in [tap.listen(), tap.run(), tap.drain()] {
+            let finished = faults.under(launch).finish();
+            assert!(finished.sole_error().contains("spool.db"), "{:?}", finished.stderr);
+            assert_eq!(finished.stdout, [""; 0]);
+        }
+        faults.end();
+        demand_numbered(&tap, 1);
+    }
+}
+
+/// Reading is not writing: nothing is in doubt. The run ends with a line, and the next one finds everything.
+#[test]
+fn a_read_that_fails_ends_the_drain_and_loses_nothing() {
+    let tap = Tap::new();
+    tap.spool_bodies([grouped(&numbered_from(0, 2_000)).as_str()]);
+    let Some(faults) = Faults::beside(&tap) else { return };
+    // The first reads are those of opening it.
+    faults.plan(Call::Read, SpoolFile::Database, Fault::InputOutput, u32::MAX / 2);
+    let broken = faults.under(tap.drain()).finish();
+    assert!(broken.sole_error().contains("spool.db"), "{:?}", broken.stderr);
+    demand_numbered(&tap, 2_000);
+}
+
+/// Both sides under load, on a disk whose syncs fail now and then: the service manager starts the tap again, and what
+/// was acknowledged arrives.
+#[test]
+fn nothing_is_lost_on_a_disk_that_fails_again_and_again() {
+    let tap = Tap::new().set("retention_days", 0);
+    let Some(faults) = Faults::beside(&tap) else { return };
+    let target = Target::in_folder(tap.folder());
+    let mut oracle: Option<Oracle> = None;
+    let failures = [
+        (Call::Sync, SpoolFile::Wal, Fault::InputOutput),
+        (Call::Write, SpoolFile::Wal, Fault::InputOutput),
+        (Call::Write, SpoolFile::Database, Fault::InputOutput),
+        (Call::Sync, SpoolFile::Database, Fault::InputOutput),
+    ];
+    for (call, file, fault) in failures {
+        let mut pipeline = Pipeline::start_as(faults.under(tap.run()), &tap, &target);
+        let endpoint = pipeline.tap.endpoint();
+        let oracle = oracle
+            .get_or_insert_with(|| Oracle::start_with_pauses(endpoint.clone(), 4, Duration::from_millis(1)));
+        oracle.redirect(endpoint);
+        oracle.wait_acknowledged(20);
+        faults.plan(call, file, fault, 1);
+        assert_eq!(pipeline.tap.program.wait(), Some(1), "{call:?} {file:?}");
+        assert_eq!(pipeline.target.wait(), Some(0));
+        faults.end();
+        oracle.so_far().demand_safe(&tap, &target);
+    }
+    assert_eq!(faults.failed(), failures.len());
+    let pipeline = Pipeline::start(&tap, &target);
+    let oracle = oracle.expect("there was a first round");
+    oracle.redirect(pipeline.tap.endpoint());
+    oracle.wait_acknowledged(20);
+    let memory = oracle.stop();
+    pipeline.stop();
+    memory.demand_delivered(&tap, &target, failures.len() + 1);
+}

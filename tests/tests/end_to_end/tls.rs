@@ -1,0 +1,225 @@
+//! HTTPS without a proxy: handshakes, and certificates good, bad and replaced.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use end_to_end::events::{SEVEN, numbered};
+use end_to_end::http::{Client, free_address};
+use end_to_end::oracle::Oracle;
+use end_to_end::tap::{RunningTap, Tap};
+use end_to_end::tls::{Certificate, client};
+use end_to_end::wait;
+use rcgen::date_time_ymd;
+use rustls::{AlertDescription, ClientConfig};
+
+/// Waits until a new connection is shown `certificate`.
+fn wait_shown(listener: &RunningTap, certificate: &Certificate) {
+    let endpoint = listener.endpoint().trusting(certificate.trust());
+    wait::until("the new certificate is shown", || endpoint.try_connect().ok());
+}
+
+#[test]
+fn webhooks_are_taken_by_https_and_only_by_https() {
+    let certificate = Certificate::new();
+    let tap = Tap::new().with_tls(&certificate);
+    let listener = tap.listen().start();
+    let line = listener.program.stderr().wait_for("listening on ");
+    assert!(line.contains("listening on https://127.0.0.1:"), "{line}");
+    let endpoint = listener.endpoint().trusting(certificate.trust());
+    let mut connection = endpoint.connect();
+    for event in SEVEN {
+        assert_eq!(connection.post(&endpoint.path, event).expect("an answer").status, 200);
+    }
+    let mut plain = listener.endpoint().connect();
+    plain.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert!(!plain.until_closed().contains("HTTP"));
+    endpoint.accept(SEVEN[0]);
+    assert_eq!(tap.spool().events().len(), 8);
+
+    let printed =
+        Tap::new().with_minted_urls().with_tls(&certificate).url(&["new"]).finish().stdout.remove(0);
+    assert!(printed.starts_with("https://127.0.0.1:0/v1/mailjet/"), "{printed}");
+}
+
+#[test]
+fn the_protocol_is_http_1_1() {
+    let certificate = Certificate::new();
+    let tap = Tap::new().with_tls(&certificate);
+    let listener = tap.listen().start();
+    let address = listener.endpoint().address;
+    let offering = |protocols: &[&str]| -> ClientConfig {
+        let mut config = client(certificate.trust());
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        config
+    };
+    for (offered, agreed) in [(&[][..], None), (&["h2", "http/1.1"], Some(&b"http/1.1"[..]))] {
+        let connection = Client::shake_hands(address, offering(offered)).expect("a handshake");
+        assert_eq!(connection.protocol(), agreed);
+    }
+    let refused = Client::shake_hands(address, offering(&["h2"])).expect_err("there is no HTTP/2");
+    let expected = rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol);
+    assert_eq!(refused.to_string(), expected.to_string());
+}
+
+/// Neither does it keep others from being served, nor is it left alone.
+#[test]
+fn a_handshake_that_never_ends_is_cut_off() {
+    let certificate = Certificate::new();
+    let tap = Tap::new().with_tls(&certificate).set("header_timeout_seconds", 1);
+    let listener = tap.listen().start();
+    let endpoint = listener.endpoint().trusting(certificate.trust());
+    let mut unfinished: Vec<_> = [&b""[..], b"\x16\x03\x01\x02\x00\x01"]
+        .map(|start| {
+            let mut connection = listener.endpoint().connect();
+            connection.send(start);
+            connection
+        })
+        .into();
+    endpoint.accept(SEVEN[0]);
+    for connection in &mut unfinished {
+        assert_eq!(connection.until_closed(), "");
+    }
+    endpoint.accept(SEVEN[0]);
+    // Nor does one keep the tap from ending.
+    let tap = Tap::new().with_tls(&certificate).set("header_timeout_seconds", 1000);
+    let listener = tap.listen().start();
+    let _silent = listener.endpoint().connect();
+    let _idle = listener.endpoint().trusting(certificate.trust()).connect();
+    let finished = listener.stop();
+    finished.assert_code(0);
+    assert!(!finished.says("broken off"), "{:?}", finished.stderr);
+}
+
+/// As certbot does it: links that lead elsewhere.
+#[test]
+fn a_new_certificate_is_taken_up_and_no_connection_is_dropped() {
+    let (old, new) = (Certificate::new(), Certificate::new());
+    let tap = Tap::new().with_tls(&old);
+    for (name, certificate) in [("old", &old), ("new", &new)] {
+        let folder = tap.folder().join(name);
+        fs::create_dir(&folder).expect("a folder");
+        certificate.write_into(&folder);
+    }
+    let link = |name: &str| {
+        for file in ["certificate.pem", "private-key.pem"] {
+            let link = tap.folder().join("link");
+            symlink(tap.folder().join(name).join(file), &link).expect("a link");
+            fs::rename(link, tap.folder().join(file)).expect("it is put in place");
+        }
+    };
+    link("old");
+    let listener = tap.listen().start();
+    let endpoint = listener.endpoint().trusting(old.trust());
+    let oracle = Oracle::start(endpoint.clone(), 2);
+    let mut open = endpoint.connect();
+    assert_eq!(open.post(&endpoint.path, SEVEN[0]).expect("an answer").status, 200);
+    assert_eq!(open.shown_certificate(), old.der());
+    link("new");
+    wait_shown(&listener, &new);
+    assert!(endpoint.try_connect().is_err(), "the old one is not shown any more");
+    oracle.wait_acknowledged(100);
+    let memory = oracle.stop();
+    assert_eq!(open.post(&endpoint.path, SEVEN[0]).expect("it is still open").status, 200);
+    assert_eq!(tap.spool().events().len(), memory.acknowledged() + 2);
+    let line = listener.program.stderr().wait_for("was replaced");
+    assert!(line.contains("certificate.pem"), "{line}");
+}
+
+#[test]
+fn what_is_no_certificate_does_not_replace_one() {
+    let old = Certificate::new();
+    let tap = Tap::new().with_tls(&old);
+    let listener = tap.listen().start();
+    let endpoint = listener.endpoint().trusting(old.trust());
+    endpoint.accept(SEVEN[0]);
+    let expired = Certificate::changed(|params| params.not_after = date_time_ymd(2020, 1, 1));
+    let (file, key_file) = (tap.folder().join("certificate.pem"), tap.folder().join("private-key.pem"));
+    let stderr = listener.program.stderr();
+    fs::write(&file, "torn").expect("a file");
+    let _ = stderr.wait_for("holds no certificate");
+    endpoint.accept(numbered(1));
+    fs::remove_file(&file).expect("it is there");
+    let _ = stderr.wait_for("can't be read");
+    endpoint.accept(numbered(2));
+    fs::write(&file, &expired.pem).expect("a file");
+    let _ = stderr.wait_for("is not the key of the certificate");
+    endpoint.accept(numbered(3));
+    fs::write(&key_file, &expired.private_key).expect("a file");
+    let _ = stderr.wait_for("the new certificate");
+    endpoint.accept(numbered(4));
+    let new = Certificate::new();
+    new.write_into(tap.folder());
+    wait_shown(&listener, &new);
+    listener.endpoint().trusting(new.trust()).accept(numbered(5));
+}
+
+#[test]
+fn files_that_are_of_no_use_are_an_error_that_names_the_file_and_what_is_right() {
+    let good = Certificate::new();
+    let not_pem = "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n";
+    let encrypted =
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n".to_owned();
+    let not_a_key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n".to_owned();
+    let certificate = ("certificate.pem", "tls_certificate");
+    let private_key = ("private-key.pem", "tls_private_key");
+    let cases = [
+        (certificate, None, "No such file"),
+        (certificate, Some(String::new()), "holds no certificate"),
+        (certificate, Some("hello".to_owned()), "holds no certificate"),
+        (certificate, Some(good.private_key.clone()), "holds no certificate"),
+        (certificate, Some(not_pem.to_owned()), "is not PEM"),
+        (certificate, Some(not_pem.replace('!', "AAAA")), "holds a certificate that can't be used"),
+        (private_key, None, "No such file"),
+        (private_key, Some(good.pem.clone()), "holds no private key"),
+        (private_key, Some(encrypted), "is encrypted"),
+        (private_key, Some(not_a_key), "can't be used"),
+        (private_key, Some(Certificate::new().private_key), "is not the key of the certificate in"),
+    ];
+    for ((file, key), content, reason) in cases {
+        let tap = Tap::new().with_tls(&good);
+        let path = tap.folder().join(file);
+        match content {
+            Some(content) => fs::write(&path, content).expect("a file"),
+            None => fs::remove_file(&path).expect("it is there"),
+        }
+        let finished = tap.listen().finish();
+        let error = finished.sole_error();
+        for part in [key, path.to_str().expect("text"), reason, "It has to be"] {
+            assert!(error.contains(part), "{part} is missing: {error}");
+        }
+        assert!(!finished.says("listening"), "{:?}", finished.stderr);
+    }
+    let tap = Tap::new().with_tls(&good);
+    let error = tap.listen().set("tls_private_key", serde_json::Value::Null).finish();
+    assert!(error.sole_error().contains("set both or neither"), "{:?}", error.stderr);
+}
+
+/// An expired certificate keeps nobody from posting who does not look at it, and what is in the spool has to go on.
+#[test]
+fn a_certificate_that_has_expired_or_soon_will_is_told_and_used() {
+    let soon = std::time::SystemTime::now() + std::time::Duration::from_secs(24 * 3600);
+    let cases = [
+        (
+            Certificate::changed(|params| params.not_after = date_time_ymd(2020, 1, 1)),
+            "expired on 2020-01-01",
+        ),
+        (
+            Certificate::changed(|params| params.not_before = date_time_ymd(4000, 1, 1)),
+            "not valid before 4000",
+        ),
+        (Certificate::changed(|params| params.not_after = soon.into()), "is valid until"),
+    ];
+    for (certificate, told) in cases {
+        let tap = Tap::new().with_tls(&certificate).set("listen_address", free_address().to_string());
+        let listener = tap.listen().start();
+        let line = listener.program.stderr().wait_for(told);
+        assert!(line.contains("certificate.pem"), "{line}");
+        let shaken = listener.endpoint().trusting(certificate.trust()).try_connect();
+        assert_eq!(shaken.is_ok(), told == "is valid until", "a client that checks it");
+        listener.stop().assert_code(0);
+    }
+    let good = Tap::new().with_tls(&Certificate::new());
+    let finished = good.listen().start();
+    let _ = finished.endpoint();
+    assert!(!finished.stop().says("certificate in"));
+}

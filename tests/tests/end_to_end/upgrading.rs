@@ -1,0 +1,37 @@
+//! Spools that earlier versions have made. Whatever was in them is still there.
+
+use std::fs;
+
+use end_to_end::events::{SEVEN, assert_row, number_of, numbered};
+use end_to_end::message::members;
+use end_to_end::program::repository;
+use end_to_end::tap::Tap;
+
+/// What each of the spools in `tests/fixtures` holds: the seven events, one of them with nothing but a new field, and a
+/// rejected item. A drain has written all of it.
+#[test]
+fn a_spool_of_every_format_that_there_was_is_read_verified_and_written_to() {
+    let mut spools = 0;
+    for entry in fs::read_dir(repository().join("tests/fixtures")).expect("fixtures") {
+        let fixture = entry.expect("a fixture").path();
+        let tap = Tap::new();
+        fs::copy(&fixture, tap.spool().path).expect("a copy");
+        let drained = tap.drain().finish();
+        drained.assert_code(0);
+        let rows = drained.records();
+        assert_eq!(rows.len(), 8, "{}", fixture.display());
+        for (row, event) in rows.iter().zip(SEVEN) {
+            assert_row(row, event, &[]);
+        }
+        assert_eq!(rows[7].raw("new_field"), "1", "{:?}", members(&rows[7].text));
+        assert_eq!(drained.records_of("_sdc_rejected")[0].text("record"), "no event");
+        tap.spool_bodies([numbered(9).as_str()]);
+        tap.append_state(rows[7].sequence());
+        let next = tap.drain().state().finish();
+        next.assert_code(0);
+        assert_eq!(next.records().iter().map(number_of).collect::<Vec<_>>(), [9]);
+        tap.launch(&["spool", "verify"]).finish().assert_code(0);
+        spools += 1;
+    }
+    assert!(spools > 0);
+}
