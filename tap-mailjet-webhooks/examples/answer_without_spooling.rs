@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use tap_mailjet_webhooks::listener::{self, Guards};
+use tap_mailjet_webhooks::listener::{self, Guards, Traffic};
 use tap_mailjet_webhooks::spool::{Append, Batch, Budget, Receipt, Refused, Reservation};
 use tap_mailjet_webhooks::webhook_url::ActiveTokens;
 
@@ -42,8 +42,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let listener = tokio::net::TcpListener::bind(address).await?;
-        listener::serve(listener, guards, Nowhere { budget: Budget::new(64 << 20) }, std::future::pending())
-            .await;
+        let nowhere = Nowhere { budget: Budget::new(64 << 20) };
+        listener::serve(listener, guards, nowhere, Traffic::default(), std::future::pending()).await;
         Ok(())
     })
 }

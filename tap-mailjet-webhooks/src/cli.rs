@@ -82,7 +82,7 @@ pub enum Command {
     /// Make, list and revoke the secret URLs that Mailjet posts to
     #[command(subcommand)]
     Url(UrlCommand),
-    /// Look after the spool
+    /// Look at the spool and after it, beside a running tap or without one
     #[command(subcommand)]
     Spool(SpoolCommand),
     /// Post what Mailjet's "Send a test" button posts, and print the answers
@@ -109,14 +109,29 @@ pub enum UrlCommand {
     },
 }
 
-/// Look after the spool.
+/// Look at the spool and after it.
 #[derive(Debug, Subcommand)]
 pub enum SpoolCommand {
+    /// Print what it holds, how far everybody has got with it, and who uses it
+    Status {
+        /// How to print it
+        #[arg(long = "format", value_name = "FORMAT", value_enum, default_value = "text")]
+        status_format: StatusFormat,
+    },
     /// Check the spool, and say what is wrong with it: exit code 0 if nothing is, 1 otherwise
     Verify,
     /// Write what can be read of the spool as JSON Lines, also of one that is damaged: sequence, `received_at` (Unix
     /// milliseconds) and body of each event, and the reason of what was rejected
     Export,
+}
+
+/// How a status is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StatusFormat {
+    /// Lines for people
+    Text,
+    /// One JSON object
+    Json,
 }
 
 /// What `send-test` posts, and where.

@@ -11,6 +11,13 @@ pub fn unix_millis() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// How long after `earlier` a moment is (both in Unix milliseconds); 0 if a clock stepped back between them.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "no time that passes here is 285 000 years")]
+pub fn seconds_between(earlier: i64, later: i64) -> f64 {
+    later.saturating_sub(earlier).max(0) as f64 / 1000.0
+}
+
 /// The wall clock, held back where it runs ahead of the time that has really passed: by it, nothing is older than it is.
 ///
 /// A clock that is set an hour forward would otherwise have events deleted an hour early; set back again, it can't

@@ -13,15 +13,16 @@ use clap::error::ErrorKind;
 use tokio::net::{TcpListener, TcpSocket};
 use tracing::{info, warn};
 
-use crate::cli::{Cli, Command, ConfigArgs, SpoolCommand, Test, UrlCommand};
-use crate::config::{Config, ConfigError, Mode};
+use crate::cli::{Cli, Command, ConfigArgs, SpoolCommand, StatusFormat, Test, UrlCommand};
+use crate::config::{AdminAddress, Config, ConfigError, Mode};
 use crate::emitter::{Discovered, DiscoveredColumns, Shape, columns_of, write_samples};
 use crate::output::Stdout;
 use crate::progress::{LiveLine, Rooms};
-use crate::run::{self, Ends, Plan, Roles, RunError};
+use crate::run::{self, Ends, Plan, Roles, RunError, Sockets};
 use crate::send_test::{self, SendTestError};
 use crate::signals::StopSignals;
 use crate::spool::{self, SpoolError};
+use crate::spool_status::{Status, StatusError};
 use crate::webhook_url::{UrlError, UrlStore};
 use crate::{clock, logging, snapshot_sql};
 
@@ -59,6 +60,17 @@ pub enum CommandError {
         /// What the system said.
         source: io::Error,
     },
+    /// The admin address can't be listened on.
+    #[error("config key \"admin_address\": {address} can't be listened on: {source}; set another, or off")]
+    BindAdmin {
+        /// `admin_address`.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The spool can't be looked at.
+    #[error(transparent)]
+    Status(#[from] StatusError),
     /// A webhook URL can't be made, listed or revoked.
     #[error(transparent)]
     Url(#[from] UrlError),
@@ -160,6 +172,7 @@ pub fn execute(cli: Cli) -> Result<(), CommandError> {
         Some(Command::Spool(command)) => {
             let (config, _) = configure(&cli.config)?;
             match command {
+                SpoolCommand::Status { status_format } => spool_status(&config, status_format),
                 SpoolCommand::Verify => verify_spool(&config),
                 SpoolCommand::Export => export_spool(&config),
             }
@@ -257,6 +270,11 @@ fn run(
             true => Some(bind(&config)?),
             false => None,
         };
+        // Whoever receives is watched. A drain comes and goes, beside a listener on the same machine that has the port.
+        let admin = match rooms.listener {
+            true => bind_admin(&config).await?,
+            false => None,
+        };
         let stdout = Stdout::open()?;
         let reader_gone = stdout.reader_gone()?;
         // Only who writes to stdout cares whether anybody reads it.
@@ -264,7 +282,7 @@ fn run(
             async move { if rooms.emitter { reader_gone.await } else { std::future::pending().await } };
         let ends = Ends { stop: signals.first(), reader_gone };
         let plan = Plan { config, shape, state, discarded: stdout.is_discarded()? };
-        Ok(run::run(plan, roles, listener, stdout, line, ends).await?)
+        Ok(run::run(plan, roles, Sockets { webhooks: listener, admin }, stdout, line, ends).await?)
     });
     // A thread that is stuck in a write to a full pipe must not keep the process.
     runtime.shutdown_background();
@@ -280,6 +298,12 @@ fn bind(config: &Config) -> Result<TcpListener, CommandError> {
         socket.listen(BACKLOG)
     };
     bind().map_err(|source| CommandError::Bind { address, source })
+}
+
+async fn bind_admin(config: &Config) -> Result<Option<TcpListener>, CommandError> {
+    let AdminAddress::At(address) = config.admin_address else { return Ok(None) };
+    let bound = TcpListener::bind(address).await;
+    bound.map(Some).map_err(|source| CommandError::BindAdmin { address, source })
 }
 
 fn url(config: &Config, command: &UrlCommand) -> Result<(), CommandError> {
@@ -312,6 +336,15 @@ fn url(config: &Config, command: &UrlCommand) -> Result<(), CommandError> {
             Ok(())
         }
     }
+}
+
+fn spool_status(config: &Config, format: StatusFormat) -> Result<(), CommandError> {
+    let tokens = config.webhook_tokens.given().map(<[String]>::len);
+    let status = Status::of(&config.spool_path()?, tokens, clock::unix_millis())?;
+    print(&match format {
+        StatusFormat::Text => status.as_text(),
+        StatusFormat::Json => status.as_json(),
+    })
 }
 
 fn verify_spool(config: &Config) -> Result<(), CommandError> {

@@ -57,6 +57,10 @@ pub struct Config {
     /// What the printed webhook URLs start with. By default `http://<listen_address>`, or https:// with `tls_certificate`.
     #[schemars(with = "Option<String>", extend("x-form" = "a URL such as https://hooks.example.com"))]
     pub public_url: Option<PublicUrl>,
+    /// Where health, readiness and metrics are answered while webhooks are received: an IP address and a port. off, or an empty
+    /// text: nowhere.
+    #[schemars(with = "String", extend("x-form" = "an IP address and a port, such as 127.0.0.1:8481, or off"))]
+    pub admin_address: AdminAddress,
     /// The spool, an SQLite file on a local disk; `~/` at its start is the home directory. Its directory is made if it is missing. By default
     /// `$XDG_STATE_HOME/tap-mailjet-webhooks/spool.db`.
     #[schemars(with = "Option<String>", extend("x-form" = "the path of a file"))]
@@ -144,6 +148,7 @@ impl Default for Config {
             idle_exit_seconds: None,
             listen_address: SocketAddr::from((Ipv4Addr::LOCALHOST, 8480)),
             public_url: None,
+            admin_address: AdminAddress::At(SocketAddr::from((Ipv4Addr::LOCALHOST, 8481))),
             spool_path: None,
             webhook_tokens: WebhookTokens::default(),
             basic_auth_username: None,
@@ -365,6 +370,37 @@ impl TryFrom<String> for PublicUrl {
             Some(rest) if !rest.is_empty() && !rest.contains([' ', '?', '#']) => Ok(PublicUrl(url)),
             Some(_) => Err("it is not the start of a URL"),
             None => Err("it does not start with https:// or http://"),
+        }
+    }
+}
+
+/// Where health, readiness and metrics are answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum AdminAddress {
+    /// Nowhere.
+    Off,
+    /// Here.
+    At(SocketAddr),
+}
+
+impl TryFrom<String> for AdminAddress {
+    type Error = std::net::AddrParseError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.as_str() {
+            // An environment variable that is empty counts as one that is not set.
+            "" | "off" => Ok(AdminAddress::Off),
+            address => address.parse().map(AdminAddress::At),
+        }
+    }
+}
+
+impl From<AdminAddress> for String {
+    fn from(address: AdminAddress) -> Self {
+        match address {
+            AdminAddress::Off => String::new(),
+            AdminAddress::At(address) => address.to_string(),
         }
     }
 }

@@ -1,14 +1,12 @@
-//! How far the rooms of one process have got: counted where it happens, told elsewhere.
+//! How far the emitter has got: counted where it happens, told elsewhere. What comes in is counted by the listener
+//! ([`crate::listener::Traffic`]).
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use catalog::stream::StreamId;
 
-use crate::spool::{Append, Batch, Receipt, Refused, Reservation};
-
-/// How far the rooms of one process have got. Clones count together.
+/// How far the emitter has got. Clones count together.
 #[derive(Debug, Clone, Default)]
 pub struct Counters {
     shared: Arc<Shared>,
@@ -65,10 +63,6 @@ impl Reached {
 
 #[derive(Debug)]
 struct Shared {
-    received: AtomicU64,
-    /// When webhooks last arrived: milliseconds after `started`.
-    last_received: AtomicU64,
-    started: Instant,
     written: AtomicU64,
     /// How far stdout has got.
     reached: Mutex<Reached>,
@@ -81,9 +75,6 @@ struct Shared {
 impl Default for Shared {
     fn default() -> Self {
         Shared {
-            received: AtomicU64::new(0),
-            last_received: AtomicU64::new(0),
-            started: Instant::now(),
             written: AtomicU64::new(0),
             reached: Mutex::default(),
             bookmark: AtomicI64::new(0),
@@ -93,25 +84,6 @@ impl Default for Shared {
 }
 
 impl Counters {
-    /// Counts events that were acknowledged.
-    pub fn received(&self, events: usize) {
-        self.shared.received.fetch_add(events as u64, Ordering::Relaxed);
-        let now = u64::try_from(self.shared.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.shared.last_received.store(now, Ordering::Relaxed);
-    }
-
-    /// Waits until nothing has been acknowledged for `limit`.
-    pub async fn nothing_received_for(&self, limit: Duration) {
-        loop {
-            let last = Duration::from_millis(self.shared.last_received.load(Ordering::Relaxed));
-            let idle = self.shared.started.elapsed().saturating_sub(last);
-            match limit.checked_sub(idle) {
-                Some(rest) if !rest.is_zero() => tokio::time::sleep(rest).await,
-                _ => return,
-            }
-        }
-    }
-
     /// Counts events that stdout took, to whichever streams, and notes how far it has got with them.
     pub fn written(&self, events: u64, reached: &Reached) {
         self.shared.written.fetch_add(events, Ordering::Relaxed);
@@ -146,41 +118,9 @@ impl Counters {
         self.shared.reached.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Events that were acknowledged.
-    #[must_use]
-    pub fn total_received(&self) -> u64 {
-        self.shared.received.load(Ordering::Relaxed)
-    }
-
     /// Events that stdout took.
     #[must_use]
     pub fn total_written(&self) -> u64 {
         self.shared.written.load(Ordering::Relaxed)
-    }
-}
-
-/// A spool that counts what it acknowledges.
-#[derive(Debug, Clone)]
-pub struct Counted<S> {
-    spool: S,
-    counters: Counters,
-}
-
-impl<S> Counted<S> {
-    /// Counts what `spool` acknowledges.
-    pub fn new(spool: S, counters: Counters) -> Self {
-        Counted { spool, counters }
-    }
-}
-
-impl<S: Append> Append for Counted<S> {
-    fn reserve(&self, bytes: usize) -> Result<Reservation, Refused> {
-        self.spool.reserve(bytes)
-    }
-
-    async fn append(&self, batch: Batch) -> Result<Receipt, Refused> {
-        let receipt = self.spool.append(batch).await?;
-        self.counters.received(receipt.accepted);
-        Ok(receipt)
     }
 }

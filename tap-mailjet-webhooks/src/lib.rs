@@ -8,11 +8,13 @@
 //! - [`config`]: the configuration keys
 //! - [`run`]: the rooms put together, and how a run ends
 //! - [`listener`], [`spool`], [`emitter`]: the rooms
+//! - [`admin`]: health, readiness and metrics; [`spool_status`]: the figures for people
 //! - [`webhook_url`]: secret URLs, made and revoked
 //! - [`send_test`]: plays Mailjet's "Send a test" button
 //! - [`snapshot_sql`]: the query for the latest version of each row
 //! - [`output`], [`signals`], [`logging`], [`counters`], [`progress`], [`clock`], [`descriptors`], [`service`]: the edges to the operating system and to people
 
+pub mod admin;
 pub mod cli;
 pub mod clock;
 pub mod command;
@@ -30,4 +32,5 @@ pub mod service;
 pub mod signals;
 pub mod snapshot_sql;
 pub mod spool;
+pub mod spool_status;
 pub mod webhook_url;

@@ -14,6 +14,7 @@ use tracing::info;
 
 use crate::clock;
 use crate::counters::Counters;
+use crate::listener::Traffic;
 use crate::spool::{Reader, SpoolError};
 
 /// How often the live line is drawn anew.
@@ -86,12 +87,13 @@ impl Progress {
     pub fn start(
         line: &LiveLine,
         rooms: Rooms,
-        counters: Counters,
+        (counters, traffic): (Counters, Traffic),
         reader: Reader,
         waiting: u64,
     ) -> io::Result<Self> {
         let is_live = LiveLine::is_wanted();
-        let mut teller = Teller { rooms, counters: counters.clone(), reader, waiting, rate: Rate::default() };
+        let mut teller =
+            Teller { rooms, counters: counters.clone(), traffic, reader, waiting, rate: Rate::default() };
         let bar = line.bar.clone();
         if is_live {
             bar.set_draw_target(ProgressDrawTarget::stderr());
@@ -198,6 +200,7 @@ fn tell(point: &Value) {
 struct Teller {
     rooms: Rooms,
     counters: Counters,
+    traffic: Traffic,
     reader: Reader,
     waiting: u64,
     rate: Rate,
@@ -210,7 +213,7 @@ impl Teller {
     }
 
     fn total(&self) -> u64 {
-        if self.rooms.emitter { self.counters.total_written() } else { self.counters.total_received() }
+        if self.rooms.emitter { self.counters.total_written() } else { self.traffic.total_events() }
     }
 
     fn draw(&mut self, bar: &ProgressBar) {
@@ -233,7 +236,7 @@ impl Teller {
     }
 
     fn line(&mut self) -> String {
-        let (received, written) = (self.counters.total_received(), self.counters.total_written());
+        let (received, written) = (self.traffic.total_events(), self.counters.total_written());
         let rate = self.rate.after(self.total());
         let mut parts = Vec::new();
         if self.rooms.listener {

@@ -10,13 +10,15 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
+use crate::admin::{Admin, Figures, Readiness};
 use crate::clock::PatientClock;
 use crate::config::{Config, ConfigError};
-use crate::counters::{Counted, Counters};
+use crate::counters::Counters;
 use crate::emitter::{
     Confirmation, Confirmed, Control, DiscoveredColumns, EmitError, Emitter, Ended, Shape, ShapeError, Start,
     StartError, StateFile,
 };
+use crate::listener::Traffic;
 use crate::progress::{LiveLine, Progress, Rooms};
 use crate::spool::{
     self, Ledger, Reader, Role, RoleLock, SpoolError, Trimmer, Watermark, Writer, WriterHandle,
@@ -77,6 +79,15 @@ pub struct Plan {
     pub discarded: bool,
 }
 
+/// Where a run is reached: bound already, and there if somebody is to be there.
+#[derive(Debug)]
+pub struct Sockets {
+    /// Where webhooks arrive, if there is a room for them.
+    pub webhooks: Option<TcpListener>,
+    /// Where health, readiness and metrics of that room are answered.
+    pub admin: Option<TcpListener>,
+}
+
 /// What can end a run from outside.
 pub struct Ends<S, G> {
     /// Ready when somebody asks the run to end.
@@ -108,12 +119,11 @@ impl Roles {
     }
 }
 
-/// Runs the rooms that `roles` were taken for until something ends them. `listener` is bound already, and there if there
-/// is a room for it; messages go to `out`.
+/// Runs the rooms that `roles` were taken for until something ends them. Messages go to `out`.
 pub async fn run<S, G>(
     plan: Plan,
     roles: Roles,
-    listener: Option<TcpListener>,
+    sockets: Sockets,
     out: impl std::io::Write + Send + 'static,
     line: &LiveLine,
     ends: Ends<S, G>,
@@ -124,7 +134,7 @@ where
 {
     let path = plan.config.spool_path()?;
     info!("tap-mailjet-webhooks {}, spool {}", env!("CARGO_PKG_VERSION"), path.display());
-    let counters = Counters::default();
+    let (counters, traffic) = (Counters::default(), Traffic::default());
     let watermark = Watermark::default();
     let (mut stop, mut reader_gone) = (std::pin::pin!(ends.stop), std::pin::pin!(ends.reader_gone));
     let time_over = std::pin::pin!(end_of(plan.config.max_runtime()));
@@ -155,17 +165,25 @@ where
 
     let config = &plan.config;
     let waiting = emitter.as_ref().map_or(0, |emitter| emitter.waiting);
-    let receiving = if let (Some(listener), Some(role)) = (listener, &roles.listener) {
-        Some(Receiving::start(config, &path, role, listener, watermark.clone(), counters.clone())?)
+    let receiving = if let (Some(listener), Some(role)) = (sockets.webhooks, &roles.listener) {
+        Some(Receiving::start(config, &path, role, listener, watermark.clone(), traffic.clone())?)
     } else {
         watermark.end();
         None
     };
+    let _admin = match (sockets.admin, &receiving) {
+        (Some(listener), Some(receiving)) => {
+            let commits = receiving.handle.commits().clone();
+            let figures = Figures::new(roles.rooms(), traffic.clone(), commits, counters.clone(), &path);
+            Some(Admin::start(listener, receiving.readiness(traffic.clone()), figures)?)
+        }
+        _ => None,
+    };
     let emitting = emitter
         .map(|emitter| Emitting::start(emitter, config.retention(), watermark, counters.clone()))
         .transpose()?;
-    let progress = Progress::start(line, roles.rooms(), counters.clone(), reader, waiting)?;
-    let whole = supervise(config, receiving, emitting, &counters, stop, time_over);
+    let progress = Progress::start(line, roles.rooms(), (counters, traffic.clone()), reader, waiting)?;
+    let whole = supervise(config, receiving, emitting, &traffic, stop, time_over);
     let outcome = tokio::select! {
         biased;
         // At once: whatever is under way is dropped and not waited for.
@@ -189,7 +207,7 @@ async fn supervise(
     config: &Config,
     mut receiving: Option<Receiving>,
     mut emitting: Option<Emitting>,
-    counters: &Counters,
+    traffic: &Traffic,
     stop: impl Future<Output = ()>,
     time_over: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
@@ -197,7 +215,7 @@ async fn supervise(
     let idle = async {
         match (&control, config.pace().idle_exit) {
             (Some(control), _) => control.idle.notified().await,
-            (None, Some(limit)) => counters.nothing_received_for(limit).await,
+            (None, Some(limit)) => traffic.nothing_for(limit).await,
             (None, None) => std::future::pending().await,
         }
     };
@@ -315,6 +333,8 @@ struct Receiving {
     handle: WriterHandle,
     serving: JoinHandle<()>,
     stop: Option<oneshot::Sender<()>>,
+    tokens: ActiveTokens,
+    max_connections: usize,
     watch: Option<Watch>,
 }
 
@@ -325,23 +345,28 @@ impl Receiving {
         role: &RoleLock,
         listener: TcpListener,
         watermark: Watermark,
-        counters: Counters,
+        traffic: Traffic,
     ) -> Result<Self, RunError> {
         let (tokens, watch) = tokens(config, path)?;
-        let mut guards = config.guards(tokens)?;
+        let mut guards = config.guards(tokens.clone())?;
         let (handle, writer) =
             Writer::start(path, role, config.sequence_unit, config.limits(), watermark, clock::unix_millis)?;
         let address = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel();
-        let spool = Counted::new(handle.clone(), counters);
         let stopped = async {
             let _ = stopped.await;
         };
         guards.max_connections = descriptors::allow(guards.max_connections);
-        let serving = tokio::spawn(listener::serve(listener, guards, spool, stopped));
+        let max_connections = guards.max_connections;
+        let serving = tokio::spawn(listener::serve(listener, guards, handle.clone(), traffic, stopped));
         info!("listening on {}://{address}", config.scheme());
         service::is_ready();
-        Ok(Receiving { writer, handle, serving, stop: Some(stop), watch })
+        Ok(Receiving { writer, handle, serving, stop: Some(stop), tokens, max_connections, watch })
+    }
+
+    /// Whether webhooks are taken, by the facts that they are answered by.
+    fn readiness(&self, traffic: Traffic) -> Readiness {
+        Readiness::new(traffic, self.tokens.clone(), self.max_connections, self.handle.clone())
     }
 
     /// Takes no further webhook, answers those that are being read, and closes the spool.

@@ -106,6 +106,11 @@ impl UrlStore {
         Ok(UrlStore { path: path.to_owned(), connection: spool::open(path)? })
     }
 
+    /// Opens it for reading; none if there is no spool. Nothing is made.
+    pub fn look(path: &Path) -> Result<Option<Self>, UrlError> {
+        Ok(spool::look(path)?.map(|connection| UrlStore { path: path.to_owned(), connection }))
+    }
+
     /// Makes a URL. Its token exists nowhere but in the value that is returned.
     pub fn mint(&mut self, label: Option<&str>, unix_millis: i64) -> Result<(i64, Token), UrlError> {
         let token = Token::random()?;

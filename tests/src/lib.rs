@@ -8,6 +8,7 @@
 //! - [`pipeline`]: `tap --state s | target >> s`, with a pipe of the operating system between the two
 //! - [`program`]: one child process, watched and, in the end, checked: no panic, no token in what it wrote
 //! - [`lines`]: what a process writes, line by line, and waiting for a line
+//! - [`metrics`]: what a tap tells on its admin address
 //! - [`message`]: Singer messages, with the text of each value as it was written
 //! - [`schema`]: whether records are what their SCHEMA says
 //! - [`http`]: a small HTTP client that can also misbehave
@@ -31,6 +32,7 @@ pub mod faults;
 pub mod http;
 pub mod lines;
 pub mod message;
+pub mod metrics;
 pub mod mount;
 pub mod oracle;
 pub mod pipeline;

@@ -111,6 +111,12 @@ impl Program {
         &self.stderr
     }
 
+    /// The id of its process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal, if the process still runs.
     pub fn signal(&mut self, signal: Signal) {
         if self.poll().is_none() {

@@ -79,6 +79,7 @@ impl Tap {
         let folder = TempDir::new().expect("a temporary folder");
         let config = json!({
             "listen_address": "127.0.0.1:0",
+            "admin_address": "",
             "spool_path": folder.path().join("spool.db"),
             "webhook_tokens": [TOKEN],
             "min_free_bytes": 0,
@@ -317,6 +318,14 @@ impl RunningTap {
         let (_, rest) = line.split_once("listening on ").expect("the line says so");
         let url = rest.split_whitespace().next().expect("an address follows");
         Endpoint::of(url.trim_end_matches('/')).with_path(&format!("/v1/mailjet/{TOKEN}"))
+    }
+
+    /// Waits until it answers on its admin address, and returns where: `.with_path("/metrics")` and so on.
+    #[must_use]
+    pub fn admin(&self) -> Endpoint {
+        let line = self.program.stderr().wait_for("admin on http://");
+        let (_, rest) = line.split_once("admin on ").expect("the line says so");
+        Endpoint::of(rest.split(": ").next().expect("an address"))
     }
 
     /// Waits for `count` records of stream `data`, and returns all that are there.

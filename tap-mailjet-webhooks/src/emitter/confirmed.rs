@@ -91,6 +91,7 @@ impl Confirmed {
             clock,
             events,
             rejected,
+            noted: 0,
             told: Sparing::default(),
             foreign_told: Sparing::default(),
         };
@@ -127,6 +128,8 @@ struct Follower {
     events: i64,
     /// Sequence up to which rejected items are.
     rejected: i64,
+    /// What the spool has been told of `events`.
+    noted: i64,
     /// When trouble with trimming was last told.
     told: Sparing,
     /// When a state of another spool was last told.
@@ -217,6 +220,11 @@ impl Follower {
             }
         }
         while start.elapsed() < TRIM_TIME && self.trimmer.give_back()? {}
+        // Last: on a full disk, room is worth more than this note.
+        if self.events > self.noted {
+            self.trimmer.note_confirmed(self.events)?;
+            self.noted = self.events;
+        }
         Ok(())
     }
 }

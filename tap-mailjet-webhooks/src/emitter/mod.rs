@@ -11,7 +11,7 @@
 //! | [`members`] | how an event is taken apart without a tree |
 //! | [`start`] | where a run begins, and what is said about it |
 //! | [`state_file`] | what `--state` says, also while the tap runs |
-//! | [`sample`] | what `--test` prints |
+//! | [`sample`] | messages without a spool: what `--test` prints |
 //! | [`confirmed`] | what the target has stored, and what may therefore be trimmed |
 
 mod confirmed;
@@ -38,9 +38,9 @@ use tokio::sync::Notify;
 
 pub use confirmed::{Confirmation, Confirmed};
 pub use discovered::{Discovered, DiscoveredColumns, columns_of};
-pub use sample::write_samples;
+pub use sample::{Rehearsal, write_samples};
 pub use start::{Start, StartError};
-pub use state_file::{StateFile, StateFileError};
+pub use state_file::{StateFile, StateFileError, last_state};
 pub use table::UnknownFields;
 
 use crate::clock;

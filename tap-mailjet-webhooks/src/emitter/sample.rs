@@ -1,13 +1,38 @@
-//! What `--test` prints: the streams as they would be written, without a spool.
+//! Messages as they would be written, without a spool: what `--test` prints, and what fuzzing looks at.
 
 use std::convert::Infallible;
 
 use catalog::event::EventType;
+use catalog::selection::CatalogError;
 use catalog::stream::StreamId;
 
 use super::streams::Streams;
 use super::{Shape, ShapeError};
 use crate::spool::{StoredEvent, StoredRejection};
+
+/// A run that reads nothing and keeps nothing: the selected streams, as they would be written.
+#[derive(Debug)]
+pub struct Rehearsal {
+    streams: Streams,
+}
+
+impl Rehearsal {
+    /// The streams that `shape` selects. No column has appeared yet.
+    pub fn new(shape: &Shape) -> Result<Self, CatalogError> {
+        Ok(Rehearsal { streams: Streams::new(shape, &[])? })
+    }
+
+    /// Appends the SCHEMA of every stream to `out`.
+    pub fn write_schemas(&self, out: &mut Vec<u8>) {
+        self.streams.write_schemas(out);
+    }
+
+    /// Appends the RECORDs of an event to `out`, after the SCHEMA of each stream in which it makes a column appear. Only an
+    /// event with a larger sequence than the one before is written.
+    pub fn write_event(&mut self, event: StoredEvent<'_>, unix_millis: i64, out: &mut Vec<u8>) {
+        let Ok(_) = self.streams.write_event(event, unix_millis, out, |_| Ok::<_, Infallible>(()));
+    }
+}
 
 /// Appends the SCHEMA of each selected stream to `out`, and, `with_records`, one RECORD that could be one of it. Nothing
 /// is read or kept.
@@ -17,12 +42,12 @@ pub fn write_samples(
     unix_millis: i64,
     out: &mut Vec<u8>,
 ) -> Result<(), ShapeError> {
-    let mut streams = Streams::new(shape, &[])?;
-    streams.write_schemas(out);
+    let mut rehearsal = Rehearsal::new(shape)?;
+    rehearsal.write_schemas(out);
     if !with_records {
         return Ok(());
     }
-    let selected = streams.ids();
+    let selected = rehearsal.streams.ids();
     // An event goes to `data` as well: one of the events that have a stream of their own is enough for both.
     let types = EventType::ALL.into_iter().filter(|event| selected.contains(&StreamId::Event(*event)));
     let mut types: Vec<_> = types.collect();
@@ -33,7 +58,7 @@ pub fn write_samples(
     for (sequence, event) in (unix_millis..).zip(types) {
         let mut lines = Vec::new();
         let event = StoredEvent { sequence, received_at: unix_millis, body: event.sample().as_bytes() };
-        let Ok(_) = streams.write_event(event, unix_millis, &mut lines, |_| Ok::<_, Infallible>(()));
+        rehearsal.write_event(event, unix_millis, &mut lines);
         // One record for each stream is enough. A SCHEMA stays: a column may appear, if the catalog asks for odd types.
         let is_repeated =
             |line: &&[u8]| !is_first && line.starts_with(br#"{"type":"RECORD","stream":"data","#);
@@ -45,7 +70,7 @@ pub fn write_samples(
         let reason = "the body is not JSON: expected value at line 1 column 1";
         let item =
             StoredRejection { sequence: unix_millis, received_at: unix_millis, reason, body: b"event=open" };
-        streams.write_rejected(item, unix_millis, out);
+        rehearsal.streams.write_rejected(item, unix_millis, out);
     }
     Ok(())
 }

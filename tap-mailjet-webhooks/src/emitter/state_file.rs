@@ -134,7 +134,7 @@ impl StateFile {
 }
 
 /// The last complete state in the end of a file. `whole`: the end is all of it.
-fn last_state(tail: &[u8], whole: bool) -> Result<Option<State>, StateError> {
+pub fn last_state(tail: &[u8], whole: bool) -> Result<Option<State>, StateError> {
     if whole && let Ok(state) = State::parse(tail) {
         return Ok(Some(state));
     }

@@ -18,7 +18,7 @@ use tracing::{debug, warn};
 
 use super::places::{Place, Places};
 use super::route::{self, Connection, Route};
-use super::{Guards, Tls};
+use super::{Guards, Tls, Traffic};
 use crate::logging::Sparing;
 use crate::spool::Append;
 
@@ -29,17 +29,18 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Takes webhooks from `listener` into `spool` until `stop` is ready; then takes no further connection, lets the
 /// requests in flight finish, and returns. What has not finished after [`Guards::stop_timeout`] is broken off
-/// unanswered.
+/// unanswered. What comes and goes is counted in `traffic`.
 pub async fn serve<S: Append>(
     listener: TcpListener,
     guards: Guards,
     spool: S,
+    traffic: Traffic,
     stop: impl Future<Output = ()>,
 ) {
     let stop_timeout = guards.stop_timeout;
     let places = Places::new(guards.max_connections);
     let (stopping, stopped) = watch::channel(());
-    let server = Server::new(guards, spool, stopped);
+    let server = Server::new(guards, spool, traffic.clone(), stopped);
     let graceful = GracefulShutdown::new();
     // Ends when this function does.
     let mut following = JoinSet::new();
@@ -64,6 +65,7 @@ pub async fn serve<S: Append>(
             Err(error) => pause_after(&error, &mut told).await,
         }
     }
+    traffic.close();
     drop(listener);
     drop(stopping);
     if tokio::time::timeout(stop_timeout, graceful.shutdown()).await.is_err() {
@@ -83,19 +85,21 @@ struct Server<S> {
 }
 
 impl<S: Append> Server<S> {
-    fn new(mut guards: Guards, spool: S, stopped: watch::Receiver<()>) -> Self {
+    fn new(mut guards: Guards, spool: S, traffic: Traffic, stopped: watch::Receiver<()>) -> Self {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(guards.header_timeout)
             .max_buf_size(READ_BUFFER_BYTES);
         let (tls, handshake_timeout) = (guards.tls.take(), guards.header_timeout);
-        Server { http, tls, handshake_timeout, stopped, route: Route::new(guards, spool) }
+        Server { http, tls, handshake_timeout, stopped, route: Route::new(guards, spool, traffic) }
     }
 
     fn start(&self, stream: TcpStream, peer: SocketAddr, place: Place, watcher: Watcher) {
         // Answers are small and each is waited for.
         let _ = stream.set_nodelay(true);
-        let connection = Arc::new(Connection { route: Arc::clone(&self.route), peer, place });
+        let route = Arc::clone(&self.route);
+        let counted = route.count_connection();
+        let connection = Arc::new(Connection { route, peer, place, _counted: counted });
         let http = self.http.clone();
         match self.tls.clone() {
             None => drop(tokio::spawn(exchange(http, stream, connection, watcher))),

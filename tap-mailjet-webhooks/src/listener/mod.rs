@@ -15,13 +15,16 @@
 //! | [`route`] | which request is a webhook, and what it is answered |
 //! | [`body`] | how a body is read |
 //! | [`payload`] | which slices of a body are events |
+//! | [`event_type`] | which of Mailjet's events each is |
 //! | [`refusal`] | what a request that fails is told |
 //! | [`refusal_log`] | what the log is told of it |
+//! | [`traffic`] | what is counted |
 
 mod accept;
 mod address;
 mod body;
 mod credentials;
+mod event_type;
 mod payload;
 mod places;
 mod refusal;
@@ -29,16 +32,19 @@ mod refusal_log;
 mod route;
 mod tls;
 mod tls_files;
+mod traffic;
 
 use std::time::Duration;
 
 pub use accept::serve;
 pub use address::{AddressGuard, Networks};
 pub use credentials::{Credentials, Password, Username};
+pub use event_type::{Tally, type_of};
 pub use payload::{Unsplit, split};
 pub use refusal::Refusal;
 pub use tls::Tls;
 pub use tls_files::{TlsError, TlsFiles};
+pub use traffic::{Answer, Traffic, TypeLabel};
 
 use crate::spool::Receipt;
 use crate::webhook_url::ActiveTokens;

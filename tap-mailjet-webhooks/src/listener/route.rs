@@ -21,11 +21,13 @@ use warp::reply::Response;
 use warp::{Filter, Rejection};
 
 use super::body::{self, BodyLimits};
+use super::event_type::Tally;
 use super::payload::{self, Unsplit};
 use super::places::Place;
 use super::refusal::Refusal;
 use super::refusal_log::RefusalLog;
-use super::{Guards, Receipt};
+use super::traffic::Counted;
+use super::{Guards, Receipt, Traffic};
 use crate::spool::{Append, Batch, Items, REJECTED_BODY_BYTES};
 use crate::{clock, webhook_url};
 
@@ -39,11 +41,17 @@ pub(super) struct Route<S> {
     guards: Guards,
     spool: S,
     log: RefusalLog,
+    traffic: Traffic,
 }
 
 impl<S: Append> Route<S> {
-    pub(super) fn new(guards: Guards, spool: S) -> Arc<Self> {
-        Arc::new(Route { guards, spool, log: RefusalLog::default() })
+    pub(super) fn new(guards: Guards, spool: S, traffic: Traffic) -> Arc<Self> {
+        Arc::new(Route { guards, spool, log: RefusalLog::default(), traffic })
+    }
+
+    /// Counts a connection as open for as long as what is returned lives.
+    pub(super) fn count_connection(&self) -> Counted {
+        self.traffic.connection()
     }
 
     /// How long a client may take no answer.
@@ -58,6 +66,8 @@ pub(super) struct Connection<S> {
     /// Who is at the other end.
     pub(super) peer: SocketAddr,
     pub(super) place: Place,
+    /// Counts it as open.
+    pub(super) _counted: Counted,
 }
 
 /// What answers every request on a connection.
@@ -86,7 +96,7 @@ fn filter<S: Append>(
         .then(move |path, method, headers, body| {
             let connection = Arc::clone(&connection);
             async move {
-                let _busy = connection.place.keep();
+                let _busy = (connection.place.keep(), connection.route.traffic.request());
                 connection.route.answer(connection.peer, path, method, headers, body).await
             }
         })
@@ -117,6 +127,7 @@ impl<S: Append> Route<S> {
                     linger(body);
                 }
                 self.log.tell(&refusal);
+                self.traffic.refused(&refusal);
                 refuse(&refusal)
             }
         }
@@ -168,8 +179,11 @@ impl<S: Append> Route<S> {
         let received_at = clock::unix_millis();
         match payload::split(&text, &mut reservation) {
             Ok(items) => {
+                let tally = Tally::of(&text, &items);
                 let batch = Batch::new(text, items, received_at, reservation);
-                self.spool.append(batch).await.map_err(Refusal::Spool)
+                let receipt = self.spool.append(batch).await.map_err(Refusal::Spool)?;
+                self.traffic.accepted(receipt, &tally);
+                Ok(receipt)
             }
             Err(Unsplit::Refused(refused)) => Err(Refusal::Spool(refused)),
             Err(Unsplit::NotEvents(reason)) => {
@@ -177,7 +191,8 @@ impl<S: Append> Route<S> {
                 let mut items = Items::new(reason.clone());
                 items.push(0..kept.len(), false, &mut reservation).map_err(Refusal::Spool)?;
                 let batch = Batch::new(kept, items, received_at, reservation);
-                self.spool.append(batch).await.map_err(Refusal::Spool)?;
+                let receipt = self.spool.append(batch).await.map_err(Refusal::Spool)?;
+                self.traffic.kept(receipt);
                 Err(Refusal::NotEvents(reason))
             }
         }

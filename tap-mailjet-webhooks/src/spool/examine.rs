@@ -9,7 +9,7 @@ use std::path::Path;
 use rusqlite::Connection;
 use serde_json::value::RawValue;
 
-use super::sqlite::{self, STATE_GIVEN, TRIMMED_THROUGH, WRITTEN_THROUGH};
+use super::sqlite::{self, CONFIRMED_THROUGH, STATE_GIVEN, TRIMMED_THROUGH, WRITTEN_THROUGH};
 use super::{Damage, Reader, SpoolError};
 
 /// Findings of one kind that are told one by one.
@@ -35,7 +35,7 @@ struct Export<W> {
 
 /// Examines the spool at `path`: its format, its pages, the order of its sequences, its events and its facts.
 pub fn verify(path: &Path) -> Result<Examination, SpoolError> {
-    let connection = sqlite::look(path)?.ok_or_else(|| missing(path))?;
+    let connection = sqlite::look(path)?.ok_or_else(|| SpoolError::Missing { path: path.to_owned() })?;
     let mut examination = Examination::default();
     let findings = &mut examination.findings;
     findings.extend(broken_pages(&connection));
@@ -76,7 +76,7 @@ pub fn verify(path: &Path) -> Result<Examination, SpoolError> {
 /// Writes what can be read of the spool at `path` to `out`, a JSON object in each line: events, then rejected items. Says
 /// what can't be read.
 pub fn export(path: &Path, out: impl Write) -> Result<Result<Vec<String>, io::Error>, SpoolError> {
-    let connection = sqlite::look(path)?.ok_or_else(|| missing(path))?;
+    let connection = sqlite::look(path)?.ok_or_else(|| SpoolError::Missing { path: path.to_owned() })?;
     let reader = Reader::of(connection, path);
     let mut export = Export { out, unreadable: Vec::new(), failure: None };
     reader.read_past(0, u32::MAX, |event| match event {
@@ -121,11 +121,6 @@ impl<W: Write> Export<W> {
         self.unreadable.push(what);
         ControlFlow::Continue(())
     }
-}
-
-fn missing(path: &Path) -> SpoolError {
-    let source = io::ErrorKind::NotFound.into();
-    SpoolError::Io { path: path.to_owned(), doing: "looking for it", source }
 }
 
 fn describe(what: &str, damage: &Damage) -> String {
@@ -181,7 +176,7 @@ fn wrong_sequences(connection: &Connection) -> Vec<String> {
 /// Facts that can't be.
 fn wrong_facts(connection: &Connection) -> Vec<String> {
     let mut wrong = Vec::new();
-    for name in [TRIMMED_THROUGH, WRITTEN_THROUGH, STATE_GIVEN] {
+    for name in [TRIMMED_THROUGH, WRITTEN_THROUGH, CONFIRMED_THROUGH, STATE_GIVEN] {
         match sqlite::fact(connection, name) {
             Ok(Some(value)) if value < 0 => wrong.push(format!("fact {name} is {value}, which it can't be")),
             Ok(_) => {}

@@ -42,13 +42,18 @@
 
 mod batch;
 mod budget;
+mod commits;
 mod damage;
 mod examine;
 mod ledger;
 mod reader;
 mod role;
+mod room;
+mod row_count;
 mod sequence;
+mod space;
 mod sqlite;
+mod survey;
 mod trim;
 mod watermark;
 mod writer;
@@ -59,13 +64,16 @@ use rusqlite::ErrorCode;
 
 pub use batch::{Batch, Items};
 pub use budget::{Budget, Reservation};
+pub use commits::Commits;
 pub use damage::Damage;
 pub use examine::{Examination, export, verify};
 pub use ledger::Ledger;
 pub use reader::{Backlog, Reader, StoredEvent, StoredRejection};
-pub use role::{Role, RoleLock};
+pub use role::{Role, RoleLock, holder_of};
 pub use sequence::SequenceUnit;
+pub use space::Space;
 pub(crate) use sqlite::{look, open, patiently};
+pub use survey::{Pending, Survey, Surveyor};
 pub use trim::{Kept, Trimmer};
 pub use watermark::{Tide, Watermark};
 pub use writer::{Limits, Writer, WriterHandle};
@@ -148,6 +156,14 @@ pub enum SpoolError {
         doing: &'static str,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// There is no spool to look at.
+    #[error(
+        "spool {path}: there is none yet; a run, `listen` or `url new` makes it. If there should be one, correct spool_path"
+    )]
+    Missing {
+        /// The file that is not there, or holds nothing.
+        path: PathBuf,
     },
     /// SQLite reports an error.
     #[error("spool {path}: {doing}: {source}")]

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use super::SpoolError;
 
@@ -25,6 +27,11 @@ impl fmt::Display for Role {
         })
     }
 }
+
+/// How often, and after how long, a role is asked for again that somebody has: whoever only looks who has it
+/// ([`holder_of`]) holds its lock for a moment.
+const ATTEMPTS: u32 = 5;
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// A role on a spool, given up when dropped and, by the kernel, when the process ends.
 #[derive(Debug)]
@@ -54,12 +61,18 @@ impl RoleLock {
             .mode(0o600)
             .open(&path)
             .map_err(io("opening the lock file"))?;
-        match file.try_lock() {
+        let mut outcome = file.try_lock();
+        for _ in 1..ATTEMPTS {
+            if !matches!(outcome, Err(TryLockError::WouldBlock)) {
+                break;
+            }
+            thread::sleep(ATTEMPT_PAUSE);
+            outcome = file.try_lock();
+        }
+        match outcome {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                let _ = file.read_to_string(&mut holder);
-                let holder = if holder.is_empty() { "unknown".to_owned() } else { holder };
+                let holder = named_in(&mut file);
                 return Err(SpoolError::RoleTaken { role, path: spool.to_owned(), holder });
             }
             Err(TryLockError::Error(source)) => return Err(io("locking")(source)),
@@ -76,6 +89,29 @@ impl RoleLock {
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// The process that has `role` on the spool at `spool`, as far as it is known; none if nobody has it. Nothing is made, and
+/// nobody is kept from taking the role.
+pub fn holder_of(role: Role, spool: &Path) -> Result<Option<String>, SpoolError> {
+    let io = |source| SpoolError::Io { path: spool.to_owned(), doing: "looking for its roles", source };
+    let mut file = match File::open(lock_path(role, &spool.canonicalize().map_err(io)?)) {
+        // Nobody has ever had it.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(io)?,
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => Ok(Some(named_in(&mut file))),
+        Err(TryLockError::Error(error)) => Err(io(error)),
+    }
+}
+
+/// Whom a lock file names.
+fn named_in(file: &mut File) -> String {
+    let mut holder = String::new();
+    let _ = file.read_to_string(&mut holder);
+    if holder.is_empty() { "unknown".to_owned() } else { holder }
 }
 
 fn lock_path(role: Role, spool: &Path) -> PathBuf {

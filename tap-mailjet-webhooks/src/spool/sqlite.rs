@@ -79,6 +79,9 @@ pub(super) const STATE_GIVEN: &str = "state_given";
 /// Name of the fact that holds a sequence that no bookmark of any STATE is past.
 pub(super) const WRITTEN_THROUGH: &str = "written_through";
 
+/// Name of the fact that holds the largest sequence up to which all events were ever confirmed.
+pub(super) const CONFIRMED_THROUGH: &str = "confirmed_through";
+
 /// Reads a fact about the spool.
 pub(super) fn fact(connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
     connection.query_row("SELECT value FROM fact WHERE name = ?1", [name], |row| row.get(0)).optional()
@@ -92,6 +95,18 @@ pub(super) fn set_fact(connection: &Connection, name: &str, value: i64) -> rusql
 /// Whether another process holds the lock that was needed.
 pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+}
+
+/// Lets one attempt wait for another process's transaction for so long only.
+pub(super) fn with_patience<T>(
+    connection: &mut Connection,
+    patience: Duration,
+    attempt: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    connection.busy_timeout(patience)?;
+    let outcome = attempt(connection);
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    outcome
 }
 
 /// Whether the disk failed, so that nobody knows what is on it.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, TransactionBehavior, params};
 
-use super::sqlite::TRIMMED_THROUGH;
+use super::sqlite::{CONFIRMED_THROUGH, TRIMMED_THROUGH};
 use super::{SpoolError, sqlite};
 
 /// Events that one step looks at: the write lock is held for about a millisecond, so that the listener's next commit is
@@ -86,6 +86,21 @@ impl Trimmer {
         sqlite::set_fact(&transaction, TRIMMED_THROUGH, last_to_go.max(before))?;
         transaction.commit()?;
         Ok(deleted)
+    }
+
+    /// Notes that everything up to `sequence` is confirmed, for whoever looks at the spool from another process.
+    pub fn note_confirmed(&mut self, sequence: i64) -> Result<(), SpoolError> {
+        self.try_note_confirmed(sequence).map_err(|source| self.failed(source))
+    }
+
+    fn try_note_confirmed(&mut self, sequence: i64) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let before = sqlite::fact(&transaction, CONFIRMED_THROUGH)?.unwrap_or(0);
+        // What one target has confirmed is not taken back by another that is behind it.
+        if sequence > before {
+            sqlite::set_fact(&transaction, CONFIRMED_THROUGH, sequence)?;
+        }
+        transaction.commit()
     }
 
     /// Gives a few of the pages that trimming has emptied back to the disk, if they are many beside those in use. Says

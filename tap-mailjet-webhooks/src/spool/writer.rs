@@ -14,18 +14,20 @@ use tokio::sync::oneshot;
 use tracing::debug;
 
 use super::role::RoleLock;
+use super::room::Room;
 use super::sequence::{SequenceUnit, Sequencer};
-use super::sqlite::{self, LOG_BYTES, OpenFiles};
-use super::{Append, Batch, Budget, Receipt, Refused, Reservation, SpoolError, Watermark};
+use super::sqlite::{self, OpenFiles};
+use super::{Append, Batch, Budget, Commits, Receipt, Refused, Reservation, SpoolError, Watermark};
 
 /// A group is closed at this many bytes of text, so that nobody waits for an endless transaction.
 const GROUP_BYTES: usize = 4 << 20;
 /// How often an idle writer looks whether its files are still those that everybody else would open.
 const IDLE_LOOK: Duration = Duration::from_secs(1);
-/// How long a look at the sizes of spool and disk may be relied on.
-const ROOM_AGE: Duration = Duration::from_secs(1);
-/// How many bytes may be written on the strength of one such look.
-const ROOM_BYTES: u64 = 8 << 20;
+/// How long a probe waits for another process's transaction. A batch waits longer: whoever asks wants to know whether it
+/// would have to.
+const PROBE_PATIENCE: Duration = Duration::from_millis(500);
+/// What a probe asks room for: an event of the usual size.
+const PROBE_BYTES: u64 = 1024;
 
 /// What a spool may use.
 #[derive(Debug, Clone, Copy)]
@@ -45,15 +47,24 @@ pub struct Writer {
     outcome: oneshot::Receiver<Result<(), SpoolError>>,
 }
 
+/// What a transaction has written.
+struct Committed {
+    rows: u32,
+    /// The last sequence.
+    last: i64,
+}
+
 /// Hands batches to the writer thread.
 #[derive(Debug, Clone)]
 pub struct WriterHandle {
     jobs: mpsc::Sender<Job>,
     budget: Budget,
+    commits: Commits,
 }
 
 enum Job {
     Write(Waiting),
+    Probe(oneshot::Sender<Result<(), Refused>>),
     Close,
 }
 
@@ -82,6 +93,7 @@ impl Writer {
         let room = Room::look(path, &connection, limits)?;
         let (jobs, queue) = mpsc::channel();
         let (report, outcome) = oneshot::channel();
+        let commits = Commits::default();
         let mut thread = Thread {
             path: path.to_owned(),
             connection,
@@ -90,6 +102,7 @@ impl Writer {
             unit,
             room,
             watermark: watermark.clone(),
+            commits: commits.clone(),
             clock,
         };
         thread::Builder::new()
@@ -112,7 +125,7 @@ impl Writer {
                 source,
             })?;
         Ok((
-            WriterHandle { jobs, budget: Budget::new(limits.memory_bytes) },
+            WriterHandle { jobs, budget: Budget::new(limits.memory_bytes), commits },
             Writer { path: path.to_owned(), outcome },
         ))
     }
@@ -132,6 +145,21 @@ impl WriterHandle {
     /// Lets the thread end once everything that was handed over before has been written and answered.
     pub fn close(&self) {
         let _ = self.jobs.send(Job::Close);
+    }
+
+    /// Asks whether an event of the usual size would be kept now. The thread that would write it decides, by what it would
+    /// decide by: nothing answers before what was handed over before is written.
+    pub async fn probe(&self) -> Result<(), Refused> {
+        let _memory = self.budget.reserve(usize::try_from(PROBE_BYTES).unwrap_or(usize::MAX))?;
+        let (answer, answered) = oneshot::channel();
+        self.jobs.send(Job::Probe(answer)).map_err(|_| Refused::Closed)?;
+        answered.await.unwrap_or(Err(Refused::Closed))
+    }
+
+    /// What the thread has measured.
+    #[must_use]
+    pub fn commits(&self) -> &Commits {
+        &self.commits
     }
 }
 
@@ -156,6 +184,7 @@ struct Thread {
     unit: SequenceUnit,
     room: Room,
     watermark: Watermark,
+    commits: Commits,
     clock: fn() -> i64,
 }
 
@@ -171,7 +200,7 @@ impl Thread {
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
             };
-            let mut group = Vec::new();
+            let (mut group, mut probes) = (Vec::new(), Vec::new());
             let mut bytes = 0;
             loop {
                 match next {
@@ -179,6 +208,7 @@ impl Thread {
                         bytes += waiting.batch.text_bytes();
                         group.push(waiting);
                     }
+                    Job::Probe(answer) => probes.push(answer),
                     Job::Close => {
                         open = false;
                         break;
@@ -193,16 +223,49 @@ impl Thread {
                 };
             }
             self.write_group(group)?;
+            self.answer(probes)?;
+        }
+        Ok(())
+    }
+
+    /// Answers whoever asks whether a batch would be written now.
+    fn answer(&mut self, probes: Vec<oneshot::Sender<Result<(), Refused>>>) -> Result<(), SpoolError> {
+        if probes.is_empty() {
+            return Ok(());
+        }
+        let outcome = self.try_out();
+        for probe in probes {
+            let _ = probe.send(*outcome.as_ref().unwrap_or(&Err(Refused::Failed)));
+        }
+        outcome.map(drop)
+    }
+
+    /// Does what is done for a batch, but for the writing. Fails where a batch would end the writer.
+    fn try_out(&mut self) -> Result<Result<(), Refused>, SpoolError> {
+        self.files.demand_unchanged()?;
+        self.look_at_room()?;
+        if let Err(refused) = self.room.could_take(PROBE_BYTES) {
+            return Ok(Err(refused));
+        }
+        let begun = sqlite::with_patience(&mut self.connection, PROBE_PATIENCE, |connection| {
+            connection.transaction_with_behavior(TransactionBehavior::Immediate)?.rollback()
+        });
+        match begun {
+            Ok(()) => Ok(Ok(())),
+            Err(error) => self.meaning_of(&error).map(Err),
+        }
+    }
+
+    fn look_at_room(&mut self) -> Result<(), SpoolError> {
+        if self.room.is_stale() {
+            self.room = Room::look(&self.path, &self.connection, self.room.limits())?;
         }
         Ok(())
     }
 
     fn write_group(&mut self, group: Vec<Waiting>) -> Result<(), SpoolError> {
-        if self.room.is_stale() {
-            match Room::look(&self.path, &self.connection, self.room.limits) {
-                Ok(room) => self.room = room,
-                Err(error) => return Err(self.fail(group, error)),
-            }
+        if let Err(error) = self.look_at_room() {
+            return Err(self.fail(group, error));
         }
         let mut admitted = Vec::with_capacity(group.len());
         for waiting in group {
@@ -219,8 +282,10 @@ impl Thread {
         if admitted.is_empty() {
             return Ok(());
         }
+        let begun = Instant::now();
         match self.commit(&admitted) {
-            Ok(last) => {
+            Ok(Committed { rows, last }) => {
+                self.commits.note(begun.elapsed().as_secs_f64(), rows);
                 if let Err(error) = self.files.demand_unchanged() {
                     // It is on disk, in a file that nobody will find.
                     return Err(self.fail(admitted, error));
@@ -236,9 +301,10 @@ impl Thread {
         }
     }
 
-    /// Writes a group and syncs it. All of it is on disk when this returns the last sequence, and none of it otherwise, as far
-    /// as anyone can tell.
-    fn commit(&mut self, group: &[Waiting]) -> rusqlite::Result<i64> {
+    /// Writes a group and syncs it. All of it is on disk when this returns what it wrote, and none of it otherwise, as far as
+    /// anyone can tell.
+    fn commit(&mut self, group: &[Waiting]) -> rusqlite::Result<Committed> {
+        let mut rows = 0;
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let now = (self.clock)();
         // Looked up each time: a run beside this one may have taken up the state of another spool.
@@ -252,6 +318,7 @@ impl Thread {
             for Waiting { batch, .. } in group {
                 for (body, rejected_for) in batch.items() {
                     let sequence = sequencer.next(now);
+                    rows += 1;
                     match rejected_for {
                         None => event.execute((sequence, batch.received_at(), Text(body)))?,
                         Some(reason) => rejected.execute((sequence, batch.received_at(), reason, body))?,
@@ -260,20 +327,25 @@ impl Thread {
             }
         }
         transaction.commit()?;
-        Ok(sequencer.last())
+        Ok(Committed { rows, last: sequencer.last() })
     }
 
-    /// Answers a group that was not written. Only where the spool is known to be as it was before does it live on.
-    fn refuse(&self, group: Vec<Waiting>, error: &rusqlite::Error) -> Result<(), SpoolError> {
+    /// What an error of a transaction means. Only where the spool is known to be as it was before does it live on.
+    fn meaning_of(&self, error: &rusqlite::Error) -> Result<Refused, SpoolError> {
         let rolled_back = self.connection.is_autocommit();
-        let refused = match error.sqlite_error_code() {
+        match error.sqlite_error_code() {
             // No byte of the transaction has reached the file's committed part, and no sync was asked for.
-            Some(ErrorCode::DiskFull) if rolled_back => Refused::DiskLow,
-            Some(ErrorCode::DatabaseBusy) if rolled_back => Refused::Locked,
-            _ => {
-                let reason = error.to_string();
-                return Err(self.fail(group, SpoolError::Poisoned { path: self.path.clone(), reason }));
-            }
+            Some(ErrorCode::DiskFull) if rolled_back => Ok(Refused::DiskLow),
+            Some(ErrorCode::DatabaseBusy) if rolled_back => Ok(Refused::Locked),
+            _ => Err(SpoolError::Poisoned { path: self.path.clone(), reason: error.to_string() }),
+        }
+    }
+
+    /// Answers a group that was not written.
+    fn refuse(&self, group: Vec<Waiting>, error: &rusqlite::Error) -> Result<(), SpoolError> {
+        let refused = match self.meaning_of(error) {
+            Ok(refused) => refused,
+            Err(failure) => return Err(self.fail(group, failure)),
         };
         debug!("{} requests were refused: {refused} ({error})", group.len());
         refuse_all(group, refused);
@@ -307,62 +379,6 @@ struct Text<'a>(&'a [u8]);
 impl ToSql for Text<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::Borrowed(ValueRef::Text(self.0)))
-    }
-}
-
-/// How much room there was at the last look, less what has been written since.
-struct Room {
-    limits: Limits,
-    looked_at: Instant,
-    written: u64,
-    /// Bytes of the spool that hold something, with what its log has beyond the usual.
-    spool_used: u64,
-    /// Bytes that the spool has and does not need, since trimming emptied them: they are written before it grows.
-    spool_free: u64,
-    disk_free: u64,
-}
-
-impl Room {
-    fn look(path: &Path, connection: &Connection, limits: Limits) -> Result<Self, SpoolError> {
-        let sqlite = |source| SpoolError::sqlite(path, "looking at its size", source);
-        let pragma =
-            |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(sqlite);
-        let (pages, free_pages) = (pragma("page_count")?, pragma("freelist_count")?);
-        let page_size = pragma("page_size")?;
-        let bytes = |pages: i64| u64::try_from(pages * page_size).unwrap_or(0);
-        // It may not be there yet.
-        let log = sqlite::beside(path, "-wal").metadata().map_or(0, |log| log.len());
-        let disk = rustix::fs::statvfs(path).map_err(|error| SpoolError::Io {
-            path: path.to_owned(),
-            doing: "looking at the free space of its disk",
-            source: error.into(),
-        })?;
-        let disk_free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        Ok(Room {
-            limits,
-            looked_at: Instant::now(),
-            written: 0,
-            spool_used: bytes(pages - free_pages) + log.saturating_sub(LOG_BYTES.into()),
-            spool_free: bytes(free_pages),
-            disk_free,
-        })
-    }
-
-    fn is_stale(&self) -> bool {
-        self.looked_at.elapsed() >= ROOM_AGE || self.written >= ROOM_BYTES
-    }
-
-    /// Decides whether there is room for a batch of so many bytes, and counts it as written if so.
-    fn admit(&mut self, cost: u64) -> Result<(), Refused> {
-        let written = self.written + cost;
-        if self.spool_used + written > self.limits.spool_max_bytes {
-            return Err(Refused::SpoolFull);
-        }
-        if self.disk_free + self.spool_free < self.limits.min_free_bytes.saturating_add(written) {
-            return Err(Refused::DiskLow);
-        }
-        self.written = written;
-        Ok(())
     }
 }
 
@@ -416,6 +432,32 @@ mod tests {
         assert_eq!(sequences(&path), [5_000_000, 5_000_001, 5_000_002]);
     }
 
+    #[tokio::test]
+    async fn a_probe_is_answered_as_a_batch_would_be() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("spool.db");
+        let start = |limits| {
+            Writer::start(&path, &role(&path), SequenceUnit::Millisecond, limits, Watermark::default(), || 1)
+                .expect("a writer")
+        };
+        let (handle, mut writer) = start(LIMITS);
+        assert_eq!(handle.probe().await, Ok(()));
+        let all = handle.reserve(LIMITS.memory_bytes).expect("nothing else is reserved");
+        assert_eq!(handle.probe().await, Err(Refused::Overloaded));
+        drop(all);
+        handle.close();
+        writer.ended().await.expect("a clean end");
+        assert_eq!(handle.probe().await, Err(Refused::Closed));
+
+        let (handle, _writer) = start(Limits { spool_max_bytes: 1, ..LIMITS });
+        assert_eq!(handle.probe().await, Err(Refused::SpoolFull));
+        let (handle, mut writer) = start(LIMITS);
+        std::fs::remove_file(&path).expect("it is there");
+        // Unless the writer has noticed by itself, and ended.
+        assert!(matches!(handle.probe().await, Err(Refused::Failed | Refused::Closed)));
+        assert!(matches!(writer.ended().await, Err(SpoolError::Replaced { .. })));
+    }
+
     /// A new spool may go on with the state of one that was lost; its sequences must be past that, whatever the clock does.
     #[tokio::test]
     async fn sequences_go_on_after_a_state_that_was_taken_up_meanwhile() {
@@ -430,42 +472,6 @@ mod tests {
         Ledger::open(&path).and_then(|ledger| ledger.note_written_through(5_000)).expect("a note");
         assert_eq!(handle.append(batch(&handle, "{}")).await, kept);
         assert_eq!(sequences(&path), [1_000, 5_001]);
-    }
-
-    /// Somebody who reads in a long transaction lets the log grow without end.
-    #[test]
-    fn a_log_beyond_the_usual_counts_as_used() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("spool.db");
-        let connection = sqlite::open(&path).expect("a spool");
-        let used = || Room::look(&path, &connection, LIMITS).expect("a look").spool_used;
-        let before = used();
-        let log =
-            std::fs::OpenOptions::new().write(true).open(sqlite::beside(&path, "-wal")).expect("its log");
-        for (bytes, counted) in [(u64::from(LOG_BYTES), 0), (u64::from(LOG_BYTES) + 1000, 1000)] {
-            log.set_len(bytes).expect("a longer file");
-            assert_eq!(used(), before + counted);
-        }
-    }
-
-    #[test]
-    fn what_trimming_emptied_is_room() {
-        let limits = Limits { spool_max_bytes: 1000, min_free_bytes: 500, memory_bytes: 0 };
-        let looked_at = Instant::now();
-        // (used, free within the spool, free on the disk) and how much is admitted, in batches of 100
-        let cases = [
-            ((0, 0, 499), 0),
-            ((0, 0, 750), 200),
-            ((0, 200, 400), 100),
-            ((0, 600, 0), 100),
-            ((900, 9000, 9000), 100),
-            ((1000, 9000, 9000), 0),
-        ];
-        for ((spool_used, spool_free, disk_free), expected) in cases {
-            let mut room = Room { limits, looked_at, written: 0, spool_used, spool_free, disk_free };
-            while room.admit(100).is_ok() {}
-            assert_eq!(room.written, expected, "{spool_used} {spool_free} {disk_free}");
-        }
     }
 
     #[tokio::test]

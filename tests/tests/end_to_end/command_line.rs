@@ -164,6 +164,7 @@ fn config_env_reads_the_environment() {
         .without_config()
         .env("TAP_MAILJET_WEBHOOKS_SPOOL_PATH", spool.to_str().expect("a temporary path is text"))
         .env("TAP_MAILJET_WEBHOOKS_LISTEN_ADDRESS", "127.0.0.1:0")
+        .env("TAP_MAILJET_WEBHOOKS_ADMIN_ADDRESS", "off")
         .env("TAP_MAILJET_WEBHOOKS_WEBHOOK_TOKENS", TOKEN)
         .env("TAP_MAILJET_WEBHOOKS_MIN_FREE_BYTES", "0")
         .start();
@@ -207,6 +208,7 @@ fn a_bad_value_is_an_error_that_names_key_value_and_what_is_right() {
     let cases = [
         ("mode", "sideways", &["mode", "sideways", "continuous", "drain"][..]),
         ("listen_address", "nonsense", &["listen_address", "nonsense"]),
+        ("admin_address", "8481", &["admin_address", "8481", "off"]),
         ("max_body_bytes", "many", &["max_body_bytes", "many", "integer"]),
         ("header_timeout_seconds", "1e30", &["header_timeout_seconds", "number", "86400"]),
         ("sequence_unit", "second", &["sequence_unit", "second", "millisecond", "nanosecond"]),
@@ -248,8 +250,11 @@ fn a_config_that_cannot_be_read_is_an_error_in_one_line() {
 #[test]
 fn wrong_usage_exits_2() {
     let tap = Tap::new();
-    let without_config: [&[&str]; 4] = [&[], &["listen"], &["url", "new"], &["url", "list"]];
-    let with_config: [&[&str]; 7] = [
+    let without_config: [&[&str]; 5] =
+        [&[], &["listen"], &["url", "new"], &["url", "list"], &["spool", "status"]];
+    let with_config: [&[&str]; 9] = [
+        &["spool"],
+        &["spool", "status", "--format", "xml"],
         &["--nonsense"],
         &["nonsense"],
         &["url"],

@@ -13,6 +13,10 @@ mod tls;
 mod guarding;
 // What hostile clients do: odd requests, idle connections by the thousand, bodies as large as they may be.
 mod abuse;
+// The admin address: health, readiness and metrics.
+mod admin;
+// The same figures for people: `spool status`.
+mod spool_status;
 // What the spool promises: durable before the 200, unique sequences, an end on I/O errors.
 mod spooling;
 // Storage that fails: calls that return an error, each kind on each file.

@@ -53,6 +53,7 @@ impl Project {
         project.environment.extend([
             ("TAP_MAILJET_WEBHOOKS_MODE", "continuous".to_owned()),
             ("TAP_MAILJET_WEBHOOKS_LISTEN_ADDRESS", address.to_string()),
+            ("TAP_MAILJET_WEBHOOKS_ADMIN_ADDRESS", "off".to_owned()),
             ("TAP_MAILJET_WEBHOOKS_WEBHOOK_TOKENS", format!("[\"{TOKEN}\"]")),
             ("TAP_MAILJET_WEBHOOKS_STATE_INTERVAL_RECORDS", "50".to_owned()),
         ]);

@@ -46,6 +46,7 @@ fn the_quick_start_works_and_a_second_start_goes_on() {
     fs::create_dir(&folder).expect("a new folder");
     let config = serde_json::json!({
         "listen_address": free_address(),
+        "admin_address": "off",
         "spool_path": folder.join("spool.db"),
     });
     fs::write(folder.join("tap.json"), config.to_string()).expect("a configuration");

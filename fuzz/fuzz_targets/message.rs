@@ -1,0 +1,63 @@
+//! Any input of target-jsonl: a line is a message or not, wherever the input is cut, and a record is checked without harm.
+//!
+//! The first byte says how the input is cut into chunks.
+
+#![no_main]
+
+use catalog::message::Incoming;
+use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use target_jsonl::input::Lines;
+use target_jsonl::validate::RecordCheck;
+
+fuzz_target!(|input: &[u8]| {
+    let Some((size, input)) = input.split_first() else { return };
+    let mut lines = Lines::default();
+    let mut seen: Vec<Vec<u8>> = Vec::new();
+    for chunk in input.chunks(usize::from(*size).max(1)) {
+        let fed = lines.feed(chunk, |number, line| {
+            seen.push(line.to_owned());
+            assert_eq!(number, seen.len() as u64);
+            Ok(())
+        });
+        fed.expect("no line is too long");
+    }
+    seen.push(lines.rest().to_owned());
+    assert_eq!(seen.join(&b'\n'), input);
+
+    let mut check = None;
+    for line in &seen {
+        let tree = serde_json::from_slice::<Value>(line);
+        match Incoming::parse(line) {
+            Ok(Incoming::Schema { schema, key_properties, .. }) => {
+                let key_properties = key_properties.unwrap_or_default();
+                check = RecordCheck::compile(schema.get(), &key_properties, true).ok();
+            }
+            Ok(Incoming::Record { record, .. }) => {
+                assert!(lies_in(line, record) && record.get().starts_with('{'));
+                if let Some(check) = &mut check {
+                    let _ = check.check(record.get());
+                }
+            }
+            Ok(Incoming::State { value }) => assert!(lies_in(line, value)),
+            Ok(Incoming::Other { .. }) => {}
+            Err(error) => {
+                assert!(!error.to_string().contains('\n'), "an error is told in one line");
+                // A tree keeps the last of several members of one name; a message that has them is refused.
+                if let Ok(Value::Object(message)) = tree {
+                    let is_record = message.get("type") == Some(&"RECORD".into())
+                        && message.get("stream").is_some_and(Value::is_string)
+                        && message.get("record").is_some_and(Value::is_object)
+                        && message.len() == 3;
+                    assert!(!is_record || error.to_string().contains("duplicate field"), "{error}");
+                }
+            }
+        }
+    }
+});
+
+/// Whether a value is a slice of its line: nothing was printed anew.
+fn lies_in(line: &[u8], value: &RawValue) -> bool {
+    line.as_ptr_range().contains(&value.get().as_ptr())
+}

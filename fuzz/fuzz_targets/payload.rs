@@ -1,0 +1,57 @@
+//! Any body: what the listener takes for its events is what stands in it, and each counts under its own type.
+
+#![no_main]
+
+use catalog::event::EventType;
+use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tap_mailjet_webhooks::listener::{Tally, Unsplit, split, type_of};
+use tap_mailjet_webhooks::spool::{Budget, REJECTED_BODY_BYTES};
+
+fuzz_target!(|body: &[u8]| {
+    let mut reservation = Budget::new(64 << 20).reserve(0).expect("nothing is taken yet");
+    let whole = serde_json::from_slice::<&RawValue>(body);
+    let items = match split(body, &mut reservation) {
+        Ok(items) => items,
+        Err(Unsplit::NotEvents(_)) => {
+            assert!(whole.is_err() || !whole.is_ok_and(|json| json.get().starts_with(['{', '['])));
+            return;
+        }
+        Err(Unsplit::Refused(refused)) => panic!("{refused}"),
+    };
+    let text = whole.expect("what has events is JSON").get();
+    let elements = match text.starts_with('{') {
+        true => vec![text],
+        false => {
+            let elements: Vec<&RawValue> = serde_json::from_str(text).expect("an array");
+            elements.iter().map(|element| element.get()).collect()
+        }
+    };
+    let tally = Tally::of(body, &items);
+    let items: Vec<_> = items.iter().collect();
+    assert_eq!(items.len(), elements.len());
+    let events = items.iter().filter(|(_, is_event)| *is_event).count();
+    assert_eq!(tally.counts().sum::<u64>(), events as u64);
+    for ((range, is_event), element) in items.into_iter().zip(elements) {
+        assert_eq!(is_event, element.starts_with('{'));
+        let kept = if is_event { element.len() } else { element.len().min(REJECTED_BODY_BYTES) };
+        assert_eq!(&body[range], &element.as_bytes()[..kept]);
+        if is_event {
+            demand_type(element);
+        }
+    }
+});
+
+/// Demands the type that a tree has, unless there may be several fields of the name: a tree keeps the last.
+fn demand_type(event: &str) {
+    let found = type_of(event.as_bytes());
+    if event.matches("event").count() > 1 || event.contains("\\u") {
+        return;
+    }
+    // Deeper than a tree may be, or half a surrogate pair.
+    let Ok(tree) = serde_json::from_str::<Value>(event) else { return };
+    let name = tree["event"].as_str().map(str::to_lowercase);
+    let expected = EventType::ALL.into_iter().find(|event| Some(event.name()) == name.as_deref());
+    assert_eq!(found, expected);
+}

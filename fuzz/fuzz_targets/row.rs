@@ -1,0 +1,113 @@
+//! Any events, a line each: each becomes a RECORD in one line, and what its SCHEMA says it is.
+//!
+//! The first byte chooses what becomes of unknown fields, and whether each type of event has its own stream.
+
+#![no_main]
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use catalog::message::Incoming;
+use catalog::selection::Selection;
+use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
+use tap_mailjet_webhooks::emitter::{Rehearsal, Shape, UnknownFields};
+use tap_mailjet_webhooks::spool::StoredEvent;
+use target_jsonl::validate::RecordCheck;
+
+const EVERY_STREAM: &[u8] = include_bytes!("../../catalog/catalog.json");
+
+/// What a SCHEMA demands of its records.
+struct Demands {
+    check: RefCell<RecordCheck>,
+    columns: Vec<String>,
+}
+
+thread_local! {
+    /// What has been compiled: the same SCHEMAs come again and again.
+    static COMPILED: RefCell<HashMap<String, Rc<Demands>>> = RefCell::default();
+    /// One for each choice.
+    static SHAPES: [Shape; 8] = std::array::from_fn(shape);
+}
+
+fuzz_target!(|input: &[u8]| {
+    let Some((choice, events)) = input.split_first() else { return };
+    let choice = usize::from(choice & 7);
+    let mut rehearsal = SHAPES.with(|shapes| Rehearsal::new(&shapes[choice])).expect("a catalog that fits");
+    let mut out = Vec::new();
+    rehearsal.write_schemas(&mut out);
+    let mut streams = HashMap::new();
+    demand(&out, &mut streams);
+    for (sequence, body) in (1..).zip(events.split(|byte| *byte == b'\n')) {
+        out.clear();
+        // The spool holds events as they came in a body: with line ends between their parts.
+        let body: Vec<u8> = body.iter().map(|byte| if *byte == b'\r' { b'\n' } else { *byte }).collect();
+        rehearsal.write_event(StoredEvent { sequence, received_at: 1, body: &body }, 2, &mut out);
+        let records = demand(&out, &mut streams);
+        assert!((1..=2).contains(&records), "{records} records");
+    }
+});
+
+/// Demands that each line is a message, and that records are what the SCHEMA before them says. Counts the records.
+fn demand(out: &[u8], streams: &mut HashMap<String, Rc<Demands>>) -> usize {
+    let mut records = 0;
+    let lines = out.strip_suffix(b"\n").expect("the last line has an end").split(|byte| *byte == b'\n');
+    for line in lines {
+        match Incoming::parse(line).expect("a message") {
+            Incoming::Schema { stream, schema, key_properties } => {
+                let key_properties = key_properties.expect("it says");
+                streams.insert(stream.into_owned(), demands_of(schema.get(), &key_properties));
+            }
+            Incoming::Record { stream, record } => {
+                records += 1;
+                let known = &streams[&*stream];
+                known.check.borrow_mut().check(record.get()).expect("the record is what its SCHEMA says");
+                let tree: Value = serde_json::from_slice(line).expect("any JSON reader can read it");
+                let columns = tree["record"].as_object().expect("an object").keys();
+                assert!(columns.eq(known.columns.iter()), "a RECORD has every column of its SCHEMA, once");
+            }
+            _ => panic!("neither SCHEMA nor RECORD"),
+        }
+    }
+    records
+}
+
+fn demands_of(schema: &str, key_properties: &[String]) -> Rc<Demands> {
+    COMPILED.with_borrow_mut(|compiled| {
+        if let Some(known) = compiled.get(schema) {
+            return Rc::clone(known);
+        }
+        let check = RecordCheck::compile(schema, key_properties, true).expect("a schema");
+        let tree: Value = serde_json::from_str(schema).expect("JSON");
+        let columns = tree["properties"].as_object().expect("columns").keys().cloned().collect();
+        let demands = Rc::new(Demands { check: check.into(), columns });
+        if compiled.len() > 1000 {
+            compiled.clear();
+        }
+        compiled.insert(schema.to_owned(), Rc::clone(&demands));
+        demands
+    })
+}
+
+fn shape(choice: usize) -> Shape {
+    let selection = match choice & 2 == 0 {
+        true => Selection::default(),
+        false => Selection::parse(&with_all_selected()).expect("a catalog"),
+    };
+    Shape {
+        selection,
+        system_prefix: if choice & 4 == 0 { "_sdc_" } else { "_mailjet_" }.to_owned(),
+        unknown_fields: if choice & 1 == 0 { UnknownFields::Columns } else { UnknownFields::Extra },
+    }
+}
+
+fn with_all_selected() -> Vec<u8> {
+    let mut catalog: Value = serde_json::from_slice(EVERY_STREAM).expect("JSON");
+    for stream in catalog["streams"].as_array_mut().expect("streams") {
+        for entry in stream["metadata"].as_array_mut().expect("metadata") {
+            entry["metadata"]["selected"] = Value::Bool(true);
+        }
+    }
+    serde_json::to_vec(&catalog).expect("JSON")
+}

@@ -1,0 +1,81 @@
+//! Whether a webhook would be taken now, by the facts that the listener answers by.
+
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+
+use crate::listener::{Refusal, Traffic};
+use crate::spool::{Refused, WriterHandle};
+use crate::webhook_url::ActiveTokens;
+
+/// How long the writer may take to answer. Whoever asks usually waits no longer than a few seconds.
+const WRITER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Whether a webhook would be taken now.
+#[derive(Debug)]
+pub struct Readiness {
+    traffic: Traffic,
+    tokens: ActiveTokens,
+    max_connections: usize,
+    /// One question at a time, so that any number of them does not queue before the webhooks.
+    writer: Mutex<WriterHandle>,
+}
+
+/// Why no webhook would be taken now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unready {
+    /// It would be refused, as the listener refuses.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// None could come: no URL leads here.
+    #[error("there is no webhook URL (make one with `url new`)")]
+    NoWebhookUrl,
+    /// It would have to wait for one of the others to go.
+    #[error("all of max_connections ({0}) are taken by webhooks that are being answered")]
+    ConnectionsTaken(usize),
+    /// It would have to wait for its answer.
+    #[error("the spool does not answer: its disk is slow, or another process keeps it locked")]
+    NoAnswer,
+}
+
+impl Unready {
+    /// A short name that never changes. What is refused has the name that it has in the log and in the metrics.
+    pub(super) fn tag(&self) -> &'static str {
+        match self {
+            Unready::Refused(refusal) => refusal.tag(),
+            Unready::NoWebhookUrl => "no_webhook_url",
+            Unready::ConnectionsTaken(_) => "connections_taken",
+            Unready::NoAnswer => "no_answer",
+        }
+    }
+}
+
+impl Readiness {
+    /// Asks these.
+    #[must_use]
+    pub fn new(traffic: Traffic, tokens: ActiveTokens, max_connections: usize, writer: WriterHandle) -> Self {
+        Readiness { traffic, tokens, max_connections, writer: Mutex::new(writer) }
+    }
+
+    /// Why no webhook would be taken now; nothing if one would.
+    pub(super) async fn reasons(&self) -> Vec<Unready> {
+        let mut reasons = Vec::new();
+        if self.traffic.is_closed() {
+            reasons.push(Unready::Refused(Refusal::Spool(Refused::Closed)));
+        }
+        if self.tokens.count() == 0 {
+            reasons.push(Unready::NoWebhookUrl);
+        }
+        if self.traffic.busy_connections() >= self.max_connections {
+            reasons.push(Unready::ConnectionsTaken(self.max_connections));
+        }
+        let ask = async { self.writer.lock().await.probe().await };
+        let of_writer = match tokio::time::timeout(WRITER_TIMEOUT, ask).await {
+            Ok(Ok(())) => None,
+            Ok(Err(refused)) => Some(Unready::Refused(Refusal::Spool(refused))),
+            Err(_) => Some(Unready::NoAnswer),
+        };
+        reasons.extend(of_writer.filter(|reason| !reasons.contains(reason)));
+        reasons
+    }
+}

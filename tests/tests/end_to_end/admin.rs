@@ -1,0 +1,324 @@
+//! The admin address: health, readiness by the facts that webhooks are answered by, and metrics.
+
+use std::net::TcpListener;
+
+use end_to_end::events::{SEVEN, grouped, numbered};
+use end_to_end::http::{Endpoint, Reply, free_address};
+use end_to_end::message::Record;
+use end_to_end::metrics::Metrics;
+use end_to_end::program::Signal;
+use end_to_end::tap::{RunningTap, TOKEN, Tap};
+use end_to_end::wait;
+
+/// A place for taps with an admin address.
+fn watched() -> Tap {
+    Tap::new().set("admin_address", "127.0.0.1:0")
+}
+
+fn get(admin: &Endpoint, path: &str) -> Reply {
+    admin.with_path(path).request("GET")
+}
+
+/// The reasons for which a tap is not ready; nothing if it is.
+fn reasons(admin: &Endpoint) -> Vec<String> {
+    let reply = get(admin, "/readyz");
+    let answer = reply.json();
+    let reasons = answer["reasons"].as_array().expect("a list").iter();
+    let reasons: Vec<_> = reasons
+        .map(|reason| {
+            assert!(reason["detail"].as_str().is_some_and(|detail| !detail.is_empty()));
+            reason["reason"].as_str().expect("a name").to_owned()
+        })
+        .collect();
+    assert_eq!(answer["ready"], reasons.is_empty());
+    assert_eq!(reply.status, if reasons.is_empty() { 200 } else { 503 }, "{}", reply.body);
+    reasons
+}
+
+#[test]
+fn health_readiness_and_metrics_are_answered_and_nothing_else() {
+    let tap = watched();
+    for running in [tap.listen().start(), Tap::new().run().set("admin_address", "[::1]:0").start()] {
+        let (admin, endpoint) = (running.admin(), running.endpoint());
+        let health = get(&admin, "/healthz");
+        assert_eq!((health.status, health.body.as_str()), (200, "ok\n"));
+        assert_eq!(reasons(&admin), [""; 0]);
+        assert_eq!(Metrics::of(&admin).count("spool_events"), 0);
+        for path in ["/", "/healthz/", "/metrics/x", "/Metrics", &endpoint.path] {
+            assert_eq!(get(&admin, path).status, 404, "{path}");
+        }
+        for method in ["POST", "HEAD", "DELETE", "OPTIONS"] {
+            let reply = admin.with_path("/metrics").request(method);
+            assert_eq!((reply.status, reply.header("allow")), (405, Some("GET")), "{method}");
+            assert_eq!(admin.with_path("/metric").request(method).status, 404);
+        }
+        // Whoever can post webhooks is told nothing of it.
+        for path in ["/healthz", "/readyz", "/metrics"] {
+            assert_eq!(endpoint.with_path(path).request("GET").status, 404, "{path}");
+        }
+    }
+}
+
+#[test]
+fn an_address_that_is_taken_is_an_error_that_names_the_key() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let tap = Tap::new().set("admin_address", address.as_str());
+    for launch in [tap.listen(), tap.run()] {
+        let finished = launch.finish();
+        let error = finished.sole_error();
+        assert!(error.contains("admin_address") && error.contains(&address), "{error}");
+    }
+}
+
+#[test]
+fn without_an_address_nothing_listens_and_a_drain_needs_none() {
+    let unwatched = Tap::new();
+    let listener = unwatched.listen().start();
+    listener.endpoint().accept(SEVEN[0]);
+    assert!(!listener.stop().says("admin on"));
+
+    let address = free_address().to_string();
+    let tap = Tap::new().set("admin_address", address.as_str());
+    let listener = tap.listen().start();
+    listener.endpoint().accept(SEVEN[0]);
+    let drained = tap.drain().finish();
+    drained.assert_code(0);
+    assert_eq!(drained.records().len(), 1);
+    assert_eq!(get(&listener.admin(), "/healthz").status, 200);
+}
+
+/// What is refused, and by which reason: the answer to a webhook, and that of `/readyz`.
+fn refusal(running: &RunningTap) -> (u16, Vec<String>) {
+    (running.endpoint().post(SEVEN[0]).status, reasons(&running.admin()))
+}
+
+#[test]
+fn a_tap_that_would_refuse_a_webhook_is_not_ready_and_says_why() {
+    let tap = watched();
+    let cases =
+        [("spool_max_bytes", 1, "spool_full"), ("min_free_bytes", 1_000_000_000_000_000_u64, "disk_low")];
+    for (key, value, reason) in cases {
+        let running = tap.listen().set(key, value).start();
+        assert_eq!(refusal(&running), (503, vec![reason.to_owned()]));
+        let metrics = Metrics::of(&running.admin());
+        assert_eq!(metrics.count(&format!("requests_total{{class=\"5xx\",outcome=\"{reason}\"}}")), 1);
+    }
+}
+
+#[test]
+fn a_tap_whose_spool_is_locked_is_not_ready_until_it_is_free_again() {
+    let tap = watched();
+    let running = tap.listen().start();
+    let admin = running.admin();
+    assert_eq!(reasons(&admin), [""; 0]);
+    let lock = tap.spool().lock();
+    assert_eq!(reasons(&admin), ["spool_locked"]);
+    // While a webhook waits for the lock, so does the answer.
+    let endpoint = running.endpoint();
+    let waiting = std::thread::spawn(move || endpoint.post(SEVEN[0]).status);
+    wait::until("the writer is busy", || (reasons(&admin) == ["no_answer"]).then_some(()));
+    assert_eq!(get(&admin, "/healthz").status, 200);
+    assert_eq!(Metrics::of(&admin).count("spool_events"), 0);
+    drop(lock);
+    assert_eq!(waiting.join().expect("an answer"), 200);
+    assert_eq!(reasons(&admin), [""; 0]);
+}
+
+#[test]
+fn a_tap_without_a_webhook_url_is_ready_once_it_has_one() {
+    let tap = watched().with_minted_urls();
+    let running = tap.listen().start();
+    assert_eq!(reasons(&running.admin()), ["no_webhook_url"]);
+    let _ = tap.mint();
+    wait::until("it is ready", || reasons(&running.admin()).is_empty().then_some(()));
+    let revoked = tap.url(&["revoke", "1"]).finish();
+    revoked.assert_code(0);
+    wait::until("it is not", || (reasons(&running.admin()) == ["no_webhook_url"]).then_some(()));
+}
+
+#[test]
+fn a_tap_that_stops_is_alive_and_not_ready() {
+    let tap = watched();
+    tap.spool_bodies([]);
+    // More than a pipe holds: the tap can't write it, and so can't end.
+    tap.spool().insert_many(2_000, 1_000);
+    let listening = tap.run();
+    let (mut program, unread) = listening.start_unread();
+    let line = program.stderr().wait_for("admin on http://");
+    let (_, rest) = line.split_once("admin on ").expect("an address");
+    let admin = Endpoint::of(rest.split(": ").next().expect("an address"));
+    assert_eq!(reasons(&admin), [""; 0]);
+    program.signal(Signal::TERM);
+    wait::until("it stops", || (reasons(&admin) == ["stopping"]).then_some(()));
+    assert_eq!(get(&admin, "/healthz").status, 200);
+    assert_eq!(Metrics::of(&admin).count("spool_events"), 2_000);
+    program.kill();
+    drop(unread);
+}
+
+#[test]
+fn it_answers_while_all_connections_for_webhooks_are_taken() {
+    let tap = watched().set("max_connections", 2);
+    let running = tap.listen().start();
+    let (admin, endpoint) = (running.admin(), running.endpoint());
+    let mut clients = [endpoint.connect(), endpoint.connect()];
+    for client in &mut clients {
+        assert_eq!(client.post(&endpoint.path, SEVEN[0]).expect("an answer").status, 200);
+    }
+    // They are idle, and would make room.
+    assert_eq!((Metrics::of(&admin).count("connections"), reasons(&admin)), (2, Vec::new()));
+    for client in &mut clients {
+        client.send(format!("POST {} HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\n", endpoint.path));
+    }
+    wait::until("both are busy", || (reasons(&admin) == ["connections_taken"]).then_some(()));
+    assert_eq!(get(&admin, "/healthz").status, 200);
+    assert_eq!(Metrics::of(&admin).count("connections"), 2);
+    drop(clients);
+    Metrics::wait(&admin, "connections", |count| count == 0.0);
+    assert_eq!(reasons(&admin), [""; 0]);
+}
+
+#[test]
+fn clients_that_misuse_it_harm_neither_it_nor_the_webhooks() {
+    let tap = watched();
+    let running = tap.listen().start();
+    let (admin, endpoint) = (running.admin(), running.endpoint());
+    let mut long = admin.connect();
+    let _ =
+        long.try_send(format!("GET /healthz HTTP/1.1\r\nHost: test\r\nX: {}\r\n\r\n", "x".repeat(100_000)));
+    let answer = long.until_closed();
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+    // More than it takes at a time, and none of them says anything: each is closed, and the others have their turn.
+    let mut silent: Vec<_> = (0..20).map(|_| admin.connect()).collect();
+    endpoint.accept(SEVEN[0]);
+    assert_eq!(silent[0].until_closed(), "");
+    assert_eq!(get(&admin, "/healthz").status, 200);
+}
+
+#[test]
+fn what_comes_in_is_counted_by_status_outcome_and_type() {
+    let tap = watched();
+    let running = tap.listen().start();
+    let (admin, endpoint) = (running.admin(), running.endpoint());
+    for event in SEVEN {
+        endpoint.accept(event);
+    }
+    endpoint
+        .accept(grouped(&[SEVEN[1].to_owned(), r#"{"a":{"event":"sent"},"event":"typofix"}"#.to_owned()]));
+    endpoint.accept(format!("[{}, 5, null]", SEVEN[1]));
+    assert_eq!(endpoint.post("event=open").status, 400);
+    assert_eq!(endpoint.with_path("/nowhere").post("{}").status, 404);
+    assert_eq!(endpoint.request("GET").status, 405);
+
+    let metrics = Metrics::of(&admin);
+    let requests =
+        [("2xx", "accepted", 9), ("4xx", "not_events", 1), ("4xx", "not_found", 1), ("4xx", "not_post", 1)];
+    for (class, outcome, count) in requests {
+        let series = format!("requests_total{{class=\"{class}\",outcome=\"{outcome}\"}}");
+        assert_eq!(metrics.count(&series), count, "{series}");
+    }
+    let events = [
+        ("sent", 1),
+        ("open", 3),
+        ("click", 1),
+        ("bounce", 1),
+        ("blocked", 1),
+        ("spam", 1),
+        ("unsub", 1),
+        ("other", 1),
+    ];
+    for (event, count) in events {
+        assert_eq!(metrics.count(&format!("events_received_total{{event=\"{event}\"}}")), count, "{event}");
+    }
+    assert_eq!(metrics.count("rejected_received_total"), 3);
+    let spooled = (tap.spool().events().len(), tap.spool().rejected().len());
+    assert_eq!(spooled, (10, 3));
+    assert_eq!((metrics.count("spool_events"), metrics.count("spool_rejected")), (10, 3));
+    assert_eq!(metrics.count("commit_rows_sum"), 13);
+    assert_eq!(metrics.count("commit_rows_count"), metrics.count("commit_seconds_count"));
+    assert!(metrics.count("commit_seconds_count") > 0 && metrics.get("commit_seconds_sum") > Some(0.0));
+    assert_eq!(metrics.count("committed_position"), last_sequence(&tap));
+    assert!(metrics.count("spool_used_bytes") > 4096);
+    assert!(metrics.get("last_event_age_seconds").is_some_and(|age| age >= 0.0));
+}
+
+/// The largest sequence that was given.
+fn last_sequence(tap: &Tap) -> i64 {
+    let query = "SELECT CAST(max(sequence) AS TEXT) FROM (SELECT sequence FROM event UNION ALL SELECT sequence FROM rejected)";
+    tap.spool().text(query).parse().expect("a number")
+}
+
+#[test]
+fn no_sender_makes_the_metrics_longer_and_no_token_is_in_them() {
+    let tap = watched();
+    let running = tap.listen().start();
+    let (admin, endpoint) = (running.admin(), running.endpoint());
+    let post = |name: &str| {
+        endpoint.accept(format!(r#"{{"event":"{name}","{name}":1}}"#));
+        assert_eq!(endpoint.with_path(&format!("/{name}")).post("{}").status, 404);
+        assert_eq!(endpoint.post_with(&[("Content-Encoding", name)], "{}").status, 415);
+        assert_eq!(endpoint.request(&name.to_uppercase()).status, 405);
+    };
+    post("first");
+    let before = Metrics::of(&admin);
+    for number in 0..50 {
+        post(&format!("name{number}"));
+    }
+    let after = Metrics::of(&admin);
+    assert_eq!(before.series(), after.series());
+    assert_eq!(after.count("events_received_total{event=\"other\"}"), 51);
+    for secret in ["name1", &TOKEN[..16]] {
+        assert!(!after.text.contains(secret), "{}", after.text);
+    }
+}
+
+#[test]
+fn how_far_stdout_and_the_target_have_got_is_told() {
+    let tap = watched();
+    tap.append_state(0);
+    let running = tap.run().state().start();
+    let (admin, endpoint) = (running.admin(), running.endpoint());
+    for number in 0..5 {
+        endpoint.accept(numbered(number));
+    }
+    let records = running.wait_records(5);
+    let sequences: Vec<_> = records.iter().map(Record::sequence).collect();
+    let position = |sequence: i64| move |value: f64| format!("{value}") == sequence.to_string();
+    let written = Metrics::wait(&admin, "emitter_position", position(sequences[4]));
+    assert_eq!(written.count("records_written_total{stream=\"data\"}"), 5);
+    assert_eq!((written.count("events_written_total"), written.count("spool_unwritten_events")), (5, 0));
+    assert_eq!(written.count("spool_unconfirmed_events"), 5);
+    assert_eq!(written.count("oldest_unwritten_age_seconds"), 0);
+    assert!(written.get("oldest_unconfirmed_age_seconds") > Some(0.0));
+    assert_eq!(written.get("confirmed_position"), None);
+
+    tap.append_state(sequences[2]);
+    let some = Metrics::wait(&admin, "confirmed_position", position(sequences[2]));
+    assert_eq!(some.count("spool_unconfirmed_events"), 2);
+    tap.append_state(sequences[4]);
+    let all = Metrics::wait(&admin, "confirmed_position", position(sequences[4]));
+    assert_eq!((all.count("spool_unconfirmed_events"), all.count("oldest_unconfirmed_age_seconds")), (0, 0));
+}
+
+/// A listener has no emitter of its own: what drains have confirmed, it knows from the spool.
+#[test]
+fn a_listener_tells_what_drains_beside_it_have_confirmed() {
+    let tap = watched().set("retention_days", 0);
+    let listener = tap.listen().start();
+    let (admin, endpoint) = (listener.admin(), listener.endpoint());
+    for number in 0..5 {
+        endpoint.accept(numbered(number));
+    }
+    assert_eq!(Metrics::of(&admin).count("spool_unconfirmed_events"), 5);
+    let drained = tap.drain().state().finish();
+    let last = drained.records().last().expect("records").sequence();
+    assert_eq!(Metrics::of(&admin).count("spool_unconfirmed_events"), 5, "nobody has stored them yet");
+    tap.append_state(last);
+    endpoint.accept(numbered(5));
+    tap.drain().state().finish().assert_code(0);
+    let metrics = Metrics::of(&admin);
+    assert_eq!((metrics.count("confirmed_position"), metrics.count("trimmed_position")), (last, last));
+    assert_eq!((metrics.count("spool_unconfirmed_events"), metrics.count("spool_events")), (1, 1));
+    assert_eq!(metrics.get("emitter_position"), None);
+}
