@@ -53,6 +53,14 @@ impl Budget {
         }
         Ok(Reservation { permit: self.shared.take(bytes)?, budget: Arc::clone(&self.shared) })
     }
+
+    /// Whether [`Budget::reserve`] would give `bytes` now. Nothing is taken, and nobody else's answer changes by it.
+    pub fn could_reserve(&self, bytes: usize) -> Result<(), Refused> {
+        let half =
+            if self.shared.exhausted.load(Ordering::Relaxed) { self.shared.total.div_ceil(2) } else { 0 };
+        let needed = usize::try_from(units(bytes)).unwrap_or(usize::MAX).max(half);
+        if self.shared.free.available_permits() < needed { Err(Refused::Overloaded) } else { Ok(()) }
+    }
 }
 
 impl Shared {
@@ -102,10 +110,14 @@ mod tests {
         assert_eq!(budget.reserve(1).expect_err("nothing is free"), Refused::Overloaded);
         drop(held.pop());
         assert_eq!(budget.reserve(1).expect_err("a quarter is free"), Refused::Overloaded);
+        assert_eq!(budget.could_reserve(1), Err(Refused::Overloaded));
         held[0].grow(64).expect("what was begun goes on");
         drop(held.pop());
         assert_eq!(budget.reserve(1).expect_err("less than half is free"), Refused::Overloaded);
         drop(held.pop());
+        assert_eq!(budget.could_reserve(512), Ok(()));
         budget.reserve(512).expect("more than half is free");
+        assert_eq!(budget.could_reserve(2048), Err(Refused::Overloaded));
+        assert_eq!(budget.could_reserve(1), Ok(()), "asking uses nothing up");
     }
 }

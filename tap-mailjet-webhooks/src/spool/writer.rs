@@ -150,7 +150,7 @@ impl WriterHandle {
     /// Asks whether an event of the usual size would be kept now. The thread that would write it decides, by what it would
     /// decide by: nothing answers before what was handed over before is written.
     pub async fn probe(&self) -> Result<(), Refused> {
-        let _memory = self.budget.reserve(usize::try_from(PROBE_BYTES).unwrap_or(usize::MAX))?;
+        self.budget.could_reserve(usize::try_from(PROBE_BYTES).unwrap_or(usize::MAX))?;
         let (answer, answered) = oneshot::channel();
         self.jobs.send(Job::Probe(answer)).map_err(|_| Refused::Closed)?;
         answered.await.unwrap_or(Err(Refused::Closed))
