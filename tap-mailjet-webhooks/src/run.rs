@@ -171,7 +171,7 @@ where
         watermark.end();
         None
     };
-    let _admin = match (sockets.admin, &receiving) {
+    let admin = match (sockets.admin, &receiving) {
         (Some(listener), Some(receiving)) => {
             let commits = receiving.handle.commits().clone();
             let figures = Figures::new(roles.rooms(), traffic.clone(), commits, counters.clone(), &path);
@@ -191,6 +191,11 @@ where
         outcome = whole => outcome,
     };
     progress.finish(outcome.is_ok());
+    drop(admin);
+    if outcome.is_ok() {
+        // Who looks only reads, and can't clean up: whoever closes a spool last, and may write, leaves all of it in one file.
+        drop(spool::open(&path));
+    }
     outcome
 }
 

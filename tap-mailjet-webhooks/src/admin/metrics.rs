@@ -39,6 +39,8 @@ pub struct Figures {
 struct Spool {
     path: PathBuf,
     surveyor: Option<Surveyor>,
+    /// Not to be opened any more.
+    closed: bool,
     told: Sparing,
 }
 
@@ -46,8 +48,15 @@ impl Figures {
     /// Those of the rooms of this process, and of the spool at `path`.
     #[must_use]
     pub fn new(rooms: Rooms, traffic: Traffic, commits: Commits, counters: Counters, path: &Path) -> Self {
-        let spool = Spool { path: path.to_owned(), surveyor: None, told: Sparing::default() };
+        let spool = Spool { path: path.to_owned(), surveyor: None, closed: false, told: Sparing::default() };
         Figures { rooms, traffic, commits, counters, spool: Arc::new(Mutex::new(spool)) }
+    }
+
+    /// Closes the spool for good.
+    pub(super) fn close(&self) {
+        let mut spool = self.spool.lock().unwrap_or_else(PoisonError::into_inner);
+        spool.closed = true;
+        spool.surveyor = None;
     }
 
     /// All of them, as text.
@@ -193,7 +202,7 @@ impl Spool {
     }
 
     fn try_survey(&mut self, position: i64) -> Result<Option<(Survey, Pending)>, SpoolError> {
-        if self.surveyor.is_none() {
+        if self.surveyor.is_none() && !self.closed {
             self.surveyor = Surveyor::open(&self.path)?;
         }
         self.surveyor.as_mut().map(|surveyor| surveyor.survey(position)).transpose()

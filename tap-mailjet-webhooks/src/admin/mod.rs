@@ -37,21 +37,24 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 #[derive(Debug)]
 pub struct Admin {
     serving: AbortHandle,
+    figures: Figures,
 }
 
 impl Admin {
     /// Answers on `listener`.
     pub fn start(listener: TcpListener, readiness: Readiness, figures: Figures) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
-        let serving = tokio::spawn(serve::serve(listener, filter(readiness, figures)));
+        let serving = tokio::spawn(serve::serve(listener, filter(readiness, figures.clone())));
         info!("admin on http://{address}: /healthz, /readyz, /metrics");
-        Ok(Admin { serving: serving.abort_handle() })
+        Ok(Admin { serving: serving.abort_handle(), figures })
     }
 }
 
 impl Drop for Admin {
     fn drop(&mut self) {
         self.serving.abort();
+        // Whoever closes a spool last leaves all of it in the one file.
+        self.figures.close();
     }
 }
 

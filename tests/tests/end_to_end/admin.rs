@@ -157,6 +157,17 @@ fn a_tap_that_stops_is_alive_and_not_ready() {
     drop(unread);
 }
 
+/// To tell what is in the spool, it is opened; nothing of it may be left in the log for that.
+#[test]
+fn a_tap_that_was_asked_for_its_figures_leaves_all_in_the_one_file() {
+    let tap = watched();
+    let listener = tap.listen().start();
+    listener.endpoint().accept(SEVEN[0]);
+    assert_eq!(Metrics::of(&listener.admin()).count("spool_events"), 1);
+    listener.stop().assert_code(0);
+    assert!(!tap.folder().join("spool.db-wal").exists());
+}
+
 #[test]
 fn it_answers_while_all_connections_for_webhooks_are_taken() {
     let tap = watched().set("max_connections", 2);
