@@ -1,30 +1,25 @@
 //! The rooms put together: how a run starts, what can end it, and how it ends.
 
+mod emitting;
+mod receiving;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use crate::admin::{Admin, Figures, Readiness};
-use crate::clock::PatientClock;
+use crate::admin::{Admin, Figures};
 use crate::config::{Config, ConfigError};
 use crate::counters::Counters;
-use crate::emitter::{
-    Confirmation, Confirmed, Control, DiscoveredColumns, EmitError, Emitter, Ended, Shape, ShapeError, Start,
-    StartError, StateFile,
-};
+use crate::emitter::{EmitError, Ended, Shape, ShapeError, StartError};
 use crate::listener::Traffic;
 use crate::progress::{LiveLine, Progress, Rooms};
-use crate::spool::{
-    self, Ledger, Reader, Role, RoleLock, SpoolError, Trimmer, Watermark, Writer, WriterHandle,
-};
-use crate::webhook_url::{ActiveTokens, UrlError, UrlStore, Watch};
-use crate::{clock, descriptors, listener, service};
+use crate::spool::{self, Reader, Role, RoleLock, SpoolError, Watermark};
+use crate::webhook_url::UrlError;
+use emitting::{Emitting, Prepared};
+use receiving::Receiving;
 
 /// How long a run that was asked to end may go on writing.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
@@ -310,18 +305,9 @@ fn tell(ended: Ended) {
 }
 
 async fn failed(receiving: &mut Option<Receiving>) -> SpoolError {
-    let Some(Receiving { writer, watch, .. }) = receiving else { return std::future::pending().await };
-    let urls_failed = async {
-        match watch {
-            Some(watch) => watch.failed().await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        biased;
-        // A writer that was not closed ends only by failing.
-        Err(error) = writer.ended() => error,
-        error = urls_failed => error,
+    match receiving {
+        Some(receiving) => receiving.failed().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -329,157 +315,5 @@ async fn ended(emitting: &mut Option<Emitting>) -> Result<Ended, EmitError> {
     match emitting {
         Some(emitting) => emitting.ended().await,
         None => std::future::pending().await,
-    }
-}
-
-/// The listener, and the writer behind it.
-struct Receiving {
-    writer: Writer,
-    handle: WriterHandle,
-    serving: JoinHandle<()>,
-    stop: Option<oneshot::Sender<()>>,
-    tokens: ActiveTokens,
-    max_connections: usize,
-    watch: Option<Watch>,
-}
-
-impl Receiving {
-    fn start(
-        config: &Config,
-        path: &Path,
-        role: &RoleLock,
-        listener: TcpListener,
-        watermark: Watermark,
-        traffic: Traffic,
-    ) -> Result<Self, RunError> {
-        let (tokens, watch) = tokens(config, path)?;
-        let mut guards = config.guards(tokens.clone())?;
-        let (handle, writer) =
-            Writer::start(path, role, config.sequence_unit, config.limits(), watermark, clock::unix_millis)?;
-        let address = listener.local_addr()?;
-        let (stop, stopped) = oneshot::channel();
-        let stopped = async {
-            let _ = stopped.await;
-        };
-        guards.max_connections = descriptors::allow(guards.max_connections);
-        let max_connections = guards.max_connections;
-        let serving = tokio::spawn(listener::serve(listener, guards, handle.clone(), traffic, stopped));
-        info!("listening on {}://{address}", config.scheme());
-        service::is_ready();
-        Ok(Receiving { writer, handle, serving, stop: Some(stop), tokens, max_connections, watch })
-    }
-
-    /// Whether webhooks are taken, by the facts that they are answered by.
-    fn readiness(&self, traffic: Traffic) -> Readiness {
-        Readiness::new(traffic, self.tokens.clone(), self.max_connections, self.handle.clone())
-    }
-
-    /// Takes no further webhook, answers those that are being read, and closes the spool.
-    async fn stop(mut self) -> Result<(), RunError> {
-        self.stop_serving().await;
-        self.handle.close();
-        self.writer.ended().await?;
-        if let Some(watch) = self.watch {
-            watch.finish().await;
-        }
-        Ok(())
-    }
-
-    /// Takes no further webhook, and answers those that are being read.
-    async fn stop_serving(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            service::is_stopping();
-            let _ = stop.send(());
-            let _ = (&mut self.serving).await;
-        }
-    }
-}
-
-fn tokens(config: &Config, path: &Path) -> Result<(ActiveTokens, Option<Watch>), RunError> {
-    let store = UrlStore::open(path)?;
-    if let Some(tokens) = config.webhook_tokens.given() {
-        let unused = store.list()?.len();
-        if unused > 0 {
-            warn!("{unused} webhook URLs made by `url new` are not taken, since webhook_tokens is set");
-        }
-        return Ok((ActiveTokens::from_config(tokens), None));
-    }
-    let (tokens, watch) = ActiveTokens::watch(store)?;
-    if tokens.count() == 0 {
-        warn!("there is no webhook URL yet: make one with `url new`, it works at once");
-    }
-    Ok((tokens, Some(watch)))
-}
-
-/// An emitter that knows where it begins.
-struct Prepared<W> {
-    emitter: Emitter<W>,
-    confirmation: Confirmation,
-    trimmer: Trimmer,
-    waiting: u64,
-}
-
-impl<W: std::io::Write> Prepared<W> {
-    /// Finds where the run begins, and who confirms what it writes.
-    fn find(plan: &Plan, path: &Path, out: W, counters: Counters) -> Result<Self, RunError> {
-        let (reader, ledger) = (Reader::open(path)?, Ledger::open(path)?);
-        let mut state_file = plan.state.as_deref().map(StateFile::new);
-        let discovered = DiscoveredColumns::open(path)?;
-        let mut emitter =
-            Emitter::new(reader, discovered, ledger, &plan.shape, out, plan.config.pace(), counters)?;
-        let start = Start::find(
-            &emitter.streams(),
-            state_file.as_mut(),
-            emitter.reader(),
-            emitter.ledger(),
-            plan.config.sequence_unit,
-            clock::unix_millis(),
-        )?;
-        let waiting = start.waiting;
-        emitter.start_at(start)?;
-        let confirmation = Confirmation::find(state_file, emitter.ledger(), plan.discarded)?;
-        Ok(Prepared { emitter, confirmation, trimmer: Trimmer::open(path)?, waiting })
-    }
-}
-
-/// The emitter's thread, and the one that follows what the target confirms.
-struct Emitting {
-    outcome: oneshot::Receiver<Result<Ended, EmitError>>,
-    control: Arc<Control>,
-    confirmed: Confirmed,
-}
-
-impl Emitting {
-    fn start(
-        prepared: Prepared<impl std::io::Write + Send + 'static>,
-        retention: Duration,
-        watermark: Watermark,
-        counters: Counters,
-    ) -> Result<Self, RunError> {
-        let Prepared { emitter, confirmation, trimmer, .. } = prepared;
-        let confirmed = Confirmed::follow(
-            confirmation,
-            trimmer,
-            retention,
-            counters,
-            PatientClock::start(clock::unix_millis),
-        )?;
-        let control = Arc::new(Control::default());
-        let (report, outcome) = oneshot::channel();
-        thread::Builder::new().name("emitter".to_owned()).spawn({
-            let control = Arc::clone(&control);
-            move || {
-                let _ = report.send(emitter.run(&watermark, &control));
-            }
-        })?;
-        Ok(Emitting { outcome, control, confirmed })
-    }
-
-    /// Waits until the emitter has ended, or the disk fails under the trimming.
-    async fn ended(&mut self) -> Result<Ended, EmitError> {
-        tokio::select! {
-            error = self.confirmed.failed() => Err(error.into()),
-            outcome = &mut self.outcome => outcome.expect("the emitter thread does not panic"),
-        }
     }
 }
