@@ -22,6 +22,7 @@ pub mod config;
 pub mod counters;
 pub mod descriptors;
 pub mod emitter;
+mod http;
 pub mod listener;
 pub mod logging;
 pub mod output;

@@ -208,6 +208,9 @@ pub struct ActiveTokens {
     active: Arc<RwLock<Vec<Active>>>,
 }
 
+/// A token that is active. Nothing of it can be seen.
+pub struct Admitted([u8; 32]);
+
 #[derive(Debug)]
 struct Active {
     /// Id in the table; none for a token from the configuration.
@@ -251,21 +254,27 @@ impl ActiveTokens {
         self.active.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Whether `text` is an active token. All are compared, each in constant time.
+    /// Finds out whether `text` is an active token. All are compared, each in constant time.
     #[must_use]
-    pub fn admit(&self, text: &str, unix_millis: i64) -> bool {
+    pub fn admit(&self, text: &str) -> Option<Admitted> {
         if !Token::is_well_formed(text) {
-            return false;
+            return None;
         }
         let hash = hash(text);
         let mut admitted = false;
         for active in self.active.read().unwrap_or_else(PoisonError::into_inner).iter() {
-            if bool::from(active.hash.ct_eq(&hash)) {
+            admitted |= bool::from(active.hash.ct_eq(&hash));
+        }
+        admitted.then_some(Admitted(hash))
+    }
+
+    /// Notes that a webhook has arrived by a token, past all other guards.
+    pub fn note_use(&self, admitted: &Admitted, unix_millis: i64) {
+        for active in self.active.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            if active.hash == admitted.0 {
                 active.used_at.store(unix_millis, Ordering::Relaxed);
-                admitted = true;
             }
         }
-        admitted
     }
 
     /// Takes what the table says now. Says which uses of URLs the table does not know yet.
@@ -397,8 +406,8 @@ mod tests {
         let (second, _) = store.mint(None, 20).expect("the second");
         assert!(matches!(store.mint(None, 30), Err(UrlError::TooMany)));
         let (tokens, _watch) = ActiveTokens::watch(UrlStore::open(&path).expect("a store")).expect("a watch");
-        assert!(tokens.admit(&token.0, 40));
-        assert!(!tokens.admit(&"0".repeat(64), 40));
+        assert!(tokens.admit(&token.0).is_some());
+        assert!(tokens.admit(&"0".repeat(64)).is_none());
 
         store.revoke(first, 50).expect("it is active");
         assert!(matches!(store.revoke(first, 60), Err(UrlError::Unknown(1))));

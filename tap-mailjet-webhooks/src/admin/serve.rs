@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -14,6 +13,8 @@ use tokio::time::timeout;
 use tracing::debug;
 use warp::Filter;
 use warp::reply::Response;
+
+use crate::http;
 
 /// Connections at a time; others wait. A scraper and a prober have one each.
 const MAX_CONNECTIONS: usize = 16;
@@ -31,7 +32,7 @@ pub(super) async fn serve(
     listener: TcpListener,
     filter: impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static,
 ) {
-    let service = TowerToHyperService::new(warp::service(filter));
+    let service = http::service(filter);
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(READ_BUFFER_BYTES);
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));

@@ -88,6 +88,8 @@ impl<S: Append> Server<S> {
     fn new(mut guards: Guards, spool: S, traffic: Traffic, stopped: watch::Receiver<()>) -> Self {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
+            // Who has said all and closes its side is answered all the same.
+            .half_close(true)
             .header_read_timeout(guards.header_timeout)
             .max_buf_size(READ_BUFFER_BYTES);
         let (tls, handshake_timeout) = (guards.tls.take(), guards.header_timeout);
@@ -129,7 +131,7 @@ async fn exchange<S: Append>(
     connection: Arc<Connection<S>>,
     watcher: Watcher,
 ) {
-    let service = route::service(Arc::clone(&connection));
+    let service = crate::http::service(route::filter(Arc::clone(&connection)));
     let mut stream = TimeoutStream::new(stream);
     // Who asks and asks, and takes no answer, must not keep a connection from others.
     stream.set_write_timeout(Some(connection.route.write_timeout()));

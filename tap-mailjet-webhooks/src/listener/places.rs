@@ -84,12 +84,12 @@ impl Places {
             );
         }
         let _waiting = Waiting::new(&self.shared.waiting);
-        let mut asked: Option<Arc<Seat>> = None;
+        let mut asked: Option<(Arc<Seat>, u64)> = None;
         loop {
-            // One at a time is asked, and another only if that one has got a request meanwhile.
-            if asked.as_ref().is_none_or(|seat| seat.is_busy()) {
+            // One at a time is asked, and another only if that one has got a request meanwhile, which it may be done with.
+            if asked.as_ref().is_none_or(|(seat, since)| seat.idle_since.load(Ordering::SeqCst) != *since) {
                 asked = self.shared.idle_for_longest();
-                if let Some(seat) = &asked {
+                if let Some((seat, _)) = &asked {
                     seat.leave.notify_one();
                 }
             }
@@ -110,11 +110,12 @@ impl Shared {
         self.turn.fetch_add(1, Ordering::SeqCst) + 1
     }
 
-    fn idle_for_longest(&self) -> Option<Arc<Seat>> {
+    /// The seat that has been idle for longest, and since which turn.
+    fn idle_for_longest(&self) -> Option<(Arc<Seat>, u64)> {
         let taken = self.taken();
-        let since = |seat: &Arc<Seat>| seat.idle_since.load(Ordering::SeqCst);
-        let idle = taken.values().filter(|seat| since(seat) != BUSY);
-        idle.min_by_key(|seat| since(seat)).map(Arc::clone)
+        let since = taken.values().map(|seat| (seat, seat.idle_since.load(Ordering::SeqCst)));
+        let idle = since.filter(|(_, since)| *since != BUSY);
+        idle.min_by_key(|(_, since)| *since).map(|(seat, since)| (Arc::clone(seat), since))
     }
 
     fn tell_who_waits(&self) {
@@ -224,6 +225,20 @@ mod tests {
         assert!(is_ready(only.given_up()).is_some());
         drop(only);
         assert!(is_ready(newcomer.as_mut()).is_some());
+    }
+
+    /// Also if that is over before the newcomer looks.
+    #[test]
+    fn who_was_busy_for_a_moment_when_it_was_asked_is_asked_again() {
+        let places = Places::new(1);
+        let only = taken(&places);
+        let mut newcomer = pin!(places.take());
+        assert!(is_ready(newcomer.as_mut()).is_none());
+        let busy = only.keep();
+        assert!(is_ready(only.given_up()).is_none());
+        drop(busy);
+        assert!(is_ready(newcomer.as_mut()).is_none());
+        assert!(is_ready(only.given_up()).is_some());
     }
 
     /// A request that comes in between is answered.

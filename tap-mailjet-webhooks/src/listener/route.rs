@@ -6,16 +6,12 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt};
-use hyper::Request;
-use hyper::body::Incoming;
-use hyper::service::{Service, service_fn};
-use hyper_util::service::TowerToHyperService;
 use tokio::time::{Duration, timeout};
 use warp::http::header::{
     ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING,
     WWW_AUTHENTICATE,
 };
-use warp::http::{HeaderMap, Method, StatusCode, Uri};
+use warp::http::{HeaderMap, Method, StatusCode};
 use warp::path::FullPath;
 use warp::reply::Response;
 use warp::{Filter, Rejection};
@@ -70,22 +66,8 @@ pub(super) struct Connection<S> {
     pub(super) _counted: Counted,
 }
 
-/// What answers every request on a connection.
-pub(super) fn service<S: Append>(
-    connection: Arc<Connection<S>>,
-) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> {
-    let filter = TowerToHyperService::new(warp::service(filter(connection)));
-    service_fn(move |mut request: Request<Incoming>| {
-        // CONNECT names no path, and warp (0.4.3) panics when it is asked for it.
-        if request.uri().path_and_query().is_none() {
-            *request.uri_mut() = Uri::from_static("/");
-        }
-        filter.call(request)
-    })
-}
-
 /// The filter that answers every request on a connection.
-fn filter<S: Append>(
+pub(super) fn filter<S: Append>(
     connection: Arc<Connection<S>>,
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
     warp::path::full()
@@ -142,9 +124,7 @@ impl<S: Append> Route<S> {
         body: &mut (impl Stream<Item = Result<impl Buf, warp::Error>> + Send + Unpin),
     ) -> Result<Receipt, Refusal> {
         let token = path.as_str().strip_prefix(webhook_url::PATH).ok_or(Refusal::NotFound)?;
-        if !self.guards.tokens.admit(token, clock::unix_millis()) {
-            return Err(Refusal::NotFound);
-        }
+        let admitted = self.guards.tokens.admit(token).ok_or(Refusal::NotFound)?;
         if let Some(addresses) = &self.guards.addresses {
             addresses.check(peer, headers).map_err(|client| Refusal::AddressNotAllowed { client })?;
         }
@@ -177,6 +157,7 @@ impl<S: Append> Route<S> {
         let limits = BodyLimits { max_bytes: self.guards.max_body_bytes, timeout: self.guards.body_timeout };
         let (text, mut reservation) = body::read(body, length, limits, &self.spool).await?;
         let received_at = clock::unix_millis();
+        self.guards.tokens.note_use(&admitted, received_at);
         match payload::split(&text, &mut reservation) {
             Ok(items) => {
                 let tally = Tally::of(&text, &items);

@@ -157,6 +157,22 @@ fn a_tap_that_stops_is_alive_and_not_ready() {
     drop(unread);
 }
 
+/// Its target is no path.
+#[test]
+fn what_asks_for_a_proxy_is_answered_404() {
+    let tap = watched();
+    let listener = tap.listen().start();
+    let admin = listener.admin();
+    for request in
+        ["CONNECT test:80 HTTP/1.1\r\nHost: test\r\n\r\n", "GET test:80 HTTP/1.1\r\nHost: test\r\n\r\n"]
+    {
+        let mut client = admin.connect();
+        client.send(request);
+        assert!(matches!(client.reply().status, 400 | 404), "{request}");
+    }
+    assert_eq!(get(&admin, "/healthz").status, 200);
+}
+
 /// To tell what is in the spool, it is opened; nothing of it may be left in the log for that.
 #[test]
 fn a_tap_that_was_asked_for_its_figures_leaves_all_in_the_one_file() {

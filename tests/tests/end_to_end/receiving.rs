@@ -90,6 +90,21 @@ fn a_body_that_is_no_events_is_answered_400_and_its_beginning_is_kept() {
     assert_eq!(tap.spool().events(), []);
 }
 
+/// Who has said all may close its side, as some clients do.
+#[test]
+fn a_client_that_closes_its_side_after_the_body_is_answered() {
+    let tap = Tap::new();
+    let listener = tap.listen().start();
+    let endpoint = listener.endpoint();
+    let mut stream = std::net::TcpStream::connect(endpoint.address).expect("a connection");
+    let request = end_to_end::http::post_head(&endpoint.path, &[], SEVEN[0].len()) + SEVEN[0];
+    std::io::Write::write_all(&mut stream, request.as_bytes()).expect("it is taken");
+    stream.shutdown(std::net::Shutdown::Write).expect("one side is closed");
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
 /// Whoever probes learns nothing: not whether a token was right once, not which paths there are.
 #[test]
 fn every_wrong_address_gets_the_same_404() {

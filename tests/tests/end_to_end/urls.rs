@@ -112,6 +112,20 @@ fn the_last_use_of_a_url_is_listed() {
     wait::until("the use is listed", || (listed() != before).then_some(()));
 }
 
+/// Whoever waits for a URL to fall out of use must not be misled by those who know it and nothing else.
+#[test]
+fn a_request_that_is_refused_is_no_use_of_a_url() {
+    let tap = Tap::new().with_minted_urls();
+    let (old, new) = (tap.mint(), tap.mint());
+    let listener = tap.listen().start();
+    let endpoint = listener.endpoint();
+    assert_eq!(endpoint.with_path(&old.path).request("GET").status, 405);
+    endpoint.with_path(&new.path).accept(SEVEN[0]);
+    let listed = || tap.url(&["list"]).finish().stdout;
+    wait::until("the use of the new one is listed", || (!listed()[2].ends_with("never")).then_some(()));
+    assert!(listed()[1].ends_with("never"), "{:?}", listed());
+}
+
 /// Where tokens come from the configuration, a URL made here would not work.
 #[test]
 fn with_tokens_from_the_configuration_there_are_no_others() {
