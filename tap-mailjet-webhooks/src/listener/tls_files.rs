@@ -145,7 +145,12 @@ impl TlsFiles {
 }
 
 fn read(kind: &Kind, path: &PathBuf) -> Result<Vec<u8>, TlsError> {
-    fs::read(path).map_err(|source| TlsError::Unreadable {
+    // A pipe would be waited for.
+    let text = match path.metadata() {
+        Ok(meta) if !meta.is_file() => Err(std::io::Error::other("it is no regular file")),
+        _ => fs::read(path),
+    };
+    text.map_err(|source| TlsError::Unreadable {
         key: kind.key,
         path: path.clone(),
         source,

@@ -111,7 +111,9 @@ pub(super) fn with_patience<T>(
 
 /// Whether the disk failed, so that nobody knows what is on it.
 pub(super) fn is_io_failure(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure)
+    // What fails in the hook behind a commit may come back without its code, as SQLite's "logic error". There is no other cause
+    // of that here, and where there were, nothing could be said of the disk either.
+    matches!(error.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::Unknown))
 }
 
 /// Whether the disk had no room.
