@@ -234,7 +234,8 @@ impl<W: Write> Emitter<W> {
         self.streams.write_schemas(&mut self.buffer);
         let ended = loop {
             if control.is_over() {
-                break Ended::CutShort(self.reader.backlog(self.streams.reached().events)?.events);
+                let position = self.streams.reached().events;
+                break Ended::CutShort(self.reader.count_past(Kept::Events, position)?);
             }
             // Taken before the spool is read: whatever is committed later lets the wait below end at once.
             let committed = watermark.committed();

@@ -5,7 +5,7 @@ use catalog::stream::StreamId;
 use tracing::{info, warn};
 
 use super::state_file::{StateFile, StateFileError};
-use crate::spool::{Ledger, Reader, SequenceUnit, SpoolError};
+use crate::spool::{Kept, Ledger, Reader, SequenceUnit, SpoolError};
 
 /// Where a run begins.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,9 +80,12 @@ impl Start {
             );
             return Ok(Start { state, waiting: 0 });
         };
-        let waiting = reader.backlog(position)?.events;
+        let waiting = reader.count_past(Kept::Events, position)?;
         let rejected = match streams.contains(&StreamId::Rejected) {
-            true => reader.rejected_past(state.bookmark(StreamId::Rejected.name()).unwrap_or(0))?,
+            true => {
+                let position = state.bookmark(StreamId::Rejected.name()).unwrap_or(0);
+                reader.count_past(Kept::Rejected, position)?
+            }
             false => 0,
         };
         let and_rejected =

@@ -35,15 +35,6 @@ pub struct StoredRejection<'a> {
     pub body: &'a [u8],
 }
 
-/// What lies past a position.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Backlog {
-    /// How many events.
-    pub events: u64,
-    /// When the first of them arrived: Unix milliseconds.
-    pub oldest: Option<i64>,
-}
-
 /// Reads a spool. It never writes, and holds no lock between two calls.
 #[derive(Debug)]
 pub struct Reader {
@@ -157,17 +148,8 @@ impl Reader {
         }
     }
 
-    /// Counts the events past `position`.
-    pub fn backlog(&self, position: i64) -> Result<Backlog, SpoolError> {
-        Ok(Backlog { events: self.count(Kept::Events, position)?, oldest: self.oldest_past(position)? })
-    }
-
-    /// Counts the rejected items past `position`.
-    pub fn rejected_past(&self, position: i64) -> Result<u64, SpoolError> {
-        self.count(Kept::Rejected, position)
-    }
-
-    fn count(&self, kept: Kept, position: i64) -> Result<u64, SpoolError> {
+    /// Counts the events, or the rejected items, past `position`.
+    pub fn count_past(&self, kept: Kept, position: i64) -> Result<u64, SpoolError> {
         let table = kept.table();
         let query = format!("SELECT count(*) FROM {table} WHERE sequence > ?1");
         let count =
