@@ -1,11 +1,7 @@
-//! An event's members as slices of its text: parsed once, without a tree.
+//! An event's members as places in its text: parsed once, without a tree.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
-use std::fmt;
 
-use catalog::column::ColumnType;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// One member of a JSON object, as it stands in the text.
@@ -15,6 +11,8 @@ pub(super) struct Member<'a> {
     pub(super) quoted_name: &'a str,
     /// The text of the value.
     pub(super) value: &'a str,
+    /// Whether the value is one that is never written in another way: no object or array, and no string with escapes.
+    pub(super) is_plain: bool,
 }
 
 impl<'a> Member<'a> {
@@ -41,9 +39,54 @@ pub(super) fn quoted(text: &str) -> String {
     serde_json::to_string(text).expect("text is JSON")
 }
 
-/// The members of the object that `text` is, in their order, repeated names included.
-pub(super) fn of_object(text: &[u8]) -> serde_json::Result<Vec<Member<'_>>> {
-    serde_json::from_slice::<Members<'_>>(text).map(|members| members.0)
+/// Where a member stands in the text of its object. It outlives the text's borrow, so that members can be handed on to
+/// another thread, and the memory for them used again.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    name: (u32, u32),
+    value: (u32, u32),
+    is_plain: bool,
+}
+
+/// The members of an object, in their order, repeated names included.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Members<'a, 's> {
+    text: &'a str,
+    spans: &'s [Span],
+}
+
+impl<'a, 's> Members<'a, 's> {
+    /// The members of the object `text`, which stand at `spans`.
+    pub(super) fn of(text: &'a str, spans: &'s [Span]) -> Self {
+        Members { text, spans }
+    }
+
+    /// How many there are.
+    pub(super) fn len(self) -> usize {
+        self.spans.len()
+    }
+
+    /// Member number `number`, counted from 0.
+    pub(super) fn get(self, number: usize) -> Member<'a> {
+        self.at(&self.spans[number])
+    }
+
+    /// Each of them.
+    pub(super) fn iter(self) -> impl DoubleEndedIterator<Item = Member<'a>> + ExactSizeIterator {
+        self.spans.iter().map(move |span| self.at(span))
+    }
+
+    fn at(self, span: &Span) -> Member<'a> {
+        let part = |(start, end): (u32, u32)| &self.text[start as usize..end as usize];
+        Member { quoted_name: part(span.name), value: part(span.value), is_plain: span.is_plain }
+    }
+}
+
+/// Where the members of the object that `text` is stand in it. None if it is no object.
+pub(super) fn of_object(text: &str) -> Option<Vec<Span>> {
+    // Room for all of Mailjet's fields.
+    let mut spans = Vec::with_capacity(24);
+    find_members(text, &mut spans).then_some(spans)
 }
 
 /// The elements of the array that `text` is.
@@ -51,166 +94,175 @@ pub(super) fn of_array(text: &str) -> serde_json::Result<Vec<&RawValue>> {
     serde_json::from_str(text)
 }
 
-struct Members<'a>(Vec<Member<'a>>);
+/// Appends where the members of the object that `text` is stand in it. If it is no object, it says so, and appends nothing.
+pub(super) fn find_members(text: &str, spans: &mut Vec<Span>) -> bool {
+    let before = spans.len();
+    // A place is 32 bits. No event is that long: SQLite keeps a gigabyte in a row.
+    let is_object = u32::try_from(text.len()).is_ok() && Scanner { text, at: 0 }.object(spans).is_some();
+    if !is_object {
+        spans.truncate(before);
+    }
+    is_object
+}
 
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Each;
-        impl<'de> Visitor<'de> for Each {
-            type Value = Vec<Member<'de>>;
+/// Goes through the text of an object. Objects and arrays within it are left to `serde_json`.
+///
+/// Its own, since this is most of what there is to be done for an event that goes into its columns as it is: `serde_json`
+/// takes half as long again for it as all the rest together.
+struct Scanner<'a> {
+    text: &'a str,
+    at: usize,
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                // Room for all of Mailjet's fields.
-                let mut members = Vec::with_capacity(24);
-                while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
-                    members.push(Member { quoted_name: name.get(), value: value.get() });
+impl Scanner<'_> {
+    /// The whole text, an object with nothing but space around it.
+    fn object(mut self, spans: &mut Vec<Span>) -> Option<()> {
+        self.space();
+        self.expect(b'{')?;
+        self.space();
+        if self.next() == Some(b'}') {
+            self.at += 1;
+        } else {
+            loop {
+                let (name, _) = self.part(Self::string)?;
+                self.space();
+                self.expect(b':')?;
+                self.space();
+                let (value, is_plain) = self.part(Self::value)?;
+                spans.push(Span { name, value, is_plain });
+                self.space();
+                let end = self.next()?;
+                self.at += 1;
+                match end {
+                    b',' => self.space(),
+                    b'}' => break,
+                    _ => return None,
                 }
-                Ok(members)
             }
         }
-        deserializer.deserialize_map(Each).map(Members)
+        self.space();
+        (self.at == self.text.len()).then_some(())
     }
-}
 
-/// Levels of nesting that every JSON parser takes: `serde_json` stops at 128 in all, Python's at about 1000.
-const PORTABLE_DEPTH: usize = 100;
-
-/// Whether any target can read a JSON value, all of it: its strings ([`is_portable_text`]), its numbers (a scalar one has to be
-/// exact as a 64-bit integer or a double, one within an object or array has to be within a double's range), its depth, and
-/// its names (of two alike in one object, a parser keeps one).
-pub(super) fn is_portable(json: &str) -> bool {
-    match json.as_bytes().first() {
-        Some(b'-' | b'0'..=b'9') => ColumnType::of(json) != ColumnType::Text,
-        Some(b'{' | b'[') => is_portable_text(json) && is_portable_structure(json) && !repeats_a_name(json),
-        _ => is_portable_text(json),
+    fn next(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
     }
-}
 
-/// A JSON value in one line, as a message has to be. A line break stands only between the parts of a value, where a space says
-/// the same.
-pub(super) fn one_line(json: &str) -> Cow<'_, str> {
-    if memchr::memchr2(b'\n', b'\r', json.as_bytes()).is_some() {
-        Cow::Owned(json.replace(['\n', '\r'], " "))
-    } else {
-        Cow::Borrowed(json)
+    fn expect(&mut self, byte: u8) -> Option<()> {
+        (self.next()? == byte).then(|| self.at += 1)
     }
-}
 
-/// Whether every string in a JSON text is one that any target can keep: no `\u` escape of half a surrogate pair, which
-/// JSON's grammar allows although it is not Unicode, and none of U+0000.
-pub(super) fn is_portable_text(json: &str) -> bool {
-    find_escape(json, |_| true).is_none()
-}
-
-/// Where the first escape of half a surrogate pair stands in a JSON text, if there is one.
-pub(super) fn half_surrogate(json: &str) -> Option<usize> {
-    find_escape(json, |escape| escape == Escape::Half)
-}
-
-/// An escape that not every program takes.
-#[derive(Clone, Copy, PartialEq)]
-enum Escape {
-    /// Of half a surrogate pair.
-    Half,
-    /// Of U+0000.
-    Nul,
-}
-
-/// Where the first escape stands that is asked for.
-fn find_escape(json: &str, is_sought: impl Fn(Escape) -> bool) -> Option<usize> {
-    let bytes = json.as_bytes();
-    let mut at = 0;
-    while let Some(offset) = memchr::memchr(b'\\', bytes.get(at..)?) {
-        at += offset;
-        let (escape, length) = match surrogate(bytes, at) {
-            Some(Surrogate::High) if surrogate(bytes, at + 6) == Some(Surrogate::Low) => (None, 12),
-            Some(_) => (Some(Escape::Half), 6),
-            None if bytes[at..].starts_with(b"\\u0000") => (Some(Escape::Nul), 6),
-            // The backslash and what it escapes, which may be a backslash itself.
-            None => (None, 2),
-        };
-        if escape.is_some_and(&is_sought) {
-            return Some(at);
+    fn space(&mut self) {
+        while matches!(self.next(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
         }
-        at += length;
     }
-    None
-}
 
-/// Whether an object or array is not too deep and holds no number that is beyond a double.
-fn is_portable_structure(json: &str) -> bool {
-    let mut depth = 0_usize;
-    let (mut in_string, mut escaped) = (false, false);
-    let mut number = 0..0;
-    for (at, byte) in json.bytes().enumerate() {
-        if in_string {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_string = false,
-                _ => {}
-            }
-            continue;
-        }
-        if matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9') {
-            if number.end != at {
-                number = at..at;
-            }
-            number.end = at + 1;
-            continue;
-        }
-        // The letter e of true and false makes a "number" that is none.
-        if !number.is_empty() && json[number.clone()].parse::<f64>().is_ok_and(f64::is_infinite) {
-            return false;
-        }
-        number = 0..0;
-        match byte {
-            b'"' => in_string = true,
+    /// Where what `read` goes through stands, and what it says of it.
+    fn part<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<((u32, u32), T)> {
+        let place = |at| u32::try_from(at).ok();
+        let start = self.at;
+        let said = read(self)?;
+        Some(((place(start)?, place(self.at)?), said))
+    }
+
+    /// Goes through a value, and says whether it is plain.
+    fn value(&mut self) -> Option<bool> {
+        match self.next()? {
+            b'"' => self.string(),
+            b't' => self.literal("true"),
+            b'f' => self.literal("false"),
+            b'n' => self.literal("null"),
             b'{' | b'[' => {
-                depth += 1;
-                if depth > PORTABLE_DEPTH {
-                    return false;
-                }
+                let rest = &self.text[self.at..];
+                let value = serde_json::Deserializer::from_str(rest).into_iter::<&RawValue>().next()?.ok()?;
+                self.at += value.get().len();
+                Some(false)
             }
-            b'}' | b']' => depth -= 1,
-            _ => {}
+            _ => self.number(),
         }
     }
-    true
-}
 
-/// Whether an object in a JSON value, which is not too deep, has two members of one name.
-fn repeats_a_name(json: &str) -> bool {
-    match json.as_bytes().first() {
-        Some(b'{') => {
-            let members = of_object(json.as_bytes()).expect("a part of valid JSON is valid");
-            let mut names = HashSet::with_capacity(members.len());
-            members.iter().any(|member| !names.insert(member.name()) || repeats_a_name(member.value))
+    fn literal(&mut self, word: &str) -> Option<bool> {
+        let is_there = self.text[self.at..].starts_with(word);
+        is_there.then(|| self.at += word.len())?;
+        Some(true)
+    }
+
+    fn number(&mut self) -> Option<bool> {
+        if self.next() == Some(b'-') {
+            self.at += 1;
         }
-        Some(b'[') => {
-            let elements = of_array(json).expect("a part of valid JSON is valid");
-            elements.iter().any(|element| repeats_a_name(element.get()))
+        match self.next()? {
+            b'0' => self.at += 1,
+            _ => self.digits()?,
         }
-        _ => false,
+        if self.next() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if matches!(self.next(), Some(b'e' | b'E')) {
+            self.at += 1;
+            if matches!(self.next(), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Some(true)
+    }
+
+    /// Goes through digits, of which there has to be one.
+    fn digits(&mut self) -> Option<()> {
+        let start = self.at;
+        while self.next().is_some_and(|byte| byte.is_ascii_digit()) {
+            self.at += 1;
+        }
+        (self.at > start).then_some(())
+    }
+
+    /// Goes through a string, and says whether it is free of escapes.
+    fn string(&mut self) -> Option<bool> {
+        self.expect(b'"')?;
+        let mut is_plain = true;
+        loop {
+            self.at = end_of_run(self.text.as_bytes(), self.at)?;
+            match self.next()? {
+                b'"' => {
+                    self.at += 1;
+                    return Some(is_plain);
+                }
+                b'\\' => is_plain = false,
+                // A control character.
+                _ => return None,
+            }
+            self.at += match self.text.as_bytes().get(self.at + 1..)? {
+                [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => 2,
+                [b'u', digits @ ..] if digits.get(..4)?.iter().all(u8::is_ascii_hexdigit) => 6,
+                _ => return None,
+            };
+        }
     }
 }
 
-#[derive(PartialEq)]
-enum Surrogate {
-    High,
-    Low,
-}
-
-fn surrogate(bytes: &[u8], at: usize) -> Option<Surrogate> {
-    match bytes.get(at..at + 6)? {
-        [b'\\', b'u', b'd' | b'D', b'8' | b'9' | b'a' | b'A' | b'b' | b'B', ..] => Some(Surrogate::High),
-        [b'\\', b'u', b'd' | b'D', b'c'..=b'f' | b'C'..=b'F', ..] => Some(Surrogate::Low),
-        _ => None,
+/// Where, from `at` on, the next byte stands that does not simply stand for itself in a string: a quote, a backslash or a
+/// control character. Eight bytes are looked at in one go.
+fn end_of_run(bytes: &[u8], mut at: usize) -> Option<usize> {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    // The highest bit of each byte that is 0. A byte above such a one can be marked too; the lowest mark is true.
+    let zeros = |word: u64| word.wrapping_sub(EACH) & !word & HIGH;
+    while let Some(chunk) = bytes.get(at..at + 8) {
+        let word = u64::from_le_bytes(chunk.try_into().expect("eight bytes"));
+        let controls = word.wrapping_sub(EACH * 0x20) & !word & HIGH;
+        let marks =
+            zeros(word ^ (EACH * u64::from(b'"'))) | zeros(word ^ (EACH * u64::from(b'\\'))) | controls;
+        if marks != 0 {
+            return Some(at + marks.trailing_zeros() as usize / 8);
+        }
+        at += 8;
     }
+    let ends = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
+    bytes.get(at..)?.iter().position(ends).map(|offset| at + offset)
 }
 
 #[cfg(test)]
@@ -219,56 +271,74 @@ mod tests {
 
     #[test]
     fn members_are_slices_of_the_text() {
-        let text = br#" { "a" : 1.10, "\u0062" : {"x": [1, 2]}, "a": null, "\ud800": "" } "#;
-        let members = of_object(text).expect("an object");
-        let named: Vec<_> = members.iter().map(|member| (member.name(), member.value)).collect();
-        let expected = [("a", "1.10"), ("b", r#"{"x": [1, 2]}"#), ("a", "null"), (r#""\ud800""#, r#""""#)];
-        assert_eq!(named, expected.map(|(name, value)| (Cow::Borrowed(name), value)));
-        assert!(of_object(b"[]").is_err());
+        let text = r#" { "a" : 1.10, "\u0062" : {"x": [1, 2]}, "a": null, "\ud800": "", "c":"\n" } "#;
+        let spans = of_object(text).expect("an object");
+        let members = Members::of(text, &spans).iter();
+        let named: Vec<_> = members.map(|member| (member.name(), member.value, member.is_plain)).collect();
+        let expected = [
+            ("a", "1.10", true),
+            ("b", r#"{"x": [1, 2]}"#, false),
+            ("a", "null", true),
+            (r#""\ud800""#, r#""""#, true),
+            ("c", r#""\n""#, false),
+        ];
+        assert_eq!(named, expected.map(|(name, value, is_plain)| (Cow::Borrowed(name), value, is_plain)));
+        assert!(of_object("[]").is_none());
     }
 
-    #[test]
-    fn strings_that_targets_stop_at_are_found() {
-        let cases = [
-            (r#""plain \n \\ \u00e9""#, true),
-            (r#""\ud83d\ude00""#, true),
-            (r#""\uD83D\uDE00 \uD83D\uDE00""#, true),
-            (r#""\ud83d""#, false),
-            (r#""\ude00""#, false),
-            (r#""\ud83d\ud83d\ude00""#, false),
-            (r#""\ud83d \ude00""#, false),
-            (r#""\\ud83d""#, true),
-            (r#""\\\ud83d""#, false),
-            (r#"{"a":["\ud83d\ude00",{"\udc00":1}]}"#, false),
-            (r#""a\u0000b""#, false),
-            (r#""a\\u0000b""#, true),
-            (r#""a\u00001""#, false),
-            (r#""a\u00010""#, true),
-        ];
-        for (json, expected) in cases {
-            assert_eq!((is_portable_text(json), is_portable(json)), (expected, expected), "{json}");
+    /// Every member of an object by `serde_json`, as pairs of texts.
+    fn by_serde(text: &str) -> Option<Vec<(String, String)>> {
+        struct Pairs;
+        impl<'de> serde::de::Visitor<'de> for Pairs {
+            type Value = Vec<(String, String)>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
+                    pairs.push((name.get().to_owned(), value.get().to_owned()));
+                }
+                Ok(pairs)
+            }
         }
+        let mut text = serde_json::Deserializer::from_str(text);
+        let pairs = serde::Deserializer::deserialize_map(&mut text, Pairs).ok()?;
+        text.end().ok().map(|()| pairs)
     }
 
+    /// Whatever byte of an object is another, and wherever it ends: it is an object for both, or for none.
     #[test]
-    fn what_targets_stop_at_within_objects_and_arrays_is_found() {
-        let deep = |levels| "[".repeat(levels) + &"]".repeat(levels);
-        let cases = [
-            ("5".to_owned(), true),
-            ("1e400".to_owned(), false),
-            ("18446744073709551616".to_owned(), false),
-            ("[1e400]".to_owned(), false),
-            (r#"{"a":-1E+999}"#.to_owned(), false),
-            (r#"{"a":"1e400","b":[true,false,18446744073709551616,1e300]}"#.to_owned(), true),
-            (deep(100), true),
-            (deep(101), false),
-            (format!(r#"["{}",{{"]":1}}]"#, deep(200)), true),
-            (r#"{"a":1,"b":{"a":2},"c":[{"a":3},{"a":4}]}"#.to_owned(), true),
-            (r#"{"a":1,"\u0061":2}"#.to_owned(), false),
-            (r#"[{"a":[{"b":1,"b":1}]}]"#.to_owned(), false),
+    fn what_is_an_object_is_what_serde_json_says() {
+        let objects = [
+            r#"{"event":"open","time":1433103519,"n":-0.5e+10,"z":0,"b":true,"f":false,"x":null,"long":"0123456789abcdef é 😀"}"#,
+            "{ \"a\\u0041\\n\\\\\" : [1, {\"b\": \"\\ud800\"}] ,\t\"c\":{}\r\n, \"c\" : \"\\\"\\/\" } ",
+            "{}",
+            r#"{"n":12.34,"m":1E5}"#,
         ];
-        for (json, expected) in cases {
-            assert_eq!(is_portable(&json), expected, "{json}");
+        let bytes = b"\"\\{}[]:, \n\t\x00\x1f\x7f-+.eE019utrfnx/";
+        let check = |text: &str| {
+            let own = of_object(text).map(|spans| {
+                let members = Members::of(text, &spans).iter();
+                members
+                    .map(|member| (member.quoted_name.to_owned(), member.value.to_owned()))
+                    .collect::<Vec<_>>()
+            });
+            assert_eq!(own, by_serde(text), "{text:?}");
+        };
+        for object in objects {
+            check(object);
+            for at in 0..object.len() {
+                let (Some(before), Some(behind)) = (object.get(..at), object.get(at + 1..)) else { continue };
+                check(before);
+                check(&format!("{before}{behind}"));
+                for byte in bytes {
+                    check(&format!("{before}{}{behind}", char::from(*byte)));
+                    check(&format!("{before}{}{}", char::from(*byte), &object[at..]));
+                }
+            }
         }
     }
 }

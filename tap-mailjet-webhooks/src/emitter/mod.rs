@@ -4,26 +4,35 @@
 //! | --- | --- |
 //! | this one | the tail loop: what is written when |
 //! | [`streams`] | which streams get an event, and how far each has got |
+//! | [`ahead`] | what is read while something else is written |
+//! | [`block`] | an event taken apart, for all of them |
 //! | [`table`] | which column each field of an event goes into |
+//! | [`shape`], [`template`] | what follows from an event's names alone, found out once |
 //! | [`discovered`] | the columns that appeared, remembered in the spool |
 //! | [`row`] | the bytes of a RECORD |
 //! | [`primary_key`] | the key of an event |
 //! | [`members`] | how an event is taken apart without a tree |
+//! | [`portable`] | what many targets stop at |
 //! | [`start`] | where a run begins, and what is said about it |
 //! | [`state_file`] | what `--state` says, also while the tap runs |
 //! | [`sample`] | messages without a spool: what `--test` prints |
 //! | [`confirmed`] | what the target has stored, and what may therefore be trimmed |
 
+mod ahead;
+mod block;
 mod confirmed;
 mod discovered;
 mod members;
+mod portable;
 mod primary_key;
 mod row;
 mod sample;
+mod shape;
 mod start;
 mod state_file;
 mod streams;
 mod table;
+mod template;
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
@@ -46,10 +55,12 @@ pub use table::UnknownFields;
 use crate::clock;
 use crate::counters::Counters;
 use crate::spool::{Kept, Ledger, Reader, SpoolError, Tide, Watermark};
+use ahead::Ahead;
+use block::{Block, Read};
 use streams::Streams;
 
-/// Rows that are written at once.
-const BATCH_ROWS: u32 = 1_000;
+/// Rejected items that are written at once.
+const BATCH_REJECTED: u32 = 1_000;
 /// Bytes of messages at which a batch is closed early.
 const BATCH_BYTES: usize = 1 << 20;
 /// How long nothing has to come before the spool counts as dry. Without it, a trickle of single events would make a
@@ -111,6 +122,9 @@ pub enum EmitError {
     /// The spool can't be read.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// The thread that reads ahead can't be started.
+    #[error("a thread can't be started: {0}")]
+    Thread(io::Error),
 }
 
 /// Why a run can't write what it is asked to.
@@ -149,6 +163,9 @@ pub struct Shape {
 #[derive(Debug)]
 pub struct Emitter<W> {
     reader: Reader,
+    /// What has been read, and how many of its items have been put into the buffer.
+    block: Block,
+    taken: usize,
     discovered: DiscoveredColumns,
     ledger: Ledger,
     /// What the ledger has noted: no STATE has a bookmark past this.
@@ -185,6 +202,8 @@ impl<W: Write> Emitter<W> {
         let now = Instant::now();
         Ok(Emitter {
             reader,
+            block: Block::default(),
+            taken: 0,
             discovered,
             written_through: ledger.written_through()?.unwrap_or(0),
             ledger,
@@ -231,6 +250,7 @@ impl<W: Write> Emitter<W> {
     /// Writes SCHEMA, then RECORD and STATE messages until `watermark` has ended and all is written, or until
     /// `control` cuts it short. The last message is a STATE.
     pub fn run(mut self, watermark: &Watermark, control: &Control) -> Result<Ended, EmitError> {
+        let mut ahead = Ahead::start(self.reader.again()?).map_err(EmitError::Thread)?;
         self.streams.write_schemas(&mut self.buffer);
         let ended = loop {
             if control.is_over() {
@@ -239,7 +259,7 @@ impl<W: Write> Emitter<W> {
             }
             // Taken before the spool is read: whatever is committed later lets the wait below end at once.
             let committed = watermark.committed();
-            if self.write_batch()? > 0 {
+            if self.write_batch(&mut ahead)? > 0 {
                 if self.state_is_due() {
                     self.write_state()?;
                 }
@@ -264,34 +284,27 @@ impl<W: Write> Emitter<W> {
     }
 
     /// Puts the next records into the buffer, and says how many items of the spool were read for them.
-    fn write_batch(&mut self) -> Result<usize, EmitError> {
-        let Emitter { reader, discovered, streams, buffer, .. } = self;
+    fn write_batch(&mut self, ahead: &mut Ahead) -> Result<usize, EmitError> {
+        let Emitter { reader, block, taken, discovered, streams, buffer, .. } = self;
         let until_state = self.pace.state_interval_records.saturating_sub(self.records_since_state).max(1);
-        let limit = u32::try_from(until_state).unwrap_or(u32::MAX).min(BATCH_ROWS);
         let batched_at = clock::unix_millis();
-        let (mut records, mut failure) = (0, None);
-        let events = reader.read_past(streams.reached().events, limit, |event| {
-            let event = match event {
-                Ok(event) => event,
-                Err(damage) => {
-                    records += streams.write_damage(Kept::Events, &damage, batched_at, buffer);
-                    return until_full(buffer);
-                }
-            };
-            match streams.write_event(event, batched_at, buffer, |columns| discovered.remember(columns)) {
-                Ok(written) => records += written,
-                Err(error) => {
-                    failure = Some(error);
-                    return ControlFlow::Break(());
-                }
-            }
-            until_full(buffer)
-        })?;
-        if let Some(error) = failure {
-            // Nothing of the batch has been written yet, and nothing will be.
-            return Err(error.into());
+        if *taken == block.len() {
+            ahead.next(streams.reached().events, block)?;
+            *taken = 0;
         }
-        let rejected = reader.read_rejected_past(streams.reached().rejected, BATCH_ROWS, |item| {
+        let (before, mut records) = (*taken, 0);
+        while *taken < block.len() && records < until_state && buffer.len() < BATCH_BYTES {
+            records += match block.get(*taken) {
+                // Should this fail, nothing of the batch has been written yet, and nothing will be.
+                Read::Event(event) => {
+                    streams.write_event(&event, batched_at, buffer, |columns| discovered.remember(columns))?
+                }
+                Read::Damage(damage) => streams.write_damage(Kept::Events, damage, batched_at, buffer),
+            };
+            *taken += 1;
+        }
+        let events = *taken - before;
+        let rejected = reader.read_rejected_past(streams.reached().rejected, BATCH_REJECTED, |item| {
             records += match item {
                 Ok(item) => {
                     streams.write_rejected(item, batched_at, buffer);

@@ -15,7 +15,8 @@
 
 use std::borrow::Cow;
 
-use super::members::{self, Member};
+use super::members::{self, Member, Members};
+use super::portable;
 
 /// Levels of nesting that are put into canonical form. Each level is parsed once more, so the number is a bound on time.
 const DEPTH: usize = 128;
@@ -27,10 +28,10 @@ pub(super) struct PrimaryKey {
 }
 
 impl PrimaryKey {
-    /// The key of the event that has these members: 36 bytes of ASCII.
-    pub(super) fn of(&mut self, members: &[Member<'_>]) -> [u8; 36] {
+    /// The key of the event that has these members, whose order is `order`: 36 bytes of ASCII.
+    pub(super) fn of(&mut self, members: Members<'_, '_>, order: &Order) -> [u8; 36] {
         self.canonical.clear();
-        write_object(members, DEPTH, &mut self.canonical);
+        write_object(members, order, DEPTH, &mut self.canonical);
         let hash = blake3::hash(&self.canonical);
         uuid_shaped(hash.as_bytes())
     }
@@ -41,33 +42,62 @@ impl PrimaryKey {
     }
 }
 
-fn write_object(members: &[Member<'_>], depth: usize, out: &mut Vec<u8>) {
-    let mut sorted: Vec<(Cow<'_, str>, &Member<'_>)> =
-        members.iter().map(|member| (member.name(), member)).collect();
-    // Stable: which of two members with one name comes first is part of what the event says. (Two names that are not the same can
-    // be shown alike: one that is not Unicode, and one that is its JSON text.)
-    sorted.sort_by(|(a, one), (b, other)| {
-        a.cmp(b).then_with(|| is_unicode(one.quoted_name).cmp(&is_unicode(other.quoted_name)))
-    });
-    out.push(b'{');
-    for (position, (_, member)) in sorted.iter().enumerate() {
-        if position > 0 {
-            out.push(b',');
+/// How the canonical text of an object is put together. It follows from the names alone.
+#[derive(Debug)]
+pub(super) struct Order {
+    /// The object's members in canonical order: the number that each has, and where the text before its value ends.
+    members: Vec<(usize, usize)>,
+    /// The text that stands around the values.
+    text: Vec<u8>,
+}
+
+impl Order {
+    /// The order of an object's members.
+    pub(super) fn of(members: Members<'_, '_>) -> Self {
+        let mut sorted: Vec<(Cow<'_, str>, usize, Member<'_>)> =
+            members.iter().enumerate().map(|(number, member)| (member.name(), number, member)).collect();
+        // Stable: which of two members with one name comes first is part of what the event says. (Two names that are not the same
+        // can be shown alike: one that is not Unicode, and one that is its JSON text.)
+        sorted.sort_by(|(a, _, one), (b, _, other)| {
+            a.cmp(b).then_with(|| is_unicode(one.quoted_name).cmp(&is_unicode(other.quoted_name)))
+        });
+        let mut order = Order { members: Vec::with_capacity(members.len()), text: b"{".to_vec() };
+        for (position, (_, number, member)) in sorted.into_iter().enumerate() {
+            if position > 0 {
+                order.text.push(b',');
+            }
+            write_string(member.quoted_name, &mut order.text);
+            order.text.push(b':');
+            order.members.push((number, order.text.len()));
         }
-        write_string(member.quoted_name, out);
-        out.push(b':');
-        write_value(member.value, depth, out);
+        order.text.push(b'}');
+        order
     }
-    out.push(b'}');
+}
+
+fn write_object(members: Members<'_, '_>, order: &Order, depth: usize, out: &mut Vec<u8>) {
+    let mut start = 0;
+    for (number, end) in &order.members {
+        out.extend_from_slice(&order.text[start..*end]);
+        let member = members.get(*number);
+        if member.is_plain {
+            out.extend_from_slice(member.value.as_bytes());
+        } else {
+            write_value(member.value, depth, out);
+        }
+        start = *end;
+    }
+    out.extend_from_slice(&order.text[start..]);
 }
 
 fn write_value(value: &str, depth: usize, out: &mut Vec<u8>) {
     match value.as_bytes()[0] {
         b'"' => write_string(value, out),
-        b'{' if depth > 0 => match members::of_object(value.as_bytes()) {
-            Ok(members) => write_object(&members, depth - 1, out),
-            Err(_) => out.extend_from_slice(value.as_bytes()),
-        },
+        b'{' if depth > 0 => {
+            let spans = members::of_object(value).expect("a part of valid JSON is valid");
+            let members = Members::of(value, &spans);
+            write_object(members, &Order::of(members), depth - 1, out);
+        }
         b'[' if depth > 0 => match members::of_array(value) {
             Ok(elements) => {
                 out.push(b'[');
@@ -86,7 +116,7 @@ fn write_value(value: &str, depth: usize, out: &mut Vec<u8>) {
 }
 
 fn write_string(quoted: &str, out: &mut Vec<u8>) {
-    if !quoted.contains('\\') {
+    if memchr::memchr(b'\\', quoted.as_bytes()).is_none() {
         out.extend_from_slice(quoted.as_bytes());
         return;
     }
@@ -101,7 +131,7 @@ fn write_surrogates(quoted: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let mut rest = &quoted[1..quoted.len() - 1];
     loop {
-        let half = members::half_surrogate(rest);
+        let half = portable::half_surrogate(rest);
         let text = serde_json::from_str::<String>(&format!("\"{}\"", &rest[..half.unwrap_or(rest.len())]));
         let json = members::quoted(&text.expect("a string without its halves is text"));
         out.extend_from_slice(&json.as_bytes()[1..json.len() - 1]);
@@ -114,16 +144,17 @@ fn write_surrogates(quoted: &str, out: &mut Vec<u8>) {
 }
 
 fn is_unicode(quoted: &str) -> bool {
-    members::half_surrogate(quoted).is_none()
+    portable::half_surrogate(quoted).is_none()
 }
 
 fn uuid_shaped(hash: &[u8; 32]) -> [u8; 36] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    // Where the two digits of each byte stand.
+    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
     let mut text = [b'-'; 36];
-    let places = (0..36).filter(|place| ![8, 13, 18, 23].contains(place));
-    let digits = hash.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    for (place, digit) in places.zip(digits) {
-        text[place] = DIGITS[usize::from(digit)];
+    for (place, byte) in PLACES.into_iter().zip(hash) {
+        text[place] = DIGITS[usize::from(byte >> 4)];
+        text[place + 1] = DIGITS[usize::from(byte & 15)];
     }
     text
 }
@@ -133,8 +164,9 @@ mod tests {
     use super::*;
 
     fn key(event: &str) -> String {
-        let members = members::of_object(event.as_bytes()).expect("an object");
-        String::from_utf8(PrimaryKey::default().of(&members).to_vec()).expect("ASCII")
+        let spans = members::of_object(event).expect("an object");
+        let members = Members::of(event, &spans);
+        String::from_utf8(PrimaryKey::default().of(members, &Order::of(members)).to_vec()).expect("ASCII")
     }
 
     /// These never change: they are in people's tables.

@@ -2,40 +2,16 @@
 
 use catalog::column::Source;
 
-use super::members::{self, Member, quoted};
-use super::primary_key::PrimaryKey;
-use super::table::{Row, Table};
+use super::block::Event;
+use super::members::quoted;
+use super::primary_key::{Order, PrimaryKey};
+use super::shape::Shape;
+use super::table::{Output, Row, Table};
 use crate::clock;
-use crate::spool::{REJECTED_BODY_BYTES, StoredEvent, StoredRejection};
+use crate::spool::{REJECTED_BODY_BYTES, StoredRejection};
 
 /// The table that rejected items were meant for.
 const TABLE_NAME: &str = "data";
-
-/// An event, taken apart once for all streams that have it.
-#[derive(Debug)]
-pub(super) struct Parsed<'a> {
-    pub(super) members: Vec<Member<'a>>,
-    /// The JSON string of an event's text that is no JSON object.
-    pub(super) unreadable: Option<String>,
-}
-
-impl<'a> Parsed<'a> {
-    /// Takes an event apart.
-    pub(super) fn of(body: &'a [u8]) -> Self {
-        match members::of_object(body) {
-            Ok(members) => Parsed { members, unreadable: None },
-            Err(_) => Parsed { members: Vec::new(), unreadable: Some(quoted(&text_of(body))) },
-        }
-    }
-
-    /// What the field `event` says, in lower case: Mailjet has been seen to write it with a capital. As in its column, of
-    /// several the last says it, and null says nothing.
-    pub(super) fn event_type(&self) -> Option<String> {
-        let says_it = |member: &&Member<'_>| member.name() == "event" && member.value != "null";
-        let event = self.members.iter().rev().find(says_it)?;
-        serde_json::from_str::<String>(event.value).ok().map(|name| name.to_lowercase())
-    }
-}
 
 /// Writes RECORD messages, and keeps its buffers from one to the next.
 #[derive(Debug, Default)]
@@ -46,39 +22,46 @@ pub(super) struct RecordWriter {
 }
 
 /// What the system columns of a row say.
-struct System<'a> {
+pub(super) struct System<'a> {
     key: [u8; 36],
     sequence: i64,
     received_at: &'a [u8],
     batched_at: &'a [u8],
 }
 
+impl System<'_> {
+    /// Writes what one of them says.
+    pub(super) fn write(&self, source: Source, out: &mut Vec<u8>) {
+        match source {
+            Source::PrimaryKey => write_quoted(&self.key, out),
+            Source::Sequence => {
+                out.extend_from_slice(itoa::Buffer::new().format(self.sequence).as_bytes());
+            }
+            Source::ReceivedAt => write_quoted(self.received_at, out),
+            Source::BatchedAt => write_quoted(self.batched_at, out),
+            Source::TableVersion => out.push(b'0'),
+            Source::Field | Source::Extra | Source::TableName | Source::Reason | Source::Record => {
+                unreachable!("a row's own value")
+            }
+        }
+    }
+}
+
 impl RecordWriter {
-    /// The key of an event. Computed once for all streams that have it.
-    pub(super) fn key_of(&mut self, event: &Parsed<'_>, body: &[u8]) -> [u8; 36] {
-        match event.unreadable {
-            None => self.primary_key.of(&event.members),
-            Some(_) => PrimaryKey::of_bytes(body),
+    /// The key of an event, which has this shape. Computed once for all streams that have it.
+    pub(super) fn key_of(&mut self, event: &Event<'_>, shape: Option<&Shape>) -> [u8; 36] {
+        match (event.unreadable, shape) {
+            (Some(event), _) => event.key,
+            (None, Some(shape)) => self.primary_key.of(event.members, &shape.order),
+            (None, None) => self.primary_key.of(event.members, &Order::of(event.members)),
         }
     }
 
-    /// Appends an event, placed in `row`, to `out`. `batched_at` is now, in Unix milliseconds.
-    pub(super) fn write(
-        &mut self,
-        table: &Table,
-        row: &Row<'_>,
-        key: [u8; 36],
-        event: StoredEvent<'_>,
-        batched_at: i64,
-        out: &mut Vec<u8>,
-    ) {
+    /// What the system columns of an event's rows say. `batched_at` is now, in Unix milliseconds.
+    pub(super) fn system(&mut self, key: [u8; 36], event: &Event<'_>, batched_at: i64) -> System<'_> {
         let received_at = self.received.text(event.received_at);
         let batched_at = self.batched.text(batched_at);
-        let system = System { key, sequence: event.sequence, received_at, batched_at };
-        write_record(table, &system, out, |place, source, out| match source {
-            Source::Extra => row.write_extra(out),
-            _ => out.extend_from_slice(row.field(place).as_bytes()),
-        });
+        System { key, sequence: event.sequence, received_at, batched_at }
     }
 
     /// Appends a rejected item to `out`.
@@ -109,40 +92,58 @@ impl RecordWriter {
     }
 }
 
+/// Appends an event, placed in `row`, to `out`.
+pub(super) fn write_row(table: &Table, row: &Row<'_>, system: &System<'_>, out: &mut Vec<u8>) {
+    write_record(table, system, out, |place, source, out| match source {
+        Source::Extra => row.write_extra(out),
+        _ => out.extend_from_slice(row.field(place).as_bytes()),
+    });
+}
+
 fn write_record(
     table: &Table,
     system: &System<'_>,
     out: &mut Vec<u8>,
     mut write_value: impl FnMut(usize, Source, &mut Vec<u8>),
 ) {
+    begin_record(table, out);
+    for (position, (place, output)) in table.selected().enumerate() {
+        begin_value(position, output, out);
+        match output.source {
+            Source::Field | Source::Extra | Source::TableName | Source::Reason | Source::Record => {
+                write_value(place, output.source, out);
+            }
+            source => system.write(source, out),
+        }
+    }
+    end_record(system, out);
+}
+
+/// Appends what stands before the first value.
+pub(super) fn begin_record(table: &Table, out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"type":"RECORD","stream":""#);
     // The names of streams are ours and need no escapes.
     out.extend_from_slice(table.name().as_bytes());
     out.extend_from_slice(br#"","record":{"#);
-    let selected = table.outputs().iter().enumerate().filter(|(_, output)| output.selected);
-    for (position, (place, output)) in selected.enumerate() {
-        if position > 0 {
-            out.push(b',');
-        }
-        out.extend_from_slice(&output.label);
-        match output.source {
-            Source::PrimaryKey => write_quoted(&system.key, out),
-            Source::Sequence => {
-                out.extend_from_slice(itoa::Buffer::new().format(system.sequence).as_bytes());
-            }
-            Source::ReceivedAt => write_quoted(system.received_at, out),
-            Source::BatchedAt => write_quoted(system.batched_at, out),
-            Source::TableVersion => out.push(b'0'),
-            source => write_value(place, source, out),
-        }
+}
+
+/// Appends what stands before the value that is the one at `position` in its record.
+pub(super) fn begin_value(position: usize, output: &Output, out: &mut Vec<u8>) {
+    if position > 0 {
+        out.push(b',');
     }
+    out.extend_from_slice(&output.label);
+}
+
+/// Appends what stands after the last value.
+pub(super) fn end_record(system: &System<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(br#"},"time_extracted":"#);
     write_quoted(system.received_at, out);
     out.extend_from_slice(b"}\n");
 }
 
 /// Bytes as text. What is not text, and U+0000, which many targets stop at, stands as U+FFFD.
-fn text_of(bytes: &[u8]) -> String {
+pub(super) fn text_of(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).replace('\0', "\u{fffd}")
 }
 

@@ -6,6 +6,7 @@ use catalog::event::EventType;
 use catalog::selection::CatalogError;
 use catalog::stream::StreamId;
 
+use super::block::{Block, Read};
 use super::streams::Streams;
 use super::{Shape, ShapeError};
 use crate::spool::{StoredEvent, StoredRejection};
@@ -30,7 +31,11 @@ impl Rehearsal {
     /// Appends the RECORDs of an event to `out`, after the SCHEMA of each stream in which it makes a column appear. Only an
     /// event with a larger sequence than the one before is written.
     pub fn write_event(&mut self, event: StoredEvent<'_>, unix_millis: i64, out: &mut Vec<u8>) {
-        let Ok(_) = self.streams.write_event(event, unix_millis, out, |_| Ok::<_, Infallible>(()));
+        let mut block = Block::default();
+        block.push(Ok(event));
+        if let Read::Event(event) = block.get(0) {
+            let Ok(_) = self.streams.write_event(&event, unix_millis, out, |_| Ok::<_, Infallible>(()));
+        }
     }
 }
 

@@ -10,11 +10,13 @@ use catalog::stream::{Stream, StreamId};
 use tracing::warn;
 
 use super::Shape;
+use super::block::Event;
 use super::discovered::Discovered;
-use super::row::{Parsed, RecordWriter};
+use super::row::{self, RecordWriter};
+use super::shape::Shapes;
 use super::table::Table;
 use crate::counters::{Reached, Written};
-use crate::spool::{Damage, Kept, StoredEvent, StoredRejection};
+use crate::spool::{Damage, Kept, StoredRejection};
 
 /// Types of events without a stream that are told by name; the rest are counted together.
 const TOLD_TYPES: usize = 50;
@@ -25,6 +27,9 @@ const TOLD_CHARACTERS: usize = 100;
 #[derive(Debug)]
 pub(super) struct Streams {
     tables: Vec<Progressing>,
+    shapes: Shapes,
+    /// Whether it makes a difference of which type an event is.
+    by_type: bool,
     records: RecordWriter,
     /// How many events of each type had no stream.
     unselected: BTreeMap<String, u64>,
@@ -67,11 +72,15 @@ impl Streams {
                 tables.push(Progressing { table, bookmark: 0 });
             }
         }
+        let by_type = tables.iter().any(|stream| matches!(stream.id(), StreamId::Event(_)))
+            || !tables.iter().any(|stream| stream.id() == StreamId::Data);
         let streams =
             tables.iter().map(|stream| Written { stream: stream.id(), last: 0, records: 0 }).collect();
         let reached = Reached { streams, ..Reached::default() };
         Ok(Streams {
             tables,
+            shapes: Shapes::default(),
+            by_type,
             records: RecordWriter::default(),
             unselected: BTreeMap::new(),
             damages: 0,
@@ -127,14 +136,16 @@ impl Streams {
     /// that has them is written. Says how many records.
     pub(super) fn write_event<E>(
         &mut self,
-        event: StoredEvent<'_>,
+        event: &Event<'_>,
         batched_at: i64,
         out: &mut Vec<u8>,
         mut remember: impl FnMut(&[Discovered]) -> Result<(), E>,
     ) -> Result<u64, E> {
-        let parsed = Parsed::of(event.body);
-        let key = self.records.key_of(&parsed, event.body);
-        let type_name = parsed.event_type();
+        let members = event.members;
+        let mut shape = if event.unreadable.is_none() { self.shapes.of(members) } else { None };
+        let key = self.records.key_of(event, shape.as_deref());
+        let system = self.records.system(key, event, batched_at);
+        let type_name = if self.by_type { event.event_type() } else { None };
         let event_type = EventType::ALL.into_iter().find(|event| Some(event.name()) == type_name.as_deref());
         let mut written = 0;
         let mut has_stream = false;
@@ -144,15 +155,18 @@ impl Streams {
             if event.sequence <= stream.bookmark {
                 continue;
             }
-            let row = stream.table.place(&parsed.members, parsed.unreadable.as_deref());
-            let appeared = stream.table.take_appeared();
-            if !appeared.is_empty() {
-                remember(&appeared)?;
-                if stream.table.are_written(&appeared) {
-                    write_schema(&stream.table, out);
+            let template = shape.as_mut().and_then(|shape| shape.templates.of(place, &stream.table, members));
+            if !template.is_some_and(|template| template.write(&stream.table, members, &system, out)) {
+                let row = stream.table.place(members, event.unreadable.map(|event| event.text));
+                let appeared = stream.table.take_appeared();
+                if !appeared.is_empty() {
+                    remember(&appeared)?;
+                    if stream.table.are_written(&appeared) {
+                        write_schema(&stream.table, out);
+                    }
                 }
+                row::write_row(&stream.table, &row, &system, out);
             }
-            self.records.write(&stream.table, &row, key, event, batched_at, out);
             self.reached.streams[place].count(event.sequence);
             written += 1;
         }

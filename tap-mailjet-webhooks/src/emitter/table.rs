@@ -43,7 +43,8 @@ use serde_json::{Map, Value, json};
 use tracing::warn;
 
 use super::discovered::{self, Discovered};
-use super::members::{self, Member};
+use super::members::{self, Member, Members};
+use super::portable;
 
 /// Bytes of a name that PostgreSQL keeps.
 const NAME_BYTES: usize = 63;
@@ -90,6 +91,17 @@ pub(super) struct Output {
     kind: ColumnType,
     /// The catalog asks for text where the field is not: the value's text is what is asked for.
     as_text: bool,
+}
+
+/// Where the value of a field goes, if that can be told by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Destination {
+    /// Into the column at this place, if it fits.
+    Column(usize),
+    /// It is not written.
+    Nowhere,
+    /// That depends on the value.
+    Depends,
 }
 
 /// An event's values, each in its place.
@@ -161,6 +173,41 @@ impl Table {
         &self.outputs
     }
 
+    /// The columns that are written, each with its place.
+    pub(super) fn selected(&self) -> impl Iterator<Item = (usize, &Output)> {
+        self.outputs.iter().enumerate().filter(|(_, output)| output.selected)
+    }
+
+    /// Where the value of a field of an event goes.
+    pub(super) fn destination(&self, name: &str) -> Destination {
+        match self.places.get(name).map(|place| (*place, &self.outputs[*place])) {
+            Some((place, output)) if output.source == Source::Field => {
+                if output.selected {
+                    Destination::Column(place)
+                } else {
+                    Destination::Nowhere
+                }
+            }
+            _ if self.choice.selects_field(name, 0) => Destination::Depends,
+            _ => Destination::Nowhere,
+        }
+    }
+
+    /// The JSON text of a member's value in the column at `place`, if that is where it goes and how it is written.
+    pub(super) fn as_it_is<'v>(&self, place: usize, member: Member<'v>) -> Option<&'v str> {
+        // Objects may be taken apart, and arrays may be for the extra column.
+        if !member.is_plain
+            && (member.value.starts_with(['{', '[']) || !portable::is_portable_text(member.value))
+        {
+            return None;
+        }
+        match self.outputs[place].fit(member.value) {
+            Fit::Null => Some("null"),
+            Fit::Json(Cow::Borrowed(json)) => Some(json),
+            Fit::Json(Cow::Owned(_)) | Fit::Misfit => None,
+        }
+    }
+
     /// Takes the columns that have appeared since the last call.
     pub(super) fn take_appeared(&mut self) -> Vec<Discovered> {
         std::mem::take(&mut self.appeared)
@@ -202,10 +249,10 @@ impl Table {
     /// Puts each value of an event into its column. New columns may appear.
     ///
     /// `unreadable` is the JSON string of an event's text that is no JSON object. The listener never writes such.
-    pub(super) fn place<'a>(&mut self, members: &[Member<'a>], unreadable: Option<&'a str>) -> Row<'a> {
+    pub(super) fn place<'a>(&mut self, members: Members<'a, '_>, unreadable: Option<&'a str>) -> Row<'a> {
         let mut row = Row { values: Vec::new(), extra: Vec::new() };
         row.values.resize_with(self.outputs.len(), || None);
-        for member in members {
+        for member in members.iter() {
             self.put(&mut row, member.column_name(), 0, member.value, FLATTEN_DEPTH);
         }
         if let Some(text) = unreadable {
@@ -241,9 +288,9 @@ impl Table {
             return;
         }
         if value.starts_with('{') && self.is_taken_apart(&name, output, depth) {
-            let members = members::of_object(value.as_bytes()).expect("a part of valid JSON is valid");
-            if !members.is_empty() {
-                for member in members {
+            let spans = members::of_object(value).expect("a part of valid JSON is valid");
+            if !spans.is_empty() {
+                for member in Members::of(value, &spans).iter() {
                     let field = Cow::Owned(format!("{name}__{}", member.column_name()));
                     self.put(row, field, name.len() + 2, member.value, depth.saturating_sub(1));
                 }
@@ -377,7 +424,7 @@ impl Output {
         match self.kind.fit(value) {
             Fit::Json(_) if self.kind == ColumnType::Object => {
                 // Its text would do elsewhere, but not in a column of objects.
-                if members::is_portable(value) { Fit::Json(members::one_line(value)) } else { Fit::Misfit }
+                if portable::is_portable(value) { Fit::Json(portable::one_line(value)) } else { Fit::Misfit }
             }
             Fit::Misfit if self.as_text => Fit::Json(self.kind.json_of(value)),
             fit => fit,
@@ -414,8 +461,8 @@ impl Row<'_> {
             out.push(if position == 0 { b'{' } else { b',' });
             serde_json::to_writer(&mut *out, &free).expect("text is JSON and memory takes every write");
             out.push(b':');
-            let value = if members::is_portable(value) {
-                members::one_line(value)
+            let value = if portable::is_portable(value) {
+                portable::one_line(value)
             } else {
                 Cow::Owned(members::quoted(value))
             };
@@ -427,7 +474,7 @@ impl Row<'_> {
 
 /// `json`, or, if it is a string that there are targets that can't read, that string's JSON text, as text.
 fn portable_text(json: Cow<'_, str>) -> Cow<'_, str> {
-    if members::is_portable_text(&json) { json } else { Cow::Owned(members::quoted(&json)) }
+    if portable::is_portable_text(&json) { json } else { Cow::Owned(members::quoted(&json)) }
 }
 
 #[cfg(test)]
@@ -445,8 +492,8 @@ mod tests {
 
     /// What becomes of an event: `column=JSON` for each field that is not null, in order.
     fn placed(table: &mut Table, event: &str) -> String {
-        let members = members::of_object(event.as_bytes()).expect("an object");
-        let row = table.place(&members, None);
+        let spans = members::of_object(event).expect("an object");
+        let row = table.place(Members::of(event, &spans), None);
         let columns = table.stream.columns.iter().enumerate();
         let values = columns.filter_map(|(place, column)| match column.source {
             Source::Field if row.field(place) != "null" => {
@@ -596,7 +643,7 @@ mod tests {
             let mut table =
                 Table::new(&stream, choice, UnknownFields::Columns, &[]).expect("no key is given");
             let mut json = Vec::new();
-            table.place(&[], Some(text)).write_extra(&mut json);
+            table.place(Members::of(text, &[]), Some(text)).write_extra(&mut json);
             assert_eq!(String::from_utf8(json).expect("UTF-8"), expected);
         }
     }

@@ -52,6 +52,11 @@ impl Reader {
         Ok(reader)
     }
 
+    /// Another reader of the same spool.
+    pub fn again(&self) -> Result<Self, SpoolError> {
+        Reader::open(&self.path)
+    }
+
     /// Reads what `connection` leads to.
     pub(super) fn of(connection: Connection, path: &Path) -> Self {
         Reader { path: path.to_owned(), connection, told: RefCell::default() }
