@@ -15,7 +15,7 @@ use tracing::info;
 use crate::clock;
 use crate::counters::Counters;
 use crate::listener::Traffic;
-use crate::spool::{Reader, SpoolError};
+use crate::spool::{Backlog, Kept, Reader, SpoolError};
 
 /// How often the live line is drawn anew.
 const DRAW_INTERVAL: Duration = Duration::from_millis(500);
@@ -89,7 +89,7 @@ impl Progress {
         rooms: Rooms,
         (counters, traffic): (Counters, Traffic),
         reader: Reader,
-        waiting: u64,
+        waiting: Backlog,
     ) -> io::Result<Self> {
         let is_live = LiveLine::is_wanted();
         let mut teller =
@@ -102,7 +102,7 @@ impl Progress {
                 ProgressStyle::with_template(template).expect("a valid template").progress_chars("=> "),
             );
         }
-        if is_live {
+        if is_live && matches!(waiting, Backlog::Exactly(_)) {
             // At once: also of a run that is over in no time there is something to see.
             teller.draw(&bar);
         }
@@ -202,31 +202,49 @@ struct Teller {
     counters: Counters,
     traffic: Traffic,
     reader: Reader,
-    waiting: u64,
+    /// What the spool held for this run at its start.
+    waiting: Backlog,
     rate: Rate,
 }
 
 impl Teller {
     /// Whether there is a backlog with an end.
     fn has_an_end(&self) -> bool {
-        !self.rooms.listener && self.waiting > 0
+        !self.rooms.listener && !self.waiting.is_empty()
     }
 
     fn total(&self) -> u64 {
         if self.rooms.emitter { self.counters.total_written() } else { self.traffic.total_events() }
     }
 
+    /// What the spool held for this run at its start. It is counted when it is first asked for, which a short run never does.
+    fn waiting(&mut self) -> u64 {
+        match self.waiting {
+            Backlog::Exactly(waiting) => waiting,
+            Backlog::MoreThan(least) => {
+                let written = self.counters.total_written();
+                let left = self.reader.count_past(Kept::Events, self.counters.reached().events);
+                // What has been received since is in the spool, too.
+                let waiting =
+                    left.map_or(least, |left| (written + left).saturating_sub(self.traffic.total_events()));
+                self.waiting = Backlog::Exactly(waiting);
+                waiting
+            }
+        }
+    }
+
     fn draw(&mut self, bar: &ProgressBar) {
         if self.has_an_end() {
+            let waiting = self.waiting();
             let written = self.counters.total_written();
             // More may have arrived meanwhile.
-            bar.set_length(self.waiting.max(written));
+            bar.set_length(waiting.max(written));
             bar.set_position(written);
             let rate = self.rate.after(written);
             bar.set_message(format!(
                 "{}/s, {}",
                 HumanCount(rate),
-                time_left(self.waiting.saturating_sub(written), rate)
+                time_left(waiting.saturating_sub(written), rate)
             ));
         } else {
             let line = self.line();
@@ -244,7 +262,8 @@ impl Teller {
         }
         if self.rooms.emitter {
             parts.push(format!("written {}", HumanCount(written)));
-            parts.push(format!("waiting {}", HumanCount((self.waiting + received).saturating_sub(written))));
+            let waiting = (self.waiting() + received).saturating_sub(written);
+            parts.push(format!("waiting {}", HumanCount(waiting)));
         }
         parts.push(format!("{}/s", HumanCount(rate)));
         if self.rooms.emitter {

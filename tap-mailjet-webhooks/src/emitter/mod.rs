@@ -54,7 +54,7 @@ pub use table::UnknownFields;
 
 use crate::clock;
 use crate::counters::Counters;
-use crate::spool::{Kept, Ledger, Reader, SpoolError, Tide, Watermark};
+use crate::spool::{Backlog, Kept, Ledger, Reader, SpoolError, Tide, Watermark};
 use ahead::Ahead;
 use block::{Block, Read};
 use streams::Streams;
@@ -84,7 +84,7 @@ pub enum Ended {
     /// Everything in the spool has been written, and nothing more will come.
     Dry,
     /// The run was told to end, with this many events still in the spool.
-    CutShort(u64),
+    CutShort(Backlog),
 }
 
 /// What the rest of the process and a running emitter tell each other.
@@ -255,7 +255,7 @@ impl<W: Write> Emitter<W> {
         let ended = loop {
             if control.is_over() {
                 let position = self.streams.reached().events;
-                break Ended::CutShort(self.reader.count_past(Kept::Events, position)?);
+                break Ended::CutShort(self.reader.backlog_past(Kept::Events, position)?);
             }
             // Taken before the spool is read: whatever is committed later lets the wait below end at once.
             let committed = watermark.committed();

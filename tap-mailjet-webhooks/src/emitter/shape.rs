@@ -108,7 +108,9 @@ mod tests {
             r#"{"a":1,"\u0062":2}"#,
         ];
         // All of them are there before any place is taken: the tree moves while it grows.
-        events.iter().for_each(|event| assert!(kept(&mut shapes, event).is_some()));
+        for event in events {
+            assert!(kept(&mut shapes, event).is_some());
+        }
         let places = events.map(|event| kept(&mut shapes, event));
         for (number, place) in places.iter().enumerate() {
             assert!(!places[..number].contains(place), "{}", events[number]);

@@ -5,7 +5,7 @@ use catalog::stream::StreamId;
 use tracing::{info, warn};
 
 use super::state_file::{StateFile, StateFileError};
-use crate::spool::{Kept, Ledger, Reader, SequenceUnit, SpoolError};
+use crate::spool::{Backlog, Kept, Ledger, Reader, SequenceUnit, SpoolError};
 
 /// Where a run begins.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,7 +13,7 @@ pub struct Start {
     /// The bookmarks that the run was given, or those of a first run.
     pub state: State,
     /// Events that wait past the bookmarks.
-    pub waiting: u64,
+    pub waiting: Backlog,
 }
 
 /// Why a run can't begin.
@@ -78,23 +78,23 @@ impl Start {
             warn!(
                 "the catalog selects no stream that has events: they are received and kept, but not written"
             );
-            return Ok(Start { state, waiting: 0 });
+            return Ok(Start { state, waiting: Backlog::Exactly(0) });
         };
-        let waiting = reader.count_past(Kept::Events, position)?;
+        let waiting = reader.backlog_past(Kept::Events, position)?;
         let rejected = match streams.contains(&StreamId::Rejected) {
             true => {
                 let position = state.bookmark(StreamId::Rejected.name()).unwrap_or(0);
-                reader.count_past(Kept::Rejected, position)?
+                reader.backlog_past(Kept::Rejected, position)?
             }
-            false => 0,
+            false => Backlog::Exactly(0),
         };
         let and_rejected =
-            if rejected == 0 { String::new() } else { format!(" and {rejected} rejected items") };
+            if rejected.is_empty() { String::new() } else { format!(" and {rejected} rejected items") };
         if with_state {
             info!("{waiting} events{and_rejected} wait in the spool, past the bookmark {position}");
-        } else if waiting + rejected > 0 {
+        } else if !waiting.is_empty() || !rejected.is_empty() {
             warn!(
-                "no --state was given: all {waiting} events{and_rejected} that the spool still holds are written (again)"
+                "no --state was given: all that the spool still holds, {waiting} events{and_rejected}, is written (again)"
             );
         }
         Ok(Start { state, waiting })

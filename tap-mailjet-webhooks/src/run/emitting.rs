@@ -13,7 +13,7 @@ use crate::counters::Counters;
 use crate::emitter::{
     Confirmation, Confirmed, Control, DiscoveredColumns, EmitError, Emitter, Ended, Start, StateFile,
 };
-use crate::spool::{Ledger, Reader, Trimmer, Watermark};
+use crate::spool::{Backlog, Ledger, Reader, Trimmer, Watermark};
 
 /// An emitter that knows where it begins.
 pub(super) struct Prepared<W> {
@@ -21,7 +21,7 @@ pub(super) struct Prepared<W> {
     confirmation: Confirmation,
     trimmer: Trimmer,
     /// Events that wait past its bookmarks.
-    pub(super) waiting: u64,
+    pub(super) waiting: Backlog,
 }
 
 impl<W: std::io::Write> Prepared<W> {

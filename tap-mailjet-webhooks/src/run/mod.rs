@@ -16,7 +16,7 @@ use crate::counters::Counters;
 use crate::emitter::{EmitError, Ended, Shape, ShapeError, StartError};
 use crate::listener::Traffic;
 use crate::progress::{LiveLine, Progress, Rooms};
-use crate::spool::{self, Reader, Role, RoleLock, SpoolError, Watermark};
+use crate::spool::{self, Backlog, Reader, Role, RoleLock, SpoolError, Watermark};
 use crate::webhook_url::UrlError;
 use emitting::{Emitting, Prepared};
 use receiving::Receiving;
@@ -159,7 +159,7 @@ where
     };
 
     let config = &plan.config;
-    let waiting = emitter.as_ref().map_or(0, |emitter| emitter.waiting);
+    let waiting = emitter.as_ref().map_or(Backlog::Exactly(0), |emitter| emitter.waiting);
     let receiving = if let (Some(listener), Some(role)) = (sockets.webhooks, &roles.listener) {
         Some(Receiving::start(config, &path, role, listener, watermark.clone(), traffic.clone())?)
     } else {

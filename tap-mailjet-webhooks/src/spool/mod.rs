@@ -68,7 +68,7 @@ pub use commits::Commits;
 pub use damage::Damage;
 pub use examine::{Examination, export, verify};
 pub use ledger::Ledger;
-pub use reader::{Reader, StoredEvent, StoredRejection};
+pub use reader::{Backlog, Reader, StoredEvent, StoredRejection};
 pub use role::{Role, RoleLock, holder_of};
 pub use sequence::SequenceUnit;
 pub use space::Space;

@@ -1,6 +1,7 @@
 //! Reading the spool in order of sequence.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -33,6 +34,35 @@ pub struct StoredRejection<'a> {
     pub reason: &'a str,
     /// What was received, up to 64 KiB.
     pub body: &'a [u8],
+}
+
+/// How much waits, as far as a glance tells: SQLite counts by reading, and a spool may have gigabytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backlog {
+    /// So much.
+    Exactly(u64),
+    /// More than this.
+    MoreThan(u64),
+}
+
+impl Backlog {
+    /// What is seen at a glance.
+    const GLANCE: u64 = 10_000;
+
+    /// Whether there is nothing.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self == Backlog::Exactly(0)
+    }
+}
+
+impl fmt::Display for Backlog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Backlog::Exactly(number) => write!(f, "{number}"),
+            Backlog::MoreThan(number) => write!(f, "more than {number}"),
+        }
+    }
 }
 
 /// Reads a spool. It never writes, and holds no lock between two calls.
@@ -153,10 +183,20 @@ impl Reader {
         }
     }
 
-    /// Counts the events, or the rejected items, past `position`.
+    /// How many events, or rejected items, there are past `position`, at a glance.
+    pub fn backlog_past(&self, kept: Kept, position: i64) -> Result<Backlog, SpoolError> {
+        let seen = self.count_past_up_to(kept, position, Backlog::GLANCE + 1)?;
+        Ok(if seen > Backlog::GLANCE { Backlog::MoreThan(Backlog::GLANCE) } else { Backlog::Exactly(seen) })
+    }
+
+    /// Counts the events, or the rejected items, past `position`. That takes seconds where there are gigabytes.
     pub fn count_past(&self, kept: Kept, position: i64) -> Result<u64, SpoolError> {
+        self.count_past_up_to(kept, position, u32::MAX.into())
+    }
+
+    fn count_past_up_to(&self, kept: Kept, position: i64, limit: u64) -> Result<u64, SpoolError> {
         let table = kept.table();
-        let query = format!("SELECT count(*) FROM {table} WHERE sequence > ?1");
+        let query = format!("SELECT count(*) FROM (SELECT 1 FROM {table} WHERE sequence > ?1 LIMIT {limit})");
         let count =
             || self.connection.prepare_cached(&query)?.query_row([position], |row| row.get::<_, i64>(0));
         match count() {
@@ -166,7 +206,8 @@ impl Reader {
                     "SELECT sequence FROM {table} WHERE sequence >= ?1 + 1 ORDER BY sequence LIMIT ?2"
                 );
                 let mut readable = 0;
-                self.read(kept, &each, position, u32::MAX, |read| {
+                let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+                self.read(kept, &each, position, limit, |read| {
                     readable += u64::from(read.is_ok());
                     Ok(ControlFlow::Continue(()))
                 })?;
