@@ -47,10 +47,10 @@ impl ColumnType {
     /// ([`ColumnType::of`]) is text goes into a text column. Numbers are copied, never reprinted.
     #[must_use]
     pub fn fit(self, value: &str) -> Fit<'_> {
-        if value == "null" {
-            return Fit::Null;
-        }
         match self {
+            // By far the most common case.
+            ColumnType::Text if value.starts_with('"') => Fit::Json(Cow::Borrowed(value)),
+            _ if value == "null" => Fit::Null,
             ColumnType::Text => match ColumnType::of(value) {
                 ColumnType::Text => Fit::Json(self.json_of(value)),
                 _ => Fit::Misfit,

@@ -67,6 +67,7 @@ impl<'a, 's> Members<'a, 's> {
     }
 
     /// Member number `number`, counted from 0.
+    #[inline]
     pub(super) fn get(self, number: usize) -> Member<'a> {
         self.at(&self.spans[number])
     }
@@ -76,6 +77,7 @@ impl<'a, 's> Members<'a, 's> {
         self.spans.iter().map(move |span| self.at(span))
     }
 
+    #[inline]
     fn at(self, span: &Span) -> Member<'a> {
         let part = |(start, end): (u32, u32)| &self.text[start as usize..end as usize];
         Member { quoted_name: part(span.name), value: part(span.value), is_plain: span.is_plain }

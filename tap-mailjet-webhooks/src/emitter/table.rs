@@ -194,6 +194,7 @@ impl Table {
     }
 
     /// The JSON text of a member's value in the column at `place`, if that is where it goes and how it is written.
+    #[inline]
     pub(super) fn as_it_is<'v>(&self, place: usize, member: Member<'v>) -> Option<&'v str> {
         // Objects may be taken apart, and arrays may be for the extra column.
         if !member.is_plain
@@ -420,6 +421,7 @@ impl Table {
 
 impl Output {
     /// What becomes of a value in this column.
+    #[inline]
     fn fit<'v>(&self, value: &'v str) -> Fit<'v> {
         match self.kind.fit(value) {
             Fit::Json(_) if self.kind == ColumnType::Object => {
