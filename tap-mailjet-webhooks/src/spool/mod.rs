@@ -194,6 +194,15 @@ pub enum SpoolError {
         /// How many.
         names: u64,
     },
+    /// Something has emptied the file, and what was committed last is in its log.
+    #[error(
+        "spool {path}: the file is empty, and the log beside it is not: SQLite would throw that away. Put back the file that the \
+         log belongs to, or move the log away to begin anew"
+    )]
+    Emptied {
+        /// The spool.
+        path: PathBuf,
+    },
     /// What is in the file is not what was written.
     #[error(
         "spool {path}: {doing}: {source}; `spool verify` tells what is damaged, `spool export` writes what can be read. Set \

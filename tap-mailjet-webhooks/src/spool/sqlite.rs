@@ -1,7 +1,7 @@
 //! The SQLite file: made, opened and checked.
 
 use std::ffi::c_int;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -51,10 +51,7 @@ fn known(formats: &[&str]) -> i64 {
 /// Opens the spool at `path`, and makes it if it is not there, with its directory.
 pub(crate) fn open(path: &Path) -> Result<Connection, SpoolError> {
     create_file(path)?;
-    let names = path
-        .metadata()
-        .map_err(|source| SpoolError::Io { path: path.to_owned(), doing: "looking at it", source })?
-        .nlink();
+    let names = demand_file(path)?.nlink();
     if names > 1 {
         return Err(SpoolError::HardLinked { path: path.to_owned(), names });
     }
@@ -66,6 +63,8 @@ pub(crate) fn open(path: &Path) -> Result<Connection, SpoolError> {
         return Err(SpoolError::Io { path: path.to_owned(), doing: "opening it for writing", source });
     }
     connection.busy_timeout(BUSY_TIMEOUT).map_err(sqlite("opening"))?;
+    // First, since WAL mode is written into the file: one of something else stays as it is.
+    format_of(&connection, path, known(FORMATS))?;
     configure(&connection, path)?;
     connection.wal_hook(Some(checkpoint)).map_err(sqlite("opening"))?;
     migrate(&mut connection, path, FORMATS)?;
@@ -158,11 +157,27 @@ pub(crate) fn look(path: &Path) -> Result<Option<Connection>, SpoolError> {
     if !path.exists() {
         return Ok(None);
     }
+    demand_file(path)?;
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(sqlite)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(sqlite)?;
     let format = format_of(&connection, path, known(FORMATS))?;
     // A file that is just being made has no tables yet.
     Ok((format > 0).then_some(connection))
+}
+
+/// Makes sure that what is at `path` is something to leave to SQLite. Of a directory or a device it says no more than "disk
+/// I/O error"; and where a file is empty, it deletes the log, whatever is in there. (A spool is never empty once it has a log:
+/// its first page is written, and synced, before.)
+fn demand_file(path: &Path) -> Result<Metadata, SpoolError> {
+    let io = |source| SpoolError::Io { path: path.to_owned(), doing: "looking at it", source };
+    let metadata = path.metadata().map_err(io)?;
+    if !metadata.is_file() {
+        return Err(SpoolError::NotASpool { path: path.to_owned() });
+    }
+    if metadata.len() == 0 && beside(path, "-wal").metadata().is_ok_and(|log| log.len() > 0) {
+        return Err(SpoolError::Emptied { path: path.to_owned() });
+    }
+    Ok(metadata)
 }
 
 /// The format of a spool, up to the newest that is `known`; 0 for a file that holds nothing yet.

@@ -203,3 +203,50 @@ fn what_is_no_spool_or_wrong_in_a_sound_file_is_told() {
         assert!(finished.sole_error().contains("a file of something else"), "{:?}", finished.stderr);
     }
 }
+
+#[test]
+fn a_database_of_something_else_is_refused_and_left_as_it_is() {
+    let tap = Tap::new();
+    let path = tap.spool().path.clone();
+    tap.spool().execute("CREATE TABLE event (somebody_elses)");
+    let before = std::fs::read(&path).expect("a database");
+    for command in [&["listen"][..], &["spool", "verify"]] {
+        let finished = tap.launch(command).finish();
+        assert!(finished.sole_error().contains("a file of something else"), "{:?}", finished.stderr);
+        assert!(std::fs::read(&path).expect("a database") == before, "{command:?} changed it");
+    }
+}
+
+/// SQLite takes an empty file for a new one, and throws the log beside it away: with all that was answered with 200.
+#[test]
+fn a_spool_that_was_emptied_beside_its_log_is_left_alone() {
+    let tap = Tap::new();
+    let running = tap.listen().start();
+    assert_eq!(running.endpoint().post(&numbered(1)).status, 200);
+    running.kill();
+    let path = tap.spool().path.clone();
+    let log = path.with_extension("db-wal");
+    let kept = (std::fs::read(&path).expect("a spool"), std::fs::read(&log).expect("a log"));
+    std::fs::write(&path, "").expect("an empty file");
+    for command in [&["listen"][..], &["spool", "export"], &["spool", "verify"], &["spool", "status"]] {
+        let finished = tap.launch(command).finish();
+        assert!(
+            finished.sole_error().contains("is empty, and the log beside it is not"),
+            "{command:?}: {:?}",
+            finished.stderr
+        );
+        assert!(std::fs::read(&log).expect("a log") == kept.1, "{command:?} changed it");
+    }
+    std::fs::write(&path, kept.0).expect("the spool again");
+    assert_eq!(tap.spool().events().len(), 1);
+}
+
+#[test]
+fn a_directory_is_no_spool() {
+    let tap = Tap::new();
+    std::fs::create_dir_all(&tap.spool().path).expect("a directory");
+    for command in [&["listen"][..], &["spool", "verify"]] {
+        let finished = tap.launch(command).finish();
+        assert!(finished.sole_error().contains("of something else"), "{:?}", finished.stderr);
+    }
+}
