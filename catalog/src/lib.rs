@@ -5,6 +5,7 @@
 //! - [`mod@column`]: the types a column can have, and which JSON values fit each of them
 //! - [`stream`]: the tables that the tap offers, and the columns of each
 //! - [`selection`]: the Singer catalog that `--discover` prints
+//! - [`members`]: JSON objects as places in their text, read without a tree
 //! - [`message`]: Singer messages as types, written and read a line at a time
 //! - [`settings`]: configuration keys, merged and checked
 //! - [`about`]: what a program says of itself
@@ -15,6 +16,7 @@ pub mod about;
 pub mod column;
 pub mod event;
 pub mod logging;
+pub mod members;
 pub mod message;
 pub mod selection;
 pub mod settings;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::members::{self, Members, Span};
 use crate::state::State;
 
 /// A message that the tap writes as a whole.
@@ -59,8 +60,8 @@ pub enum Incoming<'a> {
     Record {
         /// Name of the stream.
         stream: Cow<'a, str>,
-        /// The row's text, exactly as it came. It is a JSON object.
-        record: &'a RawValue,
+        /// The row.
+        record: Row<'a>,
     },
     /// What to hand back once everything before it is stored.
     State {
@@ -74,6 +75,30 @@ pub enum Incoming<'a> {
         /// Name of the stream, where the message has one.
         stream: Option<Cow<'a, str>>,
     },
+}
+
+/// A row, and its fields.
+#[derive(Debug)]
+pub struct Row<'a> {
+    /// Its text, exactly as it came. It is a JSON object.
+    pub text: &'a str,
+    /// The text that the fields' places are places in.
+    whole: &'a str,
+    spans: Vec<Span>,
+}
+
+impl<'a> Row<'a> {
+    /// The row that `text` is, unless that is no object.
+    #[must_use]
+    pub fn of(text: &'a str) -> Option<Self> {
+        Some(Row { text, whole: text, spans: members::of_object(text)? })
+    }
+
+    /// Its fields.
+    #[must_use]
+    pub fn fields(&self) -> Members<'a, '_> {
+        Members::of(self.whole, &self.spans)
+    }
 }
 
 /// Why a line is not a Singer message.
@@ -121,6 +146,9 @@ impl<'a> Incoming<'a> {
     pub fn parse(line: &'a [u8]) -> Result<Self, MessageError> {
         let text = std::str::from_utf8(line)
             .map_err(|error| MessageError::NotUtf8 { column: error.valid_up_to() + 1 })?;
+        if let Some(record) = Self::plain_record(text) {
+            return Ok(record);
+        }
         // Serde would take an array for a struct: its elements, in order, for the fields.
         if !text.trim_start().starts_with('{') {
             return match serde_json::from_str::<&RawValue>(text) {
@@ -135,10 +163,9 @@ impl<'a> Incoming<'a> {
             "RECORD" => {
                 let stream = stream.ok_or_else(|| missing("RECORD", "stream"))?;
                 let record = envelope.record.ok_or_else(|| missing("RECORD", "record"))?;
-                if record.get().starts_with('{') {
-                    Ok(Incoming::Record { stream, record })
-                } else {
-                    Err(MessageError::RecordNotAnObject { stream: stream.into_owned() })
+                match Row::of(record.get()) {
+                    Some(record) => Ok(Incoming::Record { stream, record }),
+                    None => Err(MessageError::RecordNotAnObject { stream: stream.into_owned() }),
                 }
             }
             "STATE" => {
@@ -152,6 +179,34 @@ impl<'a> Incoming<'a> {
             }),
             _ => Ok(Incoming::Other { kind: kind.0, stream }),
         }
+    }
+}
+
+impl<'a> Incoming<'a> {
+    /// A RECORD of which nothing is odd, which nearly every line is. Any other line is for serde, which also says what is wrong
+    /// with it.
+    fn plain_record(text: &'a str) -> Option<Self> {
+        let (spans, fields) = members::of_object_and_member(text, "record")?;
+        let (mut kind, mut stream, mut record) = (None, None, None);
+        for member in Members::of(text, &spans).iter() {
+            let slot = match member.quoted_name {
+                "\"type\"" => &mut kind,
+                "\"stream\"" => &mut stream,
+                "\"record\"" => &mut record,
+                "\"time_extracted\"" | "\"version\"" => continue,
+                _ => return None,
+            };
+            if slot.replace(member).is_some() {
+                return None;
+            }
+        }
+        let (kind, stream, record) = (kind?, stream?, record?);
+        let name = stream.value.strip_prefix('"')?.strip_suffix('"')?;
+        let is_plain = kind.value == "\"RECORD\"" && stream.is_plain && record.value.starts_with('{');
+        is_plain.then_some(Incoming::Record {
+            stream: Cow::Borrowed(name),
+            record: Row { text: record.value, whole: text, spans: fields },
+        })
     }
 }
 
@@ -224,7 +279,13 @@ mod tests {
         let line = br#" {"stream":"d\u0061ta","record": {"MessageID": 576460779645409236, "x":1.10} ,"type":"RECORD"}"#;
         let Ok(Incoming::Record { stream, record }) = Incoming::parse(line) else { panic!("a RECORD") };
         assert_eq!(stream, "data");
-        assert_eq!(record.get(), r#"{"MessageID": 576460779645409236, "x":1.10}"#);
+        assert_eq!(record.text, r#"{"MessageID": 576460779645409236, "x":1.10}"#);
+
+        let line =
+            br#"{"type": "RECORD", "stream": "s", "record": {"x":1.10}, "version":1, "time_extracted":""}"#;
+        let Ok(Incoming::Record { stream, record }) = Incoming::parse(line) else { panic!("a RECORD") };
+        assert_eq!((stream.as_ref(), record.text), ("s", r#"{"x":1.10}"#));
+        assert_eq!(record.fields().iter().map(|field| field.value).collect::<Vec<_>>(), ["1.10"]);
 
         let line = b"{\"type\":\"STATE\",\"value\": {\"a\": 1e2}}\r\n";
         let Ok(Incoming::State { value }) = Incoming::parse(line) else { panic!("a STATE") };
@@ -255,7 +316,7 @@ mod tests {
 
     #[test]
     fn what_is_not_a_message_is_refused_with_the_reason() {
-        let cases: [(&[u8], &str); 12] = [
+        let cases: [(&[u8], &str); 14] = [
             (b"hello", "it is not JSON: expected value (column 1)"),
             (br#"{"type": "STATE""#, "it is not JSON: EOF while parsing an object"),
             (br#"{"type":"STATE","value":{}} x"#, "it is not JSON: trailing characters (column 29)"),
@@ -266,6 +327,11 @@ mod tests {
             (br#"{"type":"RECORD","record":{}}"#, "RECORD has no \"stream\""),
             (br#"{"type":"RECORD","stream":"s"}"#, "RECORD has no \"record\""),
             (br#"{"type":"RECORD","stream":"s","record":[1]}"#, "\"record\" is not a JSON object"),
+            (br#"{"type":"RECORD","stream":"s","record":{},"record":{}}"#, "duplicate field `record`"),
+            (
+                br#"{"type":"RECORD","stream":"s","record":{"a":01}}"#,
+                "it is not a Singer message: invalid number",
+            ),
             (br#"{"type":"SCHEMA","stream":"s","schema":{},"key_properties":"id"}"#, "expected a sequence"),
             (b"{\"type\":\"\xff\"}", "it is not UTF-8 text (column 10)"),
         ];

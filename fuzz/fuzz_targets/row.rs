@@ -62,7 +62,7 @@ fn demand(out: &[u8], streams: &mut HashMap<String, Rc<Demands>>) -> usize {
             Incoming::Record { stream, record } => {
                 records += 1;
                 let known = &streams[&*stream];
-                known.check.borrow_mut().check(record.get()).expect("the record is what its SCHEMA says");
+                known.check.borrow_mut().check(&record).expect("the record is what its SCHEMA says");
                 let tree: Value = serde_json::from_slice(line).expect("any JSON reader can read it");
                 let columns = tree["record"].as_object().expect("an object").keys();
                 assert!(columns.eq(known.columns.iter()), "a RECORD has every column of its SCHEMA, once");

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
-use catalog::message::{Incoming, MessageError};
+use catalog::message::{Incoming, MessageError, Row};
 use tracing::{info, warn};
 
 use crate::config::Settings;
@@ -135,7 +135,7 @@ impl<'s> Target<'s> {
             return Ok(());
         }
         match Incoming::parse(line)? {
-            Incoming::Record { stream, record } => self.record(&stream, record.get()),
+            Incoming::Record { stream, record } => self.record(&stream, &record),
             Incoming::State { value } => {
                 self.outbox.state(value.get());
                 Ok(())
@@ -161,13 +161,13 @@ impl<'s> Target<'s> {
         }
     }
 
-    fn record(&mut self, name: &str, record: &str) -> Result<(), Failure> {
+    fn record(&mut self, name: &str, record: &Row<'_>) -> Result<(), Failure> {
         let Some(stream) = self.streams.get_mut(name) else {
             return Err(Failure::of(name, StreamProblem::RecordBeforeSchema));
         };
         stream.check.check(record).map_err(|fault| Failure::of(name, fault.into()))?;
         stream.records += 1;
-        self.outbox.append(stream.file, record);
+        self.outbox.append(stream.file, record.text);
         Ok(())
     }
 

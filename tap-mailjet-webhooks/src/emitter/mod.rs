@@ -11,7 +11,6 @@
 //! | [`discovered`] | the columns that appeared, remembered in the spool |
 //! | [`row`] | the bytes of a RECORD |
 //! | [`primary_key`] | the key of an event |
-//! | [`members`] | how an event is taken apart without a tree |
 //! | [`portable`] | what many targets stop at |
 //! | [`start`] | where a run begins, and what is said about it |
 //! | [`state_file`] | what `--state` says, also while the tap runs |
@@ -22,7 +21,6 @@ mod ahead;
 mod block;
 mod confirmed;
 mod discovered;
-mod members;
 mod portable;
 mod primary_key;
 mod row;

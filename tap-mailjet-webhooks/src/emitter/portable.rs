@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use catalog::column::ColumnType;
 
-use super::members::{self, Members};
+use catalog::members::{self, Members};
 
 /// Levels of nesting that every JSON parser takes: `serde_json` stops at 128 in all, Python's at about 1000.
 const PORTABLE_DEPTH: usize = 100;

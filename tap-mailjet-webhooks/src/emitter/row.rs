@@ -3,12 +3,12 @@
 use catalog::column::Source;
 
 use super::block::Event;
-use super::members::quoted;
 use super::primary_key::{Order, PrimaryKey};
 use super::shape::Shape;
 use super::table::{Output, Row, Table};
 use crate::clock;
 use crate::spool::{REJECTED_BODY_BYTES, StoredRejection};
+use catalog::members::quoted;
 
 /// The table that rejected items were meant for.
 const TABLE_NAME: &str = "data";

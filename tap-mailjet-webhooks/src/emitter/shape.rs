@@ -3,9 +3,9 @@
 //! Mailjet writes the fields of a kind of event in one order, so a day's events have a handful of shapes. What follows from
 //! the names alone, whatever the values are, is found out once for each shape and kept.
 
-use super::members::Members;
 use super::primary_key::Order;
 use super::template::Templates;
+use catalog::members::Members;
 
 /// Names that are kept at most, over all shapes. Past that all are forgotten and learnt anew: somebody sends names that do
 /// not come again.
@@ -88,7 +88,7 @@ impl Shapes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::emitter::members;
+    use catalog::members;
 
     /// Where the shape of `event` is kept.
     fn kept(shapes: &mut Shapes, event: &str) -> Option<*const Shape> {

@@ -43,8 +43,8 @@ use serde_json::{Map, Value, json};
 use tracing::warn;
 
 use super::discovered::{self, Discovered};
-use super::members::{self, Member, Members};
 use super::portable;
+use catalog::members::{self, Member, Members};
 
 /// Bytes of a name that PostgreSQL keeps.
 const NAME_BYTES: usize = 63;

@@ -8,9 +8,9 @@ use std::ops::Range;
 
 use catalog::column::Source;
 
-use super::members::Members;
 use super::row::{self, System};
 use super::table::{Destination, Table};
+use catalog::members::Members;
 
 /// The templates for one shape of events, one for each selected stream that has had such an event.
 #[derive(Debug, Default)]

@@ -15,11 +15,10 @@ mod date_time;
 mod dialect;
 
 use std::collections::HashMap;
-use std::fmt;
 
-use catalog::message::Text;
+use catalog::members::Members;
+use catalog::message::Row;
 use jsonschema::Validator;
-use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -140,15 +139,15 @@ impl RecordCheck {
         Ok(check)
     }
 
-    /// Which rule the record breaks, if any. The record is the text of a JSON object.
-    pub fn check(&mut self, record: &str) -> Result<(), Fault> {
+    /// Which rule the record breaks, if any.
+    pub fn check(&mut self, record: &Row<'_>) -> Result<(), Fault> {
         let is_quickly_seen_to_be_right = self.columns.is_empty() && matches!(self.unknown, Check::Anything)
-            || self.read_through(record).is_ok();
+            || self.reads_well(record.fields());
         if !is_quickly_seen_to_be_right {
-            self.find_fault(record)?;
+            self.find_fault(record.text)?;
         }
         match &self.whole {
-            Some(validator) => breach_of_tree(validator, record).map_or(Ok(()), |breach| {
+            Some(validator) => breach_of_tree(validator, record.text).map_or(Ok(()), |breach| {
                 let field = breach.path.trim_start_matches('/').to_owned();
                 Err(Fault { field: or_record(field), rule: breach.rule, reason: breach.reason })
             }),
@@ -197,9 +196,33 @@ impl RecordCheck {
 
     /// Reads the record once and gives up at the first sign of trouble. What gets through is right; what does not, need
     /// not be wrong: of a property that stands there twice, only the last counts.
-    fn read_through(&mut self, record: &str) -> Result<(), serde_json::Error> {
+    fn reads_well(&mut self, fields: Members<'_, '_>) -> bool {
         self.round += 1;
-        serde_json::Deserializer::from_str(record).deserialize_map(ReadThrough(self))
+        let mut previous = None;
+        let mut demanded = 0;
+        for field in fields.iter() {
+            let name = &field.quoted_name[1..field.quoted_name.len() - 1];
+            // Which name that is, and whether it is one, is found out at leisure.
+            if name.contains('\\') {
+                return false;
+            }
+            let Some(at) = self.column(previous, name) else {
+                if self.unknown.passes(field.value) {
+                    continue;
+                }
+                return false;
+            };
+            let column = &mut self.columns[at];
+            if !column.check.passes(field.value) {
+                return false;
+            }
+            if column.demand.is_some() && column.seen_in != self.round {
+                column.seen_in = self.round;
+                demanded += 1;
+            }
+            previous = Some(at);
+        }
+        demanded == self.demanded
     }
 
     /// The column of a name, looked for where it stood in earlier records first.
@@ -272,44 +295,6 @@ fn missing(name: &str, demand: Demand) -> Fault {
 /// A rule of the record as a whole has no field.
 fn or_record(field: String) -> String {
     if field.is_empty() { "(record)".to_owned() } else { field }
-}
-
-struct ReadThrough<'c>(&'c mut RecordCheck);
-
-impl<'de> Visitor<'de> for ReadThrough<'_> {
-    type Value = ();
-
-    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        formatter.write_str("a record")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
-        let check = self.0;
-        let mut previous = None;
-        let mut demanded = 0;
-        while let Some(Text(name)) = fields.next_key()? {
-            let value: &RawValue = fields.next_value()?;
-            let Some(at) = check.column(previous, &name) else {
-                if check.unknown.passes(value.get()) {
-                    continue;
-                }
-                return Err(A::Error::custom("a property that the schema does not have"));
-            };
-            let column = &mut check.columns[at];
-            if !column.check.passes(value.get()) {
-                return Err(A::Error::custom("a value that breaks its schema"));
-            }
-            if column.demand.is_some() && column.seen_in != check.round {
-                column.seen_in = check.round;
-                demanded += 1;
-            }
-            previous = Some(at);
-        }
-        if demanded < check.demanded {
-            return Err(A::Error::custom("a property is missing"));
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -222,8 +222,8 @@ fn a_database_of_something_else_is_refused_and_left_as_it_is() {
 fn a_spool_that_was_emptied_beside_its_log_is_left_alone() {
     let tap = Tap::new();
     let running = tap.listen().start();
-    assert_eq!(running.endpoint().post(&numbered(1)).status, 200);
-    running.kill();
+    assert_eq!(running.endpoint().post(numbered(1)).status, 200);
+    let _ = running.kill();
     let path = tap.spool().path.clone();
     let log = path.with_extension("db-wal");
     let kept = (std::fs::read(&path).expect("a spool"), std::fs::read(&log).expect("a log"));

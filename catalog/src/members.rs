@@ -1,4 +1,4 @@
-//! An event's members as places in its text: parsed once, without a tree.
+//! An object's members as places in its text: read once, without a tree.
 
 use std::borrow::Cow;
 
@@ -6,43 +6,47 @@ use serde_json::value::RawValue;
 
 /// One member of a JSON object, as it stands in the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Member<'a> {
+pub struct Member<'a> {
     /// The name, with its quotes and escapes.
-    pub(super) quoted_name: &'a str,
+    pub quoted_name: &'a str,
     /// The text of the value.
-    pub(super) value: &'a str,
+    pub value: &'a str,
     /// Whether the value is one that is never written in another way: no object or array, and no string with escapes.
-    pub(super) is_plain: bool,
+    pub is_plain: bool,
 }
 
 impl<'a> Member<'a> {
     /// The name as it may stand in a column's name: one that targets would stop at is its JSON text.
-    pub(super) fn column_name(&self) -> Cow<'a, str> {
+    #[must_use]
+    pub fn column_name(&self) -> Cow<'a, str> {
         let name = self.name();
         if name.contains('\0') { Cow::Borrowed(self.quoted_name) } else { name }
     }
 
     /// The name, without quotes and escapes. A name that is not Unicode (it has half a surrogate pair) is its JSON text.
-    pub(super) fn name(&self) -> Cow<'a, str> {
+    #[must_use]
+    pub fn name(&self) -> Cow<'a, str> {
         let bare = &self.quoted_name[1..self.quoted_name.len() - 1];
         if bare.contains('\\') { unescape(self.quoted_name) } else { Cow::Borrowed(bare) }
     }
 }
 
 /// What a quoted JSON string says; one that is not Unicode says its own JSON text.
-pub(super) fn unescape(quoted: &str) -> Cow<'_, str> {
+#[must_use]
+pub fn unescape(quoted: &str) -> Cow<'_, str> {
     serde_json::from_str::<String>(quoted).map_or(Cow::Borrowed(quoted), Cow::Owned)
 }
 
 /// Text as a JSON string.
-pub(super) fn quoted(text: &str) -> String {
+#[must_use]
+pub fn quoted(text: &str) -> String {
     serde_json::to_string(text).expect("text is JSON")
 }
 
 /// Where a member stands in the text of its object. It outlives the text's borrow, so that members can be handed on to
 /// another thread, and the memory for them used again.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Span {
+pub struct Span {
     name: (u32, u32),
     value: (u32, u32),
     is_plain: bool,
@@ -50,30 +54,40 @@ pub(super) struct Span {
 
 /// The members of an object, in their order, repeated names included.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Members<'a, 's> {
+pub struct Members<'a, 's> {
     text: &'a str,
     spans: &'s [Span],
 }
 
 impl<'a, 's> Members<'a, 's> {
     /// The members of the object `text`, which stand at `spans`.
-    pub(super) fn of(text: &'a str, spans: &'s [Span]) -> Self {
+    #[must_use]
+    pub fn of(text: &'a str, spans: &'s [Span]) -> Self {
         Members { text, spans }
     }
 
     /// How many there are.
-    pub(super) fn len(self) -> usize {
+    #[must_use]
+    pub fn len(self) -> usize {
         self.spans.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.spans.is_empty()
     }
 
     /// Member number `number`, counted from 0.
     #[inline]
-    pub(super) fn get(self, number: usize) -> Member<'a> {
+    #[must_use]
+    pub fn get(self, number: usize) -> Member<'a> {
         self.at(&self.spans[number])
     }
 
     /// Each of them.
-    pub(super) fn iter(self) -> impl DoubleEndedIterator<Item = Member<'a>> + ExactSizeIterator {
+    #[must_use]
+    pub fn iter(self) -> impl DoubleEndedIterator<Item = Member<'a>> + ExactSizeIterator {
         self.spans.iter().map(move |span| self.at(span))
     }
 
@@ -85,65 +99,118 @@ impl<'a, 's> Members<'a, 's> {
 }
 
 /// Where the members of the object that `text` is stand in it. None if it is no object.
-pub(super) fn of_object(text: &str) -> Option<Vec<Span>> {
+#[must_use]
+pub fn of_object(text: &str) -> Option<Vec<Span>> {
     // Room for all of Mailjet's fields.
     let mut spans = Vec::with_capacity(24);
     find_members(text, &mut spans).then_some(spans)
 }
 
 /// The elements of the array that `text` is.
-pub(super) fn of_array(text: &str) -> serde_json::Result<Vec<&RawValue>> {
+pub fn of_array(text: &str) -> serde_json::Result<Vec<&RawValue>> {
     serde_json::from_str(text)
 }
 
 /// Appends where the members of the object that `text` is stand in it. If it is no object, it says so, and appends nothing.
-pub(super) fn find_members(text: &str, spans: &mut Vec<Span>) -> bool {
+pub fn find_members(text: &str, spans: &mut Vec<Span>) -> bool {
     let before = spans.len();
-    // A place is 32 bits. No event is that long: SQLite keeps a gigabyte in a row.
-    let is_object = u32::try_from(text.len()).is_ok() && Scanner { text, at: 0 }.object(spans).is_some();
+    let is_object = Scanner::of(text).is_some_and(|scanner| scanner.whole(spans, None).is_some());
     if !is_object {
         spans.truncate(before);
     }
     is_object
 }
 
-/// Goes through the text of an object. Objects and arrays within it are left to `serde_json`.
+/// Where the members of the object that `text` is stand in it, and where in `text` those of its member `name` do, if that
+/// is an object: both in one go. None if `text` is no object.
+#[must_use]
+pub fn of_object_and_member(text: &str, name: &str) -> Option<(Vec<Span>, Vec<Span>)> {
+    let (mut outer, mut inner) = (Vec::with_capacity(8), Vec::with_capacity(40));
+    Scanner::of(text)?.whole(&mut outer, Some((name, &mut inner)))?;
+    Some((outer, inner))
+}
+
+/// Levels of nesting that are gone through here. What lies deeper is left to `serde_json`, which needs no stack for it.
+const DEPTH: usize = 32;
+
+/// Goes through the text of an object.
 ///
-/// Its own, since this is most of what there is to be done for an event that goes into its columns as it is: `serde_json`
-/// takes half as long again for it as all the rest together.
+/// Its own, since reading is most of what there is to be done for a row that is copied as it is.
 struct Scanner<'a> {
     text: &'a str,
     at: usize,
 }
 
-impl Scanner<'_> {
-    /// The whole text, an object with nothing but space around it.
-    fn object(mut self, spans: &mut Vec<Span>) -> Option<()> {
+impl<'a> Scanner<'a> {
+    /// One for `text`. A place in it is 32 bits, which is enough: SQLite keeps no more than a gigabyte in a row.
+    fn of(text: &'a str) -> Option<Self> {
+        u32::try_from(text.len()).is_ok().then_some(Scanner { text, at: 0 })
+    }
+
+    /// Goes through the whole text, an object with nothing but space around it. If a member has the name that is asked for,
+    /// and is an object, its members are appended to what stands beside the name.
+    fn whole(mut self, spans: &mut Vec<Span>, mut asked: Option<(&str, &mut Vec<Span>)>) -> Option<()> {
         self.space();
         self.expect(b'{')?;
-        self.space();
-        if self.next() == Some(b'}') {
-            self.at += 1;
-        } else {
-            loop {
-                let (name, _) = self.part(Self::string)?;
-                self.space();
-                self.expect(b':')?;
-                self.space();
-                let (value, is_plain) = self.part(Self::value)?;
-                spans.push(Span { name, value, is_plain });
-                self.space();
-                let end = self.next()?;
-                self.at += 1;
-                match end {
-                    b',' => self.space(),
-                    b'}' => break,
-                    _ => return None,
+        self.parts(b'}', |scanner| {
+            let span = scanner.member(|scanner, quoted_name| match &mut asked {
+                Some((name, inner))
+                    if scanner.next() == Some(b'{') && quoted_name[1..quoted_name.len() - 1] == **name =>
+                {
+                    inner.clear();
+                    scanner.object(DEPTH, &mut |span| inner.push(span)).map(|()| false)
                 }
-            }
-        }
+                _ => scanner.value(DEPTH),
+            })?;
+            spans.push(span);
+            Some(())
+        })?;
         self.space();
         (self.at == self.text.len()).then_some(())
+    }
+
+    /// Goes through an object, and shows its members to `see`.
+    fn object(&mut self, depth: usize, see: &mut dyn FnMut(Span)) -> Option<()> {
+        self.expect(b'{')?;
+        self.parts(b'}', |scanner| {
+            see(scanner.member(|scanner, _| scanner.value(depth))?);
+            Some(())
+        })
+    }
+
+    /// Goes through a member, whose value `read` goes through.
+    #[inline]
+    fn member(&mut self, read: impl FnOnce(&mut Self, &str) -> Option<bool>) -> Option<Span> {
+        let start = self.at;
+        let (name, _) = self.part(Self::string)?;
+        let quoted_name = &self.text[start..self.at];
+        self.space();
+        self.expect(b':')?;
+        self.space();
+        let (value, is_plain) = self.part(|scanner| read(scanner, quoted_name))?;
+        Some(Span { name, value, is_plain })
+    }
+
+    /// Goes through what lies between commas, up to the end of an object or array.
+    fn parts(&mut self, end: u8, mut each: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
+        self.space();
+        if self.next()? == end {
+            self.at += 1;
+            return Some(());
+        }
+        loop {
+            each(self)?;
+            self.space();
+            let next = self.next()?;
+            self.at += 1;
+            if next == end {
+                return Some(());
+            }
+            if next != b',' {
+                return None;
+            }
+            self.space();
+        }
     }
 
     fn next(&self) -> Option<u8> {
@@ -169,12 +236,17 @@ impl Scanner<'_> {
     }
 
     /// Goes through a value, and says whether it is plain.
-    fn value(&mut self) -> Option<bool> {
+    fn value(&mut self, depth: usize) -> Option<bool> {
         match self.next()? {
             b'"' => self.string(),
             b't' => self.literal("true"),
             b'f' => self.literal("false"),
             b'n' => self.literal("null"),
+            b'{' if depth > 0 => self.object(depth - 1, &mut |_| ()).map(|()| false),
+            b'[' if depth > 0 => {
+                self.at += 1;
+                self.parts(b']', |scanner| scanner.value(depth - 1).map(drop)).map(|()| false)
+            }
             b'{' | b'[' => {
                 let rest = &self.text[self.at..];
                 let value = serde_json::Deserializer::from_str(rest).into_iter::<&RawValue>().next()?.ok()?;
@@ -319,6 +391,7 @@ mod tests {
             "{ \"a\\u0041\\n\\\\\" : [1, {\"b\": \"\\ud800\"}] ,\t\"c\":{}\r\n, \"c\" : \"\\\"\\/\" } ",
             "{}",
             r#"{"n":12.34,"m":1E5}"#,
+            &format!("{{\"d\":{}1{}}}", r#"[{"":"#.repeat(20), "}]".repeat(20)),
         ];
         let bytes = b"\"\\{}[]:, \n\t\x00\x1f\x7f-+.eE019utrfnx/";
         let check = |text: &str| {
