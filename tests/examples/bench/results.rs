@@ -63,17 +63,19 @@ impl Results {
         let is_name = |column: usize| matches!(column, 0 | 2 | 7);
         let mut table = String::new();
         for (number, line) in lines.iter().enumerate() {
-            for (column, (cell, width)) in line.iter().zip(&widths).enumerate() {
-                table +=
-                    &if is_name(column) { format!("| {cell:width$} ") } else { format!("| {cell:>width$} ") };
+            for (column, (cell, &width)) in line.iter().zip(&widths).enumerate() {
+                table.push_str("| ");
+                let padding = " ".repeat(width - cell.chars().count());
+                let [first, second] = if is_name(column) { [cell, &padding] } else { [&padding, cell] };
+                table.extend([first, second, " "]);
             }
-            table += "|\n";
+            table.push_str("|\n");
             if number == 0 {
-                for (column, width) in widths.iter().enumerate() {
-                    let dashes = "-".repeat(width.saturating_sub(usize::from(!is_name(column))));
-                    table += &if is_name(column) { format!("| {dashes} ") } else { format!("| {dashes}: ") };
+                for (column, &width) in widths.iter().enumerate() {
+                    let dashes = "-".repeat(width - 1);
+                    table.extend(["| ", &dashes, if is_name(column) { "- " } else { ": " }]);
                 }
-                table += "|\n";
+                table.push_str("|\n");
             }
         }
         table
@@ -81,13 +83,12 @@ impl Results {
 
     /// Prints the table and writes the files: `results.md` to read, `results.json` and `rounds.csv` to reckon with.
     pub(crate) fn finish(&self, folder: &Path, machine: &[(&'static str, String)], how: &str) {
-        let mut markdown = self.table();
-        markdown += &format!("\n{how}\n\n");
+        let mut markdown = format!("{}\n{how}\n\n", self.table());
         for (name, value) in machine {
-            markdown += &format!("- {name}: {value}\n");
+            markdown.extend(["- ", name, ": ", value, "\n"]);
         }
         for (title, lines) in &self.texts {
-            markdown += &format!("\n{title}\n\n```text\n{}\n```\n", lines.trim_end());
+            markdown.extend(["\n", title, "\n\n```text\n", lines.trim_end(), "\n```\n"]);
         }
         println!("{markdown}");
         let write =

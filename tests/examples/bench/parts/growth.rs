@@ -125,7 +125,7 @@ fn trimming(site: &Site, events: u64) -> [f64; 2] {
         match (first, through) {
             (None, Some(through)) if Some(through) != before => first = Some((through, now, time())),
             (Some((from, since, used)), Some(through)) if through >= last => {
-                let used = time() - used;
+                let used = time().saturating_sub(used);
                 let counted = sequences.iter().filter(|sequence| **sequence > from).count() as u64;
                 let each = |time: Duration| 1e9 * time.as_secs_f64() / float(counted.max(1));
                 return [each(now - since), each(used)];
