@@ -56,7 +56,8 @@ def trimming(axes, series):
         shares = [counts.get(limit, 0) / total for limit in limits]
         axes.bar([place + shift for place in range(len(limits))], shares, width=0.4, color=color, label=label)
     axes.set_yscale("log")
-    axes.set_xticks(range(len(limits)), [f"{limit:g}" for limit in limits], fontsize=8)
+    axes.yaxis.set_minor_formatter(lambda *_: "")
+    axes.set_xticks(range(len(limits)), [f"{limit:g}" for limit in limits], rotation=45)
     axes.set_xlabel("up to, milliseconds", fontsize=8)
     axes.set_ylabel("share of the answers", fontsize=8)
     axes.legend(fontsize=8, frameon=False)
@@ -66,7 +67,7 @@ def trimming(axes, series):
 def sizes(axes, series, title):
     """The size of a spool's files."""
     axes.plot([at for at, _ in series], [size for _, size in series], color=BLUE)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.08 * max(size for _, size in series))
     axes.set_xlabel("seconds", fontsize=8)
     axes.set_ylabel("MB", fontsize=8)
     axes.grid(color="#e4e6ea")

@@ -22,7 +22,9 @@ const PART: &str = "backlog";
 const RATE: f64 = 5_000.0;
 const CONNECTIONS: usize = 32;
 /// What takes longer is given up.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(600);
+/// A spool that gives no page back for so long has none to give.
+const REST: Duration = Duration::from_secs(10);
 
 pub(super) fn run(bench: &mut Bench) {
     let big = bench.take_big();
@@ -205,19 +207,23 @@ fn space(bench: &mut Bench, big: &Site) {
     let mut tap = Listener::start(&mut command);
     let look = big.look();
     let (mut trimmed_after, mut sizes) = (None, Vec::new());
-    let (mut smallest, mut since) = (f64::INFINITY, begin);
+    let (mut fewest, mut since) = (i64::MAX, begin);
     while begin.elapsed() < PATIENCE {
-        let size = big.size();
-        sizes.push((begin.elapsed().as_secs_f64(), size));
-        if trimmed_after.is_none() && trimmed_through(&look) >= Some(last) {
-            trimmed_after = Some(begin.elapsed().as_secs_f64());
-        }
-        if size < smallest {
-            (smallest, since) = (size, Instant::now());
-        }
-        // It has come to rest.
-        if trimmed_after.is_some() && since.elapsed() > Duration::from_secs(5) {
-            break;
+        sizes.push((begin.elapsed().as_secs_f64(), big.size()));
+        if trimmed_after.is_none() {
+            if trimmed_through(&look) >= Some(last) {
+                trimmed_after = Some(begin.elapsed().as_secs_f64());
+            }
+            since = Instant::now();
+        } else {
+            // Empty pages are given back until there are few enough. Then it has come to rest.
+            let free = look.pragma_query_value(None, "freelist_count", |row| row.get(0)).expect("a number");
+            if free < fewest {
+                (fewest, since) = (free, Instant::now());
+            }
+            if since.elapsed() > REST {
+                break;
+            }
         }
         thread::sleep(Duration::from_millis(250));
     }
@@ -228,7 +234,7 @@ fn space(bench: &mut Bench, big: &Site) {
     tap.program.wait();
     let (size_after, back_after) = (big.size(), (since - begin).as_secs_f64());
     let title = format!(
-        "`spool status` before and after {events} events were trimmed (in {:.1} s; the file is at its smallest after {back_after:.1} s)",
+        "`spool status` before and after {events} events were trimmed (in {:.1} s; nothing more was given back after {back_after:.1} s)",
         trimmed_after.unwrap_or(f64::INFINITY)
     );
     bench.results.text(&title, &format!("{}\n{}", lines_of(&before), lines_of(&big.status())));
