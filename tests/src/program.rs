@@ -1,6 +1,7 @@
 //! One child process: started, watched, signalled, and checked when it is over.
 
 use std::env;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
@@ -53,11 +54,11 @@ pub fn path_of(name: &str) -> PathBuf {
     program
 }
 
-/// A script of the repository, to be run with a folder as its argument, that builds what it builds for tests.
+/// A script of the repository, to be run with an argument (a folder, for most), that builds what it builds for tests.
 #[must_use]
-pub fn script(name: &str, folder: &Path) -> Command {
+pub fn script(name: &str, argument: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("bash");
-    command.arg(name).arg(folder).current_dir(repository()).env("TAP_PROFILE", "dev");
+    command.arg(name).arg(argument).current_dir(repository()).env("TAP_PROFILE", "dev");
     // What a test runner tells this test of its own package would make cargo build the C libraries anew.
     for (name, _) in env::vars_os() {
         if name

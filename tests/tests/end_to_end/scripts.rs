@@ -1,4 +1,5 @@
-//! `scripts/run`, word for word as the README tells a newcomer, but in a folder and on a port of its own.
+//! Scripts as people run them: `scripts/run`, word for word as the README tells a newcomer, but in a folder and on a port of its
+//! own; `scripts/install`; `scripts/bench`, with small sizes, so that it works when figures are wanted.
 
 use std::fs;
 use std::path::Path;
@@ -33,6 +34,32 @@ fn install_puts_programs_man_pages_and_completions_where_they_are_looked_for() {
         assert!(read(format!("fish/vendor_completions.d/{program}.fish")).contains("config"));
     }
     assert!(prefix.path().join("share/man/man1/tap-mailjet-webhooks-url-new.1").is_file());
+}
+
+#[test]
+fn the_benchmark_measures_and_writes_what_it_found() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = script("scripts/bench", "--quick");
+    command.args(["--only", "grouped,drain,target,growth", "--folder"]).arg(folder.path());
+    let printed = database::run(command.stdin(Stdio::null()));
+    let read = |name| fs::read_to_string(folder.path().join(name)).expect("results");
+    let table = read("results.md");
+    assert!(printed.contains(&table), "the table is printed");
+    // What the figures are is no matter here: this machine has other things to do.
+    for what in
+        ["events in posts of 100", "drain of 20 000 events", "target-jsonl, 5000 records", "trim, an event"]
+    {
+        assert!(table.lines().any(|line| line.starts_with(&format!("| {what}"))), "{what}:\n{table}");
+    }
+    assert!(table.contains("- processor: "), "the machine is named:\n{table}");
+    let results: serde_json::Value = serde_json::from_str(&read("results.json")).expect("JSON");
+    assert!(results["rows"].as_array().is_some_and(|rows| rows.len() >= 10), "{results}");
+    assert!(read("rounds.csv").starts_with("part,side,unit,value\ngrouped,"));
+    let chart = fs::read(folder.path().join("chart.png")).expect("a chart");
+    assert!(chart.starts_with(b"\x89PNG"));
+    for spool in ["grouped", "drain", "small", "big", "messages.jsonl"] {
+        assert!(!folder.path().join(spool).exists(), "{spool} is removed");
+    }
 }
 
 fn rows(folder: &Path) -> usize {
