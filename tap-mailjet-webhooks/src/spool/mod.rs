@@ -194,12 +194,12 @@ pub enum SpoolError {
         /// How many.
         names: u64,
     },
-    /// Something has emptied the file, and what was committed last is in its log.
+    /// Something has taken the file away, or emptied it, and what was committed last is in its log.
     #[error(
-        "spool {path}: the file is empty, and the log beside it is not: SQLite would throw that away. Put back the file that the \
+        "spool {path}: the file is missing or empty, and the log beside it is not: SQLite would throw that away. Put back the file that the \
          log belongs to, or move the log away to begin anew"
     )]
-    Emptied {
+    Orphaned {
         /// The spool.
         path: PathBuf,
     },

@@ -50,6 +50,7 @@ fn known(formats: &[&str]) -> i64 {
 
 /// Opens the spool at `path`, and makes it if it is not there, with its directory.
 pub(crate) fn open(path: &Path) -> Result<Connection, SpoolError> {
+    demand_no_orphan(path)?;
     create_file(path)?;
     let names = demand_file(path)?.nlink();
     if names > 1 {
@@ -62,7 +63,7 @@ pub(crate) fn open(path: &Path) -> Result<Connection, SpoolError> {
         let source = ErrorKind::PermissionDenied.into();
         return Err(SpoolError::Io { path: path.to_owned(), doing: "opening it for writing", source });
     }
-    connection.busy_timeout(BUSY_TIMEOUT).map_err(sqlite("opening"))?;
+    connection.busy_handler(Some(wait_for_lock)).map_err(sqlite("opening"))?;
     // First, since WAL mode is written into the file: one of something else stays as it is.
     format_of(&connection, path, known(FORMATS))?;
     configure(&connection, path)?;
@@ -104,8 +105,18 @@ pub(super) fn with_patience<T>(
 ) -> rusqlite::Result<T> {
     connection.busy_timeout(patience)?;
     let outcome = attempt(connection);
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.busy_handler(Some(wait_for_lock))?;
     outcome
+}
+
+/// Waits for whoever holds a lock, for about [`BUSY_TIMEOUT`] in all; `tries` is how often that has been done for this one.
+/// SQLite's own way would sleep for tens of milliseconds where the lock is held for one.
+fn wait_for_lock(tries: i32) -> bool {
+    const FINE: (i32, Duration) = (100, Duration::from_micros(200));
+    const COARSE: Duration = Duration::from_millis(5);
+    let coarse = i32::try_from(BUSY_TIMEOUT.as_millis() / COARSE.as_millis()).unwrap_or(i32::MAX);
+    std::thread::sleep(if tries < FINE.0 { FINE.1 } else { COARSE });
+    tries < FINE.0 + coarse
 }
 
 /// Whether the disk failed, so that nobody knows what is on it.
@@ -154,6 +165,7 @@ pub(super) fn last_sequence(connection: &Connection) -> rusqlite::Result<i64> {
 /// Opens the spool at `path` for reading, if there is one. Nothing is made.
 pub(crate) fn look(path: &Path) -> Result<Option<Connection>, SpoolError> {
     let sqlite = |source| SpoolError::sqlite(path, "opening", source);
+    demand_no_orphan(path)?;
     if !path.exists() {
         return Ok(None);
     }
@@ -165,19 +177,23 @@ pub(crate) fn look(path: &Path) -> Result<Option<Connection>, SpoolError> {
     Ok((format > 0).then_some(connection))
 }
 
-/// Makes sure that what is at `path` is something to leave to SQLite. Of a directory or a device it says no more than "disk
-/// I/O error"; and where a file is empty, it deletes the log, whatever is in there. (A spool is never empty once it has a log:
-/// its first page is written, and synced, before.)
+/// Makes sure that a file is at `path`: of a directory or a device SQLite says no more than "disk I/O error".
 fn demand_file(path: &Path) -> Result<Metadata, SpoolError> {
     let io = |source| SpoolError::Io { path: path.to_owned(), doing: "looking at it", source };
     let metadata = path.metadata().map_err(io)?;
-    if !metadata.is_file() {
-        return Err(SpoolError::NotASpool { path: path.to_owned() });
+    if metadata.is_file() { Ok(metadata) } else { Err(SpoolError::NotASpool { path: path.to_owned() }) }
+}
+
+/// Makes sure that there is no log without its file: where that is empty, SQLite deletes the log, whatever is in there.
+///
+/// The log is looked at first: the first page of a spool is written, and synced, before its log is, also by whoever is making
+/// it at this moment.
+fn demand_no_orphan(path: &Path) -> Result<(), SpoolError> {
+    let length = |path: &Path| path.metadata().map_or(0, |file| file.len());
+    if length(&beside(path, "-wal")) > 0 && length(path) == 0 {
+        return Err(SpoolError::Orphaned { path: path.to_owned() });
     }
-    if metadata.len() == 0 && beside(path, "-wal").metadata().is_ok_and(|log| log.len() > 0) {
-        return Err(SpoolError::Emptied { path: path.to_owned() });
-    }
-    Ok(metadata)
+    Ok(())
 }
 
 /// The format of a spool, up to the newest that is `known`; 0 for a file that holds nothing yet.

@@ -1,6 +1,8 @@
 //! Deleting what the target has, once it is old enough.
 
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior, params};
 
@@ -10,6 +12,8 @@ use super::{SpoolError, sqlite};
 /// Events that one step looks at: the write lock is held for about a millisecond, so that the listener's next commit is
 /// not kept waiting.
 const STEP_EVENTS: i64 = 1_000;
+/// How long the lock is left alone after each step. Whoever waits for it looks every fraction of a millisecond.
+const STEP_PAUSE: Duration = Duration::from_millis(1);
 /// Pages that one step gives back to the disk, for the same reason.
 const STEP_PAGES: i64 = 256;
 /// Empty pages that are kept in any case (16 MiB): what is given back is asked for again by the next events.
@@ -58,7 +62,12 @@ impl Trimmer {
     ///
     /// It stops at the first event that has to stay, so that what is in the spool is always the end of the series.
     pub fn step(&mut self, kept: Kept, committed: i64, received_before: i64) -> Result<usize, SpoolError> {
-        self.try_step(kept, committed, received_before).map_err(|source| self.failed(source))
+        let trimmed =
+            self.try_step(kept, committed, received_before).map_err(|source| self.failed(source))?;
+        if trimmed > 0 {
+            thread::sleep(STEP_PAUSE);
+        }
+        Ok(trimmed)
     }
 
     fn try_step(&mut self, kept: Kept, committed: i64, received_before: i64) -> rusqlite::Result<usize> {
@@ -106,7 +115,11 @@ impl Trimmer {
     /// Gives a few of the pages that trimming has emptied back to the disk, if they are many beside those in use. Says
     /// whether there are more.
     pub fn give_back(&mut self) -> Result<bool, SpoolError> {
-        self.try_give_back().map_err(|source| self.failed(source))
+        let is_more = self.try_give_back().map_err(|source| self.failed(source))?;
+        if is_more {
+            thread::sleep(STEP_PAUSE);
+        }
+        Ok(is_more)
     }
 
     fn try_give_back(&mut self) -> rusqlite::Result<bool> {
