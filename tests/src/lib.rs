@@ -17,6 +17,8 @@
 //! - [`proxy`]: nginx and Caddy, as `scripts/proxies` configures them
 //! - [`events`]: what Mailjet sends, in every shape known, and the rows that have to come of it
 //! - [`oracle`]: posts like Mailjet, remembers what was acknowledged, and demands all of it
+//! - [`load`]: what it posts, and how much of it
+//! - [`arrivals`]: what has come of that, row by row
 //! - [`chance`]: random choices that can be made again
 //! - [`torture`]: kills everything, at random moments, and demands that nothing is lost
 //! - [`faults`]: lets the calls of a tap fail as a broken disk does, and records what it writes
@@ -25,12 +27,14 @@
 //! - [`spool`]: looks into the spool's `SQLite` file, as its documentation says that anyone may
 //! - [`wait`]: the one deadline of all waiting
 
+pub mod arrivals;
 pub mod chance;
 pub mod database;
 pub mod events;
 pub mod faults;
 pub mod http;
 pub mod lines;
+pub mod load;
 pub mod message;
 pub mod metrics;
 pub mod mount;
