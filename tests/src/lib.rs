@@ -21,6 +21,9 @@
 //! - [`arrivals`]: what has come of that, row by row
 //! - [`chance`]: random choices that can be made again
 //! - [`torture`]: kills everything, at random moments, and demands that nothing is lost
+//! - [`soak`]: mixed load for long, and whether anything grows
+//! - [`samples`]: what processes and files take, second by second
+//! - [`growth`]: whether that grows
 //! - [`faults`]: lets the calls of a tap fail as a broken disk does, and records what it writes
 //! - [`power`]: what a power cut leaves of what was written
 //! - [`mount`]: a small or read-only disk
@@ -32,6 +35,7 @@ pub mod chance;
 pub mod database;
 pub mod events;
 pub mod faults;
+pub mod growth;
 pub mod http;
 pub mod lines;
 pub mod load;
@@ -43,7 +47,9 @@ pub mod pipeline;
 pub mod power;
 pub mod program;
 pub mod proxy;
+pub mod samples;
 pub mod schema;
+pub mod soak;
 pub mod spool;
 pub mod tap;
 pub mod target;
