@@ -36,7 +36,7 @@ const RETENTIONS: u32 = 30;
 /// How often the load is adapted.
 const BEAT: Duration = Duration::from_millis(250);
 /// Seconds of a burst, and from its start to the next.
-const BURST: (u64, u64) = (1, 9);
+const BURST: (u64, u64) = (1, 20);
 
 /// What is posted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,7 +45,7 @@ enum Phase {
     Single,
     /// Up to 200 events a request.
     Grouped,
-    /// As much as goes, on many connections, for a second out of nine.
+    /// As much as goes, on many connections, for a second out of twenty.
     Bursts,
     /// Long payloads.
     Large,
@@ -169,18 +169,19 @@ impl Phase {
         }
     }
 
-    /// The load, so long after the phase has begun.
+    /// The load, so long after the phase has begun. An event costs the disk about 4 KB: the spool, its log, the table, and the
+    /// spool again when it goes. With these rates, half an hour writes about 5 GB.
     fn load(self, elapsed: Duration) -> Load {
         let of = |connections, sizes| Load { connections, sizes, ..Load::NONE };
         match self {
             Phase::Single => of(8, &[1]).paced(200),
-            Phase::Grouped => of(4, &[2, 5, 17, 60, 200, 3, 110]).paced(2500),
+            Phase::Grouped => of(4, &[2, 5, 17, 60, 200, 3, 110]).paced(1500),
             Phase::Bursts if elapsed.as_secs() % BURST.1 < BURST.0 => of(MOST_CONNECTIONS, &[1]),
             Phase::Bursts | Phase::Quiet => Load::NONE,
-            Phase::Large => Load { form: Form::Large, ..of(4, &[1, 1, 3]).paced(40) },
-            Phase::Unknown => Load { form: Form::Unknown, ..of(4, &[1, 20]).paced(800) },
+            Phase::Large => Load { form: Form::Large, ..of(4, &[1, 1, 3]).paced(25) },
+            Phase::Unknown => Load { form: Form::Unknown, ..of(4, &[1, 20]).paced(600) },
             Phase::Rejected => Load { with_item: true, ..of(4, &[5, 30]).paced(600) },
-            Phase::Backlog => of(4, &[1, 50]).paced(1500),
+            Phase::Backlog => of(4, &[1, 50]).paced(1200),
         }
     }
 }
