@@ -19,7 +19,7 @@ from matplotlib import pyplot
 COLOURS = ["#0072B2", "#D55E00", "#56B4E9", "#E69F00", "#009E73", "#CC79A7"]
 DASHES = ["-", "-", (0, (4, 1)), (0, (4, 1)), (0, (1, 1)), (0, (1, 1))]
 MARK_COLOUR = "#555555"
-MARK_DASHES = ["-", "--", ":", "-.", (0, (1, 4)), (0, (6, 3)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 2, 1, 2))]
+MARK_DASHES = ["-", "--", ":", "-.", (0, (1, 4)), (0, (6, 3)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 2, 1, 2)), (0, (12, 3)), (0, (2, 6))]
 
 
 def series(rows, column):
@@ -89,7 +89,8 @@ def main():
         lines = [pyplot.Line2D([], [], color=MARK_COLOUR, linewidth=0.9, linestyle=MARK_DASHES[number % len(MARK_DASHES)])
                  for number in range(len(kinds))]
         if lines:
-            figure.legend(lines, kinds, loc="outside lower center", ncols=min(len(kinds), 8), frameon=False)
+            figure.legend(lines, kinds, loc="outside lower center", ncols=min(len(kinds), 10), frameon=False,
+                          handlelength=4)
     if wanted.title:
         figure.suptitle(wanted.title)
     figure.savefig(wanted.picture, dpi=100)
