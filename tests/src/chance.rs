@@ -43,6 +43,15 @@ impl Chance {
         choices[usize::try_from(self.below(choices.len() as u64)).expect("an index")]
     }
 
+    /// All of them, in a random order.
+    pub fn shuffled<T: Copy>(&mut self, choices: &[T]) -> Vec<T> {
+        let mut shuffled = choices.to_vec();
+        for place in (1..shuffled.len()).rev() {
+            shuffled.swap(place, usize::try_from(self.below(place as u64 + 1)).expect("an index"));
+        }
+        shuffled
+    }
+
     /// Lets a random time pass, up to `longest`. The one place where a test waits for time and not for what happens: what
     /// follows is to come at a moment that nobody has chosen.
     pub fn moment(&mut self, longest: Duration) {

@@ -155,9 +155,14 @@ impl Endpoint {
     /// Sends a request of any method, without a body, on a connection of its own.
     #[must_use]
     pub fn request(&self, method: &str) -> Reply {
-        let mut client = self.connect();
-        client.send(format!("{method} {} HTTP/1.1\r\nHost: test\r\n\r\n", self.path));
-        client.reply_to(method).expect("an answer")
+        self.try_request(method).expect("an answer")
+    }
+
+    /// The same, or the error that came instead of an answer.
+    pub fn try_request(&self, method: &str) -> io::Result<Reply> {
+        let mut client = self.try_connect()?;
+        client.try_send(format!("{method} {} HTTP/1.1\r\nHost: test\r\n\r\n", self.path))?;
+        client.reply_to(method)
     }
 }
 

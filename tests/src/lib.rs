@@ -17,20 +17,28 @@
 //! - [`proxy`]: nginx and Caddy, as `scripts/proxies` configures them
 //! - [`events`]: what Mailjet sends, in every shape known, and the rows that have to come of it
 //! - [`oracle`]: posts like Mailjet, remembers what was acknowledged, and demands all of it
+//! - [`load`]: what it posts, and how much of it
+//! - [`arrivals`]: what has come of that, row by row
 //! - [`chance`]: random choices that can be made again
 //! - [`torture`]: kills everything, at random moments, and demands that nothing is lost
+//! - [`soak`]: mixed load for long, and whether anything grows
+//! - [`samples`]: what processes and files take, second by second
+//! - [`growth`]: whether that grows
 //! - [`faults`]: lets the calls of a tap fail as a broken disk does, and records what it writes
 //! - [`power`]: what a power cut leaves of what was written
 //! - [`mount`]: a small or read-only disk
 //! - [`spool`]: looks into the spool's `SQLite` file, as its documentation says that anyone may
 //! - [`wait`]: the one deadline of all waiting
 
+pub mod arrivals;
 pub mod chance;
 pub mod database;
 pub mod events;
 pub mod faults;
+pub mod growth;
 pub mod http;
 pub mod lines;
+pub mod load;
 pub mod message;
 pub mod metrics;
 pub mod mount;
@@ -39,7 +47,9 @@ pub mod pipeline;
 pub mod power;
 pub mod program;
 pub mod proxy;
+pub mod samples;
 pub mod schema;
+pub mod soak;
 pub mod spool;
 pub mod tap;
 pub mod target;

@@ -1,6 +1,7 @@
 //! What a tap tells on its admin address, in Prometheus's text format.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use crate::http::Endpoint;
 use crate::wait;
@@ -20,7 +21,12 @@ impl Metrics {
     /// Asks for them.
     #[must_use]
     pub fn of(admin: &Endpoint) -> Self {
-        let reply = admin.with_path("/metrics").request("GET");
+        Metrics::ask(admin).unwrap_or_else(|error| panic!("{}: {error}", admin.address))
+    }
+
+    /// Asks for them, or tells the error that came instead: there may be no tap.
+    pub fn ask(admin: &Endpoint) -> io::Result<Self> {
+        let reply = admin.with_path("/metrics").try_request("GET")?;
         assert_eq!(reply.status, 200, "{}", reply.body);
         assert_eq!(reply.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
         let samples = reply.body.lines().filter(|line| !line.starts_with('#'));
@@ -29,7 +35,7 @@ impl Metrics {
             let series = series.strip_prefix(PREFIX).unwrap_or_else(|| panic!("no prefix: {line}"));
             (series.to_owned(), value.parse().unwrap_or_else(|_| panic!("no number: {line}")))
         });
-        Metrics { values: values.collect(), text: reply.body }
+        Ok(Metrics { values: values.collect(), text: reply.body })
     }
 
     /// Asks for them until `series` is what is wanted.

@@ -14,15 +14,19 @@
 //! Nothing is lost at any moment if each acknowledged event is where the next run will find it, or where nobody has to look
 //! for it any more: in the spool, past the last STATE, or in the destination, covered by it. [`Memory::demand_safe`] may
 //! be asked in the middle of everything; [`Memory::demand`], of what has come, whenever it should all have come.
+//!
+//! In a long run, [`Oracle::settle`] demands it of everything that must have come by now, and forgets that.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::events::{assert_row, grouped, number_in, number_of, numbered, numbered_from};
+use crate::arrivals::Arrivals;
+use crate::events::{grouped, number_in, number_of};
 use crate::http::{Client, Endpoint};
+use crate::load::{self, Form, Load};
 use crate::message::Record;
 use crate::tap::Tap;
 use crate::target::Target;
@@ -30,6 +34,8 @@ use crate::wait;
 
 /// What Mailjet waits before it repeats a request: 30 seconds, made short.
 const RETRY_AFTER: Duration = Duration::from_millis(5);
+/// How soon a poster that has nothing to do looks whether that has changed.
+const IDLE: Duration = Duration::from_millis(20);
 
 /// Posts without end, and remembers.
 #[derive(Debug)]
@@ -48,14 +54,17 @@ pub struct Memory {
 #[derive(Debug, Default, Clone, Copy)]
 struct Fate {
     requests: usize,
-    acknowledged: bool,
+    /// Once it was acknowledged: the lowest number of an event that was sent after that.
+    acknowledged: Option<u64>,
 }
 
 #[derive(Debug)]
 struct Shared {
     endpoint: Mutex<Endpoint>,
-    pause: Duration,
-    next_id: AtomicU64,
+    load: Mutex<Load>,
+    next_request: AtomicUsize,
+    /// Numbers events, whatever their form.
+    next_event: AtomicU64,
     acknowledged: AtomicU64,
     stop: AtomicBool,
     sent: Mutex<BTreeMap<u64, Fate>>,
@@ -70,29 +79,47 @@ impl Oracle {
         Oracle::start_with_pauses(endpoint, posters, Duration::ZERO)
     }
 
-    /// The same, each poster pausing after each request that was acknowledged: for tests that kill much, and have all
+    /// The same, each poster pausing after each event that was acknowledged: for tests that kill much, and have all
     /// that came to compare.
     #[must_use]
     pub fn start_with_pauses(endpoint: Endpoint, posters: usize, pause: Duration) -> Self {
+        Oracle::start_with_load(endpoint, posters, Load::some_grouped(posters, pause))
+    }
+
+    /// The same with any load, which [`Oracle::change_load`] may change: it has up to `posters` connections.
+    #[must_use]
+    pub fn start_with_load(endpoint: Endpoint, posters: usize, load: Load) -> Self {
         let shared = Arc::new(Shared {
             endpoint: Mutex::new(endpoint),
-            pause,
-            next_id: AtomicU64::new(1),
+            load: Mutex::new(load),
+            next_request: AtomicUsize::new(0),
+            next_event: AtomicU64::new(1),
             acknowledged: AtomicU64::new(0),
             stop: AtomicBool::new(false),
             sent: Mutex::default(),
             answers: Mutex::default(),
         });
-        let posters = (0..posters).map(|_| {
+        let posters = (0..posters).map(|poster| {
             let shared = Arc::clone(&shared);
-            thread::spawn(move || shared.post_until_stopped())
+            thread::spawn(move || shared.post_until_stopped(poster))
         });
         Oracle { posters: posters.collect(), shared }
+    }
+
+    /// Goes on with another load.
+    pub fn change_load(&self, load: Load) {
+        *self.shared.load.lock().expect("no poster panics") = load;
     }
 
     /// Goes on at another endpoint: the tap was started again.
     pub fn redirect(&self, endpoint: Endpoint) {
         *self.shared.endpoint.lock().expect("no poster panics") = endpoint;
+    }
+
+    /// A view of how many events are acknowledged, for whoever watches.
+    pub fn counter(&self) -> impl Fn() -> u64 + Send + use<> {
+        let shared = Arc::clone(&self.shared);
+        move || shared.acknowledged.load(Ordering::SeqCst)
     }
 
     /// Waits until `count` more events are acknowledged.
@@ -122,6 +149,29 @@ impl Oracle {
         Memory { sent: self.shared.sent.lock().expect("no poster panics").clone() }
     }
 
+    /// Demands each event that must be among `arrivals` by now, and forgets it here and there. `bookmark` was the last
+    /// one in the state file before the last of `arrivals` was read.
+    ///
+    /// Which ones these are: an event that was sent after another had been acknowledged has a greater sequence. Once one
+    /// that came is covered, all rows of the other have come.
+    ///
+    /// Items that are no events are in another stream, with a bookmark of its own: they are for the end.
+    pub fn settle(&self, arrivals: &mut Arrivals, bookmark: i64) {
+        let Some(latest) = arrivals.latest_covered(bookmark) else { return };
+        let mut sent = self.shared.sent.lock().expect("no poster panics");
+        sent.retain(|number, fate| {
+            let is_settled = fate.acknowledged.is_some_and(|later| later <= latest);
+            if Form::of(*number) == Form::Item || !is_settled {
+                return true;
+            }
+            fate.demand(*number, arrivals.sequences_of(*number));
+            arrivals.forget(*number);
+            false
+        });
+        drop(sent);
+        arrivals.settle_through(bookmark);
+    }
+
     /// Stops posting.
     #[must_use]
     pub fn stop(self) -> Memory {
@@ -134,15 +184,20 @@ impl Oracle {
 }
 
 impl Shared {
-    fn post_until_stopped(&self) {
+    fn post_until_stopped(&self, poster: usize) {
         let mut connection: Option<(Endpoint, Client)> = None;
         while !self.stop.load(Ordering::SeqCst) {
-            // Every fifth request is grouped.
-            let group = self.next_id.fetch_add(3, Ordering::SeqCst);
-            let ids: Vec<u64> = (group..group + if group.is_multiple_of(5) { 3 } else { 1 }).collect();
-            let body = match ids[..] {
-                [id] => numbered(id),
-                _ => grouped(&numbered_from(group, ids.len() as u64)),
+            let load = *self.load.lock().expect("no poster panics");
+            if poster >= load.connections {
+                connection = None;
+                thread::sleep(IDLE);
+                continue;
+            }
+            let ids = self.claim(&load);
+            let events: Vec<_> = ids.iter().copied().map(load::event).collect();
+            let body = match &events[..] {
+                [event] => event.clone(),
+                events => grouped(events),
             };
             while !self.deliver(&mut connection, &ids, &body) {
                 connection = None;
@@ -151,8 +206,16 @@ impl Shared {
                 }
                 thread::sleep(RETRY_AFTER);
             }
-            thread::sleep(self.pause);
+            thread::sleep(load.pause * u32::try_from(ids.len()).expect("a small number"));
         }
+    }
+
+    /// The ids of the next request.
+    fn claim(&self, load: &Load) -> Vec<u64> {
+        let size = load.sizes[self.next_request.fetch_add(1, Ordering::SeqCst) % load.sizes.len()];
+        let first = self.next_event.fetch_add(size + 1, Ordering::SeqCst);
+        let events = (first..first + size).map(|nth| load.form.number(nth));
+        events.chain(load.with_item.then(|| Form::Item.number(first + size))).collect()
     }
 
     /// Sends a request once. Whether it was acknowledged.
@@ -170,7 +233,8 @@ impl Shared {
         // 200 and nothing else: not even another 2xx is success to Mailjet.
         let acknowledged = status == Some(200);
         if acknowledged {
-            self.note(ids, |fate| fate.acknowledged = true);
+            let later = Form::Plain.number(self.next_event.load(Ordering::SeqCst));
+            self.note(ids, |fate| fate.acknowledged = Some(later));
             self.acknowledged.fetch_add(ids.len() as u64, Ordering::SeqCst);
         }
         acknowledged
@@ -184,56 +248,56 @@ impl Shared {
     }
 }
 
+impl Fate {
+    /// Demands what has to come of the event with this fate.
+    fn demand(&self, id: u64, sequences: Option<&BTreeSet<i64>>) {
+        assert!(
+            self.acknowledged.is_none() || sequences.is_some(),
+            "event {id} was acknowledged and is lost"
+        );
+        let sent = self.requests;
+        assert!(
+            sequences.is_none_or(|sequences| sequences.len() <= sent),
+            "event {id} was sent {sent} times and has {sequences:?}"
+        );
+    }
+}
+
 impl Memory {
     /// How many events were acknowledged.
     #[must_use]
     pub fn acknowledged(&self) -> usize {
-        self.sent.values().filter(|fate| fate.acknowledged).count()
+        self.sent.values().filter(|fate| fate.acknowledged.is_some()).count()
     }
 
     /// Whether all that was acknowledged is among `rows`.
     #[must_use]
     pub fn is_satisfied_by(&self, rows: &[Record]) -> bool {
         let present: BTreeSet<u64> = rows.iter().map(number_of).collect();
-        self.sent.iter().all(|(id, fate)| !fate.acknowledged || present.contains(id))
+        self.sent.iter().all(|(id, fate)| fate.acknowledged.is_none() || present.contains(id))
     }
 
     /// Demands all that was acknowledged, and nothing that was not sent. `runs` is how many runs of the tap wrote
     /// `rows`: within each, sequences increase.
     pub fn demand(&self, rows: &[Record], runs: usize) {
-        let mut events_of_keys: HashMap<String, u64> = HashMap::new();
-        let mut first_of_sequence: HashMap<i64, &Record> = HashMap::new();
-        let mut rows_of: BTreeMap<u64, Vec<&Record>> = BTreeMap::new();
+        let mut arrivals = Arrivals::default();
         for row in rows {
-            let id = number_of(row);
-            assert!(self.sent.contains_key(&id), "event {id} was never sent: {}", row.text);
-            assert_row(row, &numbered(id), &[]);
-            let owner = *events_of_keys.entry(row.key()).or_insert(id);
-            assert_eq!(owner, id, "two events have the key {}", row.key());
-            let first = first_of_sequence.entry(row.sequence()).or_insert(row);
-            assert_eq!(number_of(first), id, "two events have the sequence {}", row.sequence());
-            assert_eq!(
-                first.raw("_sdc_received_at"),
-                row.raw("_sdc_received_at"),
-                "one sequence arrived twice: {}",
-                row.text
-            );
-            rows_of.entry(id).or_default().push(row);
+            arrivals.take(row);
+        }
+        self.demand_among(&[&arrivals], runs);
+    }
+
+    /// The same of rows that have been taken one by one, each stream for itself.
+    pub fn demand_among(&self, streams: &[&Arrivals], runs: usize) {
+        for id in streams.iter().flat_map(|arrivals| arrivals.numbers()) {
+            assert!(self.sent.contains_key(&id), "event {id} was never sent, and came");
         }
         for (id, fate) in &self.sent {
-            let rows = rows_of.get(id).map_or(&[][..], Vec::as_slice);
-            assert!(!fate.acknowledged || !rows.is_empty(), "event {id} was acknowledged and is lost");
-            let keys: BTreeSet<_> = rows.iter().map(|row| row.key()).collect();
-            assert!(keys.len() <= 1, "event {id} has several keys: {keys:?}");
-            let sequences: BTreeSet<_> = rows.iter().map(|row| row.sequence()).collect();
-            assert!(
-                sequences.len() <= fate.requests,
-                "event {id} was sent {} times and has {sequences:?}",
-                fate.requests
-            );
+            fate.demand(*id, streams.iter().find_map(|arrivals| arrivals.sequences_of(*id)));
         }
-        let steps_back = steps_back(rows).count();
-        assert!(steps_back < runs, "sequences go back {steps_back} times in {runs} runs");
+        for steps_back in streams.iter().map(|arrivals| arrivals.steps_back()) {
+            assert!(steps_back < runs, "sequences go back {steps_back} times in {runs} runs");
+        }
     }
 
     /// The same of a pipeline that has ended well, and that its states cover exactly what is there: each a row, none
@@ -271,7 +335,7 @@ impl Memory {
                 covered.insert(id);
             }
         });
-        for (id, _) in self.sent.iter().filter(|(_, fate)| fate.acknowledged) {
+        for (id, _) in self.sent.iter().filter(|(_, fate)| fate.acknowledged.is_some()) {
             let waits = spooled.get(id).is_some_and(|sequence| *sequence > bookmark);
             assert!(
                 waits || covered.contains(id),

@@ -80,6 +80,13 @@ impl Pipeline {
         self.nobody_reads();
     }
 
+    /// Asks the target to stop, and waits for its end. To the tap, that is the same as if it were killed.
+    pub fn stop_target(mut self) {
+        self.target.signal(Signal::TERM);
+        assert_eq!(self.target.wait(), Some(0), "{}", self.target.stderr().so_far().join("\n"));
+        self.nobody_reads();
+    }
+
     /// Kills what stands between the two.
     pub fn kill_reader(mut self, mut reader: Program) {
         reader.kill();

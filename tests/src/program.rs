@@ -50,7 +50,11 @@ pub fn path_of(name: &str) -> PathBuf {
     // target/<profile>/deps/<test> and target/<profile>/<name>
     let profile = test.ancestors().nth(2).expect("a test lies two directories deep");
     let program = profile.join(name);
-    assert!(program.is_file(), "{} is missing: run `cargo build --workspace` first", program.display());
+    assert!(
+        program.is_file(),
+        "{} is missing: run `cargo build --workspace --all-targets` first",
+        program.display()
+    );
     program
 }
 

@@ -185,6 +185,15 @@ impl Tap {
         Endpoint::of(&finished.stdout[0])
     }
 
+    /// The ids of the active webhook URLs, as `url list` shows them.
+    #[must_use]
+    pub fn url_ids(&self) -> Vec<String> {
+        let list = self.url(&["list"]).finish();
+        list.assert_code(0);
+        let rows = list.stdout.iter().skip(1).filter_map(|row| row.split_whitespace().next());
+        rows.map(str::to_owned).collect()
+    }
+
     /// Keeps `bodies` in the spool, by way of a listener that is stopped again.
     pub fn spool_bodies<'b>(&self, bodies: impl IntoIterator<Item = &'b str>) {
         let listener = self.listen().start();

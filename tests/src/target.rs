@@ -43,6 +43,12 @@ impl Target {
         Program::spawn(NAME, &mut command)
     }
 
+    /// The file of a stream.
+    #[must_use]
+    pub fn file(&self, stream: &str) -> PathBuf {
+        self.destination.join(format!("{stream}.jsonl"))
+    }
+
     /// The rows of stream `data` so far.
     #[must_use]
     pub fn rows(&self) -> Vec<Record> {

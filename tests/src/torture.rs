@@ -236,7 +236,7 @@ impl Ordeal {
         let pipeline = self.start_under_load();
         let url = self.tap.url(&["new", "--label", "second"]).start();
         let printed = self.kill_at_random(url).pop();
-        let listed = self.url_ids();
+        let listed = self.tap.url_ids();
         assert!(
             listed.len() == 2 || (listed.len() == 1 && printed.is_none()),
             "{listed:?} are active, and the one that was made was printed: {}",
@@ -245,11 +245,11 @@ impl Ordeal {
         if let [_, second] = &listed[..] {
             let revoke = self.tap.url(&["revoke", second]).start();
             let _ = self.kill_at_random(revoke);
-            if self.url_ids().len() == 2 {
+            if self.tap.url_ids().len() == 2 {
                 self.tap.url(&["revoke", second]).finish().assert_code(0);
             }
         }
-        assert_eq!(self.url_ids().len(), 1, "the first is left, and is what is posted to");
+        assert_eq!(self.tap.url_ids().len(), 1, "the first is left, and is what is posted to");
         self.under_load();
         pipeline.kill_tap();
     }
@@ -261,13 +261,6 @@ impl Ordeal {
         let finished = command.finish();
         assert!(matches!(finished.code, None | Some(0)), "{:?}", finished.stderr);
         finished.stdout
-    }
-
-    fn url_ids(&self) -> Vec<String> {
-        let list = self.tap.url(&["list"]).finish();
-        list.assert_code(0);
-        let rows = list.stdout.iter().skip(1).filter_map(|row| row.split_whitespace().next());
-        rows.map(str::to_owned).collect()
     }
 
     /// The spool of a folder of its own, made by whoever comes first, and killed in the middle of that.

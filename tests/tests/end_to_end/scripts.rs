@@ -1,13 +1,16 @@
 //! Scripts as people run them: `scripts/run`, word for word as the README tells a newcomer, but in a folder and on a port of its
-//! own; `scripts/install`; `scripts/bench`, with small sizes, so that it works when figures are wanted.
+//! own; `scripts/install`; and, for a moment or with small sizes, what the longer scripts are made of.
 
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use end_to_end::database;
+use end_to_end::growth::growth;
 use end_to_end::http::free_address;
-use end_to_end::program::{Program, Signal, repository, script};
+use end_to_end::program::{self, Program, Signal, repository, script};
+use end_to_end::samples::{Sample, Scene, Usage};
+use end_to_end::soak::Outcome;
 use end_to_end::wait;
 
 fn start(folder: &Path) -> Program {
@@ -103,4 +106,62 @@ fn the_quick_start_works_and_a_second_start_goes_on() {
     second.signal(Signal::TERM);
     assert_eq!(second.wait(), Some(0));
     assert_eq!(rows(&folder), 7, "nothing is written twice");
+}
+
+/// `scripts/soak`, but for the chart: one round, in which each of its phases lasts for a second.
+#[test]
+fn a_short_soak_loses_nothing_and_leaves_its_samples() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut soak = Command::new(program::path_of("examples/soak"));
+    let printed = database::run(soak.arg(folder.path()).arg("0.14"));
+    assert!(printed.contains("each arrived, and none was changed"), "{printed}");
+    let table = fs::read_to_string(folder.path().join("soak.csv")).expect("samples");
+    let mut lines = table.lines().map(|line| line.split(',').count());
+    let columns = lines.next().expect("the names of the columns");
+    assert!(lines.clone().count() > 4, "{table}");
+    assert!(lines.all(|cells| cells == columns), "{table}");
+}
+
+/// A run of twelve rounds in which a tap that lives on takes `growth` more bytes each second.
+fn run_with(growth: u64) -> Outcome {
+    let sample = |seconds: u64| {
+        let round = usize::try_from(seconds / 150).expect("a small number");
+        // What is restarted all the time has no time to grow.
+        let age = if (3..9).contains(&round) { seconds - 3 * 150 } else { 20 };
+        let resident = 10_000_000 + age * growth;
+        let usage = Usage { resident, anonymous: resident, descriptors: 30, threads: 10 };
+        let phase = if seconds % 150 < 75 { "single" } else { "grouped" };
+        Sample {
+            seconds,
+            scene: Scene { round, phase, ..Scene::default() },
+            tap: Some(usage),
+            target: None,
+            spool: 50_000_000,
+            wal: 4_000_000,
+            shm: 32_768,
+            acknowledged: 1000,
+            backlog: None,
+            written: 0,
+        }
+    };
+    Outcome {
+        rounds: 12,
+        undisturbed: 3..9,
+        acknowledged: 1_800_000,
+        rows: 1_800_000,
+        rejected: 0,
+        repeated: 0,
+        marks: std::collections::BTreeMap::default(),
+        samples: (0..1800).map(sample).collect(),
+    }
+}
+
+#[test]
+fn a_soak_tells_a_leak_of_twenty_bytes_an_event_and_nothing_where_there_is_none() {
+    let grown = |bytes_a_second| -> Vec<_> {
+        let figures = growth(&run_with(bytes_a_second)).into_iter().filter(|figure| figure.has_grown);
+        figures.map(|figure| (figure.name, figure.when)).collect()
+    };
+    assert_eq!(grown(0), []);
+    assert_eq!(grown(20_000), [("memory of the tap, MB", "undisturbed")]);
 }
