@@ -43,18 +43,7 @@ pub(super) fn run(bench: &mut Bench) {
             let nothing = without_spooling(address);
             let report = wrk(bench, &Endpoint::at(address), &script, connections);
             drop(nothing);
-            bench.results.round(
-                PART,
-                &format!("{connections} connections, answered without keeping"),
-                Unit::PerSecond,
-                report.rate,
-            );
-            bench.results.round(
-                PART,
-                &format!("{connections} connections, p99 of that"),
-                Unit::Millis,
-                report.p99,
-            );
+            note(bench, connections, "answered without keeping", &report);
             bare.push(report);
 
             let site = Site::new(&bench.folder, PART);
@@ -68,18 +57,7 @@ pub(super) fn run(bench: &mut Bench) {
                 "{} posts were answered with 200, {kept} events are kept",
                 report.posts
             );
-            bench.results.round(
-                PART,
-                &format!("{connections} connections, on disk, then answered"),
-                Unit::PerSecond,
-                report.rate,
-            );
-            bench.results.round(
-                PART,
-                &format!("{connections} connections, p99 of that"),
-                Unit::Millis,
-                report.p99,
-            );
+            note(bench, connections, "on disk, then answered", &report);
             durable.push(report);
             site.remove();
             settle();
@@ -150,4 +128,11 @@ fn duration_in_millis(text: &str) -> Option<f64> {
         _ => return None,
     };
     text[..unit].parse::<f64>().ok().map(|number| number * factor)
+}
+
+/// Notes what one run of wrk has measured.
+fn note(bench: &mut Bench, connections: usize, how: &str, report: &Report) {
+    let rate = format!("{connections} connections, {how}");
+    bench.results.round(PART, &rate, Unit::PerSecond, report.rate);
+    bench.results.round(PART, &format!("{rate}, p99"), Unit::Millis, report.p99);
 }
