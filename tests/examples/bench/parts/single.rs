@@ -131,7 +131,7 @@ fn duration_in_millis(text: &str) -> Option<f64> {
 }
 
 /// Notes what one run of wrk has measured.
-fn note(bench: &mut Bench, connections: usize, how: &str, report: &Report) {
+fn note(bench: &mut Bench, connections: u32, how: &str, report: &Report) {
     let rate = format!("{connections} connections, {how}");
     bench.results.round(PART, &rate, Unit::PerSecond, report.rate);
     bench.results.round(PART, &format!("{rate}, p99"), Unit::Millis, report.p99);
