@@ -165,6 +165,17 @@ pub enum SpoolError {
         /// The file that is not there, or holds nothing.
         path: PathBuf,
     },
+    /// The file is gone, and what was not yet copied into it is still there.
+    #[error(
+        "spool {path}: the file is missing or empty, but its log {log} is there and may hold events that were answered with \
+         200; put back the file that it belongs to, or move the log away to begin with a new spool"
+    )]
+    LoneLog {
+        /// The spool.
+        path: PathBuf,
+        /// Its log.
+        log: PathBuf,
+    },
     /// SQLite reports an error.
     #[error("spool {path}: {doing}: {source}")]
     Sqlite {

@@ -50,6 +50,7 @@ fn known(formats: &[&str]) -> i64 {
 
 /// Opens the spool at `path`, and makes it if it is not there, with its directory.
 pub(crate) fn open(path: &Path) -> Result<Connection, SpoolError> {
+    demand_no_lone_log(path)?;
     create_file(path)?;
     let names = path
         .metadata()
@@ -155,6 +156,7 @@ pub(super) fn last_sequence(connection: &Connection) -> rusqlite::Result<i64> {
 /// Opens the spool at `path` for reading, if there is one. Nothing is made.
 pub(crate) fn look(path: &Path) -> Result<Option<Connection>, SpoolError> {
     let sqlite = |source| SpoolError::sqlite(path, "opening", source);
+    demand_no_lone_log(path)?;
     if !path.exists() {
         return Ok(None);
     }
@@ -243,6 +245,17 @@ fn migrate(connection: &mut Connection, path: &Path, formats: &[&str]) -> Result
     transaction.commit().map_err(sqlite)?;
     if (1..known).contains(&found) {
         info!("spool {}: its format was {found} and is {known} now", path.display());
+    }
+    Ok(())
+}
+
+/// Makes sure that there is no log without a database: SQLite would delete it, with what only it holds.
+fn demand_no_lone_log(path: &Path) -> Result<(), SpoolError> {
+    let log = beside(path, "-wal");
+    let has_bytes = |file: &Path| file.metadata().is_ok_and(|meta| meta.len() > 0);
+    // In this order: a spool that is being made has a database before it has a log.
+    if has_bytes(&log) && !has_bytes(path) {
+        return Err(SpoolError::LoneLog { path: path.to_owned(), log });
     }
     Ok(())
 }

@@ -225,7 +225,8 @@ fn a_spool_that_is_deleted_or_replaced_under_a_listener_takes_nothing_more() {
         fs::remove_file(&file).expect("it is there");
         if suffix.is_empty() {
             // As a drain on a schedule does.
-            tap.drain().finish().assert_code(0);
+            let drained = tap.drain().finish();
+            assert!(drained.sole_error().contains("spool.db-wal is there"), "{:?}", drained.stderr);
         }
         // The listener may be gone already.
         if let Ok(mut client) = Client::connect(endpoint.address)
@@ -236,6 +237,34 @@ fn a_spool_that_is_deleted_or_replaced_under_a_listener_takes_nothing_more() {
         let error = listener.finish().sole_error().to_owned();
         assert!(error.contains(&format!("{} was deleted or replaced", file.display())), "{error}");
     }
+}
+
+/// After a crash, the log has what is not yet in the file. `SQLite` deletes a log that it finds without one.
+#[test]
+fn a_log_whose_spool_is_gone_is_left_alone_until_the_spool_is_back() {
+    let tap = Tap::new();
+    let listener = tap.listen().start();
+    listener.endpoint().accept(numbered(1));
+    let _ = listener.kill();
+    let away = tap.folder().join("away.db");
+    fs::rename(&tap.spool().path, &away).expect("it is there");
+    for is_empty in [false, true] {
+        if is_empty {
+            fs::write(&tap.spool().path, "").expect("a file");
+        }
+        for launch in [tap.run(), tap.listen(), tap.drain()] {
+            let refused = launch.finish();
+            assert!(refused.sole_error().contains("spool.db-wal is there"), "{:?}", refused.stderr);
+        }
+        for command in ["status", "verify", "export"] {
+            let refused = tap.launch(&["spool", command]).finish();
+            assert!(refused.sole_error().contains("spool.db-wal is there"), "{:?}", refused.stderr);
+        }
+    }
+    fs::rename(&away, &tap.spool().path).expect("it is there");
+    let drained = tap.drain().finish();
+    drained.assert_code(0);
+    assert_eq!(drained.records().len(), 1);
 }
 
 /// Whoever copies the file of a tap that was stopped has all of it.
