@@ -176,6 +176,17 @@ pub enum SpoolError {
         /// Its log.
         log: PathBuf,
     },
+    /// It can't be looked at: SQLite keeps a file beside it, also for those who only read.
+    #[error(
+        "spool {path}: {source}; it has to be a file that this user can read, in a folder that this user can write to. Copy it \
+         to such a folder, with its log ({path}-wal) if there is one, and name the copy in spool_path"
+    )]
+    Unreadable {
+        /// The spool.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
     /// SQLite reports an error.
     #[error("spool {path}: {doing}: {source}")]
     Sqlite {

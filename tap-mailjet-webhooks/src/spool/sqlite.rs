@@ -155,6 +155,15 @@ pub(super) fn last_sequence(connection: &Connection) -> rusqlite::Result<i64> {
 
 /// Opens the spool at `path` for reading, if there is one. Nothing is made.
 pub(crate) fn look(path: &Path) -> Result<Option<Connection>, SpoolError> {
+    look_at(path).map_err(|error| match error {
+        SpoolError::Sqlite { source, .. } if source.sqlite_error_code() == Some(ErrorCode::CannotOpen) => {
+            SpoolError::Unreadable { path: path.to_owned(), source }
+        }
+        other => other,
+    })
+}
+
+fn look_at(path: &Path) -> Result<Option<Connection>, SpoolError> {
     let sqlite = |source| SpoolError::sqlite(path, "opening", source);
     demand_no_lone_log(path)?;
     if !path.exists() {
