@@ -129,3 +129,22 @@ fn a_leap_second_arrives_as_it_was_sent() {
     assert_eq!(finished.records_of("_sdc_rejected")[0].text("record"), format!("\"{LEAP}\""));
     assert_eq!(target.rows().len(), 2, "a target that demands of each value what its schema says takes both");
 }
+
+/// Nanoseconds since 1970 end in the year 2262. A clock that was set past that, if for a moment, is no end of the spool.
+#[test]
+fn a_clock_beyond_the_last_nanosecond_stops_nothing() {
+    let tap = Tap::new().set("sequence_unit", "nanosecond");
+    let Some(clock) = Clock::of(&tap) else { return };
+    let running = clock.under(tap.run()).start();
+    let endpoint = running.endpoint();
+    for (number, time) in (0..).zip(["+0", "@2300-01-01 00:00:00", "@2300-01-01 00:00:00", "+0", "-3600"]) {
+        clock.set(time);
+        endpoint.accept(numbered(number));
+    }
+    let finished = running.stop();
+    finished.assert_code(0);
+    let records = finished.records();
+    assert!(records.iter().map(number_of).eq(0..5));
+    assert!(records.is_sorted_by(|one, next| one.sequence() < next.sequence()));
+    assert_valid(&finished.messages());
+}
