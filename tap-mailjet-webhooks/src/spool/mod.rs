@@ -134,6 +134,12 @@ impl SpoolError {
         }
     }
 
+    /// Whether the disk had no room. Nothing was written then.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, SpoolError::Sqlite { source, .. } if sqlite::is_full(source))
+    }
+
     /// Whether the disk failed, after which nothing may be tried again: a sync that succeeds then says nothing of what the
     /// failed one was to store.
     #[must_use]
