@@ -51,6 +51,7 @@ fn known(formats: &[&str]) -> i64 {
 /// Opens the spool at `path`, and makes it if it is not there, with its directory.
 pub(crate) fn open(path: &Path) -> Result<Connection, SpoolError> {
     demand_no_lone_log(path)?;
+    tell_if_log_is_gone(path);
     create_file(path)?;
     let names = path
         .metadata()
@@ -267,6 +268,20 @@ fn demand_no_lone_log(path: &Path) -> Result<(), SpoolError> {
         return Err(SpoolError::LoneLog { path: path.to_owned(), log });
     }
     Ok(())
+}
+
+/// Warns if the log was there and is not any more. SQLite makes the log's index after the log and deletes it before: an index
+/// alone was left behind by somebody else.
+fn tell_if_log_is_gone(path: &Path) {
+    let (log, index) = (beside(path, "-wal"), beside(path, "-shm"));
+    // Twice: another process may be making both.
+    if !log.exists() && index.exists() && !log.exists() {
+        warn!(
+            "spool {}: the last run did not end cleanly, and its log {} is gone since: what only the log held is lost",
+            path.display(),
+            log.display()
+        );
+    }
 }
 
 /// Makes the file and its directory, if they are not there, in a way that survives a power cut.

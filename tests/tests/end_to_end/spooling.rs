@@ -267,6 +267,26 @@ fn a_log_whose_spool_is_gone_is_left_alone_until_the_spool_is_back() {
     assert_eq!(drained.records().len(), 1);
 }
 
+/// What is lost with a log can't be brought back, but told.
+#[test]
+fn a_log_that_is_deleted_after_a_crash_is_told() {
+    for deleted in [false, true] {
+        let tap = Tap::new();
+        let listener = tap.listen().start();
+        listener.endpoint().accept(numbered(1));
+        let _ = listener.kill();
+        if deleted {
+            fs::remove_file(tap.folder().join("spool.db-wal")).expect("it is there");
+        }
+        for run in 0..2 {
+            let drained = tap.drain().finish();
+            drained.assert_code(0);
+            let told = drained.stderr.iter().filter(|line| line.contains("what only the log held is lost"));
+            assert_eq!(told.count(), usize::from(deleted && run == 0), "{:?}", drained.stderr);
+        }
+    }
+}
+
 /// Whoever copies the file of a tap that was stopped has all of it.
 #[test]
 fn after_a_clean_end_everything_is_in_the_one_file() {
