@@ -42,6 +42,7 @@ use catalog::selection::{CatalogError, Selection};
 use catalog::state::State;
 use catalog::stream::StreamId;
 use tokio::sync::Notify;
+use tracing::warn;
 
 pub use confirmed::{Confirmation, Confirmed};
 pub use discovered::{Discovered, DiscoveredColumns, columns_of};
@@ -52,6 +53,7 @@ pub use table::UnknownFields;
 
 use crate::clock;
 use crate::counters::Counters;
+use crate::logging::Sparing;
 use crate::spool::{Backlog, Kept, Ledger, Reader, SpoolError, Tide, Watermark};
 use ahead::Ahead;
 use block::{Block, Read};
@@ -182,6 +184,8 @@ pub struct Emitter<W> {
     has_news: bool,
     last_state: Instant,
     last_news: Instant,
+    /// When it was last told that there is no room for a STATE's note.
+    told_full: Sparing,
 }
 
 impl<W: Write> Emitter<W> {
@@ -216,6 +220,7 @@ impl<W: Write> Emitter<W> {
             has_news: false,
             last_state: now,
             last_news: now,
+            told_full: Sparing::default(),
         })
     }
 
@@ -259,7 +264,7 @@ impl<W: Write> Emitter<W> {
             let committed = watermark.committed();
             if self.write_batch(&mut ahead)? > 0 {
                 if self.state_is_due() {
-                    self.write_state()?;
+                    self.write_state_if_there_is_room()?;
                 }
                 self.flush()?;
                 continue;
@@ -270,7 +275,7 @@ impl<W: Write> Emitter<W> {
             }
             match watermark.wait_past(committed, DRY_AFTER) {
                 Tide::Ended => break Ended::Dry,
-                Tide::Still if self.has_news => self.write_state()?,
+                Tide::Still if self.has_news => self.write_state_if_there_is_room()?,
                 Tide::Still | Tide::Risen => {}
             }
         };
@@ -335,6 +340,21 @@ impl<W: Write> Emitter<W> {
     fn state_is_due(&self) -> bool {
         self.records_since_state >= self.pace.state_interval_records
             || self.last_state.elapsed() >= self.pace.state_interval
+    }
+
+    /// Writes a STATE, or leaves it to a later time if the disk has no room for the note that has to come first.
+    fn write_state_if_there_is_room(&mut self) -> Result<(), EmitError> {
+        match self.write_state() {
+            Err(EmitError::Spool(error)) if error.is_full() => {
+                if let Some(untold) = self.told_full.due() {
+                    warn!("{error}; no STATE is written until there is room{untold}");
+                }
+                self.records_since_state = 0;
+                self.last_state = Instant::now();
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     fn write_state(&mut self) -> Result<(), EmitError> {

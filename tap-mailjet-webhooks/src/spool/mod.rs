@@ -134,6 +134,12 @@ impl SpoolError {
         }
     }
 
+    /// Whether the disk had no room. Nothing was written then.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, SpoolError::Sqlite { source, .. } if sqlite::is_full(source))
+    }
+
     /// Whether the disk failed, after which nothing may be tried again: a sync that succeeds then says nothing of what the
     /// failed one was to store.
     #[must_use]
@@ -165,6 +171,28 @@ pub enum SpoolError {
         /// The file that is not there, or holds nothing.
         path: PathBuf,
     },
+    /// The file is gone, and what was not yet copied into it is still there.
+    #[error(
+        "spool {path}: the file is missing or empty, but its log {log} is there and may hold events that were answered with \
+         200; put back the file that it belongs to, or move the log away to begin with a new spool"
+    )]
+    LoneLog {
+        /// The spool.
+        path: PathBuf,
+        /// Its log.
+        log: PathBuf,
+    },
+    /// It can't be looked at: SQLite keeps a file beside it, also for those who only read.
+    #[error(
+        "spool {path}: {source}; it has to be a file that this user can read, in a folder that this user can write to. Copy it \
+         to such a folder, with its log ({path}-wal) if there is one, and name the copy in spool_path"
+    )]
+    Unreadable {
+        /// The spool.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
     /// SQLite reports an error.
     #[error("spool {path}: {doing}: {source}")]
     Sqlite {
@@ -193,15 +221,6 @@ pub enum SpoolError {
         path: PathBuf,
         /// How many.
         names: u64,
-    },
-    /// Something has taken the file away, or emptied it, and what was committed last is in its log.
-    #[error(
-        "spool {path}: the file is missing or empty, and the log beside it is not: SQLite would throw that away. Put back the file that the \
-         log belongs to, or move the log away to begin anew"
-    )]
-    Orphaned {
-        /// The spool.
-        path: PathBuf,
     },
     /// What is in the file is not what was written.
     #[error(

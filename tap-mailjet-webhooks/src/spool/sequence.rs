@@ -3,6 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The largest sequence that a clock leads to: in nanoseconds, a moment of the year 2230. It leaves room for a sequence a
+/// nanosecond for thirty years to come: a clock that was once set to far away must not use them up.
+const LAST_BY_CLOCK: i64 = i64::MAX - 1_000_000_000_000_000_000;
+
 /// The unit of `_sdc_sequence`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -15,13 +19,14 @@ pub enum SequenceUnit {
 }
 
 impl SequenceUnit {
-    /// The sequence that belongs to a moment given in Unix milliseconds.
+    /// The sequence that belongs to a moment given in Unix milliseconds, up to one of the year 2230.
     #[must_use]
     pub fn at(self, unix_millis: i64) -> i64 {
-        match self {
+        let sequence = match self {
             SequenceUnit::Millisecond => unix_millis,
             SequenceUnit::Nanosecond => unix_millis.saturating_mul(1_000_000),
-        }
+        };
+        sequence.min(LAST_BY_CLOCK)
     }
 }
 
@@ -40,7 +45,8 @@ impl Sequencer {
 
     /// The next sequence, given the time now.
     pub(super) fn next(&mut self, unix_millis: i64) -> i64 {
-        self.last = self.unit.at(unix_millis).max(self.last + 1);
+        // Where there are no more, SQLite refuses the one that it has.
+        self.last = self.unit.at(unix_millis).max(self.last.saturating_add(1));
         self.last
     }
 
@@ -79,6 +85,14 @@ mod tests {
         let mut sequencer = Sequencer::after(0, SequenceUnit::Nanosecond);
         let sequences = [sequencer.next(1_565_276_078_922), sequencer.next(1_565_276_078_922)];
         assert_eq!(sequences, [1_565_276_078_922_000_000, 1_565_276_078_922_000_001]);
+    }
+
+    #[test]
+    fn sequences_increase_at_the_end_of_time() {
+        let mut sequencer = Sequencer::after(0, SequenceUnit::Nanosecond);
+        let sequences = [i64::MAX, i64::MAX, 0].map(|now| sequencer.next(now));
+        assert_eq!(sequences, [LAST_BY_CLOCK, LAST_BY_CLOCK + 1, LAST_BY_CLOCK + 2]);
+        assert_eq!(Sequencer::after(i64::MAX, SequenceUnit::Millisecond).next(0), i64::MAX);
     }
 
     #[test]

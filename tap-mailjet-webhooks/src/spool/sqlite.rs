@@ -50,7 +50,8 @@ fn known(formats: &[&str]) -> i64 {
 
 /// Opens the spool at `path`, and makes it if it is not there, with its directory.
 pub(crate) fn open(path: &Path) -> Result<Connection, SpoolError> {
-    demand_no_orphan(path)?;
+    demand_no_lone_log(path)?;
+    tell_if_log_is_gone(path);
     create_file(path)?;
     let names = demand_file(path)?.nlink();
     if names > 1 {
@@ -164,8 +165,17 @@ pub(super) fn last_sequence(connection: &Connection) -> rusqlite::Result<i64> {
 
 /// Opens the spool at `path` for reading, if there is one. Nothing is made.
 pub(crate) fn look(path: &Path) -> Result<Option<Connection>, SpoolError> {
+    look_at(path).map_err(|error| match error {
+        SpoolError::Sqlite { source, .. } if source.sqlite_error_code() == Some(ErrorCode::CannotOpen) => {
+            SpoolError::Unreadable { path: path.to_owned(), source }
+        }
+        other => other,
+    })
+}
+
+fn look_at(path: &Path) -> Result<Option<Connection>, SpoolError> {
     let sqlite = |source| SpoolError::sqlite(path, "opening", source);
-    demand_no_orphan(path)?;
+    demand_no_lone_log(path)?;
     if !path.exists() {
         return Ok(None);
     }
@@ -182,18 +192,6 @@ fn demand_file(path: &Path) -> Result<Metadata, SpoolError> {
     let io = |source| SpoolError::Io { path: path.to_owned(), doing: "looking at it", source };
     let metadata = path.metadata().map_err(io)?;
     if metadata.is_file() { Ok(metadata) } else { Err(SpoolError::NotASpool { path: path.to_owned() }) }
-}
-
-/// Makes sure that there is no log without its file: where that is empty, SQLite deletes the log, whatever is in there.
-///
-/// The log is looked at first: the first page of a spool is written, and synced, before its log is, also by whoever is making
-/// it at this moment.
-fn demand_no_orphan(path: &Path) -> Result<(), SpoolError> {
-    let length = |path: &Path| path.metadata().map_or(0, |file| file.len());
-    if length(&beside(path, "-wal")) > 0 && length(path) == 0 {
-        return Err(SpoolError::Orphaned { path: path.to_owned() });
-    }
-    Ok(())
 }
 
 /// The format of a spool, up to the newest that is `known`; 0 for a file that holds nothing yet.
@@ -276,6 +274,31 @@ fn migrate(connection: &mut Connection, path: &Path, formats: &[&str]) -> Result
         info!("spool {}: its format was {found} and is {known} now", path.display());
     }
     Ok(())
+}
+
+/// Makes sure that there is no log without a database: SQLite would delete it, with what only it holds.
+fn demand_no_lone_log(path: &Path) -> Result<(), SpoolError> {
+    let log = beside(path, "-wal");
+    let has_bytes = |file: &Path| file.metadata().is_ok_and(|meta| meta.len() > 0);
+    // In this order: a spool that is being made has a database before it has a log.
+    if has_bytes(&log) && !has_bytes(path) {
+        return Err(SpoolError::LoneLog { path: path.to_owned(), log });
+    }
+    Ok(())
+}
+
+/// Warns if the log was there and is not any more. SQLite makes the log's index after the log and deletes it before: an index
+/// alone was left behind by somebody else.
+fn tell_if_log_is_gone(path: &Path) {
+    let (log, index) = (beside(path, "-wal"), beside(path, "-shm"));
+    // Twice: another process may be making both.
+    if !log.exists() && index.exists() && !log.exists() {
+        warn!(
+            "spool {}: the last run did not end cleanly, and its log {} is gone since: what only the log held is lost",
+            path.display(),
+            log.display()
+        );
+    }
 }
 
 /// Makes the file and its directory, if they are not there, in a way that survives a power cut.

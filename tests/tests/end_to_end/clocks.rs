@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use end_to_end::events::{number_of, numbered};
 use end_to_end::message::Record;
+use end_to_end::pipeline::Pipeline;
 use end_to_end::schema::assert_valid;
 use end_to_end::spool::SpooledEvent;
 use end_to_end::tap::{Launch, Tap};
+use end_to_end::target::Target;
 use end_to_end::wait;
 
 /// An event of long ago: what it was that was trimmed last.
@@ -102,6 +104,47 @@ fn a_year_ends_between_two_events() {
     finished.assert_code(0);
     let records = finished.records();
     assert!(records[0].text("_sdc_received_at").starts_with("2026-12-31T23:59:5"), "{}", records[0].text);
+    assert!(records.is_sorted_by(|one, next| one.sequence() < next.sequence()));
+    assert_valid(&finished.messages());
+}
+
+/// A minute with 61 seconds, which many a parser of times refuses: what Mailjet sends is text, whatever it says.
+#[test]
+fn a_leap_second_arrives_as_it_was_sent() {
+    const LEAP: &str = "2016-12-31T23:59:60Z";
+    let tap = Tap::new();
+    let target = Target::in_folder(tap.folder());
+    let event =
+        format!(r#"{{"event":"open","MessageID":1,"time":"{LEAP}","email":"{LEAP}","new_field":"{LEAP}"}}"#);
+    tap.spool_bodies([event.as_str(), &format!(r#"[{{"event":"open"}},"{LEAP}"]"#)]);
+    Pipeline::start_drain(&tap, &target).finish();
+    let finished = tap.drain().finish();
+    finished.assert_code(0);
+    assert_valid(&finished.messages());
+    let records = finished.records();
+    assert_eq!(records.len(), 2);
+    for column in ["time__st", "email", "new_field"] {
+        assert_eq!(records[0].text(column), LEAP, "{}", records[0].text);
+    }
+    assert_eq!(finished.records_of("_sdc_rejected")[0].text("record"), format!("\"{LEAP}\""));
+    assert_eq!(target.rows().len(), 2, "a target that demands of each value what its schema says takes both");
+}
+
+/// Nanoseconds since 1970 end in the year 2262. A clock that was set past that, if for a moment, is no end of the spool.
+#[test]
+fn a_clock_beyond_the_last_nanosecond_stops_nothing() {
+    let tap = Tap::new().set("sequence_unit", "nanosecond");
+    let Some(clock) = Clock::of(&tap) else { return };
+    let running = clock.under(tap.run()).start();
+    let endpoint = running.endpoint();
+    for (number, time) in (0..).zip(["+0", "@2300-01-01 00:00:00", "@2300-01-01 00:00:00", "+0", "-3600"]) {
+        clock.set(time);
+        endpoint.accept(numbered(number));
+    }
+    let finished = running.stop();
+    finished.assert_code(0);
+    let records = finished.records();
+    assert!(records.iter().map(number_of).eq(0..5));
     assert!(records.is_sorted_by(|one, next| one.sequence() < next.sequence()));
     assert_valid(&finished.messages());
 }

@@ -217,36 +217,6 @@ fn a_database_of_something_else_is_refused_and_left_as_it_is() {
     }
 }
 
-/// SQLite takes an empty file for a new one, and throws the log beside it away: with all that was answered with 200.
-#[test]
-fn a_log_without_its_spool_is_left_alone() {
-    let tap = Tap::new();
-    let running = tap.listen().start();
-    assert_eq!(running.endpoint().post(numbered(1)).status, 200);
-    let _ = running.kill();
-    let path = tap.spool().path.clone();
-    let log = path.with_extension("db-wal");
-    let kept = (std::fs::read(&path).expect("a spool"), std::fs::read(&log).expect("a log"));
-    for is_there in [true, false] {
-        std::fs::write(&path, "").expect("an empty file");
-        if !is_there {
-            std::fs::remove_file(&path).expect("it is there");
-        }
-        for command in [&["listen"][..], &["spool", "export"], &["spool", "verify"], &["spool", "status"]] {
-            let finished = tap.launch(command).finish();
-            assert!(
-                finished.sole_error().contains("is missing or empty, and the log beside it is not"),
-                "{command:?}: {:?}",
-                finished.stderr
-            );
-            assert!(std::fs::read(&log).expect("a log") == kept.1, "{command:?} changed it");
-            assert_eq!(path.exists(), is_there, "{command:?}");
-        }
-    }
-    std::fs::write(&path, kept.0).expect("the spool again");
-    assert_eq!(tap.spool().events().len(), 1);
-}
-
 #[test]
 fn a_directory_is_no_spool() {
     let tap = Tap::new();

@@ -75,6 +75,11 @@ fn a_spool_on_a_read_only_disk_is_refused_in_one_line() {
         let finished = launch.finish();
         assert!(finished.sole_error().contains("spool.db"), "{:?}", finished.stderr);
     }
+    for command in ["status", "verify", "export"] {
+        let finished = tap.launch(&["spool", command]).finish();
+        let error = finished.sole_error();
+        assert!(error.contains("spool.db") && error.contains("Copy it to such a folder"), "{error}");
+    }
     disk.set_read_only(false);
     assert_eq!(tap.drain().finish().records().len(), 1);
 }

@@ -224,8 +224,9 @@ fn a_spool_that_is_deleted_or_replaced_under_a_listener_takes_nothing_more() {
         let file = tap.folder().join(format!("spool.db{suffix}"));
         fs::remove_file(&file).expect("it is there");
         if suffix.is_empty() {
-            // As on a schedule.
-            tap.drain().finish().assert_code(1);
+            // As a drain on a schedule does.
+            let drained = tap.drain().finish();
+            assert!(drained.sole_error().contains("spool.db-wal is there"), "{:?}", drained.stderr);
         }
         // The listener may be gone already.
         if let Ok(mut client) = Client::connect(endpoint.address)
@@ -235,6 +236,54 @@ fn a_spool_that_is_deleted_or_replaced_under_a_listener_takes_nothing_more() {
         }
         let error = listener.finish().sole_error().to_owned();
         assert!(error.contains(&format!("{} was deleted or replaced", file.display())), "{error}");
+    }
+}
+
+/// After a crash, the log has what is not yet in the file. `SQLite` deletes a log that it finds without one.
+#[test]
+fn a_log_whose_spool_is_gone_is_left_alone_until_the_spool_is_back() {
+    let tap = Tap::new();
+    let listener = tap.listen().start();
+    listener.endpoint().accept(numbered(1));
+    let _ = listener.kill();
+    let away = tap.folder().join("away.db");
+    fs::rename(&tap.spool().path, &away).expect("it is there");
+    for is_empty in [false, true] {
+        if is_empty {
+            fs::write(&tap.spool().path, "").expect("a file");
+        }
+        for launch in [tap.run(), tap.listen(), tap.drain()] {
+            let refused = launch.finish();
+            assert!(refused.sole_error().contains("spool.db-wal is there"), "{:?}", refused.stderr);
+        }
+        for command in ["status", "verify", "export"] {
+            let refused = tap.launch(&["spool", command]).finish();
+            assert!(refused.sole_error().contains("spool.db-wal is there"), "{:?}", refused.stderr);
+        }
+    }
+    fs::rename(&away, &tap.spool().path).expect("it is there");
+    let drained = tap.drain().finish();
+    drained.assert_code(0);
+    assert_eq!(drained.records().len(), 1);
+}
+
+/// What is lost with a log can't be brought back, but told.
+#[test]
+fn a_log_that_is_deleted_after_a_crash_is_told() {
+    for deleted in [false, true] {
+        let tap = Tap::new();
+        let listener = tap.listen().start();
+        listener.endpoint().accept(numbered(1));
+        let _ = listener.kill();
+        if deleted {
+            fs::remove_file(tap.folder().join("spool.db-wal")).expect("it is there");
+        }
+        for run in 0..2 {
+            let drained = tap.drain().finish();
+            drained.assert_code(0);
+            let told = drained.stderr.iter().filter(|line| line.contains("what only the log held is lost"));
+            assert_eq!(told.count(), usize::from(deleted && run == 0), "{:?}", drained.stderr);
+        }
     }
 }
 

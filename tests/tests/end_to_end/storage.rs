@@ -6,6 +6,7 @@ use std::time::Duration;
 use end_to_end::events::{grouped, number_of, numbered, numbered_from};
 use end_to_end::faults::{Call, Fault, Faults, SpoolFile};
 use end_to_end::http::{Client, Endpoint};
+use end_to_end::message::Message;
 use end_to_end::oracle::Oracle;
 use end_to_end::pipeline::Pipeline;
 use end_to_end::tap::{Finished, RunningTap, Tap};
@@ -142,6 +143,27 @@ fn a_disk_that_is_full_is_503_until_there_is_room() {
     listener.stop().assert_code(0);
     demand_numbered(&tap, 10);
     assert_eq!(tap.spool().events().len(), 11, "nothing of what was refused is there");
+}
+
+/// A STATE needs room for a note in the spool. Without it the run goes on, and the STATE comes when there is room.
+#[test]
+fn a_run_on_a_disk_that_is_full_goes_on_without_a_state_until_there_is_room() {
+    let tap = Tap::new();
+    tap.spool_bodies([grouped(&numbered_from(0, 3)).as_str()]);
+    let Some(faults) = Faults::beside(&tap) else { return };
+    faults.plan(Call::Write, SpoolFile::Wal, Fault::NoSpace, u32::MAX / 2);
+    let running = faults.under(tap.run().state()).start();
+    let _ = running.wait_records(3);
+    let _ = running.program.stderr().wait_for("no STATE is written until there is room");
+    assert_eq!(answer(&running.endpoint(), 3), Some(503));
+    faults.end();
+    assert_eq!(answer(&running.endpoint(), 4), Some(200));
+    let last = running.wait_records(4).last().expect("a record").sequence();
+    let finished = running.stop();
+    finished.assert_code(0);
+    let messages = finished.messages();
+    assert_eq!(messages.iter().rev().find_map(Message::bookmark), Some(last));
+    assert_eq!(finished.records().iter().map(number_of).collect::<Vec<_>>(), [0, 1, 2, 4]);
 }
 
 #[test]
