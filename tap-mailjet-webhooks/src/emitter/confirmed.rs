@@ -20,8 +20,8 @@ const FOLLOW_INTERVAL: Duration = Duration::from_millis(250);
 const TRIM_EVERY: u32 = 4;
 /// How long a trim may take before the next look; also how long the end of a run may wait for it.
 const TRIM_TIME: Duration = Duration::from_secs(1);
-/// How long pages may be given back after that. Their time is their own: where there is always something to trim, the disk
-/// gets its room all the same.
+/// How long pages may be given back besides, and in what trimming has left of its time: where there is always something to
+/// trim, the disk gets its room all the same.
 const GIVE_BACK_TIME: Duration = Duration::from_millis(500);
 
 /// Who says what the target has stored.
@@ -222,8 +222,7 @@ impl Follower {
                 }
             }
         }
-        let start = Instant::now();
-        while start.elapsed() < GIVE_BACK_TIME && self.trimmer.give_back()? {}
+        while start.elapsed() < TRIM_TIME + GIVE_BACK_TIME && self.trimmer.give_back()? {}
         // Last: on a full disk, room is worth more than this note.
         if self.events > self.noted {
             self.trimmer.note_confirmed(self.events)?;
