@@ -1,6 +1,6 @@
 //! The rows of events of one shape in one stream: the text around the values, put together once.
 //!
-//! What becomes of a value is the table's to say, here as elsewhere ([`Output::fit`]). A template is for events whose values
+//! What becomes of a value is the table's to say, here as elsewhere ([`Table::as_it_is`]). A template is for events whose values
 //! all go into the columns of their own names as they are; it gives up at any other value, and the row is then put together
 //! one value at a time ([`Table::place`]).
 
