@@ -18,7 +18,7 @@ use crate::spool::{Kept, Ledger, SpoolError, Trimmer};
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(250);
 /// How many looks pass from one trim to the next.
 const TRIM_EVERY: u32 = 4;
-/// How long a trim may take before the next look; also how long the end of a run may wait for it.
+/// How long a trim may take before the next look. The end of a run may wait for it, and for [`GIVE_BACK_TIME`].
 const TRIM_TIME: Duration = Duration::from_secs(1);
 /// How long pages may be given back besides, and in what trimming has left of its time: where there is always something to
 /// trim, the disk gets its room all the same.

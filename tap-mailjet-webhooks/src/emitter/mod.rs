@@ -296,7 +296,11 @@ impl<W: Write> Emitter<W> {
             *taken = 0;
         }
         let (before, mut records) = (*taken, 0);
-        while *taken < block.len() && records < until_state && buffer.len() < BATCH_BYTES {
+        // One at least: a SCHEMA may be longer than all that should be written at once.
+        let goes_on = |taken: usize, records: u64, buffer: &[u8]| {
+            taken == before || records < until_state && buffer.len() < BATCH_BYTES
+        };
+        while *taken < block.len() && goes_on(*taken, records, buffer) {
             records += match block.get(*taken) {
                 // Should this fail, nothing of the batch has been written yet, and nothing will be.
                 Read::Event(event) => {

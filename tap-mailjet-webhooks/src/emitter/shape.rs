@@ -10,6 +10,10 @@ use catalog::members::Members;
 /// Names that are kept at most, over all shapes. Past that all are forgotten and learnt anew: somebody sends names that do
 /// not come again.
 const MOST_NAMES: usize = 2_000;
+/// Shapes that are kept at most. With what a shape may hold ([`Template`]), that bounds the memory for all of them.
+///
+/// [`Template`]: super::template::Template
+const MOST_SHAPES: usize = 128;
 /// Names of one event beyond which its shape is not kept.
 const MOST_MEMBERS: usize = 100;
 /// Bytes of a name beyond which a shape with it is not kept.
@@ -28,6 +32,8 @@ pub(super) struct Shape {
 #[derive(Debug)]
 pub(super) struct Shapes {
     nodes: Vec<Node>,
+    /// How many nodes have a shape.
+    shapes: usize,
 }
 
 /// The end of a path of names.
@@ -43,7 +49,7 @@ struct Node {
 
 impl Default for Shapes {
     fn default() -> Self {
-        Shapes { nodes: vec![Node::of("")] }
+        Shapes { nodes: vec![Node::of("")], shapes: 0 }
     }
 }
 
@@ -63,6 +69,13 @@ impl Shapes {
                 Some(node) => *node,
                 None => self.add(at, member.quoted_name, members)?,
             };
+        }
+        if self.nodes[at].shape.is_none() {
+            if self.shapes == MOST_SHAPES {
+                *self = Shapes::default();
+                return None;
+            }
+            self.shapes += 1;
         }
         let learn = || Shape { order: Order::of(members), templates: Templates::default() };
         Some(self.nodes[at].shape.get_or_insert_with(learn))
@@ -124,7 +137,7 @@ mod tests {
         let mut shapes = Shapes::default();
         for number in 0..10_000 {
             kept(&mut shapes, &format!(r#"{{"event":1,"f{number}":2}}"#));
-            assert!(shapes.nodes.len() <= MOST_NAMES);
+            assert!(shapes.nodes.len() <= MOST_NAMES && shapes.shapes <= MOST_SHAPES);
         }
         let long = format!(r#"{{"{}":1}}"#, "n".repeat(NAME_BYTES));
         let many: Vec<_> = (0..=MOST_MEMBERS).map(|number| format!(r#""f{number}":1"#)).collect();

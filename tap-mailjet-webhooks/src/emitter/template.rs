@@ -12,6 +12,9 @@ use super::row::{self, System};
 use super::table::{Destination, Table};
 use catalog::members::Members;
 
+/// The longest text of a template: bytes. A table of two hundred columns has less.
+const TEXT_BYTES: usize = 16 << 10;
+
 /// The templates for one shape of events, one for each selected stream that has had such an event.
 #[derive(Debug, Default)]
 pub(super) struct Templates {
@@ -22,16 +25,18 @@ pub(super) struct Templates {
 struct Made {
     /// How many columns the table had. Columns are only ever added.
     columns: usize,
-    /// None if rows depend on the values.
+    /// None if rows depend on the values, or have very many columns.
     template: Option<Template>,
 }
 
 impl Templates {
-    /// The template for the rows in `table`, the selected stream at `place`, of events with the names of `members`. None if
-    /// what they are depends on the values.
+    /// The template for the rows in `table`, the selected stream at `place`, of events with the names of `members`, from the
+    /// second such event on. None if what they are depends on the values, or if they have very many columns.
     pub(super) fn of(&mut self, place: usize, table: &Table, members: Members<'_, '_>) -> Option<&Template> {
         if self.made.len() <= place {
             self.made.resize_with(place + 1, || None);
+            // Many a shape never comes again.
+            return None;
         }
         let columns = table.outputs().len();
         let made = self.made[place].take().filter(|made| made.columns == columns);
@@ -89,7 +94,8 @@ impl Template {
             parts.push(Part { before: start..text.len(), value });
             start = text.len();
         }
-        Some(Template { parts, text })
+        text.shrink_to_fit();
+        (text.len() <= TEXT_BYTES).then_some(Template { parts, text })
     }
 
     /// Appends the RECORD of an event to `out`, or nothing if a value is not for the column of its name: says which.

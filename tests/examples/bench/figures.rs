@@ -13,7 +13,7 @@ pub(crate) enum Unit {
     Seconds,
     /// Millions of bytes.
     Megabytes,
-    /// Nanoseconds of processor time for an event.
+    /// Nanoseconds for an event.
     NanosPerEvent,
 }
 

@@ -209,3 +209,17 @@ fn a_schema_that_no_column_can_have_is_warned_about_once() {
     assert_eq!(finished.records().len(), 1);
     assert!(!drain_with(&tap, "--catalog", &printed(&tap)).says("the schema says"));
 }
+
+/// A SCHEMA that is longer than all that is written at once must not keep what follows it from being written.
+#[test]
+fn a_schema_of_megabytes_is_followed_by_its_records() {
+    let tap = Tap::new();
+    tap.spool_bodies(SEVEN);
+    let mut catalog = printed(&tap);
+    catalog["streams"][0]["schema"]["properties"]["ip"] =
+        json!({"type": "string", "description": "long ".repeat(500_000)});
+    let finished = drain_with(&tap, "--catalog", &catalog);
+    assert_eq!(finished.records().len(), SEVEN.len());
+    let again = drain_with(&tap, "--catalog", &catalog);
+    assert_eq!(again.records().len(), SEVEN.len());
+}
