@@ -32,8 +32,7 @@ impl<'a> Member<'a> {
 }
 
 /// What a quoted JSON string says; one that is not Unicode says its own JSON text.
-#[must_use]
-pub fn unescape(quoted: &str) -> Cow<'_, str> {
+fn unescape(quoted: &str) -> Cow<'_, str> {
     serde_json::from_str::<String>(quoted).map_or(Cow::Borrowed(quoted), Cow::Owned)
 }
 

@@ -212,7 +212,7 @@ impl<'a> Incoming<'a> {
 
 /// Text of a JSON string or key, borrowed from the input unless it holds escapes.
 #[derive(Debug)]
-pub struct Text<'a>(pub Cow<'a, str>);
+struct Text<'a>(Cow<'a, str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

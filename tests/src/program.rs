@@ -160,10 +160,8 @@ impl Program {
     /// The most memory that it has had at any time: bytes.
     #[must_use]
     pub fn peak_memory(&self) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells it");
-        let kibibytes = line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number");
-        kibibytes * 1024
+        let peak = peak_memory(self.child.id()).expect("it runs, and Linux tells it");
+        usize::try_from(peak).expect("it fits into memory")
     }
 
     fn poll(&mut self) -> Option<ExitStatus> {
@@ -172,6 +170,14 @@ impl Program {
         }
         self.status
     }
+}
+
+/// The most memory that a process has had at any time: bytes. None if it does not run.
+#[must_use]
+pub fn peak_memory(id: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
 }
 
 impl Drop for Program {

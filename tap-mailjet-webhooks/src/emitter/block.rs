@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
+use catalog::members::{self, Members, Span};
+
 use super::primary_key::PrimaryKey;
 use super::row;
 use crate::spool::{Damage, StoredEvent};
-use catalog::members::{self, Members, Span};
 
 /// Bytes of events at which a block is full.
 const FULL_BYTES: usize = 1 << 19;

@@ -15,8 +15,9 @@
 
 use std::borrow::Cow;
 
-use super::portable;
 use catalog::members::{self, Member, Members};
+
+use super::portable;
 
 /// Levels of nesting that are put into canonical form. Each level is parsed once more, so the number is a bound on time.
 const DEPTH: usize = 128;

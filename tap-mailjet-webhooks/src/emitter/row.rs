@@ -1,6 +1,7 @@
 //! From an event to the bytes of a RECORD message.
 
 use catalog::column::Source;
+use catalog::members::quoted;
 
 use super::block::Event;
 use super::primary_key::{Order, PrimaryKey};
@@ -8,7 +9,6 @@ use super::shape::Shape;
 use super::table::{Output, Row, Table};
 use crate::clock;
 use crate::spool::{REJECTED_BODY_BYTES, StoredRejection};
-use catalog::members::quoted;
 
 /// The table that rejected items were meant for.
 const TABLE_NAME: &str = "data";

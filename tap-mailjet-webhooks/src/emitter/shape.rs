@@ -3,9 +3,10 @@
 //! Mailjet writes the fields of a kind of event in one order, so a day's events have a handful of shapes. What follows from
 //! the names alone, whatever the values are, is found out once for each shape and kept.
 
+use catalog::members::Members;
+
 use super::primary_key::Order;
 use super::template::Templates;
-use catalog::members::Members;
 
 /// Names that are kept at most, over all shapes. Past that all are forgotten and learnt anew: somebody sends names that do
 /// not come again.

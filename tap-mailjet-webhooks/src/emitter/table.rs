@@ -35,6 +35,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use catalog::column::{Column, ColumnType, Fit, Source};
+use catalog::members::{self, Member, Members};
 use catalog::selection::{CatalogError, Choice};
 use catalog::stream::{EXTRA, MOST_COLUMNS, Stream, discovered_column};
 use schemars::JsonSchema;
@@ -44,7 +45,6 @@ use tracing::warn;
 
 use super::discovered::{self, Discovered};
 use super::portable;
-use catalog::members::{self, Member, Members};
 
 /// Bytes of a name that PostgreSQL keeps.
 const NAME_BYTES: usize = 63;

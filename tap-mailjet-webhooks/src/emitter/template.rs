@@ -7,10 +7,10 @@
 use std::ops::Range;
 
 use catalog::column::Source;
+use catalog::members::Members;
 
 use super::row::{self, System};
 use super::table::{Destination, Table};
-use catalog::members::Members;
 
 /// The longest text of a template: bytes. A table of two hundred columns has less.
 const TEXT_BYTES: usize = 16 << 10;

@@ -219,18 +219,16 @@ impl Thread {
                 if bytes >= GROUP_BYTES {
                     break;
                 }
-                next = match self.queue.try_recv() {
-                    Ok(job) => job,
+                let mut job = self.queue.try_recv();
+                if job.is_err() && group.len() > yielded_at {
                     // Whoever is ready to hand something over, but for a processor, is let go first, as long as that brings
                     // more: a sync costs the same for one and for a hundred.
-                    Err(_) if group.len() > yielded_at => {
-                        yielded_at = group.len();
-                        thread::yield_now();
-                        match self.queue.try_recv() {
-                            Ok(job) => job,
-                            Err(_) => break,
-                        }
-                    }
+                    yielded_at = group.len();
+                    thread::yield_now();
+                    job = self.queue.try_recv();
+                }
+                next = match job {
+                    Ok(job) => job,
                     Err(_) => break,
                 };
             }

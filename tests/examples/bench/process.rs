@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use end_to_end::program::peak_memory;
+
 use crate::figures::megabytes;
 
 /// What a process took.
@@ -47,13 +49,6 @@ fn watched(child: &mut Child, begin: Instant) -> (std::process::ExitStatus, f64,
         is_over.store(true, Ordering::Relaxed);
         (status, seconds, megabytes(memory.join().expect("it only looks")))
     })
-}
-
-/// The most memory that a process has had at any time: bytes.
-pub(crate) fn peak_memory(id: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
 }
 
 /// Processor time that the thread `name` of a process has had.

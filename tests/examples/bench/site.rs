@@ -206,7 +206,7 @@ impl Listener {
 
     /// The most memory that it has had so far: millions of bytes.
     pub(crate) fn peak(&self) -> f64 {
-        megabytes(process::peak_memory(self.program.id()).expect("it runs"))
+        megabytes(program::peak_memory(self.program.id()).expect("it runs"))
     }
 
     /// Stops it.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use end_to_end::program::{Program, Signal, path_of};
+use end_to_end::program::{Program, Signal, path_of, peak_memory};
 use serde_json::json;
 
 use super::growth::trimmed_through;
@@ -14,7 +14,7 @@ use crate::bench::{Bench, count};
 use crate::figures::{Demand, Row, Unit, float, median, megabytes};
 use crate::histogram::Histogram;
 use crate::load::{Load, Pace};
-use crate::process::{peak_memory, quiet, settle};
+use crate::process::{quiet, settle};
 use crate::site::{Listener, Site};
 
 const PART: &str = "backlog";

@@ -11,14 +11,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use end_to_end::http::Endpoint;
-use end_to_end::program::{Program, path_of};
+use end_to_end::program::{Program, path_of, peak_memory};
 use memchr::memmem::Finder;
 use serde_json::{Value, json};
 
 use crate::bench::Bench;
 use crate::figures::{Demand, Row, Unit, float, median, megabytes, millis};
 use crate::load::{Load, Pace};
-use crate::process::{peak_memory, quiet, settle};
+use crate::process::{quiet, settle};
 use crate::site::{Listener, Site};
 
 const PART: &str = "pipeline";
