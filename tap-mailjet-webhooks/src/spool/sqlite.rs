@@ -389,8 +389,8 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     path.into()
 }
 
-/// The device and the inode behind `path`, and nothing else of it. Since Linux 6.13, who asks for a file's times makes the next
-/// write note its own to the nanosecond, and the sync behind that write the inode: half as long again for each commit.
+/// The device and the inode behind `path`, and nothing else of it: since Linux 6.13, whoever asks for a file's times makes the
+/// next write change them, and the next sync write the inode as well as the data, which takes half as long again.
 #[cfg(target_os = "linux")]
 fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
     use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
