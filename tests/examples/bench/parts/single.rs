@@ -106,8 +106,8 @@ fn wrk(bench: &Bench, endpoint: &Endpoint, script: &Path, connections: u32) -> R
     }
     let before =
         |mark: &str| report.lines().find_map(|line| line.split_once(mark)).map(|(text, _)| text.trim());
-    let after =
-        |mark: &str| report.lines().find_map(|line| line.split_once(mark)).map(|(_, text)| text.trim());
+    // At the line's beginning: "91.99%" is a share of something else.
+    let after = |mark: &str| report.lines().find_map(|line| line.trim().strip_prefix(mark)).map(str::trim);
     let number = |text: Option<&str>| text.and_then(|text| text.parse().ok());
     let parts = (
         before(" requests in ").and_then(|text| text.parse().ok()),
