@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::column::{Column, ColumnType, Source};
 use crate::event::{Event, EventType, Rejected, SystemColumns};
-use crate::settings::properties_of;
+use crate::schema::properties_of;
 
 /// Name of the column that holds a row's key.
 pub const PRIMARY_KEY: &str = "__sdc_primary_key";

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::snapshot_sql::SnapshotArgs;
-use catalog::about::Format;
 use catalog::event::EventType;
+use catalog::plugin::about::Format;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 

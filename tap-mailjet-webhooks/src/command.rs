@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use catalog::about::Program;
-use catalog::logging::Logging;
+use catalog::plugin::about::Program;
+use catalog::plugin::logging::Logging;
 use catalog::selection::{Catalog, CatalogError, Selection};
 use catalog::stream::{Stream, StreamId};
 use clap::CommandFactory;

@@ -5,9 +5,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use catalog::logging::LogFormat;
+use catalog::plugin::logging::{LogFormat, LogLevel};
+use catalog::plugin::settings::{self, Layer, Loaded, SettingsError};
 use catalog::selection::Selection;
-use catalog::settings::{self, Layer, Loaded, LogLevel, SettingsError};
 use catalog::stream::SYSTEM_PREFIX;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use catalog::logging::Logging;
+use catalog::plugin::logging::Logging;
 use tracing::warn;
 
 use crate::progress::LiveLine;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use catalog::logging;
+use catalog::plugin::logging;
 use clap::Parser;
 use tap_mailjet_webhooks::cli::Cli;
 use tap_mailjet_webhooks::command;
@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     match command::execute(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            logging::tell_failure(env!("CARGO_PKG_NAME"), &error);
+            logging::print_failure(env!("CARGO_PKG_NAME"), &error);
             error.exit_code()
         }
     }

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use catalog::about::Format;
-use catalog::settings::Layer;
+use catalog::plugin::about::Format;
+use catalog::plugin::settings::Layer;
 use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 

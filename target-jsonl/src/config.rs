@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use catalog::logging::LogFormat;
-use catalog::settings::{Layer, Loaded, LogLevel, load as load_layers};
+use catalog::plugin::logging::{LogFormat, LogLevel};
+use catalog::plugin::settings::{Layer, Loaded, load as load_layers};
 use schemars::JsonSchema;
 use serde::Deserialize;
 

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use catalog::message::MessageError;
-use catalog::settings::SettingsError;
+use catalog::plugin::settings::SettingsError;
 
 use crate::input::LONGEST_LINE;
 use crate::sink::file_name::FileNameError;

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
-use catalog::about::Program;
-use catalog::logging::{self, Logging};
+use catalog::plugin::about::Program;
+use catalog::plugin::logging::{self, Logging};
 use clap::Parser;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            logging::tell_failure(PROGRAM.name, &error);
+            logging::print_failure(PROGRAM.name, &error);
             ExitCode::FAILURE
         }
     }

@@ -7,10 +7,10 @@
 use std::fmt::Write as _;
 
 use schemars::JsonSchema;
-use schemars::generate::SchemaSettings;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use crate::schema::properties_of;
 
 /// One source of keys. Files come in the order in which they were named, and later ones win, key by key. Whatever the
 /// order, the environment wins over the files.
@@ -40,63 +40,6 @@ impl Layer {
         let variables = std::env::vars_os()
             .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
         Layer::Environment { prefix, variables: variables.collect() }
-    }
-}
-
-/// How much is logged: the value of the key `log_level`. Each level has all of the one before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(try_from = "String", into = "&'static str")]
-#[schemars(extend("x-form" = "off, error, warning, info, debug or trace"))]
-pub enum LogLevel {
-    /// Nothing, not even what ends the run: that is printed all the same, but not as a log line.
-    Off,
-    /// What ends the run.
-    Error,
-    /// What may surprise the user.
-    Warning,
-    /// What happens.
-    #[default]
-    Info,
-    /// What happens to single requests and batches.
-    Debug,
-    /// All there is.
-    Trace,
-}
-
-impl LogLevel {
-    /// The name that log libraries have for it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            LogLevel::Off => "off",
-            LogLevel::Error => "error",
-            LogLevel::Warning => "warn",
-            LogLevel::Info => "info",
-            LogLevel::Debug => "debug",
-            LogLevel::Trace => "trace",
-        }
-    }
-}
-
-impl From<LogLevel> for &'static str {
-    fn from(level: LogLevel) -> Self {
-        level.name()
-    }
-}
-
-impl TryFrom<String> for LogLevel {
-    type Error = &'static str;
-
-    fn try_from(name: String) -> Result<Self, &'static str> {
-        Ok(match name.to_ascii_lowercase().as_str() {
-            "off" => LogLevel::Off,
-            "error" => LogLevel::Error,
-            "warning" | "warn" => LogLevel::Warning,
-            "info" => LogLevel::Info,
-            "debug" => LogLevel::Debug,
-            "trace" => LogLevel::Trace,
-            _ => return Err("there is no such level"),
-        })
     }
 }
 
@@ -153,18 +96,6 @@ pub fn load<T: DeserializeOwned + JsonSchema>(layers: Vec<Layer>) -> Result<Load
         }
     }
     merged.read(&properties)
-}
-
-/// The documented keys of `T`: name to JSON Schema.
-#[must_use]
-pub fn properties_of<T: JsonSchema>() -> Map<String, Value> {
-    let generator =
-        SchemaSettings::default().with(|settings| settings.inline_subschemas = true).into_generator();
-    let mut schema = generator.into_root_schema_for::<T>().to_value();
-    match schema.get_mut("properties").map(Value::take) {
-        Some(Value::Object(properties)) => properties,
-        _ => Map::new(),
-    }
 }
 
 /// What the layers so far say.

@@ -3,10 +3,9 @@
 use std::fmt::Write as _;
 
 use schemars::JsonSchema;
-use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
-use crate::settings::properties_of;
+use crate::schema::{properties_of, schema_of};
 
 /// How `--about` answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -61,8 +60,6 @@ impl Program {
     }
 
     fn as_json<T: JsonSchema>(&self) -> String {
-        let generator =
-            SchemaSettings::default().with(|settings| settings.inline_subschemas = true).into_generator();
         let about = json!({
             "name": self.name,
             "description": self.description,
@@ -71,7 +68,7 @@ impl Program {
             "sdk_version": null,
             "supported_python_versions": [],
             "capabilities": self.capabilities,
-            "settings": generator.into_root_schema_for::<T>(),
+            "settings": schema_of::<T>(),
         });
         serde_json::to_string_pretty(&about).expect("JSON can be printed") + "\n"
     }

@@ -18,14 +18,69 @@ use tracing_subscriber::fmt::time::ChronoUtc;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::settings::LogLevel;
-
 /// The variable with which Meltano names a file that says how to log.
 pub const CONFIG_VARIABLE: &str = "SINGER_SDK_LOG_CONFIG";
 /// The formatter that such a file asks for, of a plugin that declares the capability `structured-logging`.
 const STRUCTURED_FORMATTER: &str = "StructuredFormatter";
 /// What the message of a measurement starts with: Singer's own form.
 const METRIC: &str = "METRIC: ";
+
+/// How much is logged: the value of the key `log_level`. Each level has all of the one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(try_from = "String", into = "&'static str")]
+#[schemars(extend("x-form" = "off, error, warning, info, debug or trace"))]
+pub enum LogLevel {
+    /// Nothing, not even what ends the run: that is printed all the same, but not as a log line.
+    Off,
+    /// What ends the run.
+    Error,
+    /// What may surprise the user.
+    Warning,
+    /// What happens.
+    #[default]
+    Info,
+    /// What happens to single requests and batches.
+    Debug,
+    /// All there is.
+    Trace,
+}
+
+impl LogLevel {
+    /// The name that log libraries have for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            LogLevel::Off => "off",
+            LogLevel::Error => "error",
+            LogLevel::Warning => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        }
+    }
+}
+
+impl From<LogLevel> for &'static str {
+    fn from(level: LogLevel) -> Self {
+        level.name()
+    }
+}
+
+impl TryFrom<String> for LogLevel {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, &'static str> {
+        Ok(match name.to_ascii_lowercase().as_str() {
+            "off" => LogLevel::Off,
+            "error" => LogLevel::Error,
+            "warning" | "warn" => LogLevel::Warning,
+            "info" => LogLevel::Info,
+            "debug" => LogLevel::Debug,
+            "trace" => LogLevel::Trace,
+            _ => return Err("there is no such level"),
+        })
+    }
+}
 
 /// How a log line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
@@ -119,7 +174,7 @@ fn level_of_python(level: &Value) -> Option<LogLevel> {
 static STARTED: OnceLock<Logging> = OnceLock::new();
 
 /// Tells, in one line on stderr, what ended the program `app_name`.
-pub fn tell_failure(app_name: &str, failure: &dyn fmt::Display) {
+pub fn print_failure(app_name: &str, failure: &dyn fmt::Display) {
     // One line, whatever is in it.
     let failure = failure.to_string().replace(['\n', '\r'], " ");
     match STARTED.get() {
