@@ -43,12 +43,14 @@ pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository")
 }
 
-/// Where the program `name` of this workspace is: beside the running test, one directory up.
+/// Where the program `name` of this workspace is: in the folder of the profile that this process was built with.
 #[must_use]
 pub fn path_of(name: &str) -> PathBuf {
-    let test = env::current_exe().expect("a test knows its own path");
-    // target/<profile>/deps/<test> and target/<profile>/<name>
-    let profile = test.ancestors().nth(2).expect("a test lies two directories deep");
+    let this = env::current_exe().expect("a process knows its own path");
+    let folder = this.parent().expect("a program lies in a folder");
+    // target/<profile>/deps/<test>, target/<profile>/examples/<example> or target/<profile>/<program>
+    let is_below = folder.ends_with("deps") || folder.ends_with("examples");
+    let profile = if is_below { folder.parent().expect("a profile's folder") } else { folder };
     let program = profile.join(name);
     assert!(
         program.is_file(),

@@ -85,7 +85,7 @@ pub(super) fn run(bench: &mut Bench) {
 
 /// Starts the listener that keeps nothing.
 fn without_spooling(address: SocketAddr) -> Program {
-    let mut command = quiet(path_of("examples/answer_without_spooling"));
+    let mut command = quiet(path_of("answer_without_spooling"));
     command.args([&address.to_string(), TOKEN]);
     let program = Program::spawn("answer_without_spooling", &mut command);
     wait::until("it listens", || TcpStream::connect(address).ok());

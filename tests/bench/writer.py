@@ -1,6 +1,6 @@
 """Writes the records of a file of Singer messages with singer-sdk's own writers, as fast as they do it.
 
-Usage: bench-writer.py MESSAGES >/dev/null. What is timed is making a RecordMessage of a record and writing it, nothing
+Usage: writer.py MESSAGES >/dev/null. What is timed is making a RecordMessage of a record and writing it, nothing
 else; without time_extracted, which would take the writers longer. Rates, in records a second, go to stderr.
 """
 

@@ -1,4 +1,4 @@
-"""Draws what scripts/bench has found. Usage: bench-chart.py RESULTS.json CHART.png
+"""Draws what scripts/bench has found. Usage: chart.py RESULTS.json CHART.png
 
 Above: how much of what is demanded each figure reaches, on a logarithmic scale. Below, as far as it was measured: how long
 answers took while events were trimmed, and the size of the spool.

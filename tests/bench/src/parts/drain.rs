@@ -26,7 +26,7 @@ pub(super) fn run(bench: &mut Bench) {
         drained.push(bench.results.round(PART, "drain", Unit::PerSecond, float(events) / taken.seconds));
         bench.results.round(PART, "drain, peak memory", Unit::Megabytes, taken.peak);
         let mut python = Command::new(in_venv("singer-sdk", "python"));
-        python.arg(repository().join("scripts/bench-writer.py")).arg(&messages).current_dir(repository());
+        python.arg(repository().join("tests/bench/writer.py")).arg(&messages).current_dir(repository());
         let report = std::process::Stdio::piped();
         let output = python.stdout(std::process::Stdio::null()).stderr(report).output().expect("it starts");
         let report = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -1,6 +1,6 @@
 """Draws the columns of a CSV file as panels, one above the other, over the same x.
 
-Usage: chart.py IN.csv OUT.png --x COLUMN[/DIVISOR] LABEL [--title TEXT] [--marks COLUMN] [--bands COLUMN]
+Usage: soak-chart.py IN.csv OUT.png --x COLUMN[/DIVISOR] LABEL [--title TEXT] [--marks COLUMN] [--bands COLUMN]
        --panel "LABEL" COLUMN[/DIVISOR]=NAME ... [--panel ...]
 
 --marks names a column with texts where something happened: a thin vertical line, in the dash of its text.
