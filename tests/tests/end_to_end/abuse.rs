@@ -1,6 +1,6 @@
-//! What a hostile client can do, and that good webhooks are answered meanwhile, in memory that has an end.
+//! Hostile clients: whatever they do, genuine webhooks are answered and memory stays bounded.
 //!
-//! Slow heads and bodies are in `guarding`, handshakes in `tls`, bodies of any depth in `receiving`.
+//! Slow heads and bodies are in `guarding`, TLS handshakes in `tls`, deeply nested bodies in `receiving`.
 
 use std::thread;
 
@@ -11,21 +11,24 @@ use end_to_end::tap::Tap;
 use end_to_end::tls::Certificate;
 use end_to_end::wait;
 
-/// What is sent where the end of a body is in doubt: if it were taken for a request, it would be kept.
+/// A second request, sent where the end of the first one's body is ambiguous. If the tap ran it, the event would be stored.
 const SMUGGLED: &str =
     "POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: 20\r\n\r\n{\"event\":\"smuggled\"}";
 
-/// What becomes of a connection after the answers.
+/// What the server does with the connection after its answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Then {
     Closed,
-    GoesOn,
+    StaysOpen,
 }
-use Then::{Closed, GoesOn};
+use Then::{Closed, StaysOpen};
 
-/// `{path}` is the path of the webhook, `{event}` an event, `{length}` its length, and `{chunks}` the same as a chunked body.
+/// Heads and bodies of odd requests: a name, the text after the Host header, the expected statuses, and what follows.
+///
+/// `{path}` stands for the webhook's path, `{event}` for an event, `{length}` for the event's length, and `{chunks}` for the
+/// event as a chunked body.
 const SHAPES: &[(&str, &str, &[u16], Then)] = &[
-    // Which of two lengths is meant.
+    // Two conflicting lengths.
     (
         "both framings",
         "Content-Length: {length}\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}",
@@ -33,13 +36,13 @@ const SHAPES: &[(&str, &str, &[u16], Then)] = &[
         Closed,
     ),
     (
-        "both framings, and a request where the one body ends and the other goes on",
+        "both framings, and a second request where the chunked body ends",
         "Transfer-Encoding: chunked\r\nContent-Length: 200\r\n\r\n{chunks}{smuggled}",
         &[200],
         Closed,
     ),
     (
-        "both framings, the length being that of half the body",
+        "both framings, and a length of half the body",
         "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}{smuggled}",
         &[200],
         Closed,
@@ -50,7 +53,7 @@ const SHAPES: &[(&str, &str, &[u16], Then)] = &[
         "the same length twice",
         "Content-Length: {length}\r\nContent-Length: {length}\r\n\r\n{event}",
         &[200],
-        GoesOn,
+        StaysOpen,
     ),
     ("a length with a sign", "Content-Length: +{length}\r\n\r\n{event}", &[400], Closed),
     ("a negative length", "Content-Length: -1\r\n\r\n{event}", &[400], Closed),
@@ -58,19 +61,19 @@ const SHAPES: &[(&str, &str, &[u16], Then)] = &[
     ("an empty length", "Content-Length:\r\n\r\n{event}", &[400], Closed),
     ("a length beyond 64 bits", "Content-Length: 99999999999999999999\r\n\r\n{event}", &[400], Closed),
     ("the largest length", "Content-Length: 18446744073709551615\r\n\r\n{event}", &[431], Closed),
-    ("no length", "\r\n{smuggled}", &[400, 200], GoesOn),
-    // Transfer codings that are not understood everywhere in the same way.
+    ("no length", "\r\n{smuggled}", &[400, 200], StaysOpen),
+    // Transfer codings that servers understand differently.
     (
         "chunked twice",
         "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}",
         &[415],
-        GoesOn,
+        StaysOpen,
     ),
-    ("chunked twice in one line", "Transfer-Encoding: chunked, chunked\r\n\r\n{chunks}", &[415], GoesOn),
-    ("a coding before chunked", "Transfer-Encoding: gzip, chunked\r\n\r\n{chunks}", &[415], GoesOn),
+    ("chunked twice on one line", "Transfer-Encoding: chunked, chunked\r\n\r\n{chunks}", &[415], StaysOpen),
+    ("a coding before chunked", "Transfer-Encoding: gzip, chunked\r\n\r\n{chunks}", &[415], StaysOpen),
     ("a coding after chunked", "Transfer-Encoding: chunked, identity\r\n\r\n{chunks}", &[400], Closed),
-    ("no coding", "Transfer-Encoding: identity\r\n\r\n{chunks}", &[400], Closed),
-    ("another coding", "Transfer-Encoding: xchunked\r\n\r\n{chunks}", &[400], Closed),
+    ("the identity coding", "Transfer-Encoding: identity\r\n\r\n{chunks}", &[400], Closed),
+    ("an unknown coding", "Transfer-Encoding: xchunked\r\n\r\n{chunks}", &[400], Closed),
     ("a coding in quotes", "Transfer-Encoding: \"chunked\"\r\n\r\n{chunks}", &[400], Closed),
     (
         "a control character before the coding",
@@ -79,16 +82,16 @@ const SHAPES: &[(&str, &str, &[u16], Then)] = &[
         Closed,
     ),
     ("a space before the colon", "Transfer-Encoding : chunked\r\n\r\n{chunks}", &[400], Closed),
-    ("capitals", "TRANSFER-ENCODING: CHUNKED\r\n\r\n{chunks}", &[200], GoesOn),
+    ("upper case", "TRANSFER-ENCODING: CHUNKED\r\n\r\n{chunks}", &[200], StaysOpen),
     // Chunks.
     (
-        "a chunk's extension",
+        "a chunk extension",
         "Transfer-Encoding: chunked\r\n\r\n{size};a=b\r\n{event}\r\n0\r\n\r\n",
         &[200],
-        GoesOn,
+        StaysOpen,
     ),
     (
-        "a line end in an extension",
+        "a line break in an extension",
         "Transfer-Encoding: chunked\r\n\r\n{size};a\nb\r\n{event}\r\n0\r\n\r\n",
         &[400],
         Closed,
@@ -100,14 +103,14 @@ const SHAPES: &[(&str, &str, &[u16], Then)] = &[
         Closed,
     ),
     (
-        "a chunk's size with a prefix",
+        "a chunk size with a prefix",
         "Transfer-Encoding: chunked\r\n\r\n0x{size}\r\n{event}\r\n0\r\n\r\n",
         &[400],
         Closed,
     ),
-    ("a negative size", "Transfer-Encoding: chunked\r\n\r\n-1\r\n{event}\r\n0\r\n\r\n", &[400], Closed),
+    ("a negative chunk size", "Transfer-Encoding: chunked\r\n\r\n-1\r\n{event}\r\n0\r\n\r\n", &[400], Closed),
     (
-        "a size beyond 64 bits",
+        "a chunk size beyond 64 bits",
         "Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n{event}\r\n",
         &[400],
         Closed,
@@ -118,7 +121,12 @@ const SHAPES: &[(&str, &str, &[u16], Then)] = &[
         &[400],
         Closed,
     ),
-    ("trailers", "Transfer-Encoding: chunked\r\n\r\n{size}\r\n{event}\r\n0\r\nX: y\r\n\r\n", &[200], GoesOn),
+    (
+        "trailers",
+        "Transfer-Encoding: chunked\r\n\r\n{size}\r\n{event}\r\n0\r\nX: y\r\n\r\n",
+        &[200],
+        StaysOpen,
+    ),
     (
         "endless trailers",
         "Transfer-Encoding: chunked\r\n\r\n{size}\r\n{event}\r\n0\r\nX: {long}\r\n\r\n",
@@ -133,7 +141,7 @@ const SHAPES: &[(&str, &str, &[u16], Then)] = &[
     ),
     // Heads.
     ("a folded header", "X: a\r\n b\r\nContent-Length: {length}\r\n\r\n{event}", &[400], Closed),
-    ("a folded coding", "Transfer-Encoding:\r\n chunked\r\n\r\n{chunks}", &[400], Closed),
+    ("a folded transfer coding", "Transfer-Encoding:\r\n chunked\r\n\r\n{chunks}", &[400], Closed),
     ("a header without a name", ": a\r\nContent-Length: {length}\r\n\r\n{event}", &[400], Closed),
     (
         "a header with a space in its name",
@@ -148,34 +156,34 @@ const SHAPES: &[(&str, &str, &[u16], Then)] = &[
         &[400],
         Closed,
     ),
-    ("a bare line feed", "X: a\nContent-Length: {length}\r\n\r\n{event}", &[200], GoesOn),
-    ("a header too long", "X: {long}{long}{long}\r\nContent-Length: {length}\r\n\r\n{event}", &[431], Closed),
+    ("a bare line feed", "X: a\nContent-Length: {length}\r\n\r\n{event}", &[200], StaysOpen),
+    (
+        "a header that is too long",
+        "X: {long}{long}{long}\r\nContent-Length: {length}\r\n\r\n{event}",
+        &[431],
+        Closed,
+    ),
     ("too many headers", "{many}Content-Length: {length}\r\n\r\n{event}", &[431], Closed),
     (
-        "headers twice",
+        "duplicate headers",
         "Host: other\r\nContent-Type: text/plain\r\nContent-Type: x\r\nContent-Length: {length}\r\n\r\n{event}",
         &[200],
-        GoesOn,
+        StaysOpen,
     ),
     (
-        "an upgrade that is not taken up",
+        "an upgrade that the server ignores",
         "Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: {length}\r\n\r\n{event}",
         &[200],
-        GoesOn,
+        StaysOpen,
     ),
-    // Bodies that lie about their length.
+    // Bodies whose length is wrong.
     ("a body longer than its length", "Content-Length: 5\r\n\r\n{event}", &[400, 400], Closed),
-    (
-        "what follows is a request of its own",
-        "Content-Length: {length}\r\n\r\n{event}{smuggled}",
-        &[200, 200],
-        GoesOn,
-    ),
+    ("a genuine second request", "Content-Length: {length}\r\n\r\n{event}{smuggled}", &[200, 200], StaysOpen),
 ];
 
-/// Wherever two servers could disagree about where a request ends, this one refuses or closes.
+/// Wherever two servers could disagree about where a request ends, the tap refuses the request or closes the connection.
 #[test]
-fn requests_of_odd_shapes_are_answered_once_and_smuggle_nothing() {
+fn odd_requests_are_answered_once_and_smuggle_nothing() {
     let tap = Tap::new();
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
@@ -184,7 +192,7 @@ fn requests_of_odd_shapes_are_answered_once_and_smuggle_nothing() {
     let chunks = chunk(event) + &chunk("");
     let (long, many) = ("x".repeat(70_000), "X: a\r\n".repeat(200));
     for (name, shape, statuses, then) in SHAPES {
-        let kept = tap.spool().events().len();
+        let stored = tap.spool().events().len();
         let request = format!("POST {{path}} HTTP/1.1\r\nHost: test\r\n{shape}")
             .replace("{smuggled}", SMUGGLED)
             .replace("{path}", &endpoint.path)
@@ -203,21 +211,21 @@ fn requests_of_odd_shapes_are_answered_once_and_smuggle_nothing() {
         assert_eq!(answers, *statuses, "{name}");
         match then {
             Closed => assert_eq!(client.until_closed(), "", "{name}"),
-            GoesOn => {
+            StaysOpen => {
                 let reply = client.post(&endpoint.path, SEVEN[0]);
                 assert_eq!(reply.map(|reply| reply.status).ok(), Some(200), "{name}");
             }
         }
         let accepted = statuses.iter().filter(|status| **status == 200).count();
-        let expected = kept + accepted + usize::from(*then == GoesOn);
+        let expected = stored + accepted + usize::from(*then == StaysOpen);
         assert_eq!(tap.spool().events().len(), expected, "{name}");
         endpoint.accept(SEVEN[0]);
     }
 }
 
-/// First lines that are no webhook's. None is answered with more than an error, and none ends in a panic.
+/// Request lines that are not a webhook's. Each gets an error or nothing, and none causes a panic.
 #[test]
-fn other_first_lines_are_turned_away() {
+fn other_request_lines_are_refused() {
     let tap = Tap::new();
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
@@ -251,9 +259,9 @@ fn other_first_lines_are_turned_away() {
     assert_eq!(tap.spool().events().len(), 1);
 }
 
-/// A client that goes away in the middle leaves nothing behind, wherever that is.
+/// A client that disconnects in the middle of a request leaves nothing behind, wherever it stops.
 #[test]
-fn who_closes_early_leaves_nothing_behind() {
+fn a_client_that_disconnects_early_leaves_nothing_behind() {
     let tap = Tap::new();
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
@@ -271,7 +279,7 @@ fn who_closes_early_leaves_nothing_behind() {
 }
 
 #[test]
-fn pipelined_requests_are_answered_in_their_order() {
+fn pipelined_requests_are_answered_in_order() {
     let tap = Tap::new();
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
@@ -283,29 +291,29 @@ fn pipelined_requests_are_answered_in_their_order() {
     for _ in 0..500 {
         assert_eq!(client.reply().status, 200);
     }
-    let kept: Vec<_> = tap.spool().events().into_iter().map(|event| event.body).collect();
-    assert_eq!(kept, (0..500).map(numbered).collect::<Vec<_>>());
+    let stored: Vec<_> = tap.spool().events().into_iter().map(|event| event.body).collect();
+    assert_eq!(stored, (0..500).map(numbered).collect::<Vec<_>>());
 }
 
-/// Such a connection is at a loss to be told anything, and would stay for ever.
+/// The server cannot send anything to such a client, so without a limit the connection would stay open forever.
 #[test]
-fn who_does_not_read_the_answers_makes_room() {
+fn a_client_that_reads_no_answers_loses_its_connection() {
     let tap = Tap::new().set("max_connections", 1);
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
-    let mut deaf = endpoint.connect();
+    let mut unread = endpoint.connect();
     let requests = "GET / HTTP/1.1\r\nHost: test\r\n\r\n".repeat(1000);
-    // It ends when the connection is closed: nobody reads what it sends once the answers have nowhere to go.
-    let sending = thread::spawn(move || while deaf.try_send(&requests).is_ok() {});
+    // It ends when the server closes the connection. Once the answers are blocked, the server stops reading requests.
+    let sending = thread::spawn(move || while unread.try_send(&requests).is_ok() {});
     for event in SEVEN {
         endpoint.accept(event);
     }
-    sending.join().expect("it does not panic");
+    sending.join().expect("the thread does not panic");
 }
 
-/// Connections that say nothing, or never say all, by plain HTTP and by TLS. Each has its place, and costs little.
+/// Connections that send nothing, or never finish a request, over plain HTTP and TLS. Each has a slot and costs little.
 #[test]
-fn thousands_of_idle_connections_keep_nobody_from_posting() {
+fn thousands_of_idle_connections_do_not_block_webhooks() {
     let count = allow_open_files(10_500).saturating_sub(500);
     assert!(count >= 2000, "too few open files are allowed for this test: {count}");
     let certificate = Certificate::new();
@@ -321,17 +329,17 @@ fn thousands_of_idle_connections_keep_nobody_from_posting() {
         let idle: Vec<Client> = (0..count).map(|number| begin(&server, number, beginning)).collect();
         endpoint.accept(SEVEN[1]);
         server.wait_read();
-        let taken = (listener.program.peak_memory() - before) / count;
-        assert!(taken < 32 << 10, "{taken} bytes for each connection, TLS: {tls}");
+        let each = (listener.program.peak_memory() - before) / count;
+        assert!(each < 32 << 10, "{each} bytes for each connection, TLS: {tls}");
         endpoint.accept(SEVEN[2]);
         drop(idle);
         endpoint.accept(SEVEN[3]);
     }
 }
 
-/// More of them than there are places.
+/// More idle connections than there are slots.
 #[test]
-fn past_max_connections_idle_ones_take_places_from_each_other() {
+fn past_max_connections_idle_connections_displace_each_other() {
     let tap = Tap::new().set("max_connections", 100).set("header_timeout_seconds", 600);
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
@@ -348,7 +356,7 @@ fn past_max_connections_idle_ones_take_places_from_each_other() {
     endpoint.accept(SEVEN[0]);
 }
 
-/// Opens a connection, and begins to say something on every second.
+/// Opens a connection. On every second one, sends the beginning of a request.
 fn begin(endpoint: &Endpoint, number: usize, beginning: &[u8]) -> Client {
     let mut client = endpoint.connect();
     if number.is_multiple_of(2) {
@@ -357,11 +365,10 @@ fn begin(endpoint: &Endpoint, number: usize, beginning: &[u8]) -> Client {
     client
 }
 
-/// Everything at once that takes memory: bodies as large as they may be, of clients that know the URL, and strangers on as many
-/// connections as there may be, with heads that are nearly as large as they may be and do not end. What does not fit is
-/// refused and repeated.
+/// Everything that takes memory, all at once: clients that know the URL send the largest bodies allowed, and strangers fill all
+/// connections with heads that are almost too large and never end. What does not fit is refused, and the clients repeat it.
 #[test]
-fn whatever_is_sent_memory_stays_within_what_the_readme_says() {
+fn memory_stays_within_the_documented_limit_whatever_is_sent() {
     const README_MEBIBYTES: usize = 512;
     let connections = allow_open_files(2000) / 2;
     assert_eq!(connections, 1000, "too few open files are allowed for this test");
@@ -388,14 +395,14 @@ fn whatever_is_sent_memory_stays_within_what_the_readme_says() {
         }
     });
     assert_eq!(tap.spool().events().len(), 12 + 20);
-    let most = listener.program.peak_memory() >> 20;
-    assert!(most < README_MEBIBYTES, "{most} MiB");
+    let peak = listener.program.peak_memory() >> 20;
+    assert!(peak < README_MEBIBYTES, "{peak} MiB");
     assert!(include_str!("../../../README.md").contains(&format!("{README_MEBIBYTES} MiB")));
 }
 
-/// Repeats a webhook until it is taken, as Mailjet does.
+/// Repeats a webhook until it is accepted, as Mailjet does.
 fn deliver(endpoint: &Endpoint, body: &str) {
-    wait::until("it is taken", || {
+    wait::until("the webhook is accepted", || {
         let mut client = endpoint.try_connect().ok()?;
         let status = client.post(&endpoint.path, body).ok()?.status;
         assert!(matches!(status, 200 | 503), "{status}");

@@ -1,4 +1,4 @@
-//! The admin address: health, readiness by the facts that webhooks are answered by, and metrics.
+//! The admin address: health, readiness (by the same facts that decide a webhook's answer) and metrics.
 
 use std::net::TcpListener;
 
@@ -10,8 +10,8 @@ use end_to_end::program::Signal;
 use end_to_end::tap::{RunningTap, TOKEN, Tap};
 use end_to_end::wait;
 
-/// A place for taps with an admin address.
-fn watched() -> Tap {
+/// A tap with an admin address.
+fn with_admin() -> Tap {
     Tap::new().set("admin_address", "127.0.0.1:0")
 }
 
@@ -19,7 +19,7 @@ fn get(admin: &Endpoint, path: &str) -> Reply {
     admin.with_path(path).request("GET")
 }
 
-/// The reasons for which a tap is not ready; nothing if it is.
+/// The reasons why a tap is not ready; empty if it is ready.
 fn reasons(admin: &Endpoint) -> Vec<String> {
     let reply = get(admin, "/readyz");
     let answer = reply.json();
@@ -36,8 +36,8 @@ fn reasons(admin: &Endpoint) -> Vec<String> {
 }
 
 #[test]
-fn health_readiness_and_metrics_are_answered_and_nothing_else() {
-    let tap = watched();
+fn only_health_readiness_and_metrics_are_served() {
+    let tap = with_admin();
     for running in [tap.listen().start(), Tap::new().run().set("admin_address", "[::1]:0").start()] {
         let (admin, endpoint) = (running.admin(), running.endpoint());
         let health = get(&admin, "/healthz");
@@ -52,7 +52,7 @@ fn health_readiness_and_metrics_are_answered_and_nothing_else() {
             assert_eq!((reply.status, reply.header("allow")), (405, Some("GET")), "{method}");
             assert_eq!(admin.with_path("/metric").request(method).status, 404);
         }
-        // Whoever can post webhooks is told nothing of it.
+        // The webhook address serves none of this.
         for path in ["/healthz", "/readyz", "/metrics"] {
             assert_eq!(endpoint.with_path(path).request("GET").status, 404, "{path}");
         }
@@ -60,7 +60,7 @@ fn health_readiness_and_metrics_are_answered_and_nothing_else() {
 }
 
 #[test]
-fn an_address_that_is_taken_is_an_error_that_names_the_key() {
+fn an_address_in_use_is_an_error_that_names_the_key() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
     let tap = Tap::new().set("admin_address", address.as_str());
@@ -72,9 +72,9 @@ fn an_address_that_is_taken_is_an_error_that_names_the_key() {
 }
 
 #[test]
-fn without_an_address_nothing_listens_and_a_drain_needs_none() {
-    let unwatched = Tap::new();
-    let listener = unwatched.listen().start();
+fn without_an_address_nothing_listens_and_a_drain_never_binds_it() {
+    let without_admin = Tap::new();
+    let listener = without_admin.listen().start();
     listener.endpoint().accept(SEVEN[0]);
     assert!(!listener.stop().says("admin on"));
 
@@ -88,14 +88,14 @@ fn without_an_address_nothing_listens_and_a_drain_needs_none() {
     assert_eq!(get(&listener.admin(), "/healthz").status, 200);
 }
 
-/// What is refused, and by which reason: the answer to a webhook, and that of `/readyz`.
+/// How a tap refuses a webhook: the status of the answer, and the reasons in `/readyz`.
 fn refusal(running: &RunningTap) -> (u16, Vec<String>) {
     (running.endpoint().post(SEVEN[0]).status, reasons(&running.admin()))
 }
 
 #[test]
 fn a_tap_that_would_refuse_a_webhook_is_not_ready_and_says_why() {
-    let tap = watched();
+    let tap = with_admin();
     let cases =
         [("spool_max_bytes", 1, "spool_full"), ("min_free_bytes", 1_000_000_000_000_000_u64, "disk_low")];
     for (key, value, reason) in cases {
@@ -107,14 +107,14 @@ fn a_tap_that_would_refuse_a_webhook_is_not_ready_and_says_why() {
 }
 
 #[test]
-fn a_tap_whose_spool_is_locked_is_not_ready_until_it_is_free_again() {
-    let tap = watched();
+fn a_tap_is_not_ready_while_its_spool_is_locked() {
+    let tap = with_admin();
     let running = tap.listen().start();
     let admin = running.admin();
     assert_eq!(reasons(&admin), [""; 0]);
     let lock = tap.spool().lock();
     assert_eq!(reasons(&admin), ["spool_locked"]);
-    // While a webhook waits for the lock, so does the answer.
+    // While a webhook waits for the lock, its answer waits too.
     let endpoint = running.endpoint();
     let waiting = std::thread::spawn(move || endpoint.post(SEVEN[0]).status);
     wait::until("the writer is busy", || (reasons(&admin) == ["no_answer"]).then_some(()));
@@ -126,41 +126,42 @@ fn a_tap_whose_spool_is_locked_is_not_ready_until_it_is_free_again() {
 }
 
 #[test]
-fn a_tap_without_a_webhook_url_is_ready_once_it_has_one() {
-    let tap = watched().with_minted_urls();
+fn a_tap_is_ready_only_while_it_has_a_webhook_url() {
+    let tap = with_admin().with_minted_urls();
     let running = tap.listen().start();
     assert_eq!(reasons(&running.admin()), ["no_webhook_url"]);
     let _ = tap.mint();
-    wait::until("it is ready", || reasons(&running.admin()).is_empty().then_some(()));
+    wait::until("the tap is ready", || reasons(&running.admin()).is_empty().then_some(()));
     let revoked = tap.url(&["revoke", "1"]).finish();
     revoked.assert_code(0);
-    wait::until("it is not", || (reasons(&running.admin()) == ["no_webhook_url"]).then_some(()));
+    wait::until("the tap is no longer ready", || {
+        (reasons(&running.admin()) == ["no_webhook_url"]).then_some(())
+    });
 }
 
 #[test]
-fn a_tap_that_stops_is_alive_and_not_ready() {
-    let tap = watched();
+fn a_stopping_tap_is_healthy_but_not_ready() {
+    let tap = with_admin();
     tap.spool_bodies([]);
-    // More than a pipe holds: the tap can't write it, and so can't end.
+    // More than the pipe holds: the tap cannot write it all, and so cannot end.
     tap.spool().insert_many(2_000, 1_000);
-    let listening = tap.run();
-    let (mut program, unread) = listening.start_unread();
+    let (mut program, unread) = tap.run().start_unread();
     let line = program.stderr().wait_for("admin on http://");
     let (_, rest) = line.split_once("admin on ").expect("an address");
     let admin = Endpoint::of(rest.split(": ").next().expect("an address"));
     assert_eq!(reasons(&admin), [""; 0]);
     program.signal(Signal::TERM);
-    wait::until("it stops", || (reasons(&admin) == ["stopping"]).then_some(()));
+    wait::until("the tap is stopping", || (reasons(&admin) == ["stopping"]).then_some(()));
     assert_eq!(get(&admin, "/healthz").status, 200);
     assert_eq!(Metrics::of(&admin).count("spool_events"), 2_000);
     program.kill();
     drop(unread);
 }
 
-/// Its target is no path.
+/// Such a request's target is not a path.
 #[test]
-fn what_asks_for_a_proxy_is_answered_404() {
-    let tap = watched();
+fn a_proxy_request_is_refused() {
+    let tap = with_admin();
     let listener = tap.listen().start();
     let admin = listener.admin();
     for request in
@@ -173,10 +174,10 @@ fn what_asks_for_a_proxy_is_answered_404() {
     assert_eq!(get(&admin, "/healthz").status, 200);
 }
 
-/// To tell what is in the spool, it is opened; nothing of it may be left in the log for that.
+/// The metrics open the spool for reading. That must not leave anything in the write-ahead log.
 #[test]
-fn a_tap_that_was_asked_for_its_figures_leaves_all_in_the_one_file() {
-    let tap = watched();
+fn a_tap_that_served_metrics_leaves_no_write_ahead_log() {
+    let tap = with_admin();
     let listener = tap.listen().start();
     listener.endpoint().accept(SEVEN[0]);
     assert_eq!(Metrics::of(&listener.admin()).count("spool_events"), 1);
@@ -185,15 +186,15 @@ fn a_tap_that_was_asked_for_its_figures_leaves_all_in_the_one_file() {
 }
 
 #[test]
-fn it_answers_while_all_connections_for_webhooks_are_taken() {
-    let tap = watched().set("max_connections", 2);
+fn the_admin_address_answers_while_all_webhook_connections_are_in_use() {
+    let tap = with_admin().set("max_connections", 2);
     let running = tap.listen().start();
     let (admin, endpoint) = (running.admin(), running.endpoint());
     let mut clients = [endpoint.connect(), endpoint.connect()];
     for client in &mut clients {
         assert_eq!(client.post(&endpoint.path, SEVEN[0]).expect("an answer").status, 200);
     }
-    // They are idle, and would make room.
+    // They are idle, so they would give way to new ones.
     assert_eq!((Metrics::of(&admin).count("connections"), reasons(&admin)), (2, Vec::new()));
     for client in &mut clients {
         client.send(format!("POST {} HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\n", endpoint.path));
@@ -207,8 +208,8 @@ fn it_answers_while_all_connections_for_webhooks_are_taken() {
 }
 
 #[test]
-fn clients_that_misuse_it_harm_neither_it_nor_the_webhooks() {
-    let tap = watched();
+fn clients_that_misuse_the_admin_address_harm_neither_it_nor_webhooks() {
+    let tap = with_admin();
     let running = tap.listen().start();
     let (admin, endpoint) = (running.admin(), running.endpoint());
     let mut long = admin.connect();
@@ -216,7 +217,7 @@ fn clients_that_misuse_it_harm_neither_it_nor_the_webhooks() {
         long.try_send(format!("GET /healthz HTTP/1.1\r\nHost: test\r\nX: {}\r\n\r\n", "x".repeat(100_000)));
     let answer = long.until_closed();
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
-    // More than it takes at a time, and none of them says anything: each is closed, and the others have their turn.
+    // More connections than it serves at once, and none sends anything. Each is closed, and the others get their turn.
     let mut silent: Vec<_> = (0..20).map(|_| admin.connect()).collect();
     endpoint.accept(SEVEN[0]);
     assert_eq!(silent[0].until_closed(), "");
@@ -224,8 +225,8 @@ fn clients_that_misuse_it_harm_neither_it_nor_the_webhooks() {
 }
 
 #[test]
-fn what_comes_in_is_counted_by_status_outcome_and_type() {
-    let tap = watched();
+fn requests_are_counted_by_status_outcome_and_event_type() {
+    let tap = with_admin();
     let running = tap.listen().start();
     let (admin, endpoint) = (running.admin(), running.endpoint());
     for event in SEVEN {
@@ -270,15 +271,15 @@ fn what_comes_in_is_counted_by_status_outcome_and_type() {
     assert!(metrics.get("last_event_age_seconds").is_some_and(|age| age >= 0.0));
 }
 
-/// The largest sequence that was given.
+/// The largest sequence assigned so far.
 fn last_sequence(tap: &Tap) -> i64 {
     let query = "SELECT CAST(max(sequence) AS TEXT) FROM (SELECT sequence FROM event UNION ALL SELECT sequence FROM rejected)";
     tap.spool().text(query).parse().expect("a number")
 }
 
 #[test]
-fn no_sender_makes_the_metrics_longer_and_no_token_is_in_them() {
-    let tap = watched();
+fn senders_cannot_add_metric_series_and_metrics_contain_no_token() {
+    let tap = with_admin();
     let running = tap.listen().start();
     let (admin, endpoint) = (running.admin(), running.endpoint());
     let post = |name: &str| {
@@ -301,8 +302,8 @@ fn no_sender_makes_the_metrics_longer_and_no_token_is_in_them() {
 }
 
 #[test]
-fn how_far_stdout_and_the_target_have_got_is_told() {
-    let tap = watched();
+fn metrics_show_the_written_and_the_confirmed_position() {
+    let tap = with_admin();
     tap.append_state(0);
     let running = tap.run().state().start();
     let (admin, endpoint) = (running.admin(), running.endpoint());
@@ -328,10 +329,10 @@ fn how_far_stdout_and_the_target_have_got_is_told() {
     assert_eq!((all.count("spool_unconfirmed_events"), all.count("oldest_unconfirmed_age_seconds")), (0, 0));
 }
 
-/// A listener has no emitter of its own: what drains have confirmed, it knows from the spool.
+/// A listener has no emitter. It reads from the spool what drains have confirmed.
 #[test]
-fn a_listener_tells_what_drains_beside_it_have_confirmed() {
-    let tap = watched().set("retention_days", 0);
+fn a_listener_shows_what_drains_beside_it_have_confirmed() {
+    let tap = with_admin().set("retention_days", 0);
     let listener = tap.listen().start();
     let (admin, endpoint) = (listener.admin(), listener.endpoint());
     for number in 0..5 {
@@ -340,7 +341,7 @@ fn a_listener_tells_what_drains_beside_it_have_confirmed() {
     assert_eq!(Metrics::of(&admin).count("spool_unconfirmed_events"), 5);
     let drained = tap.drain().state().finish();
     let last = drained.records().last().expect("records").sequence();
-    assert_eq!(Metrics::of(&admin).count("spool_unconfirmed_events"), 5, "nobody has stored them yet");
+    assert_eq!(Metrics::of(&admin).count("spool_unconfirmed_events"), 5, "no target has confirmed them yet");
     tap.append_state(last);
     endpoint.accept(numbered(5));
     tap.drain().state().finish().assert_code(0);

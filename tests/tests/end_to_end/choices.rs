@@ -1,5 +1,5 @@
-//! Any event and any choice: what a catalog deselects is nowhere, all else is there, and valid by the SCHEMA that the catalog
-//! asked for; and a second run from any bookmark writes the same rows.
+//! Property tests over any event and any catalog choice: deselected fields appear nowhere, everything else does, all rows are
+//! valid by the SCHEMA the catalog asked for, and a second run from any bookmark writes the same rows.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,13 +12,13 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::properties::{
-    comparable, counted, inner_object, json as any_json, object_of, ordered, runner, said,
+    comparable, content, counted, inner_object, json as any_json, object_of, ordered, runner,
 };
 
 const CASES: u32 = 16;
 const EVENTS: usize = 16;
 
-/// What the user has chosen.
+/// A user's choices: the catalog and the settings.
 #[derive(Debug)]
 struct Choice {
     deselected: Vec<&'static str>,
@@ -26,8 +26,8 @@ struct Choice {
     types: Vec<(&'static str, &'static str)>,
     unknown_fields: &'static str,
     prefix: &'static str,
-    /// Whether everything was written once before, with no catalog, so that its columns are there from the start.
-    has_appeared: bool,
+    /// Whether an earlier run without a catalog has written everything, so that all columns exist from the start.
+    columns_exist: bool,
 }
 
 fn choice() -> impl Strategy<Value = Choice> {
@@ -73,32 +73,32 @@ fn choice() -> impl Strategy<Value = Choice> {
     let unknown_fields = prop::sample::select(vec!["columns", "columns", "extra"]);
     let prefix = prop::sample::select(vec!["_sdc_", "_mailjet_"]);
     (deselected, typed, types, unknown_fields, prefix, any::<bool>()).prop_map(
-        |(deselected, typed, types, unknown_fields, prefix, has_appeared)| Choice {
+        |(deselected, typed, types, unknown_fields, prefix, columns_exist)| Choice {
             deselected,
             types: typed.into_iter().zip(types).collect(),
             unknown_fields,
             prefix,
-            has_appeared,
+            columns_exist,
         },
     )
 }
 
-/// What the leaves of an event say.
+/// The scalar values of an event.
 #[derive(Debug, Default)]
 struct Leaves {
     selected: Vec<String>,
-    /// Those whose split column is deselected: they are written only if they fit their own column, or need none.
+    /// Values whose split column is deselected. They are written only if they fit their own column, or need no split.
     split: Vec<String>,
 }
 
 impl Choice {
     fn catalog(&self) -> Value {
-        let no = |name| json!({"breadcrumb": ["properties", name], "metadata": {"selected": false}});
+        let deselected = |name| json!({"breadcrumb": ["properties", name], "metadata": {"selected": false}});
         let properties =
             self.types.iter().map(|(name, kind)| ((*name).to_owned(), json!({"type": [kind, "null"]})));
         json!({"streams": [{
             "tap_stream_id": "data",
-            "metadata": self.deselected.iter().map(no).collect::<Vec<_>>(),
+            "metadata": self.deselected.iter().map(deselected).collect::<Vec<_>>(),
             "schema": {"properties": properties.collect::<serde_json::Map<_, _>>()},
         }]})
     }
@@ -107,30 +107,30 @@ impl Choice {
         self.deselected.iter().any(|deselected| deselected.to_lowercase() == name.to_lowercase())
     }
 
-    /// What the leaves of an object say, but for what is deselected. An object may be kept as its text. `path` is what the
-    /// names of its fields begin with.
+    /// Collects the values of an object, except deselected ones. An object may be kept as text. `path` is the prefix of its
+    /// fields' column names.
     fn leaves(&self, path: &str, json: &str, out: &mut Leaves) {
         for (name, value) in ordered(json) {
             let field = format!("{path}{name}");
-            // A field's own name may look like that of a field within another.
-            let mut wholes =
+            // A field's own name may look like the name of a nested field.
+            let mut prefixes =
                 (path.len()..field.len()).filter(|at| field.as_bytes()[*at..].starts_with(b"__"));
-            if self.deselects(&field) || wholes.any(|at| self.deselects(&field[..at])) {
+            if self.deselects(&field) || prefixes.any(|at| self.deselects(&field[..at])) {
                 continue;
             }
             match inner_object(&value) {
                 Some(object) => self.leaves(&format!("{field}__"), &object, out),
                 None if value == "null" || value == "\"\"" => {}
                 None if self.deselects(&format!("{field}__{}", suffix(&value))) => {
-                    out.split.push(said(&value));
+                    out.split.push(content(&value));
                 }
-                None => out.selected.push(said(&value)),
+                None => out.selected.push(content(&value)),
             }
         }
     }
 }
 
-/// What is appended to the name of a column for a value that does not fit it, by the README's table.
+/// The suffix of the split column for a value that does not fit its column, as the documentation's table says.
 fn suffix(json: &str) -> &'static str {
     match json.as_bytes()[0] {
         b't' | b'f' => "bl",
@@ -146,11 +146,11 @@ fn suffix(json: &str) -> &'static str {
     }
 }
 
-/// What a row says, but for its system columns.
-fn said_by(row: &Record, prefix: &str) -> Vec<String> {
+/// The scalar values of a row, except those of system columns.
+fn row_contents(row: &Record, prefix: &str) -> Vec<String> {
     let mut out = Leaves::default();
     let everything =
-        Choice { deselected: vec![], types: vec![], unknown_fields: "", prefix: "", has_appeared: false };
+        Choice { deselected: vec![], types: vec![], unknown_fields: "", prefix: "", columns_exist: false };
     let system: Vec<_> = SYSTEM_COLUMNS
         .iter()
         .map(|name| match name.strip_prefix("_sdc_") {
@@ -179,7 +179,7 @@ fn check(choice: &Choice, events: &[String], bookmark: usize) -> Result<(), Test
     let path = tap.folder().join("catalog.json");
     fs::write(&path, choice.catalog().to_string()).expect("a catalog can be written");
     let arguments = ["--catalog", path.to_str().expect("a path")];
-    if choice.has_appeared {
+    if choice.columns_exist {
         let _ = drained(
             &tap.drain().set("unknown_fields", "columns").set("system_column_prefix", "_sdc_").finish(),
         );
@@ -195,7 +195,7 @@ fn check(choice: &Choice, events: &[String], bookmark: usize) -> Result<(), Test
     for (event, row) in events.iter().zip(&rows) {
         let mut expected = Leaves::default();
         choice.leaves("", event, &mut expected);
-        let mut left = counted(said_by(row, choice.prefix));
+        let mut left = counted(row_contents(row, choice.prefix));
         let mut take = |text: &String, count: usize| {
             let found = left.remove(text).unwrap_or(0);
             left.extend((found > count).then(|| (text.clone(), found - count)));
@@ -214,10 +214,10 @@ fn check(choice: &Choice, events: &[String], bookmark: usize) -> Result<(), Test
         for (text, count) in counted(expected.split) {
             let _ = take(&text, count);
         }
-        prop_assert!(left.is_empty(), "{:?} is too much: event {}\nrow {}", left, event, row.text);
+        prop_assert!(left.is_empty(), "{:?} is unexpected: event {}\nrow {}", left, event, row.text);
     }
 
-    // From the bookmark of any row, the rows after it come again, sequences and all.
+    // Starting from the bookmark of any row, the rows after it come again with the same sequences.
     let covered = rows[bookmark].integer(&format!("{}sequence", choice.prefix));
     tap.append_to_state(&format!("{}\n", state(covered)));
     let again = drained(&tap.drain().state().args(&arguments).finish());
@@ -233,7 +233,7 @@ fn check(choice: &Choice, events: &[String], bookmark: usize) -> Result<(), Test
 }
 
 #[test]
-fn what_is_chosen_is_written_and_nothing_else() {
+fn exactly_the_selected_values_are_written() {
     let mut runner = runner(CASES);
     let events = prop::collection::vec(object_of(any_json(), 0..8), EVENTS);
     let outcome = runner
@@ -243,15 +243,15 @@ fn what_is_chosen_is_written_and_nothing_else() {
     }
 }
 
-/// The oracle above is worth something only if it sees what has come out, and what has not.
+/// The property above is worth something only if its oracle notices missing and surplus values.
 #[test]
-fn the_oracle_knows_what_is_deselected_and_finds_what_is_kept_whole() {
+fn the_oracle_excludes_deselected_values_and_finds_nested_ones() {
     let choice = Choice {
         deselected: vec!["email", "CustomID", "time__st", "by__email"],
         types: vec![],
         unknown_fields: "columns",
         prefix: "_mailjet_",
-        has_appeared: false,
+        columns_exist: false,
     };
     let leaves = |event: &str| {
         let mut out = Leaves::default();
@@ -268,5 +268,5 @@ fn the_oracle_knows_what_is_deselected_and_finds_what_is_kept_whole() {
     let row = Record::of_row(
         r#"{"event":"open","_mailjet_sequence":7,"__sdc_primary_key":"k","_sdc_extra":{"a":{"b":8},"c":"{\"d\":9}"}}"#,
     );
-    assert_eq!(said_by(&row, "_mailjet_"), ["8", "9", "open"]);
+    assert_eq!(row_contents(&row, "_mailjet_"), ["8", "9", "open"]);
 }

@@ -1,4 +1,4 @@
-//! Clocks that jump. Sequences only grow, nothing is deleted early, and times are times that targets can read.
+//! Clocks that jump: sequences only grow, nothing is deleted early, and targets can parse every time.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,17 +12,17 @@ use end_to_end::tap::{Launch, Tap};
 use end_to_end::target::Target;
 use end_to_end::wait;
 
-/// An event of long ago: what it was that was trimmed last.
+/// The time of an old event. A test inserts one to see that trimming is running.
 const LONG_AGO: i64 = 1_600_000_000_000;
 
-/// A clock that the test sets, for programs that are started under it.
+/// A clock for the programs of one test. The test sets it.
 struct Clock {
     library: PathBuf,
     file: PathBuf,
 }
 
 impl Clock {
-    /// None, and a line that says so, where Debian's package `faketime` is not installed.
+    /// Returns `None` and prints a line if Debian's package `faketime` is not installed.
     fn of(tap: &Tap) -> Option<Self> {
         let libraries = fs::read_dir("/usr/lib").into_iter().flatten().filter_map(Result::ok);
         let library = libraries
@@ -36,7 +36,7 @@ impl Clock {
         Some(clock)
     }
 
-    /// Sets it as libfaketime has it: `+3600`, or `@2026-12-31 23:59:59`.
+    /// Sets the clock in libfaketime's notation: `+3600`, or `@2026-12-31 23:59:59`.
     fn set(&self, time: &str) {
         let new = self.file.with_extension("new");
         fs::write(&new, format!("{time}\n")).expect("a write");
@@ -49,7 +49,7 @@ impl Clock {
             .env("LD_PRELOAD", &text(&self.library))
             .env("FAKETIME_TIMESTAMP_FILE", &text(&self.file))
             .env("FAKETIME_NO_CACHE", "1")
-            // What waits, waits as ever: only the time of day jumps.
+            // Waiting takes as long as usual; only the time of day jumps.
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
             .env("TZ", "UTC")
     }
@@ -73,7 +73,7 @@ fn sequences_grow_and_nothing_is_deleted_early_while_the_clock_jumps_by_an_hour(
         let records = running.wait_records(usize::try_from(posted).expect("a small number"));
         tap.append_state(records.last().expect("a record").sequence());
         tap.spool().insert(&SpooledEvent { sequence: 1, received_at: LONG_AGO, body: numbered(1_000) });
-        wait::until("trimming is at work", || (tap.spool().count_up_to(1) == 0).then_some(()));
+        wait::until("trimming is running", || (tap.spool().count_up_to(1) == 0).then_some(()));
         assert_eq!(tap.spool().events().len() as u64, posted, "at {time}, nothing is half an hour old");
     }
     let finished = running.stop();
@@ -86,7 +86,7 @@ fn sequences_grow_and_nothing_is_deleted_early_while_the_clock_jumps_by_an_hour(
 }
 
 #[test]
-fn a_year_ends_between_two_events() {
+fn events_on_both_sides_of_new_year_are_in_order() {
     let tap = Tap::new();
     let Some(clock) = Clock::of(&tap) else { return };
     clock.set("@2026-12-31 23:59:59");
@@ -108,9 +108,9 @@ fn a_year_ends_between_two_events() {
     assert_valid(&finished.messages());
 }
 
-/// A minute with 61 seconds, which many a parser of times refuses: what Mailjet sends is text, whatever it says.
+/// A minute with 61 seconds, which many time parsers refuse. Mailjet's value is text, and stays text.
 #[test]
-fn a_leap_second_arrives_as_it_was_sent() {
+fn a_leap_second_arrives_unchanged() {
     const LEAP: &str = "2016-12-31T23:59:60Z";
     let tap = Tap::new();
     let target = Target::in_folder(tap.folder());
@@ -127,12 +127,12 @@ fn a_leap_second_arrives_as_it_was_sent() {
         assert_eq!(records[0].text(column), LEAP, "{}", records[0].text);
     }
     assert_eq!(finished.records_of("_sdc_rejected")[0].text("record"), format!("\"{LEAP}\""));
-    assert_eq!(target.rows().len(), 2, "a target that demands of each value what its schema says takes both");
+    assert_eq!(target.rows().len(), 2, "a target that validates records accepts both");
 }
 
-/// Nanoseconds since 1970 end in the year 2262. A clock that was set past that, if for a moment, is no end of the spool.
+/// Nanoseconds since 1970 overflow in the year 2262. A clock set past that, even briefly, must not stop the spool.
 #[test]
-fn a_clock_beyond_the_last_nanosecond_stops_nothing() {
+fn a_clock_past_the_nanosecond_range_stops_nothing() {
     let tap = Tap::new().set("sequence_unit", "nanosecond");
     let Some(clock) = Clock::of(&tap) else { return };
     let running = clock.under(tap.run()).start();

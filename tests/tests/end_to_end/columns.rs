@@ -1,4 +1,4 @@
-//! Columns that appear, and where values go that have none.
+//! New columns, and where values without a column go.
 
 use end_to_end::message::{Message, members, value};
 use end_to_end::schema::{assert_valid, columns_of};
@@ -38,7 +38,7 @@ fn a_new_field_is_announced_before_the_first_record_that_has_it() {
 
 /// In another process, after a restart, and in the catalog.
 #[test]
-fn a_column_that_appeared_is_remembered_with_its_type() {
+fn a_new_column_is_remembered_with_its_type() {
     let tap = Tap::new();
     tap.spool_bodies([r#"{"event":"open","n":5}"#, r#"{"event":"open","n":"five"}"#]);
     let first = drain(&tap);
@@ -62,7 +62,7 @@ fn a_column_that_appeared_is_remembered_with_its_type() {
 }
 
 #[test]
-fn discovery_makes_no_spool_and_waits_for_no_lock() {
+fn discovery_creates_no_spool_and_waits_for_no_lock() {
     let tap = Tap::new();
     tap.launch(&["--discover"]).finish().assert_code(0);
     assert!(!tap.spool().path.exists());
@@ -75,7 +75,7 @@ fn discovery_makes_no_spool_and_waits_for_no_lock() {
 }
 
 #[test]
-fn with_unknown_fields_extra_there_is_one_schema_for_ever() {
+fn with_unknown_fields_extra_the_schema_never_changes() {
     let tap = Tap::new().set("unknown_fields", "extra");
     tap.spool_bodies([
         r#"{"event":"open","score":1.10,"time":"soon","by":{"os": "Y"}}"#,
@@ -89,12 +89,15 @@ fn with_unknown_fields_extra_there_is_one_schema_for_ever() {
     assert_eq!(records[0].raw("_sdc_extra"), r#"{"score":1.10,"time":"soon","by":{"os": "Y"}}"#);
     assert_eq!(records[1].raw("_sdc_extra"), r#"{"x":1}"#);
     let text = value(records[2].raw("_sdc_extra"));
-    assert_eq!(text["x"], r#"{"a":1,"a":2}"#, "of an object that has a name twice, a target would keep one");
+    assert_eq!(
+        text["x"], r#"{"a":1,"a":2}"#,
+        "a target would keep one of two equal names, so the object is text"
+    );
 }
 
-/// 10 000 fields, names of every kind, and depth: no more than 500 columns, nothing lost, nothing invalid.
+/// 10 000 fields, names of every kind, and deep nesting: at most 500 columns, nothing lost, nothing invalid.
 #[test]
-fn whatever_an_event_holds_has_a_place() {
+fn every_value_of_any_event_is_kept() {
     let many: Vec<_> = (0..10_000).map(|number| format!(r#""f{number}":{number}"#)).collect();
     let many = format!("{{{}}}", many.join(","));
     let deep = format!(r#"{{"deep":{}1{}}}"#, r#"{"a":"#.repeat(200), "}".repeat(200));
@@ -122,11 +125,11 @@ fn whatever_an_event_holds_has_a_place() {
     }
 }
 
-/// The type that came first, against each type that comes later: the column, or the split one of the value's own type.
+/// The type that came first, against each type that comes later: the value goes to the column, or to its type's split column.
 #[test]
-fn a_column_keeps_the_type_that_came_first_and_the_others_are_split() {
+fn a_column_keeps_its_first_type_and_other_values_are_split() {
     let first = [("t", r#""word""#), ("i", "1"), ("n", "1.5"), ("b", "true")];
-    // A value, and of the columns t, i, n and b: what is appended to the name, and what is written.
+    // A value; then, for each of the columns t, i, n and b, the suffix of the column it goes to and the value written.
     let later: [(&str, [(&str, &str); 4]); 11] = [
         (r#""""#, [("", r#""""#), ("", "null"), ("", "null"), ("", "null")]),
         (r#""x""#, [("", r#""x""#), ("__st", r#""x""#), ("__st", r#""x""#), ("__st", r#""x""#)]),
@@ -168,7 +171,7 @@ fn a_column_keeps_the_type_that_came_first_and_the_others_are_split() {
     events.extend(later.iter().map(|(value, _)| event(&|_| value)));
     let tap = Tap::new();
     tap.spool_bodies(events.iter().map(String::as_str));
-    // The columns appear, and then they are there from the start.
+    // In the first run the columns appear; in the second they exist from the start.
     for finished in [drain(&tap), drain(&tap)] {
         let rows = finished.records();
         for ((name, value), row) in first.iter().zip(std::iter::repeat(&rows[0])) {
@@ -181,14 +184,14 @@ fn a_column_keeps_the_type_that_came_first_and_the_others_are_split() {
             let of_event = row.column_names().filter(|name| !name.contains("_sdc_"));
             let set = of_event.filter(|name| row.raw(name) != "null").count();
             let expected = places.iter().filter(|(_, json)| *json != "null").count();
-            assert_eq!(set, expected, "each value stands in one place: {}", row.text);
+            assert_eq!(set, expected, "each value is in exactly one column: {}", row.text);
         }
     }
 }
 
-/// 63 bytes of a name are what PostgreSQL keeps: a longer one would become another column's, silently.
+/// PostgreSQL keeps 63 bytes of a name. It would silently truncate a longer one to another column's name.
 #[test]
-fn a_name_that_postgresql_would_cut_has_no_column() {
+fn a_name_that_postgresql_would_truncate_has_no_column() {
     let (fits, long, split) = ("é".repeat(31) + "n", "n".repeat(64), "s".repeat(60));
     let tap = Tap::new();
     tap.spool_bodies([
@@ -204,9 +207,9 @@ fn a_name_that_postgresql_would_cut_has_no_column() {
     assert_eq!(rows[1].raw("_sdc_extra"), format!(r#"{{"{split}":"x"}}"#));
 }
 
-/// A full table stays what it is: after a restart, for what comes later, and when new columns are no longer wanted.
+/// A table with the most columns keeps them: after a restart, for later fields, and when new columns are switched off.
 #[test]
-fn the_500_columns_are_the_same_ever_after() {
+fn the_first_500_columns_stay_the_same() {
     let many: Vec<_> = (0..600).map(|number| format!(r#""f{number}":{number}"#)).collect();
     let tap = Tap::new();
     tap.spool_bodies([format!("{{{}}}", many.join(",")).as_str(), r#"{"late":1,"f0":"x","f599":599}"#]);
@@ -224,7 +227,7 @@ fn the_500_columns_are_the_same_ever_after() {
     }
 }
 
-/// Who has a SCHEMA with a column has a spool that remembers it, however the tap ends.
+/// If a SCHEMA with a column was written, the spool remembers the column, however the tap ends.
 #[test]
 fn a_column_is_remembered_before_it_is_announced() {
     let tap = Tap::new();
@@ -237,9 +240,9 @@ fn a_column_is_remembered_before_it_is_announced() {
     assert_eq!(columns_of(&drain(&tap).messages(), "data"), [announced]);
 }
 
-/// Who changes the prefix may have had fields that are now the names of system columns.
+/// Fields received before a change of the prefix may have the names of the new system columns.
 #[test]
-fn a_column_that_a_new_prefix_makes_a_system_column_gives_way() {
+fn a_column_with_the_name_of_a_new_system_column_gives_way() {
     let tap = Tap::new();
     tap.spool_bodies([r#"{"event":"open","_mailjet_sequence":5}"#]);
     assert_eq!(drain(&tap).records()[0].raw("_mailjet_sequence"), "5");
@@ -251,7 +254,7 @@ fn a_column_that_a_new_prefix_makes_a_system_column_gives_way() {
     assert_eq!(row.raw("_sdc_extra"), r#"{"_mailjet_sequence":5}"#);
 }
 
-/// Many databases take two columns whose names differ only by case for one.
+/// Many databases treat column names that differ only by case as equal.
 #[test]
 fn a_new_prefix_makes_no_column_that_differs_only_by_case() {
     let tap = Tap::new();
@@ -268,9 +271,9 @@ fn a_new_prefix_makes_no_column_that_differs_only_by_case() {
     assert!(!catalog.contains("_Mailjet_Batched_at") && catalog.contains("_mailjet_batched_at"));
 }
 
-/// With `unknown_fields` extra, columns that appeared earlier are filled as the documented ones are.
+/// With `unknown_fields` set to `extra`, columns that appeared earlier are filled like the documented ones.
 #[test]
-fn with_unknown_fields_extra_no_column_has_a_structure_as_text() {
+fn with_unknown_fields_extra_no_column_holds_a_structure_as_text() {
     let tap = Tap::new();
     tap.spool_bodies([
         r#"{"a":1,"tags":[1],"time":[2]}"#,
@@ -289,9 +292,9 @@ fn with_unknown_fields_extra_no_column_has_a_structure_as_text() {
     assert_eq!(extra, expected);
 }
 
-/// Of what comes twice the last has the column, as in any JSON parser, and none is lost.
+/// The last of several equal keys fills the column, as in any JSON parser, and the others are kept too.
 #[test]
-fn what_comes_twice_is_kept_twice() {
+fn every_value_of_a_repeated_key_is_kept() {
     let tap = Tap::new();
     tap.spool_bodies([
         r#"{"event":"open","event":"click","email":"a","email":null,"n":1,"n":2,"n":3}"#,

@@ -1,4 +1,4 @@
-//! Arguments, configuration, exit codes.
+//! Arguments, configuration and exit codes.
 
 use end_to_end::database;
 use end_to_end::events::{SEVEN, numbered};
@@ -8,7 +8,7 @@ use end_to_end::tap::{Finished, TOKEN, Tap};
 const CATALOG: &str = include_str!("../../../catalog/catalog.json");
 
 #[test]
-fn version_and_help_need_nothing() {
+fn version_and_help_need_no_configuration() {
     let tap = Tap::new();
     let version = tap.launch(&["--version"]).without_config().finish();
     version.assert_code(0);
@@ -26,12 +26,12 @@ fn version_and_help_need_nothing() {
     assert!(!tap.spool().path.exists());
 }
 
-/// What the README says of the settings is what the programs say of themselves.
+/// The documented tables of settings are what the programs print about themselves.
 #[test]
-fn about_answers_in_three_forms_and_the_readme_has_its_tables() {
+fn about_prints_three_formats_and_the_documentation_has_its_tables() {
     const README: &str = include_str!("../../../README.md");
     let tap = Tap::new();
-    // It wins over everything else, and looks at nothing else.
+    // It wins over every other argument and reads no file.
     let about = |format: &str| {
         tap.launch(&["--about", "--format", format, "--discover", "--config", "missing.json"])
             .without_config()
@@ -63,9 +63,9 @@ fn about_answers_in_three_forms_and_the_readme_has_its_tables() {
     assert!(!tap.spool().path.exists());
 }
 
-/// As Meltano starts a plugin that can log so.
+/// As Meltano starts a plugin that declares structured logging.
 #[test]
-fn with_meltanos_logging_configuration_every_line_is_structured() {
+fn with_meltanos_logging_configuration_every_log_line_is_json() {
     let tap = Tap::new();
     tap.spool_bodies(SEVEN);
     let config = tap.folder().join("logging.json");
@@ -90,9 +90,9 @@ fn with_meltanos_logging_configuration_every_line_is_structured() {
     assert!(last["message"].as_str().is_some_and(|message| message.contains("state.json")), "{last}");
 }
 
-/// As Singer's schedulers read them.
+/// As Singer schedulers parse it.
 #[test]
-fn measurements_are_told_in_singers_own_form() {
+fn measurements_are_logged_in_singers_format() {
     let tap = Tap::new();
     tap.spool_bodies(SEVEN);
     let drained = tap.drain().finish();
@@ -125,11 +125,11 @@ fn discover_prints_the_catalog_with_or_without_a_configuration() {
         finished.assert_code(0);
         assert_eq!(finished.stdout.join("\n") + "\n", CATALOG);
     }
-    assert!(!tap.spool().path.exists(), "discovery makes no spool");
+    assert!(!tap.spool().path.exists(), "discovery creates no spool");
 }
 
 #[test]
-fn discover_says_what_is_odd_about_the_configuration_and_the_spool() {
+fn discover_reports_an_unknown_key_and_a_foreign_database() {
     let tap = Tap::new();
     let discover = || tap.launch(&["--discover"]).set("listen_adress", "127.0.0.1:1").finish();
     let odd_key = discover();
@@ -137,12 +137,12 @@ fn discover_says_what_is_odd_about_the_configuration_and_the_spool() {
     assert!(odd_key.says("listen_adress"), "{:?}", odd_key.stderr);
     let other = rusqlite::Connection::open(tap.spool().path).expect("a database");
     other.execute_batch("CREATE TABLE t (a)").expect("a table");
-    let of_another = discover();
-    assert!(of_another.sole_error().contains("a file of something else"), "{:?}", of_another.stderr);
-    assert_eq!(of_another.stdout, [""; 0]);
+    let foreign = discover();
+    assert!(foreign.sole_error().contains("a file of something else"), "{:?}", foreign.stderr);
+    assert_eq!(foreign.stdout, [""; 0]);
 }
 
-/// Meltano discovers before each run, also while a service runs on the same spool.
+/// Meltano runs discovery before each run, even while a service uses the same spool.
 #[test]
 fn discover_and_version_work_beside_a_running_tap() {
     let tap = Tap::new();
@@ -172,7 +172,7 @@ fn config_env_reads_the_environment() {
     running.stop().assert_code(0);
     assert!(spool.exists());
 
-    // The environment wins over the files, wherever it is named.
+    // The environment wins over the files, wherever ENV stands.
     for arguments in [&["--config", "ENV"][..], &[]] {
         let drained =
             tap.drain().args(arguments).env("TAP_MAILJET_WEBHOOKS_SPOOL_PATH", spool.to_str().expect("text"));
@@ -183,11 +183,11 @@ fn config_env_reads_the_environment() {
 }
 
 #[test]
-fn of_several_configs_the_later_wins_key_by_key() {
+fn later_config_files_win_key_by_key() {
     let tap = Tap::new();
     let first = tap.folder().join("first.json");
     std::fs::write(&first, r#"{"mode": "continuous", "listen_address": "nonsense"}"#).expect("a file");
-    // The launch's own --config comes last: it sets the mode, and another address.
+    // The harness adds its own --config last: it sets the mode and another address.
     let finished = tap.launch(&["--config", first.to_str().expect("text")]).set("mode", "drain").finish();
     finished.assert_code(0);
     let last = tap.folder().join("last.json");
@@ -204,7 +204,7 @@ fn an_unknown_key_is_a_warning() {
 }
 
 #[test]
-fn a_bad_value_is_an_error_that_names_key_value_and_what_is_right() {
+fn a_bad_value_is_an_error_that_names_the_key_the_value_and_valid_ones() {
     let cases = [
         ("mode", "sideways", &["mode", "sideways", "continuous", "drain"][..]),
         ("listen_address", "nonsense", &["listen_address", "nonsense"]),
@@ -237,7 +237,7 @@ fn a_bad_token_is_an_error_that_does_not_show_it() {
 }
 
 #[test]
-fn a_config_that_cannot_be_read_is_an_error_in_one_line() {
+fn an_unreadable_config_is_a_one_line_error() {
     let tap = Tap::new();
     std::fs::write(tap.folder().join("torn.json"), "{").expect("a file");
     for name in ["missing.json", "torn.json"] {
@@ -248,7 +248,7 @@ fn a_config_that_cannot_be_read_is_an_error_in_one_line() {
 }
 
 #[test]
-fn wrong_usage_exits_2() {
+fn wrong_usage_exits_with_code_2() {
     let tap = Tap::new();
     let without_config: [&[&str]; 5] =
         [&[], &["listen"], &["url", "new"], &["url", "list"], &["spool", "status"]];
@@ -275,7 +275,7 @@ fn wrong_usage_exits_2() {
 }
 
 #[test]
-fn a_spool_that_cannot_be_made_is_an_error_in_one_line() {
+fn a_spool_that_cannot_be_created_is_a_one_line_error() {
     let tap = Tap::new();
     std::fs::write(tap.folder().join("file"), "").expect("a file");
     let path = tap.folder().join("file/spool.db");
@@ -286,7 +286,7 @@ fn a_spool_that_cannot_be_made_is_an_error_in_one_line() {
 }
 
 #[test]
-fn another_database_is_not_taken_for_a_spool() {
+fn a_file_that_is_not_a_spool_is_refused_and_left_unchanged() {
     let tap = Tap::new();
     std::fs::write(tap.spool().path, "x".repeat(5000)).expect("a file");
     assert!(tap.drain().finish().sole_error().contains("spool.db"));

@@ -1,4 +1,4 @@
-//! The tools that check Singer taps and targets: singer-check-tap, and what the Meltano SDK tests of every tap and target.
+//! The tools that check Singer taps and targets: singer-check-tap, and the Meltano SDK's standard tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -13,7 +13,7 @@ use end_to_end::tap::Tap;
 use end_to_end::target::Target;
 use serde_json::{Value, json};
 
-/// A spool with one event of each kind and of each odd shape, none of them twice, and something that is no event.
+/// A tap whose spool holds one event of each type, every odd event, no duplicates, and one item that is not an event.
 fn tap_with_events() -> (Tap, usize) {
     let tap = Tap::new();
     let seven = grouped(&SEVEN);
@@ -21,10 +21,10 @@ fn tap_with_events() -> (Tap, usize) {
     (tap, SEVEN.len() + ODD.len())
 }
 
-/// It is strict about each date and time, and refuses a record that breaks its schema or comes before it. It could also run
-/// the tap itself, but then it looks for its own result before it has it, if the tap is quick.
+/// singer-check-tap is strict about dates and times, and refuses a record that breaks its schema or precedes it. It can also run
+/// the tap itself, but then it reads its own result too early if the tap is fast.
 #[test]
-fn singer_check_tap_finds_bounded_runs_valid() {
+fn singer_check_tap_accepts_drains() {
     let (tap, events) = tap_with_events();
     for records in [events + 1, 0] {
         let drained = tap.drain().state().finish();
@@ -41,10 +41,10 @@ fn singer_check_tap_finds_bounded_runs_valid() {
     }
 }
 
-/// The Meltano SDK's tests of a tap (`singer_sdk.testing.tap_tests`) can't be run against a program; these are the same, with
-/// every stream selected.
+/// The Meltano SDK's tests of a tap (`singer_sdk.testing.tap_tests`) cannot run against a program. These are the same tests,
+/// with every stream selected.
 #[test]
-fn the_meltano_sdks_tests_of_a_tap() {
+fn the_meltano_sdks_standard_tap_tests_pass() {
     let (tap, _) = tap_with_events();
     let path = tap.folder().join("catalog.json");
     let discover = || {
@@ -59,7 +59,7 @@ fn the_meltano_sdks_tests_of_a_tap() {
         finished.assert_code(0);
         finished
     };
-    // After a first run, the catalog has the columns that appeared in it.
+    // After a first run, the catalog has the new columns.
     discover();
     run();
     let catalog = discover();
@@ -81,7 +81,7 @@ fn the_meltano_sdks_tests_of_a_tap() {
             .map(String::as_str)
             .collect();
         let in_schema = columns_of(&messages, name);
-        assert_eq!(in_schema.len(), 1, "{name}: one SCHEMA, for nothing appears that was not discovered");
+        assert_eq!(in_schema.len(), 1, "{name}: one SCHEMA, since discovery knew every column");
         assert_eq!(in_schema[0].iter().map(String::as_str).collect::<BTreeSet<_>>(), in_catalog, "{name}");
         for record in &records {
             assert_eq!(record.column_names().collect::<BTreeSet<_>>(), in_catalog, "{name}");
@@ -103,7 +103,10 @@ fn the_meltano_sdks_tests_of_a_tap() {
     assert_eq!(state.as_object().expect("an object").keys().collect::<Vec<_>>(), ["bookmarks"]);
     tap.append_to_state(&format!("{state}\n"));
     let second = run().messages();
-    assert!(second.iter().all(|message| !matches!(message, Message::Record(_))), "it covers everything");
+    assert!(
+        second.iter().all(|message| !matches!(message, Message::Record(_))),
+        "the state covers everything"
+    );
     assert!(matches!(second.last(), Some(Message::State(again)) if again == state));
 }
 
@@ -116,10 +119,10 @@ fn with_all_selected(mut catalog: Value) -> Value {
     catalog
 }
 
-/// The streams with which the Meltano SDK tests each target, as its package has them. Those that a target has to refuse are told
-/// by its `target_tests`; of the others, all records have to be stored.
+/// The streams with which the Meltano SDK tests targets, as its package ships them. The SDK's `target_tests` say which ones a
+/// target must refuse; of the others, the target must store all records.
 #[test]
-fn the_meltano_sdks_test_streams_through_target_jsonl() {
+fn target_jsonl_passes_the_meltano_sdks_test_streams() {
     let refused = [
         "invalid_schema",
         "record_before_schema",
@@ -143,7 +146,7 @@ fn the_meltano_sdks_test_streams_through_target_jsonl() {
     }
 }
 
-/// What target-jsonl has to say against a stream. If nothing, all of its records are stored, and its last STATE is printed.
+/// The error with which target-jsonl refuses a stream. If it accepts it, all records are stored and the last STATE is printed.
 fn verdict(path: &Path) -> Result<(), String> {
     let folder = tempfile::tempdir().expect("a folder");
     let states = folder.path().join("state.jsonl");

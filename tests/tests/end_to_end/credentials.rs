@@ -1,4 +1,4 @@
-//! Who may post besides knowing the URL: user name and password, and the address.
+//! What a client needs besides the URL: user name and password, and an allowed address.
 
 use end_to_end::events::SEVEN;
 use end_to_end::http::{Endpoint, Reply, free_address, post_head};
@@ -10,7 +10,7 @@ fn with_credentials(tap: Tap) -> Tap {
 }
 
 #[test]
-fn with_basic_authentication_only_the_right_user_and_password_are_taken() {
+fn basic_authentication_accepts_only_the_right_user_and_password() {
     let tap = with_credentials(Tap::new());
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
@@ -32,11 +32,11 @@ fn with_basic_authentication_only_the_right_user_and_password_are_taken() {
     }
     assert_eq!(tap.spool().events().len(), 1);
     let finished = listener.stop();
-    assert!(finished.says("basic_auth_username"), "the operator is told: {:?}", finished.stderr);
+    assert!(finished.says("basic_auth_username"), "the log names the setting: {:?}", finished.stderr);
 }
 
 #[test]
-fn guards_answer_in_their_order() {
+fn guards_run_in_the_documented_order() {
     let tap = with_credentials(Tap::new()).set("allowed_networks", json!(["192.0.2.0/24"]));
     let tap = tap.set("trusted_proxies", json!(["127.0.0.1"])).set("max_body_bytes", 1000);
     let listener = tap.listen().start();
@@ -49,7 +49,7 @@ fn guards_answer_in_their_order() {
     };
     let unknown = endpoint.with_path(&format!("/v1/mailjet/{}", "0".repeat(64)));
     let expected = unknown.post("");
-    // A stranger does not even learn that there are other guards.
+    // A stranger does not even learn that other guards exist.
     for headers in [&[][..], &[from], &[from, basic], &[from, basic, gzip]] {
         assert_eq!(post(&unknown, headers, &long).without_date(), expected.without_date(), "{headers:?}");
     }
@@ -64,7 +64,7 @@ fn guards_answer_in_their_order() {
     for (headers, body, status) in cases {
         assert_eq!(post(&endpoint, headers, body).status, status, "{headers:?}");
     }
-    assert_eq!(endpoint.request("GET").status, 403, "the method is looked at after the guards");
+    assert_eq!(endpoint.request("GET").status, 403, "the method is checked after the guards");
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn only_allowed_networks_may_post() {
         (json!(["192.0.2.0/24", "::1"]), 403),
     ] {
         let listener = tap.listen().set("allowed_networks", networks.clone()).start();
-        // Nobody is believed: no proxy is trusted.
+        // No proxy is trusted, so the header is ignored.
         let forged = [("X-Forwarded-For", "192.0.2.1")];
         for headers in [&[][..], &forged] {
             assert_eq!(listener.endpoint().post_with(headers, SEVEN[0]).status, status, "{networks}");
@@ -87,9 +87,9 @@ fn only_allowed_networks_may_post() {
     }
 }
 
-/// A socket for both kinds of addresses sees those of IPv4 in the form of IPv6.
+/// A socket that accepts both kinds of addresses shows IPv4 addresses in IPv6 form.
 #[test]
-fn a_client_of_ipv4_is_one_on_a_socket_of_ipv6() {
+fn an_ipv4_client_matches_ipv4_networks_on_an_ipv6_socket() {
     let port = free_address().port();
     let tap = Tap::new().set("listen_address", format!("[::]:{port}"));
     let listener = tap.listen().set("allowed_networks", json!(["127.0.0.1"])).start();
@@ -99,7 +99,7 @@ fn a_client_of_ipv4_is_one_on_a_socket_of_ipv6() {
 }
 
 #[test]
-fn behind_trusted_proxies_the_client_is_who_the_last_of_them_says() {
+fn the_client_address_is_the_last_one_that_no_trusted_proxy_has() {
     let tap = Tap::new()
         .set("allowed_networks", json!(["192.0.2.0/24"]))
         .set("trusted_proxies", json!(["127.0.0.1", "10.0.0.0/8"]));
@@ -122,17 +122,17 @@ fn behind_trusted_proxies_the_client_is_who_the_last_of_them_says() {
 }
 
 #[test]
-fn proxies_that_are_trusted_for_nothing_are_a_warning() {
+fn trusted_proxies_without_allowed_networks_are_a_warning() {
     let tap = Tap::new().set("trusted_proxies", json!(["127.0.0.1"]));
     let listener = tap.listen().start();
     listener.endpoint().accept(SEVEN[0]);
     assert!(listener.stop().says("\"trusted_proxies\" has no effect without \"allowed_networks\""));
 }
 
-/// A secret stands in one place: in no log, whatever is logged, in no answer, not in the title of the process, and not in
-/// what the program says of itself. Whatever any test starts is checked for it when it ends.
+/// A secret appears in no log at any level, in no answer, not in the process's title, and in nothing that the program prints
+/// about itself. The harness checks the output of every program at its end.
 #[test]
-fn nothing_secret_is_told() {
+fn no_secret_is_ever_shown() {
     let tap = with_credentials(Tap::new()).set("log_level", "trace");
     let mut listener = tap.listen().start();
     let endpoint = listener.endpoint();
@@ -158,7 +158,7 @@ fn nothing_secret_is_told() {
 }
 
 #[test]
-fn what_is_half_set_or_of_the_wrong_form_is_an_error_that_shows_no_secret() {
+fn incomplete_or_malformed_settings_are_errors_that_show_no_secret() {
     let half =
         [("basic_auth_username", "basic_auth_password"), ("basic_auth_password", "basic_auth_username")];
     for (set, missing) in half {
@@ -183,9 +183,9 @@ fn what_is_half_set_or_of_the_wrong_form_is_an_error_that_shows_no_secret() {
     }
 }
 
-/// What is printed is what is entered in Mailjet.
+/// The printed URL can be pasted into Mailjet as it is.
 #[test]
-fn the_printed_url_holds_user_name_and_password() {
+fn the_printed_url_contains_user_name_and_password() {
     let tap = with_credentials(Tap::new()).with_minted_urls();
     let url = tap.set("public_url", "https://hooks.example.com/x").url(&["new"]).finish().stdout.remove(0);
     let start = format!(

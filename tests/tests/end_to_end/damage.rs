@@ -1,4 +1,4 @@
-//! A spool that is damaged: what can be read is written, what can't is told, and neither is a reason to stop.
+//! A damaged spool: readable events are written, unreadable ones are reported, and neither stops the tap.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -8,19 +8,19 @@ use end_to_end::message::{Message, Record, value};
 use end_to_end::schema::assert_valid;
 use end_to_end::tap::{Finished, Tap};
 
-/// Events of a spool that has many pages.
+/// Events in the spool, enough for many pages.
 const EVENTS: u64 = 400;
 
-/// The number of a page, and how many rows begin on it.
+/// A page's number, and how many rows begin on it.
 type Page = (u32, usize);
 
-fn filled() -> Tap {
+fn filled_tap() -> Tap {
     let tap = Tap::new();
     tap.spool_bodies([grouped(&numbered_from(0, EVENTS)).as_str()]);
     tap
 }
 
-/// The sequences that a run says it could not read.
+/// The ranges of sequences that a run reports as unreadable.
 fn gaps(finished: &Finished) -> Vec<RangeInclusive<i64>> {
     let rows = finished.records_of("_sdc_rejected");
     let gap = |row: &Record| {
@@ -32,10 +32,10 @@ fn gaps(finished: &Finished) -> Vec<RangeInclusive<i64>> {
     rows.iter().map(gap).collect()
 }
 
-/// Damages some pages and demands that exactly what was on them is missing, that each gap is told once, and that all of
-/// that is the same for a drain, a second drain that goes on from its state, and an export.
-fn all_but_these_pages_is_read(choose: fn(&[Page]) -> Vec<Page>) {
-    let tap = filled();
+/// Damages some pages, then checks that exactly the rows on them are missing, that each gap is reported once, and that a drain,
+/// a second drain that resumes from its state, and an export all agree.
+fn assert_only_damaged_pages_are_lost(choose: fn(&[Page]) -> Vec<Page>) {
+    let tap = filled_tap();
     let sequences = tap.spool().sequences();
     let damaged = choose(&tap.spool().pages("event", "leaf"));
     for (page, _) in &damaged {
@@ -47,11 +47,11 @@ fn all_but_these_pages_is_read(choose: fn(&[Page]) -> Vec<Page>) {
     drained.assert_code(0);
     assert_valid(&drained.messages());
     let read: BTreeSet<i64> = drained.records().iter().map(Record::sequence).collect();
-    assert_eq!(read.len(), sequences.len() - lost, "all that is on other pages");
+    assert_eq!(read.len(), sequences.len() - lost, "everything on the other pages");
     let gaps = gaps(&drained);
     for sequence in sequences.iter().filter(|sequence| !read.contains(sequence)) {
-        let told = gaps.iter().filter(|gap| gap.contains(sequence)).count();
-        assert_eq!(told, 1, "{sequence} is told once: {gaps:?}");
+        let reported = gaps.iter().filter(|gap| gap.contains(sequence)).count();
+        assert_eq!(reported, 1, "{sequence} is reported once: {gaps:?}");
     }
     assert!(read.iter().all(|sequence| !gaps.iter().any(|gap| gap.contains(sequence))), "{gaps:?}");
     assert!(drained.says(&format!("damaged in {} places", gaps.len())), "{:?}", drained.stderr);
@@ -70,29 +70,29 @@ fn all_but_these_pages_is_read(choose: fn(&[Page]) -> Vec<Page>) {
     let next = tap.drain().state().finish();
     next.assert_code(0);
     assert_eq!(next.records().iter().map(number_of).collect::<Vec<_>>(), [1_000]);
-    assert_eq!(next.records_of("_sdc_rejected").len(), 0, "a gap that is behind is not told again");
+    assert_eq!(next.records_of("_sdc_rejected").len(), 0, "an earlier gap is not reported again");
 }
 
 #[test]
-fn a_page_in_the_middle() {
-    all_but_these_pages_is_read(|pages| vec![pages[pages.len() / 2]]);
+fn a_damaged_page_in_the_middle_loses_only_its_rows() {
+    assert_only_damaged_pages_are_lost(|pages| vec![pages[pages.len() / 2]]);
 }
 
 #[test]
-fn the_first_page() {
-    all_but_these_pages_is_read(|pages| vec![pages[0]]);
+fn a_damaged_first_page_loses_only_its_rows() {
+    assert_only_damaged_pages_are_lost(|pages| vec![pages[0]]);
 }
 
 #[test]
-fn pages_with_a_sound_one_between() {
-    all_but_these_pages_is_read(|pages| vec![pages[3], pages[5], pages[6], pages[10]]);
+fn damaged_pages_around_a_sound_one_lose_only_their_rows() {
+    assert_only_damaged_pages_are_lost(|pages| vec![pages[3], pages[5], pages[6], pages[10]]);
 }
 
-/// What comes last can't be told from what is still to come: it is not passed over. The listener can't know which sequences
-/// it has given, and refuses.
+/// Lost rows at the end look like rows still to come, so nothing skips them. The listener cannot know which sequences it has
+/// assigned, and refuses to start.
 #[test]
-fn the_last_page() {
-    let tap = filled();
+fn with_a_damaged_last_page_a_drain_reads_the_rest_and_the_listener_refuses() {
+    let tap = filled_tap();
     let (page, rows) = *tap.spool().pages("event", "leaf").last().expect("a page");
     tap.spool().damage_page(page);
     let drained = tap.drain().finish();
@@ -104,9 +104,9 @@ fn the_last_page() {
     tap.launch(&["spool", "verify"]).finish().assert_code(1);
 }
 
-/// A large event is on pages of its own: only it is lost.
+/// A large event has pages of its own, so damage there loses only that event.
 #[test]
-fn a_page_of_a_large_event() {
+fn a_damaged_page_of_a_large_event_loses_only_that_event() {
     let tap = Tap::new();
     let large = numbered(1).replace(r#""Payload":"""#, &format!(r#""Payload":"{}""#, "x".repeat(50_000)));
     tap.spool_bodies([numbered(0).as_str(), &large, &numbered(2)]);
@@ -114,15 +114,15 @@ fn a_page_of_a_large_event() {
     tap.spool().damage_page(tap.spool().pages("event", "overflow")[3].0);
     let drained = tap.drain().finish();
     drained.assert_code(0);
-    // Bytes that are wrong within the text are no damage that SQLite could see; a chain of pages that is broken is.
+    // SQLite cannot notice wrong bytes within the text, but it notices a broken chain of pages.
     assert_eq!(drained.records().iter().map(number_of).collect::<Vec<_>>(), [0, 2]);
     assert_eq!(gaps(&drained), [sequences[0] + 1..=sequences[1]]);
 }
 
-/// What can't be read can't be deleted, and neither can what stands behind it: that is told, and all else goes on.
+/// An unreadable row cannot be deleted, and neither can those after it. The tap logs that, and everything else goes on.
 #[test]
-fn a_run_on_a_damaged_spool_receives_writes_and_says_that_it_cannot_trim() {
-    let tap = filled();
+fn a_tap_on_a_damaged_spool_receives_writes_and_logs_that_it_cannot_trim() {
+    let tap = filled_tap();
     tap.spool().damage_page(tap.spool().pages("event", "leaf")[2].0);
     let running = tap.run().set("retention_days", 0).start();
     let before = running.wait_records(1).len();
@@ -137,7 +137,7 @@ fn a_run_on_a_damaged_spool_receives_writes_and_says_that_it_cannot_trim() {
 }
 
 #[test]
-fn damage_among_the_rejected_items_is_passed_over_likewise() {
+fn damage_among_rejected_items_is_skipped_too() {
     let tap = Tap::new();
     let listener = tap.listen().start();
     let items = vec![format!("\"{}\"", "no event".repeat(30)); 200];
@@ -177,10 +177,10 @@ fn a_sound_spool_is_verified_and_exported_beside_a_listener() {
 }
 
 #[test]
-fn what_is_no_spool_or_wrong_in_a_sound_file_is_told() {
+fn verify_reports_a_missing_spool_wrong_rows_and_a_foreign_file() {
     let tap = Tap::new();
     let finished = tap.launch(&["spool", "verify"]).finish();
-    assert!(finished.sole_error().contains("spool.db"), "there is none yet");
+    assert!(finished.sole_error().contains("spool.db"), "no spool exists yet");
     tap.spool_bodies([numbered(1).as_str(), &numbered(2)]);
     let last = *tap.spool().sequences().last().expect("an event");
     tap.spool().execute(&format!(
@@ -191,11 +191,11 @@ fn what_is_no_spool_or_wrong_in_a_sound_file_is_told() {
     ));
     let verified = tap.launch(&["spool", "verify"]).finish();
     verified.assert_code(1);
-    let told = verified.stdout.join("\n");
+    let report = verified.stdout.join("\n");
     for sign in
         ["is no JSON object", "an event and a rejected item share", "not above 0", "written_through is -1"]
     {
-        assert!(told.contains(sign), "{sign}: {told}");
+        assert!(report.contains(sign), "{sign}: {report}");
     }
     std::fs::write(&tap.spool().path, "x".repeat(8192)).expect("a write");
     for command in ["verify", "export"] {
@@ -205,7 +205,7 @@ fn what_is_no_spool_or_wrong_in_a_sound_file_is_told() {
 }
 
 #[test]
-fn a_database_of_something_else_is_refused_and_left_as_it_is() {
+fn another_programs_database_is_refused_and_left_unchanged() {
     let tap = Tap::new();
     let path = tap.spool().path.clone();
     tap.spool().execute("CREATE TABLE event (somebody_elses)");
@@ -218,7 +218,7 @@ fn a_database_of_something_else_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn a_directory_is_no_spool() {
+fn a_directory_is_not_accepted_as_a_spool() {
     let tap = Tap::new();
     std::fs::create_dir_all(&tap.spool().path).expect("a directory");
     for command in [&["listen"][..], &["spool", "verify"]] {

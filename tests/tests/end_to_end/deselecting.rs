@@ -1,4 +1,4 @@
-//! What goes with a column that the catalog deselects, and what stays.
+//! What disappears with a column that the catalog deselects, and what stays.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use end_to_end::schema::assert_valid;
 use end_to_end::tap::{Finished, Tap};
 use serde_json::{Value, json};
 
-use super::streams::{Change, drain_with, metadata, printed};
+use super::streams::{Change, discovered, drain_with, metadata};
 
 #[test]
 fn a_deselected_column_is_nowhere_in_the_output() {
@@ -35,7 +35,7 @@ fn a_deselected_column_is_nowhere_in_the_output() {
         }),
     ];
     for (option, deselect) in deselect {
-        let mut catalog = printed(&tap);
+        let mut catalog = discovered(&tap);
         deselect(&mut catalog);
         let finished = drain_with(&tap, option, &catalog);
         assert_eq!(finished.records().len(), 6);
@@ -46,14 +46,14 @@ fn a_deselected_column_is_nowhere_in_the_output() {
     }
 }
 
-/// As Meltano's `select` does with `[data.event, data.hard_bounce]`: everything else is deselected, by names as they are known
-/// by then. What does not fit a selected column goes on to be written beside it.
+/// As Meltano's `select` does with `[data.event, data.hard_bounce]`: it deselects every other name that the catalog knows.
+/// A value that does not fit a selected column is still written beside it.
 #[test]
-fn a_list_of_columns_keeps_their_split_columns() {
+fn selected_columns_keep_their_split_columns() {
     let tap = Tap::new();
     tap.spool_bodies([r#"{"event":"bounce","hard_bounce":"maybe","new":1}"#]);
     for _ in 0..2 {
-        let mut catalog = printed(&tap);
+        let mut catalog = discovered(&tap);
         let entry = &mut catalog["streams"][0];
         assert_eq!(entry["stream"], "data");
         for item in entry["metadata"].as_array_mut().expect("metadata") {
@@ -65,20 +65,20 @@ fn a_list_of_columns_keeps_their_split_columns() {
         }
         let record = &drain_with(&tap, "--catalog", &catalog).records()[0];
         assert_eq!(record.raw("hard_bounce__st"), r#""maybe""#);
-        // With its field, a split column goes.
+        // Deselecting the field deselects its split column.
         metadata(&mut catalog, "data", Some("hard_bounce"))["selected"] = json!(false);
         let without = drain_with(&tap, "--catalog", &catalog);
         assert!(!without.stdout.join("\n").contains("maybe"));
     }
 }
 
-/// Singer's older way, within the schema of an object.
+/// Singer's older notation, within the schema of an object.
 #[test]
-fn what_a_nested_schema_deselects_is_not_written() {
+fn a_field_deselected_in_a_nested_schema_is_not_written() {
     let tap = Tap::new();
     tap.spool_bodies([r#"{"event":"open","by":{"email":"SECRET","os":"X"}}"#]);
     for kind in [json!("object"), json!("string"), Value::Null] {
-        let mut catalog = printed(&tap);
+        let mut catalog = discovered(&tap);
         catalog["streams"][0]["schema"]["properties"]["by"] =
             json!({"type": kind, "properties": {"email": {"type": "string", "selected": false}}});
         let finished = drain_with(&tap, "--catalog", &catalog);
@@ -89,14 +89,14 @@ fn what_a_nested_schema_deselects_is_not_written() {
 
 /// Whatever else the field holds, and wherever its value would go.
 #[test]
-fn a_deselected_column_is_not_in_the_extra_column_either() {
+fn a_deselected_field_is_not_in_the_extra_column_either() {
     let tap = Tap::new().set("unknown_fields", "extra");
     tap.spool_bodies([
         r#"{"event":"open","email":"secret@example.com","ip":"192.0.2.99"}"#,
         r#"{"event":"open","email":{"a":"secret"},"ip":["192.0.2.99"],"Email":"secret","IP":"192.0.2.99"}"#,
         r#"{"event":"open","email":5555,"email":"secret","ip":true,"new":1}"#,
     ]);
-    let mut catalog = printed(&tap);
+    let mut catalog = discovered(&tap);
     for column in ["email", "ip"] {
         metadata(&mut catalog, "data", Some(column))["selected"] = json!(false);
     }
@@ -109,9 +109,9 @@ fn a_deselected_column_is_not_in_the_extra_column_either() {
     }
 }
 
-/// The catalog that the tap prints, with these fields of `data` deselected, seen before or not.
+/// The discovered catalog with these fields of `data` deselected, whether or not the tap has seen them.
 fn without(tap: &Tap, names: &[&str]) -> Value {
-    let mut catalog = printed(tap);
+    let mut catalog = discovered(tap);
     let metadata = catalog["streams"][0]["metadata"].as_array_mut().expect("metadata");
     for name in names {
         metadata.retain(|item| item["breadcrumb"] != json!(["properties", name]));
@@ -120,7 +120,7 @@ fn without(tap: &Tap, names: &[&str]) -> Value {
     catalog
 }
 
-/// What a row has in its columns and in the extra one, but for the system's.
+/// The non-null columns of a row as text, without system columns but with the extra one.
 fn row_of(finished: &Finished, row: usize) -> String {
     let row = &finished.records()[row];
     let is_own = |name: &&str| !name.contains("_sdc_") || *name == "_sdc_extra";
@@ -133,9 +133,9 @@ fn assert_no_secret(finished: &Finished) {
     assert!(finished.stdout.iter().all(|line| !line.contains("SECRET")), "{:?}", finished.stdout);
 }
 
-/// Wherever objects are kept whole otherwise, one that has something deselected within it is taken apart.
+/// An object that would otherwise be kept whole is flattened if something within it is deselected.
 #[test]
-fn what_is_beside_a_deselected_field_of_an_object_is_written() {
+fn the_siblings_of_a_deselected_nested_field_are_written() {
     let nested = |levels: usize, inner: &str| {
         format!("{{\"d\":{}{inner}{}}}", r#"{"a":"#.repeat(levels), "}".repeat(levels))
     };
@@ -146,20 +146,20 @@ fn what_is_beside_a_deselected_field_of_an_object_is_written() {
     let by_type: Change = |catalog| {
         catalog["streams"][0]["schema"]["properties"]["by"] = json!({"type": "object"});
     };
-    let by_itself: Change = |_| {};
+    let unchanged: Change = |_| {};
     let in_extra = r#"_sdc_extra={"by__os":"X","by__z":{"n":1.10}}"#;
     let email_of_deep = format!("{deep}__email");
     for (mode, event, deselected, change, expected) in [
-        ("columns", &by_event, "by__email", by_itself, r#"by__os="X" by__z__n=1.10"#.to_owned()),
+        ("columns", &by_event, "by__email", unchanged, r#"by__os="X" by__z__n=1.10"#.to_owned()),
         ("columns", &by_event, "by__email", by_type, r#"by__os="X" by__z__n=1.10"#.to_owned()),
         ("columns", &by_event, "BY__Email", by_type, r#"by__os="X" by__z__n=1.10"#.to_owned()),
-        ("extra", &by_event, "by__email", by_itself, in_extra.to_owned()),
+        ("extra", &by_event, "by__email", unchanged, in_extra.to_owned()),
         ("extra", &by_event, "by__email", by_type, in_extra.to_owned()),
         (
             "columns",
             &deep_event,
             &email_of_deep,
-            by_itself,
+            unchanged,
             format!(r#"{deep}__os="X" {deep}__z="{{\"n\":1.10}}""#),
         ),
     ] {
@@ -167,7 +167,7 @@ fn what_is_beside_a_deselected_field_of_an_object_is_written() {
         tap.spool_bodies([event.as_str()]);
         let mut catalog = without(&tap, &[deselected]);
         change(&mut catalog);
-        // And again when the columns are there from the start.
+        // The second time, the columns exist from the start.
         for _ in 0..2 {
             let finished = drain_with(&tap, "--catalog", &catalog);
             assert_eq!(row_of(&finished, 0), expected, "{mode} {event} without {deselected}");
@@ -175,9 +175,9 @@ fn what_is_beside_a_deselected_field_of_an_object_is_written() {
     }
 }
 
-/// `by__st` may be the split column of `by`, and it may be its field `st`.
+/// `by__st` may be the split column of `by`, or its field `st`.
 #[test]
-fn a_field_named_like_a_split_column_is_deselected_all_the_same() {
+fn a_nested_field_named_like_a_split_column_can_be_deselected() {
     for mode in ["columns", "extra"] {
         let tap = Tap::new().set("unknown_fields", mode);
         tap.spool_bodies([r#"{"by":{"st":"SECRET","x":1}}"#, r#"{"by":7}"#, r#"{"by":"text"}"#]);
@@ -192,9 +192,9 @@ fn a_field_named_like_a_split_column_is_deselected_all_the_same() {
     }
 }
 
-/// Deselecting a split column is to deselect the values that would go there, and not their field.
+/// Deselecting a split column deselects the values that would go there, not their field.
 #[test]
-fn a_deselected_split_column_does_not_take_its_column_along() {
+fn deselecting_a_split_column_keeps_its_column() {
     let bodies = [
         r#"{"Payload":["x"],"tags":[1],"time":7}"#,
         r#"{"Payload":5,"tags":5,"time":"SECRET"}"#,
@@ -218,9 +218,9 @@ fn a_deselected_split_column_does_not_take_its_column_along() {
     }
 }
 
-/// An array is one value, the JSON text of its own column, and its elements have no columns that could be deselected.
+/// An array is one value, the JSON text of its column. Its elements have no columns of their own to deselect.
 #[test]
-fn an_array_is_governed_by_its_own_name() {
+fn an_array_is_selected_by_its_own_name_alone() {
     for (mode, expected) in [
         ("columns", r#"by__tags="[{\"email\":\"b\"}]" tags="[{\"email\":\"a\"}]""#),
         ("extra", r#"_sdc_extra={"tags":[{"email":"a"}],"by__tags":[{"email":"b"}]}"#),
@@ -236,11 +236,11 @@ fn an_array_is_governed_by_its_own_name() {
     }
 }
 
-/// The field `email_` with a child `b` and the field `email` with a child `_b` have one column, `email___b`. What is
-/// deselected is told by where a value comes from; the column goes with either, and what is selected has its place in the
-/// extra one.
+/// The field `email_` with a child `b` and the field `email` with a child `_b` share the column `email___b`. A value is
+/// deselected if the field it comes from is. Deselecting either field removes the column, and the values of the other field go
+/// to the extra column.
 #[test]
-fn a_name_that_can_be_taken_apart_in_two_ways_is_told_by_where_its_value_comes_from() {
+fn an_ambiguous_column_name_is_deselected_by_the_field_its_value_comes_from() {
     let both = r#"{"email_":{"b":"A","c":{"st":true}},"email":{"_b":"B","x":1}}"#;
     let first_is_secret = r#"{"email_":{"b":"SECRET","c":{"st":"SECRET"}},"email":{"_b":"B","x":1}}"#;
     let second_is_secret = r#"{"email_":{"b":"A","c":{"st":true}},"email":{"_b":"SECRET","x":"SECRET"}}"#;
@@ -276,13 +276,13 @@ fn a_name_that_can_be_taken_apart_in_two_ways_is_told_by_where_its_value_comes_f
     }
 }
 
-/// A schema with nested properties, and metadata for each of them, is how other taps' catalogs deselect.
+/// Other taps' catalogs deselect with nested properties in the schema, and metadata for each of them.
 #[test]
 fn a_nested_breadcrumb_deselects_a_field_of_an_object() {
     for mode in ["columns", "extra"] {
         let tap = Tap::new().set("unknown_fields", mode);
         tap.spool_bodies([r#"{"by":{"email":"SECRET","os":"X"}}"#]);
-        let mut catalog = printed(&tap);
+        let mut catalog = discovered(&tap);
         catalog["streams"][0]["schema"]["properties"]["by"] =
             json!({"type": "object", "properties": {"email": {"type": "string"}}});
         let metadata = catalog["streams"][0]["metadata"].as_array_mut().expect("metadata");

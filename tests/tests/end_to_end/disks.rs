@@ -1,4 +1,4 @@
-//! The disk under the spool: too small, read-only, forbidden; and the spool as a crash or another version left it.
+//! The disk under the spool: too small, read-only, forbidden; and a spool after a crash or from another version.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -11,13 +11,12 @@ use end_to_end::mount::Disk;
 use end_to_end::oracle::Oracle;
 use end_to_end::tap::Tap;
 
-/// A user who is nobody and may nothing.
+/// The user id of `nobody`, who has no privileges.
 const NOBODY: u32 = 65_534;
 
-/// What fits is taken, what does not is refused, and when there is room again it is taken: by a listener that never went
-/// away.
+/// A listener that keeps running accepts what fits, refuses what does not, and accepts again when there is room.
 #[test]
-fn a_disk_that_is_really_full_loses_nothing_and_is_used_again_when_there_is_room() {
+fn a_full_disk_loses_nothing_and_is_used_again_when_there_is_room() {
     let tap = Tap::new();
     let Some(disk) = Disk::mount(tap.folder().join("disk"), 400) else { return };
     let spool = disk.path().join("spool.db");
@@ -26,7 +25,7 @@ fn a_disk_that_is_really_full_loses_nothing_and_is_used_again_when_there_is_room
     let oracle = Oracle::start_with_pauses(listener.endpoint(), 4, Duration::from_millis(1));
     oracle.wait_answers(503, 50);
     let before = oracle.so_far().acknowledged();
-    assert!(before > 0, "some of it fits");
+    assert!(before > 0, "some events fit");
     disk.grow(20_000);
     oracle.wait_acknowledged(200);
     let memory = oracle.stop();
@@ -36,9 +35,9 @@ fn a_disk_that_is_really_full_loses_nothing_and_is_used_again_when_there_is_room
     memory.demand(&drained.records(), 1);
 }
 
-/// A spool that was filled to the last byte is drained when there is room for what a drain has to note.
+/// A spool on a completely full disk can be drained once there is room for what a drain must write.
 #[test]
-fn a_drain_on_a_disk_that_is_full_says_so_or_drains() {
+fn a_drain_on_a_full_disk_succeeds_or_names_the_spool() {
     let tap = Tap::new();
     let Some(disk) = Disk::mount(tap.folder().join("disk"), 600) else { return };
     let spool = disk.path().join("spool.db");
@@ -56,7 +55,7 @@ fn a_drain_on_a_disk_that_is_full_says_so_or_drains() {
 }
 
 #[test]
-fn a_spool_on_a_read_only_disk_is_refused_in_one_line() {
+fn a_spool_on_a_read_only_disk_is_refused_with_one_line() {
     let tap = Tap::new();
     let Some(disk) = Disk::mount(tap.folder().join("disk"), 2_000) else { return };
     let spool = disk.path().join("spool.db");
@@ -84,7 +83,7 @@ fn a_spool_on_a_read_only_disk_is_refused_in_one_line() {
     assert_eq!(tap.drain().finish().records().len(), 1);
 }
 
-/// A wrapper that runs a program as a user who has no privileges, or none if that is what we are.
+/// The command that runs a program without privileges. It is empty if the test has none itself.
 fn unprivileged(tap: &Tap) -> Vec<&'static str> {
     if !rustix::process::getuid().is_root() {
         return Vec::new();
@@ -100,16 +99,16 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
 }
 
-/// The files are what they were; but what nobody can look at, nobody can rely on.
+/// The files have not changed, but a spool that cannot be looked at cannot be relied on.
 #[test]
-fn a_folder_that_becomes_forbidden_ends_the_listener_and_is_used_again_when_it_is_not() {
+fn a_listener_ends_when_its_folder_becomes_inaccessible_and_can_start_again_later() {
     let tap = Tap::new();
     let user = unprivileged(&tap);
     let listener = tap.listen().through(&user).start();
     let endpoint = listener.endpoint();
     endpoint.accept(numbered(1));
     set_mode(tap.folder(), 0o000);
-    // The listener may have noticed before.
+    // The listener may have noticed already.
     if let Ok(reply) =
         Client::connect(endpoint.address).and_then(|mut client| client.post(&endpoint.path, &numbered(2)))
     {
@@ -132,9 +131,9 @@ fn a_folder_that_becomes_forbidden_ends_the_listener_and_is_used_again_when_it_i
     assert!(numbers == [1, 3] || numbers == [1, 2, 3], "{numbers:?}");
 }
 
-/// What a version to come has made of the spool is not touched.
+/// A spool that a later version has written must stay untouched.
 #[test]
-fn a_spool_of_a_newer_version_is_refused_in_one_line() {
+fn a_spool_of_a_newer_version_is_refused_with_one_line() {
     let tap = Tap::new();
     tap.spool_bodies([numbered(1).as_str()]);
     tap.spool().execute("PRAGMA user_version = 99");
@@ -145,13 +144,13 @@ fn a_spool_of_a_newer_version_is_refused_in_one_line() {
         assert!(error.contains("it has format 99") && error.contains("or a later one"), "{error}");
         assert_eq!(finished.stdout, [""; 0]);
     }
-    assert_eq!(fs::read(tap.spool().path).expect("the spool"), before, "nobody has touched it");
+    assert_eq!(fs::read(tap.spool().path).expect("the spool"), before, "the spool is unchanged");
 }
 
-/// A disk that did not keep its word has lost the end of the log. What is left is served, nothing else is made of it, and
-/// what comes now is kept.
+/// A disk that lied about a sync has lost the end of the write-ahead log. The tap serves the events that are left, invents
+/// none, and keeps new ones.
 #[test]
-fn a_log_that_is_cut_anywhere_leaves_a_spool_that_works() {
+fn a_write_ahead_log_cut_anywhere_leaves_a_working_spool() {
     let original = Tap::new();
     let listener = original.listen().start();
     for id in 0..30 {
@@ -168,10 +167,10 @@ fn a_log_that_is_cut_anywhere_leaves_a_spool_that_works() {
         let drained = tap.drain().finish();
         drained.assert_code(0);
         let numbers: Vec<_> = drained.records().iter().map(number_of).collect();
-        let (new, kept) = numbers.split_last().expect("an event");
+        let (new, left) = numbers.split_last().expect("an event");
         assert_eq!(*new, 100);
-        assert!(kept.iter().copied().eq(0..kept.len() as u64), "{length} bytes of the log: {kept:?}");
-        assert!(kept.len() <= least, "a shorter log holds no more");
-        least = kept.len();
+        assert!(left.iter().copied().eq(0..left.len() as u64), "{length} bytes of the log: {left:?}");
+        assert!(left.len() <= least, "a shorter log holds fewer events");
+        least = left.len();
     }
 }

@@ -1,4 +1,4 @@
-//! What comes of an event.
+//! How an event becomes a row, and what stands around the rows: SCHEMA and STATE.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use end_to_end::schema::assert_valid;
 use end_to_end::tap::{Finished, Tap, state};
 use serde_json::json;
 
-/// Every event of the fixtures and how its row differs from it.
+/// Every sample event, and how its row differs from it.
 fn all_events() -> Vec<(&'static str, &'static [(&'static str, &'static str)])> {
     let seven = SEVEN.iter().map(|event| (*event, &[][..]));
     seven.chain(ODD.iter().map(|odd| (odd.event, odd.changes))).collect()
@@ -51,7 +51,7 @@ fn assert_rows(rows: &[Record], events: &[(&str, &[(&str, &str)])]) {
 
 /// 576460779645409236 does not survive a double: it becomes 576460779645409280.
 #[test]
-fn no_number_is_printed_anew() {
+fn numbers_are_copied_digit_by_digit() {
     let finished = run_with(&[SEVEN[2], r#"{"MessageID":"576460779645409236","score":1.10}"#]);
     let records = finished.records();
     assert_eq!(records[0].raw("MessageID"), "576460779645409236");
@@ -63,25 +63,25 @@ fn no_number_is_printed_anew() {
 fn a_run_is_a_schema_then_records_then_a_state() {
     let messages = run_with(&SEVEN).messages();
     let Some((Message::Schema(schema), rest)) = messages.split_first() else {
-        panic!("the first message is no SCHEMA");
+        panic!("the first message is not a SCHEMA");
     };
     assert_eq!(schema.stream, "data");
     assert_eq!(schema.message["key_properties"], json!(["__sdc_primary_key"]));
     assert_eq!(schema.message["bookmark_properties"], json!(["_sdc_sequence"]));
     let Some((Message::State(last), _)) = rest.split_last() else {
-        panic!("the last message is no STATE");
+        panic!("the last message is not a STATE");
     };
     let records: Vec<_> = rest.iter().cloned().filter_map(Message::record).collect();
     assert_eq!(records.len(), 7);
     assert!(records.iter().all(|record| record.stream == "data"));
-    assert_eq!(*last, state(records[6].sequence()), "the state covers all that was written, and is complete");
+    assert_eq!(*last, state(records[6].sequence()), "the state covers every record and is complete");
 }
 
 #[test]
-fn the_schema_announces_each_column_with_its_type() {
+fn the_schema_declares_each_column_with_its_type() {
     let messages = run_with(&[SEVEN[0]]).messages();
     let Message::Schema(Schema { schema, .. }) = &messages[0] else {
-        panic!("the first message is no SCHEMA")
+        panic!("the first message is not a SCHEMA")
     };
     let properties = schema["properties"].as_object().expect("a schema has properties");
     let names: BTreeSet<_> = properties.keys().map(String::as_str).collect();
@@ -112,7 +112,7 @@ fn the_schema_announces_each_column_with_its_type() {
 }
 
 #[test]
-fn every_record_is_valid_by_the_last_schema_and_lacks_no_column_of_it() {
+fn every_record_is_valid_by_the_last_schema_and_has_all_its_columns() {
     let finished = run_with(&all_events().iter().map(|(event, _)| *event).collect::<Vec<_>>());
     assert_eq!(assert_valid(&finished.messages()), all_events().len());
 }
@@ -130,7 +130,7 @@ fn all_times_are_rfc_3339_in_utc() {
     assert!(records.iter().all(|record| record.raw("_sdc_table_version") == "0"));
 }
 
-/// `2026-11-24T08:30:11.123Z`, with or without the fraction.
+/// Whether `text` looks like `2026-11-24T08:30:11.123Z`, with or without the fraction.
 fn is_utc_time(text: &str) -> bool {
     let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '9' } else { c }).collect();
     let Some(rest) = shape.strip_prefix("9999-99-99T99:99:99") else { return false };
@@ -139,9 +139,9 @@ fn is_utc_time(text: &str) -> bool {
         || fraction.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|digit| digit == b'9'))
 }
 
-/// A target that folds by key must fold what Mailjet repeats, and nothing else.
+/// A target that merges rows by key must merge what Mailjet repeats, and nothing else.
 #[test]
-fn the_key_is_that_of_the_content_whatever_its_form() {
+fn the_key_depends_on_the_content_and_not_on_its_formatting() {
     let same = [
         r#"{"event":"open","time":1433103519,"MessageID":1,"Payload":"é/","x":{"a":1,"b":[1.10,null]}}"#,
         r#"{"MessageID":1,"x":{"b":[1.10,null],"a":1},"time":1433103519,"event":"open","Payload":"é/"}"#,
@@ -178,12 +178,12 @@ fn the_key_is_that_of_the_content_whatever_its_form() {
     let keys: Vec<_> = records.iter().map(Record::key).collect();
 
     for place in [1, 2, 3, 5] {
-        assert_eq!(keys[place], keys[0], "the form alone differs: {}", records[place].text);
+        assert_eq!(keys[place], keys[0], "only the formatting differs: {}", records[place].text);
     }
     let mut bodies_by_key = BTreeMap::from([(keys[0].as_str(), same[0])]);
     for (key, body) in keys[first_different..].iter().zip(different) {
-        let twin = bodies_by_key.insert(key, body);
-        assert_eq!(twin, None, "two bodies have the key {key}; the other is {body}");
+        let previous = bodies_by_key.insert(key, body);
+        assert_eq!(previous, None, "two bodies have the key {key}; the other is {body}");
     }
     assert!(keys.iter().all(|key| is_uuid_shaped(key)), "{keys:?}");
 }
@@ -194,9 +194,9 @@ fn is_uuid_shaped(text: &str) -> bool {
         && groups.concat().bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Mailjet repeats what it got no 200 for, with an identical body, and sends some events twice anyway.
+/// Mailjet repeats a webhook without a 200, with an identical body. It also sends some events twice anyway.
 #[test]
-fn a_webhook_that_is_repeated_has_the_key_of_its_first_delivery() {
+fn a_repeated_webhook_has_the_key_of_its_first_delivery() {
     let records = run_with(&[SEVEN[3], SEVEN[4], SEVEN[3]]).records();
     assert_eq!(records[0].key(), records[2].key());
     assert_ne!(records[0].key(), records[1].key());
@@ -217,20 +217,20 @@ fn a_state_comes_at_least_every_state_interval_records() {
             Message::Record(record) => {
                 since_state += 1;
                 last_sequence = Some(record.sequence());
-                assert!(since_state <= 100, "no STATE for {since_state} records");
+                assert!(since_state <= 100, "{since_state} records without a STATE");
             }
             state @ Message::State(_) => {
-                assert_eq!(state.bookmark(), last_sequence, "a STATE covers what stands before it, no more");
+                assert_eq!(state.bookmark(), last_sequence, "a STATE covers exactly the records before it");
                 since_state = 0;
                 states += 1;
             }
             Message::Schema(_) => {}
         }
     }
-    assert!((10..=12).contains(&states), "{states} states");
+    assert!((10..=12).contains(&states), "{states} STATE messages");
 }
 
-/// Whoever waits for the target must not wait for the next event.
+/// The last STATE before a pause must not wait for the next event.
 #[test]
 fn a_state_comes_when_the_spool_runs_dry() {
     let tap = Tap::new().set("state_interval_seconds", 3600).set("state_interval_records", 1_000_000);
@@ -242,7 +242,7 @@ fn a_state_comes_when_the_spool_runs_dry() {
     }
 }
 
-/// A rejected body has a sequence, but no row: nothing may wait for it.
+/// A rejected body has a sequence but no row in `data`. No STATE may wait for one.
 #[test]
 fn a_state_comes_when_the_last_body_was_rejected() {
     let tap = Tap::new();

@@ -20,7 +20,7 @@ fn ends_with_state(finished: &Finished) -> bool {
 }
 
 #[test]
-fn sigterm_under_load_drains_all_that_was_acknowledged() {
+fn sigterm_under_load_drains_every_acknowledged_event() {
     let tap = Tap::new();
     let running = tap.run().start();
     let oracle = Oracle::start(running.endpoint(), 4);
@@ -33,17 +33,17 @@ fn sigterm_under_load_drains_all_that_was_acknowledged() {
 }
 
 #[test]
-fn a_request_in_flight_is_finished_before_the_end() {
+fn a_request_in_flight_is_finished_before_the_tap_ends() {
     let tap = Tap::new();
     let mut running = tap.run().start();
     let endpoint = running.endpoint();
     let mut client = endpoint.connect();
     let event = numbered(1);
-    // The 100 tells that the request has been taken in hand.
+    // The 100 shows that the tap has started to process the request.
     client.send(post_head(&endpoint.path, &[("Expect", "100-continue")], event.len()));
     assert_eq!(client.reply().status, 100);
     running.program.signal(Signal::TERM);
-    wait::until("nobody else is let in", || {
+    wait::until("new connections are refused", || {
         std::net::TcpStream::connect_timeout(&endpoint.address, Duration::from_secs(1)).is_err().then_some(())
     });
     client.send(event);
@@ -54,13 +54,13 @@ fn a_request_in_flight_is_finished_before_the_end() {
     assert!(ends_with_state(&finished));
 }
 
-/// Ctrl-C at a terminal reaches every process of the pipeline, and impatient people press it twice.
+/// Ctrl-C on a terminal reaches every process of the pipeline, and impatient people press it twice.
 #[test]
 fn a_second_signal_does_not_cut_the_end_short() {
     let tap = Tap::new();
     tap.spool_bodies([grouped(&numbered_from(0, 3000)).as_str()]);
     let (mut running, stdout) = tap.run().start_unread();
-    // With nobody reading yet, the tap is in the middle of its output when the signals come.
+    // Nobody has read anything yet, so the tap is in the middle of its output when the signals come.
     let mut lines = BufReader::new(stdout).lines();
     let mut messages = vec![lines.next().expect("a line").expect("readable")];
     let _ = running.stderr().wait_for("listening on");
@@ -74,9 +74,9 @@ fn a_second_signal_does_not_cut_the_end_short() {
     assert_eq!(messages.into_iter().filter_map(Message::record).count(), 3000);
 }
 
-/// `script` runs a command line on a terminal of its own, and shows what is written to it.
+/// `script` runs a command line on a terminal of its own and prints what the terminal shows.
 #[test]
-fn on_a_terminal_a_live_line_tells_how_it_goes_and_stdout_has_none_of_it() {
+fn on_a_terminal_a_live_line_shows_progress_on_stderr_only() {
     let tap = Tap::new();
     tap.spool_bodies([grouped(&numbered_from(0, 3000)).as_str()]);
     let on_a_terminal = |log: &str| {
@@ -90,33 +90,33 @@ fn on_a_terminal_a_live_line_tells_how_it_goes_and_stdout_has_none_of_it() {
     let shown = on_a_terminal("");
     assert!(shown.contains("3,000 events") && !shown.contains("METRIC"), "{shown:?}");
     assert!(read("out").lines().all(|line| line.starts_with('{') && line.ends_with('}')));
-    // The same with the log in a file: nobody looks at it.
+    // The same with stderr in a file: no terminal shows it.
     assert_eq!(on_a_terminal("2>log"), "");
     assert!(read("log").contains("INFO METRIC") && !read("log").contains("3,000 events"), "{}", read("log"));
 }
 
-/// As systemd starts it with `Type=notify`.
+/// As systemd starts a service with `Type=notify`.
 #[test]
-fn a_service_manager_is_told_when_the_listener_is_ready_and_when_it_stops() {
+fn the_service_manager_is_notified_when_the_listener_is_ready_and_stopping() {
     let tap = Tap::new();
     let path = tap.folder().join("notify");
     let socket = UnixDatagram::bind(&path).expect("a socket");
     socket.set_read_timeout(Some(wait::DEADLINE)).expect("a timeout");
-    let told = || {
+    let next_message = || {
         let mut text = [0; 100];
         let length = socket.recv(&mut text).expect("a message");
         String::from_utf8_lossy(&text[..length]).trim().to_owned()
     };
     let listener = tap.listen().env("NOTIFY_SOCKET", path.to_str().expect("text")).start();
-    assert_eq!(told(), "READY=1");
+    assert_eq!(next_message(), "READY=1");
     listener.endpoint().accept(SEVEN[0]);
     listener.stop().assert_code(0);
-    assert_eq!(told(), "STOPPING=1");
+    assert_eq!(next_message(), "STOPPING=1");
 }
 
-/// A target that hangs must not keep a stopped tap for ever. This takes the thirty seconds that it is given.
+/// A hanging target must not block a stopped tap forever. The test takes the thirty seconds that the tap waits.
 #[test]
-fn a_reader_that_does_not_read_cannot_keep_a_tap_that_was_asked_to_stop() {
+fn a_reader_that_does_not_read_cannot_stop_a_tap_from_ending() {
     let tap = Tap::new();
     tap.spool_bodies([grouped(&numbered_from(0, 3000)).as_str()]);
     let (mut running, stdout) = tap.run().start_unread();
@@ -130,7 +130,7 @@ fn a_reader_that_does_not_read_cannot_keep_a_tap_that_was_asked_to_stop() {
 }
 
 #[test]
-fn listen_ends_well_by_either_signal() {
+fn either_signal_ends_a_listener_with_code_0() {
     for signal in [Signal::TERM, Signal::INT] {
         let tap = Tap::new();
         let mut listener = tap.listen().start();
@@ -142,7 +142,7 @@ fn listen_ends_well_by_either_signal() {
     }
 }
 
-/// A tap that nobody reads must not go on answering 200.
+/// A tap whose output nobody reads must not go on answering 200.
 #[test]
 fn an_idle_tap_whose_reader_goes_away_exits_1() {
     let tap = Tap::new();
@@ -152,7 +152,7 @@ fn an_idle_tap_whose_reader_goes_away_exits_1() {
     let _ = running.stderr().wait_for("listening on");
     drop(stdout);
     assert_eq!(running.wait(), Some(1));
-    assert!(running.stderr().to_end().iter().any(|line| line.contains("stdout")), "it says so");
+    assert!(running.stderr().to_end().iter().any(|line| line.contains("stdout")), "the log says why");
 }
 
 #[test]
@@ -165,19 +165,19 @@ fn a_writing_tap_whose_reader_goes_away_exits_1() {
         stdout.read_line(&mut String::new()).expect("the SCHEMA");
         drop(stdout);
         assert_eq!(running.wait(), Some(1));
-        assert!(running.stderr().to_end().iter().any(|line| line.contains("stdout")), "it says so");
+        assert!(running.stderr().to_end().iter().any(|line| line.contains("stdout")), "the log says why");
     }
     assert_eq!(tap.spool().events().len(), 3000);
 }
 
-/// Meltano, killed, leaves its tap behind; that must not hold the port that the next run needs.
+/// A killed Meltano leaves its tap behind. That tap must not hold the port that the next run needs.
 #[test]
 fn an_orphan_whose_reader_is_gone_ends_and_frees_its_port() {
     let tap = Tap::new();
     let (pipe, output) = io::pipe().expect("a pipe");
     let mut reader = Program::spawn("cat", Command::new("cat").stdin(pipe).stdout(Stdio::null()));
     let command = tap.run().command();
-    // The parent starts the tap in the background and waits for it; killed, it can't take the tap along.
+    // The parent starts the tap in the background and waits for it. When the parent is killed, the tap stays.
     let mut parent = Command::new("sh");
     parent
         .arg("-c")
@@ -194,13 +194,13 @@ fn an_orphan_whose_reader_is_gone_ends_and_frees_its_port() {
         .expect("an address");
     parent.kill();
     reader.kill();
-    // Its stderr is ours: it ends with the tap.
+    // The tap writes to the stderr that we read, so it ends with the tap.
     let _ = parent.stderr().to_end();
     TcpListener::bind(address).expect("the port is free");
 }
 
 #[test]
-fn max_runtime_seconds_is_an_end_like_a_signal() {
+fn max_runtime_seconds_ends_a_run_like_a_signal() {
     let tap = Tap::new().set("max_runtime_seconds", 2);
     let running = tap.run().start();
     let oracle = Oracle::start(running.endpoint(), 2);
@@ -232,9 +232,9 @@ fn idle_exit_seconds_ends_a_listener_that_nobody_posts_to() {
     assert!(finished.says("idle_exit_seconds"), "{:?}", finished.stderr);
 }
 
-/// Somebody has the spool open in a tool, in the middle of a change.
+/// Somebody has opened the spool in a tool and is in the middle of a change.
 #[test]
-fn a_tap_whose_reader_goes_away_does_not_wait_for_a_locked_spool() {
+fn a_tap_without_a_reader_does_not_wait_for_a_locked_spool() {
     let tap = Tap::new().set("retention_days", 0);
     let (mut running, stdout) = tap.run().start_unread();
     let mut stdout = BufReader::new(stdout);
@@ -247,15 +247,15 @@ fn a_tap_whose_reader_goes_away_does_not_wait_for_a_locked_spool() {
     drop(stdout);
     assert_eq!(running.wait(), Some(1));
     let stderr = running.stderr().to_end();
-    assert!(stderr.iter().any(|line| line.contains("stdout")), "it says so: {stderr:?}");
-    // It did not even try to trim, which would have taken ten seconds to fail.
+    assert!(stderr.iter().any(|line| line.contains("stdout")), "the log says why: {stderr:?}");
+    // The tap did not even try to trim, which would have taken ten seconds to fail.
     assert!(!stderr.iter().any(|line| line.contains("locked")), "{stderr:?}");
     drop(lock);
 }
 
-/// To begin takes a lock, too, and must not take for ever.
+/// Starting takes a lock too, and must not block forever.
 #[test]
-fn a_tap_that_waits_for_a_lock_before_it_begins_can_be_stopped() {
+fn a_tap_that_waits_for_a_lock_at_its_start_can_be_stopped() {
     let tap = Tap::new();
     tap.spool_bodies([SEVEN[0]]);
     let lock = tap.spool().lock();
@@ -270,12 +270,12 @@ fn a_tap_that_waits_for_a_lock_before_it_begins_can_be_stopped() {
     drop(lock);
 }
 
-/// A new column has to be noted before it is written. That waits for whoever has the spool open in a tool.
+/// A new column must be recorded before it is written. That waits while somebody has the spool open in a tool.
 #[test]
-fn a_spool_that_somebody_keeps_locked_is_waited_for() {
+fn a_drain_waits_for_a_locked_spool() {
     let tap = Tap::new();
     tap.spool_bodies([r#"{"event":"open","new":1}"#]);
-    // Whatever is noted for the first STATE is noted before.
+    // The lock is taken before the drain starts, so even the first STATE needs it.
     let lock = tap.spool().lock();
     let drain = tap.drain().start();
     let _ = drain.program.stderr().wait_for("another process keeps the file locked");
@@ -286,9 +286,9 @@ fn a_spool_that_somebody_keeps_locked_is_waited_for() {
     assert!(ends_with_state(&finished));
 }
 
-/// What can be wrong with the state is found before anybody is let in.
+/// An invalid state is found before the tap accepts connections.
 #[test]
-fn a_tap_that_cannot_begin_never_says_that_it_listens() {
+fn a_tap_that_cannot_start_never_listens() {
     let tap = Tap::new();
     tap.append_to_state("not a state\n");
     let finished = tap.run().state().finish();
@@ -297,7 +297,7 @@ fn a_tap_that_cannot_begin_never_says_that_it_listens() {
 }
 
 #[test]
-fn a_drain_of_an_empty_spool_is_schemas_and_a_state() {
+fn a_drain_of_an_empty_spool_writes_schemas_and_a_state() {
     let tap = Tap::new();
     for _ in 0..2 {
         let drained = tap.drain().state().finish();
@@ -310,7 +310,7 @@ fn a_drain_of_an_empty_spool_is_schemas_and_a_state() {
     }
 }
 
-/// What is gone from the spool is nothing to wait for.
+/// A drain must not wait for events that are no longer in the spool.
 #[test]
 fn a_drain_of_a_trimmed_spool_ends() {
     let tap = Tap::new().set("retention_days", 0);
@@ -324,9 +324,9 @@ fn a_drain_of_a_trimmed_spool_ends() {
     assert!(ends_with_state(&drained));
 }
 
-/// A scheduler that bounds a drain gets its machine back; the rest comes with the next run.
+/// A scheduler can bound a drain's run time; the rest is written by the next run.
 #[test]
-fn a_drain_is_cut_short_by_max_runtime_seconds_and_loses_nothing() {
+fn a_drain_cut_short_by_max_runtime_seconds_loses_nothing() {
     let tap = Tap::new();
     tap.spool_bodies([grouped(&numbered_from(0, 5_000)).as_str()]);
     let first = tap.drain().set("max_runtime_seconds", 0).state().finish();
@@ -340,9 +340,9 @@ fn a_drain_is_cut_short_by_max_runtime_seconds_and_loses_nothing() {
     assert_eq!(numbers, (0..5_000).collect::<Vec<_>>());
 }
 
-/// A drain opens no port: it can run beside whatever listens.
+/// A drain opens no port, so it can run beside any listener.
 #[test]
-fn a_drain_does_not_touch_the_port() {
+fn a_drain_does_not_open_the_port() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
     let tap = Tap::new().set("listen_address", address);

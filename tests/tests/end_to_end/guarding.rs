@@ -1,4 +1,4 @@
-//! What keeps one client from harming the others, and more events from harming those that are kept.
+//! Limits: one client cannot harm the others, and new events cannot harm the stored ones.
 
 use std::net::TcpListener;
 
@@ -8,7 +8,7 @@ use end_to_end::tap::Tap;
 use end_to_end::wait;
 
 #[test]
-fn a_body_that_does_not_come_is_answered_408() {
+fn a_body_that_does_not_arrive_is_answered_408() {
     let tap = Tap::new().set("body_timeout_seconds", 1);
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
@@ -21,28 +21,28 @@ fn a_body_that_does_not_come_is_answered_408() {
 }
 
 #[test]
-fn a_head_that_does_not_come_closes_the_connection() {
+fn a_head_that_does_not_arrive_closes_the_connection() {
     let tap = Tap::new().set("header_timeout_seconds", 1);
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
     let mut silent = endpoint.connect();
     let mut slow = endpoint.connect();
     slow.send(format!("POST {} HTTP/1.1\r\nHost:", endpoint.path));
-    // What is sent before, if anything, is no 200.
+    // The server may send an answer first, but not a 200.
     for answer in [silent.until_closed(), slow.until_closed()] {
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
     }
     endpoint.accept(SEVEN[0]);
 }
 
-/// Their answers have nowhere to go.
+/// The answers of such clients have nowhere to go.
 #[test]
-fn clients_that_ask_and_do_not_read_do_not_keep_their_connections() {
+fn clients_that_send_requests_but_read_no_answers_are_disconnected() {
     let tap = Tap::new().set("max_connections", 2).set("header_timeout_seconds", 1);
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
     let requests = "GET /x HTTP/1.1\r\nHost: test\r\n\r\n".repeat(100_000);
-    let deaf: Vec<_> = (0..2).map(|_| endpoint.connect()).collect();
+    let clients: Vec<_> = (0..2).map(|_| endpoint.connect()).collect();
     std::thread::scope(|scope| {
         let send = |mut client: Client| {
             let requests = &requests;
@@ -51,14 +51,14 @@ fn clients_that_ask_and_do_not_read_do_not_keep_their_connections() {
                 client
             })
         };
-        let deaf: Vec<_> = deaf.into_iter().map(send).collect();
+        let clients: Vec<_> = clients.into_iter().map(send).collect();
         endpoint.accept(SEVEN[0]);
-        drop(deaf);
+        drop(clients);
     });
 }
 
 #[test]
-fn what_is_not_http_is_turned_away_and_harms_nobody() {
+fn input_that_is_not_http_is_refused_and_harms_nobody() {
     let tap = Tap::new();
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
@@ -68,7 +68,7 @@ fn what_is_not_http_is_turned_away_and_harms_nobody() {
         let answer = client.until_closed();
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{noise:?}: {answer}");
     }
-    // A client that goes away in the middle of its body leaves nothing behind.
+    // A client that disconnects in the middle of its body leaves nothing behind.
     let mut client = endpoint.connect();
     client.send(post_head(&endpoint.path, &[], 1000));
     client.send("{\"event\":");
@@ -78,16 +78,16 @@ fn what_is_not_http_is_turned_away_and_harms_nobody() {
     assert_eq!(tap.spool().rejected(), []);
 }
 
-/// A webhook that is being read is finished; a connection that does nothing makes room.
+/// A webhook that is being read is finished. A connection that does nothing is closed.
 #[test]
-fn past_max_connections_who_has_been_idle_for_longest_makes_room() {
+fn past_max_connections_the_longest_idle_connection_is_closed() {
     let tap = Tap::new().set("max_connections", 2);
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
     let mut reading: Vec<_> = [1, 2]
         .map(|number| {
             let mut client = endpoint.connect();
-            // The answer says that the head has been read.
+            // The answer shows that the head has been read.
             client.send(post_head(&endpoint.path, &[("Expect", "100-continue")], numbered(number).len()));
             assert_eq!(client.reply().status, 100);
             client
@@ -108,13 +108,13 @@ fn past_max_connections_who_has_been_idle_for_longest_makes_room() {
     let first = &mut reading[0];
     first.send(numbered(1));
     assert_eq!(first.reply().status, 200);
-    let kept: Vec<_> = tap.spool().events().into_iter().map(|event| event.body).collect();
-    assert_eq!(kept, [2, 3, 4, 1].map(numbered));
+    let stored: Vec<_> = tap.spool().events().into_iter().map(|event| event.body).collect();
+    assert_eq!(stored, [2, 3, 4, 1].map(numbered));
 }
 
-/// The default of `max_connections` is what many systems let a process have open in all.
+/// The default of `max_connections` is as large as the number of files that many systems let a process open.
 #[test]
-fn max_connections_fit_whatever_the_soft_limit_of_open_files_is() {
+fn max_connections_fit_whatever_the_soft_limit_on_open_files_is() {
     let tap = Tap::new().set("max_connections", 300);
     let listener = tap.listen().through(&["sh", "-c", "ulimit -Sn 100; exec \"$0\" \"$@\""]).start();
     let endpoint = listener.endpoint();
@@ -126,11 +126,11 @@ fn max_connections_fit_whatever_the_soft_limit_of_open_files_is() {
 }
 
 #[test]
-fn where_open_files_are_too_few_a_warning_says_how_many_connections_fit() {
+fn too_low_a_limit_on_open_files_is_a_warning_with_the_number_that_fits() {
     let tap = Tap::new().set("max_connections", 300);
     let listener = tap.listen().through(&["sh", "-c", "ulimit -n 200; exec \"$0\" \"$@\""]).start();
     let endpoint = listener.endpoint();
-    // More than fit: the first make room for the last.
+    // More than fit: the first ones are closed for the last ones.
     let mut clients: Vec<_> = (0..150).map(|_| endpoint.connect()).collect();
     for client in &mut clients[150 - 72..] {
         assert_eq!(client.post(&endpoint.path, SEVEN[0]).expect("an answer").status, 200);
@@ -141,7 +141,7 @@ fn where_open_files_are_too_few_a_warning_says_how_many_connections_fit() {
 }
 
 #[test]
-fn a_full_spool_answers_503_and_takes_again_what_trimming_makes_room_for() {
+fn a_full_spool_answers_503_until_trimming_makes_room() {
     let tap = Tap::new().set("spool_max_bytes", 200_000).set("retention_days", 0);
     tap.append_state(0);
     let running = tap.run().state().start();
@@ -153,14 +153,14 @@ fn a_full_spool_answers_503_and_takes_again_what_trimming_makes_room_for() {
             break reply;
         }
         accepted += 1;
-        assert!(accepted < 10_000, "the spool has no end");
+        assert!(accepted < 10_000, "the spool never fills up");
     };
     assert_eq!(refused.status, 503);
     let retry_after: u32 = refused.header("retry-after").expect("Retry-After").parse().expect("seconds");
     assert!(retry_after > 0);
     assert!(refused.json()["error"].is_string());
     let records = running.wait_records(usize::try_from(accepted).expect("a small number"));
-    assert_eq!(tap.spool().events().len(), records.len(), "all that was answered with 200, and nothing else");
+    assert_eq!(tap.spool().events().len(), records.len(), "every event answered with 200, and nothing else");
 
     tap.append_state(records.last().expect("a record").sequence());
     wait::until("the spool has room again", || {
@@ -169,7 +169,7 @@ fn a_full_spool_answers_503_and_takes_again_what_trimming_makes_room_for() {
 }
 
 #[test]
-fn a_disk_that_is_nearly_full_is_answered_503() {
+fn with_too_little_free_disk_space_the_answer_is_503() {
     let tap = Tap::new().set("min_free_bytes", 1_000_000_000_000_000_u64);
     let listener = tap.listen().start();
     let reply = listener.endpoint().post(SEVEN[0]);
@@ -178,14 +178,14 @@ fn a_disk_that_is_nearly_full_is_answered_503() {
     assert_eq!(tap.spool().events(), []);
 }
 
-/// What is read or waits has an end, in bytes. Past it nothing new is begun before half is free, so that what was begun gets
-/// through.
+/// The memory of bodies being read or waiting is bounded in bytes. Past the bound, no new body is started before half of it
+/// is free, so that the started ones get through.
 #[test]
-fn past_the_bound_on_memory_webhooks_are_answered_503_until_half_of_it_is_free() {
+fn past_the_memory_bound_webhooks_are_answered_503_until_half_is_free() {
     let tap = Tap::new().set("body_timeout_seconds", 600);
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
-    // The bound is four bodies of the largest size; each of these is a little less, and lacks its end.
+    // The bound is four bodies of the largest size. Each of these is slightly smaller and incomplete.
     let (event, spaces) = (SEVEN[0], " ".repeat(19_800_000 - SEVEN[0].len()));
     let mut held: Vec<_> = (0..4)
         .map(|_| {
@@ -200,7 +200,7 @@ fn past_the_bound_on_memory_webhooks_are_answered_503_until_half_of_it_is_free()
     assert_eq!(refused.status, 503);
     assert_eq!(refused.header("retry-after"), Some("1"));
     assert!(refused.json()["error"].as_str().is_some_and(|error| error.contains("too much is waiting")));
-    // Three are more than half: however small, nothing new is begun.
+    // Three are more than half, so nothing new is started, however small.
     let mut finish = || {
         let mut client = held.pop().expect("one more");
         client.send(" ");
@@ -211,15 +211,17 @@ fn past_the_bound_on_memory_webhooks_are_answered_503_until_half_of_it_is_free()
         assert_eq!(endpoint.post(numbered(number)).status, 503);
     }
     finish();
-    wait::until("it recovers by itself", || (endpoint.post(numbered(20)).status == 200).then_some(()));
+    wait::until("the listener accepts webhooks again", || {
+        (endpoint.post(numbered(20)).status == 200).then_some(())
+    });
     endpoint.accept(numbered(21));
     finish();
     finish();
 }
 
-/// The list of a body's events must not take many times the memory of the body.
+/// The list of a body's events must not take many times the body's memory.
 #[test]
-fn a_body_of_a_million_elements_takes_memory_for_little_more_than_its_text() {
+fn a_body_of_millions_of_elements_takes_little_more_memory_than_its_text() {
     let tap = Tap::new().set("spool_max_bytes", 1_000_000);
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
@@ -231,14 +233,14 @@ fn a_body_of_a_million_elements_takes_memory_for_little_more_than_its_text() {
         (reply.status, reply.json()["error"].as_str()),
         (503, Some("the spool is full (spool_max_bytes); try again later"))
     );
-    let taken = listener.program.peak_memory() - before;
-    // The body, once more while it is put together, and its list, once more while that grows.
-    assert!(taken < 5 * body.len(), "{taken} bytes for a body of {}", body.len());
+    let used = listener.program.peak_memory() - before;
+    // The body, a second copy while it is assembled, and its list, a second copy while that grows.
+    assert!(used < 5 * body.len(), "{used} bytes for a body of {}", body.len());
 }
 
-/// What is kept of an element that is no event is more than the element.
+/// A rejected element is stored with more than its own text.
 #[test]
-fn rejected_elements_count_in_the_spool_with_all_that_is_kept_of_them() {
+fn rejected_elements_count_with_everything_stored_about_them() {
     let tap = Tap::new().set("spool_max_bytes", 200_000);
     let listener = tap.listen().start();
     let body = format!("[{}0]", "0,".repeat(3_000));
@@ -248,7 +250,7 @@ fn rejected_elements_count_in_the_spool_with_all_that_is_kept_of_them() {
 }
 
 #[test]
-fn an_address_that_is_taken_is_an_error_in_one_line() {
+fn an_address_in_use_is_a_one_line_error() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
     let tap = Tap::new().set("listen_address", address.as_str());

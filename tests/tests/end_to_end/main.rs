@@ -1,17 +1,17 @@
-//! End-to-end tests: the real programs, through the front door.
+//! End-to-end tests: the real programs, used as a user would use them.
 //!
-//! One test binary, one module for each thing that a user can rely on. Each test has a folder, a spool and a port of
-//! its own, and waits for what happens, never for time to pass.
+//! One test binary, with one module for each thing that a user can rely on. Each test has a folder, a spool and a port of its
+//! own, and waits for events, never for time to pass.
 
-// What a webhook is answered, in every case: 200, 400, 404, 405, 413, 415.
+// The answer to a webhook, in every case: 200, 400, 404, 405, 413, 415.
 mod receiving;
-// Who may post besides knowing the URL: user name and password, addresses.
+// What a client needs besides the URL: user name and password, an allowed address.
 mod credentials;
 // HTTPS without a proxy, and certificates that are bad or replaced.
 mod tls;
-// What keeps one client from harming the others: time-outs, the cap on connections, a full spool.
+// Limits that protect clients and the spool: time-outs, the cap on connections, a full spool.
 mod guarding;
-// What hostile clients do: odd requests, idle connections by the thousand, bodies as large as they may be.
+// Hostile clients: odd requests, thousands of idle connections, bodies of the maximum size.
 mod abuse;
 // The admin address: health, readiness and metrics.
 mod admin;
@@ -19,35 +19,35 @@ mod admin;
 mod spool_status;
 // What the spool promises: durable before the 200, unique sequences, an end on I/O errors.
 mod spooling;
-// Storage that fails: calls that return an error, each kind on each file.
+// Failing storage: calls that return an error, each kind on each file.
 mod storage;
-// The disk under the spool: full, read-only, forbidden; and a spool as a crash or another version left it.
+// The disk under the spool: full, read-only, forbidden; and a spool after a crash or from another version.
 mod disks;
-// A spool that is damaged: what can be read is written, what can't is told; `spool verify` and `spool export`.
+// A damaged spool: readable events are written, unreadable ones are reported; `spool verify` and `spool export`.
 mod damage;
 // Power cuts.
 mod power;
-// Spools that earlier versions have made.
+// Spools that earlier versions have created.
 mod upgrading;
 // Clocks that jump.
 mod clocks;
 // What leaves the spool, and what never does.
 mod trimming;
-// What comes of an event: rows, keys, SCHEMA and STATE.
+// How an event becomes a row: values, keys, SCHEMA and STATE.
 mod emitting;
 // Which streams and columns are written, by default and by a catalog.
 mod streams;
-// What goes with a deselected column, and what stays.
+// What disappears with a deselected column, and what stays.
 mod deselecting;
 // The types that a catalog asks for.
 mod types;
-// Columns that appear, and where values go that have none.
+// New columns, and where values without a column go.
 mod columns;
-// What was received and is no event.
+// Received data that is not an event.
 mod rejected;
 // `--test`.
 mod sample;
-// For any event at all: nothing is lost, everything is valid, and a restart changes nothing.
+// Property tests over any event: nothing is lost, everything is valid, and a restart changes nothing.
 mod properties;
 // The same for any choice of columns, types and names.
 mod choices;
@@ -61,13 +61,13 @@ mod conformance;
 mod meltano;
 // `scripts/systemd` and `scripts/crontab`: a listener that stays up while drains come and go.
 mod services;
-// What comes again after a stop, a crash or a lost state, and what does not.
+// What is written again after a stop, a crash or a lost state, and what is not.
 mod resuming;
-// How a run ends: signals, bounds, and nobody reading any more.
+// How a run ends: signals, bounds, and a reader that goes away.
 mod ending;
 // Webhook URLs: made, listed, revoked, and never shown again.
 mod urls;
-// A URL is changed for another, and Mailjet's side of it.
+// Replacing a webhook URL, including Mailjet's side of it.
 mod rotation;
 // Behind nginx and Caddy.
 mod proxies;
@@ -75,9 +75,9 @@ mod proxies;
 mod command_line;
 // `send-test`, against a listener.
 mod send_test;
-// All of it together, through target-jsonl.
+// Everything together, through target-jsonl.
 mod pipeline;
-// The same with everything killed, at random moments.
+// The same while everything is killed, at random moments.
 mod torture;
-// `scripts/run`, as the README's quick start has it.
+// `scripts/run`, as in the quick start, and the other scripts.
 mod scripts;

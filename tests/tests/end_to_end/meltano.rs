@@ -1,4 +1,4 @@
-//! `scripts/meltano`: Meltano itself runs the project, as it is, in a folder of the test's own.
+//! `scripts/meltano`: Meltano itself runs the project unchanged, in a folder of the test's own.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -19,15 +19,15 @@ use end_to_end::target::rows_in;
 use end_to_end::wait;
 use rusqlite::{Connection, OptionalExtension};
 
-/// A copy of the project, which drains the spool of a tap.
+/// A copy of the project, which drains a tap's spool.
 struct Project {
     tap: Tap,
     folder: PathBuf,
     environment: Vec<(&'static str, String)>,
 }
 
-/// A run of Meltano that has ended.
-struct Ended {
+/// A Meltano run that has ended.
+struct FinishedRun {
     code: Option<i32>,
     log: String,
 }
@@ -41,13 +41,13 @@ impl Project {
         fs::copy(project, folder.join("meltano.yml")).expect("the project is there");
         let environment = vec![
             ("TAP_MAILJET_WEBHOOKS_SPOOL_PATH", tap.spool().path.display().to_string()),
-            // What the tests read expects the default.
+            // The tests read columns with the default prefix.
             ("TAP_MAILJET_WEBHOOKS_SYSTEM_COLUMN_PREFIX", "_sdc_".to_owned()),
         ];
         Project { tap, folder, environment }
     }
 
-    /// The same, but the tap itself listens, until it is stopped.
+    /// A project whose tap itself listens until it is stopped.
     fn listening_at(address: SocketAddr) -> Self {
         let mut project = Project::new();
         project.environment.extend([
@@ -67,7 +67,7 @@ impl Project {
         Program::spawn("meltano", &mut command)
     }
 
-    /// A command line of Meltano's in the project.
+    /// A Meltano command in the project.
     fn meltano(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(database::in_venv("meltano", "meltano"));
         for (name, _) in env::vars_os() {
@@ -91,19 +91,19 @@ impl Project {
         command
     }
 
-    /// Runs it to its end.
-    fn run(&self, loader: &str, options: &[&str]) -> Ended {
-        Ended::of(self.start(loader, options))
+    /// Runs the pipeline and waits until it ends.
+    fn run(&self, loader: &str, options: &[&str]) -> FinishedRun {
+        FinishedRun::wait_for(self.start(loader, options))
     }
 
-    /// Runs it to its end, which has to be a good one.
-    fn drain(&self, loader: &str) -> Ended {
-        let ended = self.run(loader, &[]);
-        assert_eq!(ended.code, Some(0), "{}", ended.log);
-        ended
+    /// Runs the pipeline to its end and checks that it succeeded.
+    fn drain(&self, loader: &str) -> FinishedRun {
+        let finished = self.run(loader, &[]);
+        assert_eq!(finished.code, Some(0), "{}", finished.log);
+        finished
     }
 
-    /// The rows of target-jsonl.
+    /// The rows that target-jsonl has written.
     fn rows(&self) -> Vec<Record> {
         rows_in(&self.folder.join("table"))
     }
@@ -118,7 +118,7 @@ impl Project {
         state.and_then(|state| bookmark(&value(&state)["singer_state"]))
     }
 
-    /// Changes the project as a user would.
+    /// Edits the project file, as a user would.
     fn edit(&self, from: &str, to: &str) {
         let path = self.folder.join("meltano.yml");
         let text = fs::read_to_string(&path).expect("the project is there");
@@ -127,20 +127,20 @@ impl Project {
     }
 }
 
-impl Ended {
-    fn of(mut meltano: Program) -> Self {
+impl FinishedRun {
+    fn wait_for(mut meltano: Program) -> Self {
         let code = meltano.wait();
-        Ended { code, log: meltano.stderr().to_end().join("\n") }
+        FinishedRun { code, log: meltano.stderr().to_end().join("\n") }
     }
 }
 
-/// Waits until nothing listens there any more.
-fn wait_for_silence(address: SocketAddr) {
-    wait::until("no process holds the port", || TcpStream::connect(address).is_err().then_some(()));
+/// Waits until nothing listens at the address.
+fn wait_until_closed(address: SocketAddr) {
+    wait::until("the port is closed", || TcpStream::connect(address).is_err().then_some(()));
 }
 
 #[test]
-fn each_run_drains_what_is_new_and_a_deselected_column_is_gone() {
+fn each_run_drains_new_events_and_omits_deselected_columns() {
     let project = Project::new();
     project.tap.spool_bodies([grouped(&SEVEN).as_str()]);
     project.drain("target-jsonl");
@@ -148,7 +148,7 @@ fn each_run_drains_what_is_new_and_a_deselected_column_is_gone() {
     let written = |rows: &[Record]| rows.iter().map(Record::sequence).collect::<Vec<_>>();
     assert_eq!(written(&project.rows()), sequences);
     assert_eq!(project.bookmark("target-jsonl"), sequences.last().copied());
-    assert!(!project.folder.join("table/open.jsonl").exists(), "each event is written to `data` alone");
+    assert!(!project.folder.join("table/open.jsonl").exists(), "each event is written to `data` only");
 
     let second = project.drain("target-jsonl");
     assert!(second.log.contains("0 events wait in the spool, past the bookmark"), "{}", second.log);
@@ -165,14 +165,14 @@ fn each_run_drains_what_is_new_and_a_deselected_column_is_gone() {
 }
 
 #[test]
-fn the_second_loader_is_postgresql() {
+fn the_project_loads_into_postgresql_too() {
     let mut project = Project::new();
     project.environment.retain(|(name, _)| *name != "TAP_MAILJET_WEBHOOKS_SYSTEM_COLUMN_PREFIX");
     project.tap.spool_bodies([grouped(&SEVEN).as_str()]);
     let postgres = Postgres::start();
     let url = format!("postgresql+psycopg://tester@/postgres?host={}&port=5432", postgres.host().display());
     project.environment.push(("TARGET_POSTGRES_SQLALCHEMY_URL", url));
-    // Where `meltano install` puts it.
+    // Where `meltano install` would put the target.
     let bin = project.folder.join(".meltano/loaders/target-postgres/venv/bin");
     fs::create_dir_all(&bin).expect("a folder");
     let installed = database::in_venv("meltanolabs-target-postgres", "target-postgres");
@@ -196,7 +196,7 @@ fn the_second_loader_is_postgresql() {
 }
 
 #[test]
-fn a_run_that_is_terminated_under_load_loses_nothing() {
+fn a_run_terminated_under_load_loses_nothing() {
     let address = free_address();
     let mut project = Project::listening_at(address);
     let mut meltano = project.start("target-jsonl", &[]);
@@ -204,17 +204,17 @@ fn a_run_that_is_terminated_under_load_loses_nothing() {
     let oracle = Oracle::start(Endpoint::at(address), 2);
     oracle.wait_acknowledged(300);
     meltano.signal(Signal::TERM);
-    assert_eq!(Ended::of(meltano).code, Some(143));
-    wait_for_silence(address);
+    assert_eq!(FinishedRun::wait_for(meltano).code, Some(143));
+    wait_until_closed(address);
     let memory = oracle.stop();
     project.environment.push(("TAP_MAILJET_WEBHOOKS_MODE", "drain".to_owned()));
     project.drain("target-jsonl");
     memory.demand(&project.rows(), 2);
 }
 
-/// Meltano can't take its children along. Neither of them may live on: not under load, and not while nothing happens.
+/// A killed Meltano cannot stop its children. Both must end by themselves, under load and while idle.
 #[test]
-fn a_run_that_is_killed_leaves_no_orphan_and_loses_nothing() {
+fn a_killed_run_leaves_no_orphan_and_loses_nothing() {
     let address = free_address();
     let project = Project::listening_at(address);
     let mut first = project.start("target-jsonl", &[]);
@@ -222,9 +222,9 @@ fn a_run_that_is_killed_leaves_no_orphan_and_loses_nothing() {
     let oracle = Oracle::start(Endpoint::at(address), 2);
     oracle.wait_acknowledged(300);
     first.kill();
-    wait_for_silence(address);
+    wait_until_closed(address);
 
-    // Meltano believes for five minutes that the killed run goes on.
+    // For five minutes, Meltano believes that the killed run is still going on.
     let refused = project.run("target-jsonl", &[]);
     assert_eq!(refused.code, Some(1));
     assert!(refused.log.contains("pipeline is already running"), "{}", refused.log);
@@ -232,14 +232,14 @@ fn a_run_that_is_killed_leaves_no_orphan_and_loses_nothing() {
     let _ = second.stderr().wait_for("listening on http://");
     oracle.wait_acknowledged(100);
     let memory = oracle.stop();
-    wait::until("the target has all of it", || memory.is_satisfied_by(&project.rows()).then_some(()));
+    wait::until("the target has every event", || memory.is_satisfied_by(&project.rows()).then_some(()));
     second.kill();
-    wait_for_silence(address);
+    wait_until_closed(address);
     memory.demand(&project.rows(), 2);
 }
 
 #[test]
-fn a_target_that_fails_in_the_middle_is_repeated_from_its_last_state() {
+fn after_a_target_failure_the_next_run_resumes_from_its_last_state() {
     const EVENTS: u64 = 600;
     let mut project = Project::new();
     project.environment.extend([
@@ -247,7 +247,7 @@ fn a_target_that_fails_in_the_middle_is_repeated_from_its_last_state() {
         ("TARGET_JSONL_STATE_INTERVAL_SECONDS", "0".to_owned()),
     ]);
     project.tap.spool_bodies([grouped(&numbered_from(0, EVENTS)).as_str()]);
-    // A target that may write 200 blocks of 512 bytes, less than half of the table: as on a full disk, a write fails.
+    // A target that may write 200 blocks of 512 bytes, less than half of the table. As on a full disk, a write fails.
     let bin = project.folder.join("bin");
     fs::create_dir(&bin).expect("a new folder");
     let (limited, target) = (bin.join("target-jsonl"), program::path_of("target-jsonl"));
@@ -257,15 +257,15 @@ fn a_target_that_fails_in_the_middle_is_repeated_from_its_last_state() {
         .expect("a script can be made executable");
     let failed = project.run("target-jsonl", &[]);
     assert_eq!(failed.code, Some(1), "{}", failed.log);
-    let kept = project.bookmark("target-jsonl").expect("what the target printed before it failed");
+    let confirmed = project.bookmark("target-jsonl").expect("the last state that the target printed");
     let sequences = project.tap.spool().sequences();
-    let left = sequences.iter().filter(|sequence| **sequence > kept).count();
+    let left = sequences.iter().filter(|sequence| **sequence > confirmed).count();
     assert!(left > 0 && left < sequences.len(), "{left} events are left");
 
     fs::remove_file(&limited).expect("the script is there");
     let repeated = project.drain("target-jsonl");
     assert!(
-        repeated.log.contains(&format!("{left} events wait in the spool, past the bookmark {kept}")),
+        repeated.log.contains(&format!("{left} events wait in the spool, past the bookmark {confirmed}")),
         "{}",
         repeated.log
     );
@@ -274,25 +274,25 @@ fn a_target_that_fails_in_the_middle_is_repeated_from_its_last_state() {
 }
 
 #[test]
-fn meltano_shows_what_the_programs_say_of_themselves() {
+fn the_projects_settings_are_known_to_the_programs() {
     let project = Project::new();
     for plugin in ["tap-mailjet-webhooks", "target-jsonl"] {
         let mut invoke = project.meltano(&["invoke", "--no-install", plugin, "--about", "--format", "json"]);
         let about = value(&database::run(&mut invoke));
         assert_eq!(about["name"], plugin);
-        // What the project says that the plugin can do, it can.
-        let said =
+        // Every setting in the project is one that the plugin knows.
+        let configured =
             value(&database::run(&mut project.meltano(&["--log-level", "error", "config", "print", plugin])));
         let known = about["settings"]["properties"].as_object().expect("settings");
-        for setting in said.as_object().expect("settings").keys() {
+        for setting in configured.as_object().expect("settings").keys() {
             assert!(known.contains_key(setting), "{plugin} does not know {setting}");
         }
     }
 }
 
-/// With the wheels that `scripts/wheels` builds, Meltano installs both programs as it does any plugin.
+/// Meltano installs the wheels that `scripts/wheels` builds like those of any plugin.
 #[test]
-fn meltano_installs_the_wheels_by_their_pip_url() {
+fn meltano_installs_the_wheels_from_their_pip_url() {
     let project = Project::new();
     let wheels = project.folder.join("wheels");
     let build = script("scripts/wheels", &wheels).stdin(Stdio::null()).output().expect("it starts");
@@ -309,7 +309,7 @@ fn meltano_installs_the_wheels_by_their_pip_url() {
             .expect("its wheel");
         let executable = format!("    executable: {plugin}\n");
         project.edit(&executable, &format!("{executable}    pip_url: {}\n", wheel.display()));
-        // Nothing has to be fetched: a wheel of ours needs nothing else.
+        // Nothing has to be downloaded: our wheels have no dependencies.
         database::run(project.meltano(&["install", plugin]).env("UV_OFFLINE", "1"));
     }
     let installed =

@@ -1,4 +1,4 @@
-//! All of it together: Mailjet's side posting under load, a real pipe, and target-jsonl.
+//! Everything together: webhooks under load, a real pipe, and target-jsonl.
 
 use end_to_end::events::{number_of, numbered};
 use end_to_end::oracle::Oracle;
@@ -7,8 +7,8 @@ use end_to_end::tap::Tap;
 use end_to_end::target::Target;
 use end_to_end::wait;
 
-/// Kills something under load, by `kill`, starts again, and demands all that was acknowledged.
-fn nothing_is_lost_by(kill: fn(Pipeline)) {
+/// Kills something under load, starts again, and checks that every acknowledged event arrives.
+fn assert_nothing_is_lost(kill: fn(Pipeline)) {
     let tap = Tap::new();
     let target = Target::in_folder(tap.folder());
     let first = Pipeline::start(&tap, &target);
@@ -25,18 +25,18 @@ fn nothing_is_lost_by(kill: fn(Pipeline)) {
 }
 
 #[test]
-fn a_target_that_is_killed_under_load_loses_nothing() {
-    nothing_is_lost_by(Pipeline::kill_target);
+fn a_target_killed_under_load_loses_nothing() {
+    assert_nothing_is_lost(Pipeline::kill_target);
 }
 
 #[test]
-fn a_tap_that_is_killed_under_load_loses_nothing() {
-    nothing_is_lost_by(Pipeline::kill_tap);
+fn a_tap_killed_under_load_loses_nothing() {
+    assert_nothing_is_lost(Pipeline::kill_tap);
 }
 
-/// An orderly end leaves nothing between the two: all of it arrives, once.
+/// After an orderly stop, nothing is left between the two: every event arrives exactly once.
 #[test]
-fn a_pipeline_that_is_stopped_delivers_each_event_once() {
+fn a_stopped_pipeline_delivers_each_event_once() {
     let tap = Tap::new();
     let target = Target::in_folder(tap.folder());
     let mut acknowledged = 0;
@@ -52,9 +52,9 @@ fn a_pipeline_that_is_stopped_delivers_each_event_once() {
     }
 }
 
-/// The target's state file is what lets the tap trim: in the end the spool is empty, though nobody told it to be.
+/// The target's state file lets the tap trim. The spool becomes empty without any command.
 #[test]
-fn the_spool_is_trimmed_by_what_the_target_says() {
+fn the_spool_is_trimmed_as_the_target_confirms() {
     let tap = Tap::new().set("retention_days", 0);
     let target = Target::in_folder(tap.folder());
     let pipeline = Pipeline::start(&tap, &target);
@@ -66,10 +66,10 @@ fn the_spool_is_trimmed_by_what_the_target_says() {
     memory.demand_delivered(&tap, &target, 1);
 }
 
-/// JSON's grammar allows more than most parsers take: half a surrogate pair, numbers past any double, any depth. One such
-/// event must not stop the target, and with it everything that comes after.
+/// JSON's grammar allows more than most parsers accept: half a surrogate pair, numbers beyond any double, any depth. One such
+/// event must not stop the target, and with it every later event.
 #[test]
-fn an_event_that_parsers_stop_at_does_not_stop_the_pipeline() {
+fn an_event_that_most_parsers_refuse_does_not_stop_the_pipeline() {
     let deep = |levels| format!(r#"{{"event":"open","deep":{}{}}}"#, "[".repeat(levels), "]".repeat(levels));
     let bodies = [
         r#"{"event":"open","Payload":"\ud83d"}"#.to_owned(),

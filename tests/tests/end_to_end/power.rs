@@ -1,4 +1,4 @@
-//! Power cuts: every event that was answered with 200 is there, whatever else the disk had not yet been told to keep.
+//! Power cuts: every event answered with 200 survives, even if the disk has lost everything that was not synced.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,21 +9,20 @@ use end_to_end::http::Client;
 use end_to_end::power::Recording;
 use end_to_end::tap::Tap;
 
-/// Moments at which the power fails, of the thousands that a run has.
+/// Power cuts to try, out of the thousands of moments in a run.
 const CUTS: usize = 30;
-/// Events of each of two runs: enough for the log to be copied into the database.
+/// Events in each of two runs: enough that the write-ahead log is copied into the database.
 const EVENTS: u64 = 300;
 
-/// Records a run that makes a spool and a second one that goes on with it, then starts on what a number of power cuts may
-/// leave of that, and demands what had been answered by then: all that had not been trimmed, which nothing but a run's own
-/// note may say.
-fn endure_power_cuts(retention_days: u32) {
+/// Records a run that creates a spool and a second run that continues with it. Then starts on what a number of power cuts may
+/// leave, and checks that every event answered by then is there, unless the run's own note says that it was trimmed.
+fn assert_answered_events_survive(retention_days: u32) {
     let seed = Chance::fresh_seed();
     println!("seed: {seed:#x}");
     let mut chance = Chance::of(seed);
     let recorded = Tap::new().set("retention_days", retention_days);
     let Some(faults) = Faults::beside(&recorded) else { return };
-    // By the number of each event.
+    // The sequence of each event, by its number.
     let mut sequences: BTreeMap<u64, i64> = BTreeMap::new();
     let mut posted = 0;
     for _ in 0..2 {
@@ -41,7 +40,7 @@ fn endure_power_cuts(retention_days: u32) {
     let recording = Recording::read(&faults.record_file());
     let syncs: Vec<_> = recording.sync_points().collect();
     assert_eq!(recording.answers_by(recording.moments()) as u64, posted, "each answer is recorded");
-    assert!(syncs.len() as u64 > posted, "each is synced");
+    assert!(syncs.len() as u64 > posted, "each answer follows a sync");
     for cut in 0..CUTS {
         let moment = match cut % 2 {
             0 => chance.one_of(&syncs),
@@ -49,7 +48,7 @@ fn endure_power_cuts(retention_days: u32) {
         };
         let tap = Tap::new();
         recording.play_back(moment, &mut chance, tap.folder(), "spool.db");
-        // Whoever opens it repairs what is to be repaired.
+        // The first program that opens the spool repairs what needs repair.
         tap.drain().finish().assert_code(0);
         let events = tap.spool().events();
         let present: BTreeSet<u64> = events.iter().map(|event| number_in(&event.body)).collect();
@@ -57,7 +56,7 @@ fn endure_power_cuts(retention_days: u32) {
         for id in 0..recording.answers_by(moment) as u64 {
             assert!(
                 present.contains(&id) || sequences[&id] <= trimmed,
-                "event {id} was answered before step {moment}, and is lost"
+                "event {id} was answered before step {moment} and is lost"
             );
         }
         for event in &events {
@@ -69,11 +68,11 @@ fn endure_power_cuts(retention_days: u32) {
 }
 
 #[test]
-fn what_was_answered_survives_a_power_cut_at_any_moment() {
-    endure_power_cuts(7);
+fn answered_events_survive_a_power_cut_at_any_moment() {
+    assert_answered_events_survive(7);
 }
 
 #[test]
-fn what_was_answered_survives_a_power_cut_while_a_run_trims() {
-    endure_power_cuts(0);
+fn answered_events_survive_a_power_cut_while_a_run_trims() {
+    assert_answered_events_survive(0);
 }

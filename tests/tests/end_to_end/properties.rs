@@ -1,7 +1,7 @@
-//! For any event at all: nothing is lost, everything is valid, and a restart changes nothing.
+//! Property tests over any event: nothing is lost, everything is valid, and a restart changes nothing.
 //!
-//! The events are made by proptest, posted in groups, and drained by the real program. What has to come of an event is
-//! worked out here independently: its leaves, taken apart by name, against the values of the row.
+//! proptest generates the events, the tests post them in groups, and the real program drains them. The expected result is
+//! computed independently: the scalar values of the event, by name, against the values of the row.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -13,11 +13,11 @@ use end_to_end::tap::{Finished, Tap};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-/// How many times, and with how many events each. Every time takes three runs of the tap.
+/// How many cases the test runs, and how many events each has. Every case runs the tap three times.
 const CASES: u32 = 24;
 const EVENTS: usize = 24;
 
-/// Names: Mailjet's own, more often than not; names that look like what the tap makes of them; and odd ones.
+/// Names: mostly Mailjet's own, names that look like the tap's derived ones, and odd ones.
 fn name() -> impl Strategy<Value = String> {
     let known = prop::sample::select(vec![
         "event",
@@ -61,7 +61,7 @@ fn name() -> impl Strategy<Value = String> {
     ]
 }
 
-/// The JSON text of a name or a string, sometimes with escapes that are not needed.
+/// The JSON text of a name or a string, optionally with unnecessary escapes.
 pub(super) fn string_text(text: &str, escaped: bool) -> String {
     if !escaped {
         return value_text(text);
@@ -74,7 +74,7 @@ fn value_text(text: &str) -> String {
     serde_json::to_string(text).expect("text is JSON")
 }
 
-/// The JSON text of a value.
+/// The JSON text of any value.
 pub(super) fn json() -> impl Strategy<Value = String> {
     let string = (any::<String>(), any::<bool>()).prop_map(|(text, escaped)| string_text(&text, escaped));
     let spelled = prop::sample::select(vec![
@@ -120,62 +120,65 @@ pub(super) fn object_of(
     })
 }
 
-/// What a leaf says, whatever it was turned into: the digits of a number, the characters of a string, the JSON text of an
-/// array. `"5"` and `5` say the same, as they do in a column of integers.
-pub(super) fn said(json: &str) -> String {
+/// The content of a scalar, whatever it was turned into: the digits of a number, the characters of a string, the JSON text of
+/// an array. `"5"` and `5` have the same content, as they do in an integer column.
+pub(super) fn content(json: &str) -> String {
     match json.as_bytes()[0] {
         b'"' => serde_json::from_str(json).unwrap_or_else(|_| json.to_owned()),
         _ => json.to_owned(),
     }
 }
 
-/// The members of an object in their order, repeated names included.
+/// The members of an object in their order, including repeated names.
 pub(super) fn ordered(json: &str) -> Vec<(String, String)> {
-    struct Members(Vec<(String, String)>);
-    impl<'de> serde::Deserialize<'de> for Members {
+    struct OrderedMembers(Vec<(String, String)>);
+    impl<'de> serde::Deserialize<'de> for OrderedMembers {
         fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            struct Each;
-            impl<'de> serde::de::Visitor<'de> for Each {
-                type Value = Members;
+            struct MembersVisitor;
+            impl<'de> serde::de::Visitor<'de> for MembersVisitor {
+                type Value = OrderedMembers;
                 fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                     f.write_str("an object")
                 }
-                fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                fn visit_map<A: serde::de::MapAccess<'de>>(
+                    self,
+                    mut map: A,
+                ) -> Result<OrderedMembers, A::Error> {
                     let mut members = Vec::new();
                     while let Some((name, value)) =
                         map.next_entry::<String, Box<serde_json::value::RawValue>>()?
                     {
                         members.push((name, value.get().to_owned()));
                     }
-                    Ok(Members(members))
+                    Ok(OrderedMembers(members))
                 }
             }
-            deserializer.deserialize_map(Each)
+            deserializer.deserialize_map(MembersVisitor)
         }
     }
-    serde_json::from_str::<Members>(json).expect("an object").0
+    serde_json::from_str::<OrderedMembers>(json).expect("an object").0
 }
 
-/// What the leaves of an object say. Null says nothing, and neither does `""`: in most columns it is null.
+/// Collects the contents of an object's scalars. Null has none, and neither does `""`, which is null in most columns.
 fn leaves(json: &str, out: &mut Vec<String>) {
     for (_, value) in ordered(json) {
         match inner_object(&value) {
             Some(object) => leaves(&object, out),
             None if value == "null" || value == "\"\"" => {}
-            None => out.push(said(&value)),
+            None => out.push(content(&value)),
         }
     }
 }
 
-/// The object that a value is, or that its text is.
+/// The object that a value is, or that its text contains.
 pub(super) fn inner_object(json: &str) -> Option<String> {
-    let text = if json.starts_with('"') { said(json) } else { json.to_owned() };
+    let text = if json.starts_with('"') { content(json) } else { json.to_owned() };
     let is_object =
         text.starts_with('{') && serde_json::from_str::<Box<serde_json::value::RawValue>>(&text).is_ok();
     (is_object && !ordered(&text).is_empty()).then_some(text)
 }
 
-/// What the values of a row say: those of its columns, and those within the extra one.
+/// The contents of a row's values: those of its columns, and those within the extra column.
 fn values(row: &Record) -> Vec<String> {
     let columns: RawObject = members(&row.text);
     let of_event = columns.iter().filter(|(name, _)| !SYSTEM_COLUMNS.contains(&name.as_str()));
@@ -184,17 +187,17 @@ fn values(row: &Record) -> Vec<String> {
         match (name.as_str(), value.get()) {
             (_, "null" | "\"\"") => {}
             ("_sdc_extra", extra) => leaves(extra, &mut out),
-            (_, json) => out.push(said(json)),
+            (_, json) => out.push(content(json)),
         }
     }
     out
 }
 
-/// Counts what is said. A value that targets stop at stands as its JSON text, and a line break may be a space.
-pub(super) fn counted(said: Vec<String>) -> BTreeMap<String, usize> {
+/// Counts the contents. Text that targets cannot store is written as JSON text, and a line break may be a space.
+pub(super) fn counted(contents: Vec<String>) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
-    for text in said {
-        // What is text with U+0000 in the event is its JSON text in the row, in either form of escape.
+    for text in contents {
+        // Text with U+0000 in the event is JSON text in the row, with either form of escape.
         let text = if text.contains('\0') { value_text(&text) } else { text };
         let text = if text.starts_with('"') { normal(&text) } else { text.replace(['\r', '\n'], " ") };
         *counts.entry(text).or_insert(0) += 1;
@@ -202,12 +205,12 @@ pub(super) fn counted(said: Vec<String>) -> BTreeMap<String, usize> {
     counts
 }
 
-/// JSON text of a string with the escapes that serde writes, if it is Unicode.
+/// The JSON text of a string with the escapes that serde writes, if it is valid Unicode.
 fn normal(json: &str) -> String {
     serde_json::from_str::<String>(json).map_or_else(|_| json.to_owned(), |text| value_text(&text))
 }
 
-/// The rows, without what differs from run to run: the time of writing, and columns that have appeared since.
+/// The rows without what differs between runs: the time of writing, and columns that appeared in between.
 pub(super) fn comparable(records: &[Record]) -> Vec<BTreeMap<String, String>> {
     let columns = |record: &Record| {
         let columns = members(&record.text).into_iter().map(|(name, value)| (name, value.get().to_owned()));
@@ -225,16 +228,16 @@ fn drained(finished: Finished) -> Finished {
 fn check(events: &[String], stop_after: usize) -> Result<(), TestCaseError> {
     let tap = Tap::new();
     let (first, rest) = events.split_at(stop_after);
-    // In one go …
+    // Everything in one run …
     tap.spool_bodies(events.iter().map(String::as_str));
     let whole = drained(tap.drain().finish()).records();
     prop_assert_eq!(whole.len(), events.len());
     for (event, row) in events.iter().zip(&whole) {
-        let mut said_by_event = Vec::new();
-        leaves(event, &mut said_by_event);
-        prop_assert_eq!(counted(values(row)), counted(said_by_event), "event {}\nrow {}", event, row.text);
+        let mut expected = Vec::new();
+        leaves(event, &mut expected);
+        prop_assert_eq!(counted(values(row)), counted(expected), "event {}\nrow {}", event, row.text);
     }
-    // … and by another tap with a restart in between: the same rows, but for their sequences and times.
+    // … and in two runs of another tap, with a restart in between. Only sequences and times differ.
     let other = Tap::new();
     other.spool_bodies(first.iter().map(String::as_str));
     let one = drained(other.drain().state().finish());
@@ -256,8 +259,8 @@ fn check(events: &[String], stop_after: usize) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Runs `cases` cases: the same every time, so that a red test is red for whoever runs it again. `PROPTEST_CASES=500` looks
-/// further, with others every time.
+/// Runs `cases` cases, always the same ones, so that a failure can be repeated. `PROPTEST_CASES=500` searches further, with
+/// different ones every time.
 pub(super) fn runner(cases: u32) -> TestRunner {
     let more = env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
     let config = Config {
@@ -273,7 +276,7 @@ pub(super) fn runner(cases: u32) -> TestRunner {
 }
 
 #[test]
-fn no_event_loses_a_value_or_breaks_the_schema_and_a_restart_changes_nothing() {
+fn no_event_loses_a_value_or_breaks_its_schema_across_a_restart() {
     let events = prop::collection::vec(object_of(json(), 0..8), EVENTS);
     let mut runner = runner(CASES);
     let outcome = runner.run(&(events, 0..EVENTS), |(events, stop_after)| check(&events, stop_after));
@@ -282,18 +285,18 @@ fn no_event_loses_a_value_or_breaks_the_schema_and_a_restart_changes_nothing() {
     }
 }
 
-/// The oracle above is worth something only if it sees what is missing.
+/// The property above is worth something only if its oracle notices missing values.
 #[test]
-fn the_oracle_sees_what_is_missing_or_changed() {
-    let said = |event: &str| {
+fn the_oracle_notices_missing_and_changed_values() {
+    let contents = |event: &str| {
         let mut out = Vec::new();
         leaves(event, &mut out);
         counted(out)
     };
     let event = r#"{"a":{"b":1.10,"c":["x"]},"a":"\u0041","n":null,"d":{}}"#;
-    assert_eq!(said(event).into_keys().collect::<Vec<_>>(), ["1.10", "A", "[\"x\"]", "{}"]);
+    assert_eq!(contents(event).into_keys().collect::<Vec<_>>(), ["1.10", "A", "[\"x\"]", "{}"]);
     for other in [r#"{"a":1.1}"#, r#"{"a":1.10,"b":1.10}"#, "{}"] {
-        assert_ne!(said(other), said(r#"{"a":1.10}"#), "{other}");
+        assert_ne!(contents(other), contents(r#"{"a":1.10}"#), "{other}");
     }
     assert_eq!(value("1"), serde_json::json!(1));
 }

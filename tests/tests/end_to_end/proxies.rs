@@ -1,4 +1,4 @@
-//! Behind nginx and Caddy, real ones, as `scripts/proxies` and the README have them.
+//! Behind real nginx and Caddy, configured as in `scripts/proxies` and the documentation.
 
 use end_to_end::events::{SEVEN, numbered};
 use end_to_end::http::{Endpoint, chunk, chunked_head, free_address, post_head};
@@ -7,7 +7,7 @@ use end_to_end::tap::{BASIC, PASSWORD, RunningTap, TOKEN, Tap, USERNAME};
 use end_to_end::wait;
 use serde_json::json;
 
-/// Starts a tap that is meant to be behind a proxy, and both proxies, one after the other.
+/// Starts a tap, and in front of it each of the proxies in turn.
 fn behind_each(tap: &Tap, check: impl Fn(&str, &RunningTap, &Endpoint)) {
     for name in ["nginx", "Caddy"] {
         let listener = tap.listen().start();
@@ -20,7 +20,7 @@ fn behind_each(tap: &Tap, check: impl Fn(&str, &RunningTap, &Endpoint)) {
 }
 
 #[test]
-fn webhooks_and_answers_pass_through() {
+fn webhooks_and_answers_pass_through_each_proxy() {
     let tap = Tap::new().set("basic_auth_username", USERNAME).set("basic_auth_password", PASSWORD);
     behind_each(&tap, |name, _, proxy| {
         let basic = [("Authorization", BASIC)];
@@ -49,9 +49,9 @@ fn webhooks_and_answers_pass_through() {
     });
 }
 
-/// The proxy appends who it is connected from, and what a client says of itself is not believed.
+/// The proxy appends the address of its client. The tap ignores what the client itself claims.
 #[test]
-fn the_address_of_the_client_is_known() {
+fn the_tap_knows_the_clients_address_behind_each_proxy() {
     let tap =
         Tap::new().set("allowed_networks", json!(["127.0.0.2"])).set("trusted_proxies", json!(["127.0.0.1"]));
     behind_each(&tap, |name, listener, proxy| {
@@ -62,27 +62,27 @@ fn the_address_of_the_client_is_known() {
             assert_eq!(stranger.post_with(&headers, SEVEN[0]).status, 403, "{name}: {forged}");
             assert_eq!(friend.post_with(&headers, SEVEN[0]).status, 200, "{name}: {forged}");
         }
-        // Past the proxy, nobody is believed.
-        let past = listener.endpoint().from("127.0.0.3");
-        assert_eq!(past.post_with(&[("X-Forwarded-For", "127.0.0.2")], SEVEN[0]).status, 403);
+        // Connections that bypass the proxy are not trusted.
+        let direct = listener.endpoint().from("127.0.0.3");
+        assert_eq!(direct.post_with(&[("X-Forwarded-For", "127.0.0.2")], SEVEN[0]).status, 403);
         let _ = listener.program.stderr().wait_for("127.0.0.3 is not in allowed_networks");
     });
 }
 
 #[test]
-fn bodies_are_as_large_as_the_tap_allows() {
+fn each_proxy_allows_bodies_of_the_taps_maximum_size() {
     let tap = Tap::new();
     behind_each(&tap, |name, _, proxy| {
         let largest = SEVEN[0].to_owned() + &" ".repeat(20_000_000 - SEVEN[0].len());
         proxy.accept(&largest);
         let mut client = proxy.connect();
         let _ = client.try_send(post_head(&proxy.path, &[], largest.len() + 1) + &largest + " ");
-        // A proxy that closes while the rest is still on its way takes its answer with it.
+        // A proxy that closes while the rest is still in transit may lose its own answer.
         if let Ok(reply) = client.try_reply() {
             assert_eq!(reply.status, 413, "{name}");
         }
     });
-    // What is much too large is not even read.
+    // nginx refuses a much too large body without reading it.
     let listener = tap.listen().start();
     let proxy = Proxy::nginx(listener.endpoint().address, &[]);
     let mut client = proxy.endpoint.connect();
@@ -90,7 +90,7 @@ fn bodies_are_as_large_as_the_tap_allows() {
     assert_eq!(client.reply().status, 413);
 }
 
-/// Slow clients are nginx's: it passes a request on when it has the whole of it.
+/// nginx handles slow clients itself. It forwards a request only once it has all of it.
 #[test]
 fn slow_clients_of_nginx_do_not_reach_the_tap() {
     let tap = Tap::new().set("log_level", "debug");
@@ -113,9 +113,9 @@ fn slow_clients_of_nginx_do_not_reach_the_tap() {
     assert!(!listener.stop().says("refused"));
 }
 
-/// What a proxy answers while the tap is away is no 200, and what Mailjet repeats arrives.
+/// While the tap is down, a proxy never answers 200, and what Mailjet repeats arrives later.
 #[test]
-fn while_the_tap_is_away_nothing_is_answered_200() {
+fn no_proxy_answers_200_while_the_tap_is_down() {
     let tap = Tap::new().set("listen_address", free_address().to_string());
     let listener = tap.listen().start();
     let address = listener.endpoint().address;
@@ -128,16 +128,16 @@ fn while_the_tap_is_away_nothing_is_answered_200() {
     let listener = tap.listen().start();
     let _ = listener.endpoint();
     for proxy in &proxies {
-        // nginx does not ask a server that was away for ten seconds.
-        wait::until("the proxy asks again", || {
+        // nginx does not retry a server that failed within the last ten seconds.
+        wait::until("the proxy tries the tap again", || {
             (proxy.endpoint.post(numbered(1)).status == 200).then_some(())
         });
     }
 }
 
-/// Where the proxy and the tap could disagree about where a request ends, one of them refuses, and nothing is smuggled.
+/// Where the proxy and the tap could disagree about where a request ends, one of them refuses, so nothing is smuggled.
 #[test]
-fn nothing_is_smuggled_past_a_proxy() {
+fn no_request_is_smuggled_past_a_proxy() {
     let tap = Tap::new();
     behind_each(&tap, |name, _, proxy| {
         let before = tap.spool().events().len();
@@ -167,7 +167,7 @@ fn nothing_is_smuggled_past_a_proxy() {
             let _ = client.until_closed();
         }
         proxy.accept(SEVEN[1]);
-        let kept: Vec<_> = tap.spool().events().into_iter().skip(before).map(|event| event.body).collect();
-        assert!(!kept.iter().any(|body| body.contains("smuggled")), "{name}: {kept:?}");
+        let stored: Vec<_> = tap.spool().events().into_iter().skip(before).map(|event| event.body).collect();
+        assert!(!stored.iter().any(|body| body.contains("smuggled")), "{name}: {stored:?}");
     });
 }

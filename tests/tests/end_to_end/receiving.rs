@@ -1,13 +1,13 @@
-//! What a webhook is answered.
+//! The answer to a webhook, in every case.
 
 use end_to_end::events::{SEVEN, grouped, numbered};
 use end_to_end::http::{chunk, chunked_head, post_head};
 use end_to_end::tap::{TOKEN, Tap};
 use serde_json::json;
 
-/// Mailjet sends one event a request, or several in an array.
+/// Mailjet sends one event in a request, or several in an array.
 #[test]
-fn events_are_accepted_one_by_one_and_grouped() {
+fn single_and_grouped_events_are_accepted() {
     let tap = Tap::new();
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
@@ -18,12 +18,12 @@ fn events_are_accepted_one_by_one_and_grouped() {
         ("[]".to_owned(), 0),
         (" [ ] \n".to_owned(), 0),
     ];
-    let mut kept = 0;
+    let mut stored = 0;
     for (body, accepted) in cases {
         let reply = endpoint.post(&body);
         assert_eq!((reply.status, reply.json()), (200, json!({ "accepted": accepted })), "{body}");
-        kept += accepted;
-        assert_eq!(tap.spool().events().len(), kept, "{body}");
+        stored += accepted;
+        assert_eq!(tap.spool().events().len(), stored, "{body}");
     }
 }
 
@@ -40,20 +40,20 @@ fn a_repeated_body_is_accepted_again() {
 }
 
 #[test]
-fn what_is_not_an_object_in_an_array_is_kept_as_rejected_and_fails_nobody() {
+fn array_elements_that_are_no_objects_are_rejected_and_the_others_accepted() {
     let tap = Tap::new();
     let listener = tap.listen().start();
     let body = format!(r#"[{},5,"x",null,[{{}}],true,{}]"#, SEVEN[0], SEVEN[1]);
     let reply = listener.endpoint().post(body);
     assert_eq!((reply.status, reply.json()), (200, json!({ "accepted": 2, "rejected": 5 })));
-    let kept: Vec<_> = tap.spool().events().into_iter().map(|event| event.body).collect();
-    assert_eq!(kept, SEVEN[..2]);
+    let stored: Vec<_> = tap.spool().events().into_iter().map(|event| event.body).collect();
+    assert_eq!(stored, SEVEN[..2]);
     let rejected: Vec<_> = tap.spool().rejected().into_iter().map(|rejected| rejected.body).collect();
     assert_eq!(rejected, [&b"5"[..], b"\"x\"", b"null", b"[{}]", b"true"]);
 }
 
 #[test]
-fn a_body_that_is_no_events_is_answered_400_and_its_beginning_is_kept() {
+fn a_body_without_events_is_answered_400_and_its_beginning_is_stored() {
     let tap = Tap::new();
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
@@ -79,18 +79,18 @@ fn a_body_that_is_no_events_is_answered_400_and_its_beginning_is_kept() {
         assert_eq!(reply.status, 400, "{shown}");
         assert!(reply.json()["error"].is_string(), "{shown}: {}", reply.body);
     }
-    let kept = tap.spool().rejected();
-    assert_eq!(kept.iter().map(|rejected| &rejected.body[..]).collect::<Vec<_>>(), cases);
-    assert!(kept.iter().all(|rejected| !rejected.reason.is_empty()));
+    let stored = tap.spool().rejected();
+    assert_eq!(stored.iter().map(|rejected| &rejected.body[..]).collect::<Vec<_>>(), cases);
+    assert!(stored.iter().all(|rejected| !rejected.reason.is_empty()));
 
     let large = "x".repeat(100_000);
     assert_eq!(endpoint.post(&large).status, 400);
-    let kept = tap.spool().rejected().pop().expect("it is kept");
-    assert_eq!(kept.body, large.as_bytes()[..65_536], "the first 64 KiB are kept");
+    let stored = tap.spool().rejected().pop().expect("a rejected body");
+    assert_eq!(stored.body, large.as_bytes()[..65_536], "the first 64 KiB are stored");
     assert_eq!(tap.spool().events(), []);
 }
 
-/// Who has said all may close its side, as some clients do.
+/// A client that has sent everything may close its side of the connection, as some clients do.
 #[test]
 fn a_client_that_closes_its_side_after_the_body_is_answered() {
     let tap = Tap::new();
@@ -98,16 +98,16 @@ fn a_client_that_closes_its_side_after_the_body_is_answered() {
     let endpoint = listener.endpoint();
     let mut stream = std::net::TcpStream::connect(endpoint.address).expect("a connection");
     let request = end_to_end::http::post_head(&endpoint.path, &[], SEVEN[0].len()) + SEVEN[0];
-    std::io::Write::write_all(&mut stream, request.as_bytes()).expect("it is taken");
+    std::io::Write::write_all(&mut stream, request.as_bytes()).expect("the request is sent");
     stream.shutdown(std::net::Shutdown::Write).expect("one side is closed");
     let mut answer = String::new();
     std::io::Read::read_to_string(&mut stream, &mut answer).expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
-/// Whoever probes learns nothing: not whether a token was right once, not which paths there are.
+/// Probing reveals nothing: not whether a token was once valid, and not which paths exist.
 #[test]
-fn every_wrong_address_gets_the_same_404() {
+fn every_wrong_path_gets_the_same_404() {
     let tap = Tap::new();
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
@@ -140,9 +140,9 @@ fn every_wrong_address_gets_the_same_404() {
     assert_eq!(
         unknown.post("not JSON").without_date(),
         expected.without_date(),
-        "the token is looked at first"
+        "the token is checked first"
     );
-    // Its target is no path.
+    // The target of this request is not a path.
     let mut proxied = endpoint.connect();
     proxied.send("CONNECT test:80 HTTP/1.1\r\nHost: test\r\n\r\n");
     assert_eq!(proxied.reply().without_date(), expected.without_date(), "CONNECT");
@@ -155,7 +155,7 @@ fn every_wrong_address_gets_the_same_404() {
 }
 
 #[test]
-fn another_method_than_post_is_answered_405_and_told_which_is_right() {
+fn other_methods_than_post_are_answered_405_with_allow() {
     let tap = Tap::new();
     let listener = tap.listen().start();
     for method in ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"] {
@@ -165,7 +165,7 @@ fn another_method_than_post_is_answered_405_and_told_which_is_right() {
 }
 
 #[test]
-fn a_body_of_max_body_bytes_is_accepted_and_one_byte_more_is_not() {
+fn a_body_of_max_body_bytes_is_accepted_and_a_larger_one_refused() {
     let tap = Tap::new().set("max_body_bytes", 2000);
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
@@ -173,7 +173,7 @@ fn a_body_of_max_body_bytes_is_accepted_and_one_byte_more_is_not() {
     let largest = format!("{event}{}", " ".repeat(2000 - event.len()));
     endpoint.accept(&largest);
 
-    // The size is looked at before the body is read: it need not even be sent.
+    // The size is checked before the body is read, so the body need not even be sent.
     let mut client = endpoint.connect();
     client.send(post_head(&endpoint.path, &[], 2001));
     assert_eq!(client.reply().status, 413);
@@ -184,7 +184,7 @@ fn a_body_of_max_body_bytes_is_accepted_and_one_byte_more_is_not() {
     client.send(chunk(""));
     assert_eq!(client.reply().status, 200);
 
-    // A chunked body has no size to look at: it is counted while it comes.
+    // A chunked body has no size to check in advance. It is counted as it arrives.
     let mut client = endpoint.connect();
     client.send(chunked_head(&endpoint.path));
     client.send(chunk(&largest));
@@ -194,7 +194,7 @@ fn a_body_of_max_body_bytes_is_accepted_and_one_byte_more_is_not() {
 }
 
 #[test]
-fn a_chunked_body_is_put_together() {
+fn a_chunked_body_is_assembled() {
     let tap = Tap::new();
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
@@ -217,13 +217,13 @@ fn a_content_encoding_is_answered_415() {
         assert_eq!(reply.status, 415, "{encoding}");
     }
     let reply = listener.endpoint().post_with(&[("Content-Encoding", "identity")], SEVEN[0]);
-    assert_eq!(reply.status, 200, "identity is no encoding");
+    assert_eq!(reply.status, 200, "identity means no encoding");
     assert_eq!(tap.spool().events().len(), 1);
 }
 
-/// Mailjet documents neither, so nothing may depend on them.
+/// Mailjet documents neither header, so nothing may depend on them.
 #[test]
-fn any_content_type_and_user_agent_will_do() {
+fn any_content_type_and_user_agent_are_accepted() {
     let tap = Tap::new();
     let listener = tap.listen().start();
     let headers: [&[(&str, &str)]; 6] = [
@@ -242,7 +242,7 @@ fn any_content_type_and_user_agent_will_do() {
 
 /// curl and others ask before they send a large body.
 #[test]
-fn who_expects_100_continue_gets_it() {
+fn a_client_that_expects_100_continue_gets_it() {
     let tap = Tap::new();
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
@@ -254,15 +254,15 @@ fn who_expects_100_continue_gets_it() {
 }
 
 #[test]
-fn a_query_in_the_url_does_no_harm() {
+fn a_query_in_the_url_is_ignored() {
     let tap = Tap::new();
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
     endpoint.with_path(&format!("{}?from=mailjet", endpoint.path)).accept(SEVEN[0]);
 }
 
-/// Neither a parser that calls itself for each level nor one that gives up at 128 will do: an event is accepted whatever
-/// is in it, and the next one as well.
+/// The parser must neither recurse for each level nor give up at 128 levels. An event is accepted whatever is in it, and so is
+/// the next one.
 #[test]
 fn a_body_of_any_depth_is_accepted() {
     let tap = Tap::new();

@@ -1,4 +1,4 @@
-//! What was received and is no event.
+//! Received data that is not an event.
 
 use end_to_end::message::{Message, Record};
 use end_to_end::schema::{assert_valid, columns_of};
@@ -6,7 +6,7 @@ use end_to_end::tap::Tap;
 use end_to_end::wait;
 
 #[test]
-fn what_is_no_event_becomes_a_row_with_a_reason() {
+fn data_that_is_not_an_event_becomes_a_row_with_a_reason() {
     let tap = Tap::new();
     let running = tap.run().start();
     let endpoint = running.endpoint();
@@ -48,7 +48,7 @@ fn what_is_no_event_becomes_a_row_with_a_reason() {
 }
 
 #[test]
-fn rejected_rows_have_a_bookmark_of_their_own_by_which_they_resume_and_are_trimmed() {
+fn rejected_rows_resume_and_are_trimmed_by_a_bookmark_of_their_own() {
     let tap = Tap::new().set("retention_days", 0);
     let listener = tap.listen().start();
     for body in ["one", "two"] {
@@ -58,7 +58,7 @@ fn rejected_rows_have_a_bookmark_of_their_own_by_which_they_resume_and_are_trimm
     let first = tap.drain().state().finish();
     let sequences: Vec<_> = first.records_of("_sdc_rejected").iter().map(Record::sequence).collect();
     assert_eq!(sequences.len(), 2);
-    assert_eq!(tap.spool().rejected().len(), 2, "nobody has confirmed them");
+    assert_eq!(tap.spool().rejected().len(), 2, "no state has confirmed them");
 
     let state = |sequence: i64| {
         format!("{{\"bookmarks\":{{\"_sdc_rejected\":{{\"replication_key_value\":{sequence}}}}}}}\n")
@@ -80,9 +80,9 @@ fn rejected_rows_have_a_bookmark_of_their_own_by_which_they_resume_and_are_trimm
     running.stop().assert_code(0);
 }
 
-/// 64 KiB are kept, even if the cut is in the middle of a character.
+/// 64 KiB are stored, even if the cut is in the middle of a character.
 #[test]
-fn a_long_body_is_cut_at_64_kib_wherever_that_is() {
+fn a_long_body_is_cut_at_64_kib() {
     let tap = Tap::new();
     let running = tap.run().start();
     assert_eq!(running.endpoint().post(format!("x{}", "é".repeat(50_000))).status, 400);
@@ -94,7 +94,7 @@ fn a_long_body_is_cut_at_64_kib_wherever_that_is() {
 }
 
 #[test]
-fn a_long_element_is_cut_as_a_body_is() {
+fn a_long_element_is_cut_at_64_kib_too() {
     let tap = Tap::new();
     let running = tap.run().start();
     running.endpoint().accept(format!(r#"["{}",{{"event":"open"}}]"#, "é".repeat(50_000)));
@@ -105,9 +105,9 @@ fn a_long_element_is_cut_as_a_body_is() {
     assert_eq!(finished.records().len(), 1);
 }
 
-/// As with events: what Mailjet repeats has the key of its first delivery.
+/// As with events, what Mailjet repeats has the key of its first delivery.
 #[test]
-fn what_is_rejected_twice_has_one_key() {
+fn a_repeated_rejected_body_has_the_same_key() {
     let tap = Tap::new();
     let running = tap.run().start();
     for body in ["one", "two", "one"] {

@@ -1,4 +1,4 @@
-//! What comes again after a stop, a crash or a lost state, and what does not.
+//! What is written again after a stop, a crash or a lost state, and what is not.
 
 use std::io::{BufRead, BufReader, Read};
 
@@ -7,19 +7,19 @@ use end_to_end::message::Message;
 use end_to_end::program::Signal;
 use end_to_end::tap::{Finished, Tap};
 
-/// The numbers of the events that a run wrote.
+/// The numbers of the events that a run has written.
 fn numbers(finished: &Finished) -> Vec<u64> {
     finished.records().iter().map(number_of).collect()
 }
 
-/// Appends the last STATE that a run wrote to the state file, as a target does that has stored all of it.
+/// Appends the last STATE of a run to the state file, as a target does that has stored everything.
 fn store_last_state(tap: &Tap, finished: &Finished) {
     let bookmark = finished.messages().iter().rev().find_map(Message::bookmark);
     tap.append_state(bookmark.expect("a STATE with a bookmark"));
 }
 
 #[test]
-fn after_sigterm_nothing_comes_twice_and_nothing_is_left_out() {
+fn after_sigterm_nothing_is_repeated_and_nothing_is_missing() {
     let tap = Tap::new();
     let running = tap.run().state().start();
     running.endpoint().accept(grouped(&numbered_from(0, 100)));
@@ -39,7 +39,7 @@ fn after_sigterm_nothing_comes_twice_and_nothing_is_left_out() {
 }
 
 #[test]
-fn after_sigkill_all_that_no_state_covers_comes_again() {
+fn after_sigkill_every_event_that_no_state_covers_is_written_again() {
     let tap = Tap::new();
     let running = tap.run().state().start();
     running.endpoint().accept(grouped(&numbered_from(0, 40)));
@@ -55,12 +55,12 @@ fn after_sigkill_all_that_no_state_covers_comes_again() {
     again.assert_code(0);
     assert_eq!(numbers(&again), (40..100).collect::<Vec<_>>());
     for (one, other) in killed.records()[40..].iter().zip(again.records()) {
-        assert_eq!((one.sequence(), one.key()), (other.sequence(), other.key()), "it is the same row");
+        assert_eq!((one.sequence(), one.key()), (other.sequence(), other.key()), "the row is the same");
     }
 }
 
 #[test]
-fn without_state_all_that_is_kept_comes_and_a_warning_counts_it() {
+fn without_a_state_everything_is_written_and_a_warning_counts_it() {
     let tap = Tap::new();
     tap.spool_bodies([grouped(&numbered_from(0, 37)).as_str()]);
     for _ in 0..2 {
@@ -73,7 +73,7 @@ fn without_state_all_that_is_kept_comes_and_a_warning_counts_it() {
 }
 
 #[test]
-fn a_state_file_that_is_missing_is_a_warning_and_a_first_run() {
+fn a_missing_state_file_is_a_warning_and_a_first_run() {
     let tap = Tap::new();
     tap.spool_bodies([numbered(1).as_str()]);
     let drained = tap.drain().state().finish();
@@ -82,9 +82,9 @@ fn a_state_file_that_is_missing_is_a_warning_and_a_first_run() {
     assert!(drained.stderr.iter().any(|line| line.contains("WARN") && line.contains("state.json")));
 }
 
-/// A misspelt path must not send everything again, every time.
+/// A misspelt path must not cause everything to be sent again in every run.
 #[test]
-fn a_state_file_that_cannot_come_to_be_is_an_error() {
+fn a_state_file_in_a_missing_directory_is_an_error() {
     let tap = Tap::new();
     tap.spool_bodies([numbered(1).as_str()]);
     let finished = tap.drain().args(&["--state", "stats/state.json"]).finish();
@@ -92,9 +92,9 @@ fn a_state_file_that_cannot_come_to_be_is_an_error() {
     assert_eq!(finished.stdout, [""; 0]);
 }
 
-/// A pipe can be read once, and this file is read again and again.
+/// A pipe can be read only once, and the tap reads this file again and again.
 #[test]
-fn a_state_that_is_no_regular_file_is_an_error() {
+fn a_state_that_is_not_a_regular_file_is_an_error() {
     let tap = Tap::new();
     for path in ["/dev/zero", "/", "/dev/fd/0"] {
         let finished = tap.drain().args(&["--state", path]).finish();
@@ -102,7 +102,7 @@ fn a_state_that_is_no_regular_file_is_an_error() {
     }
 }
 
-/// `>> state.json` needs no `tail -1`, and a target that was killed while it wrote a line does no harm.
+/// `>> state.json` needs no `tail -1`, and half a line left by a killed target does no harm.
 #[test]
 fn the_last_complete_line_of_the_state_file_counts() {
     let tap = Tap::new();
@@ -115,9 +115,9 @@ fn the_last_complete_line_of_the_state_file_counts() {
     assert_eq!(numbers(&tap.drain().state().finish()), [7, 8, 9]);
 }
 
-/// Meltano writes the file as one object, with or without a line's end.
+/// Meltano writes the file as one object, with or without a line break at its end.
 #[test]
-fn an_empty_state_is_that_of_a_first_run() {
+fn an_empty_state_means_a_first_run() {
     let tap = Tap::new();
     tap.spool_bodies([numbered(1).as_str()]);
     for text in ["", "{}", "{}\n", "{\"bookmarks\": {}}\n"] {
@@ -129,7 +129,7 @@ fn an_empty_state_is_that_of_a_first_run() {
 }
 
 #[test]
-fn a_state_as_one_line_without_an_end_counts() {
+fn a_state_without_a_line_break_counts() {
     let tap = Tap::new();
     tap.spool_bodies([grouped(&numbered_from(0, 3)).as_str()]);
     tap.drain().finish().assert_code(0);
@@ -138,7 +138,7 @@ fn a_state_as_one_line_without_an_end_counts() {
 }
 
 #[test]
-fn a_state_that_cannot_be_read_is_an_error_and_not_a_first_run() {
+fn an_unreadable_state_is_an_error_and_not_a_first_run() {
     let tap = Tap::new();
     tap.spool_bodies([numbered(1).as_str()]);
     for text in ["not a state\n", "[]\n", "{\"bookmarks\": 5}\n", "{\"bookmarks\": {\"data\": \"x\"}}\n"] {
@@ -150,9 +150,9 @@ fn a_state_that_cannot_be_read_is_an_error_and_not_a_first_run() {
     }
 }
 
-/// A state of another spool, or of another `sequence_unit`, would hide every event to come.
+/// A state of another spool, or with another `sequence_unit`, would hide every event to come.
 #[test]
-fn a_bookmark_that_the_spool_and_the_clock_are_far_from_is_an_error() {
+fn a_bookmark_far_beyond_the_spool_and_the_clock_is_an_error() {
     let tap = Tap::new();
     tap.spool_bodies([numbered(1).as_str()]);
     tap.append_state(1_790_000_000_000_000_000);
@@ -162,10 +162,9 @@ fn a_bookmark_that_the_spool_and_the_clock_are_far_from_is_an_error() {
     assert_eq!(finished.stdout, [""; 0]);
 }
 
-/// A state of another spool is one that this spool may have overtaken by the time that it is given: then there are events
-/// before it that were never written, and are.
+/// This spool may have grown past a bookmark of another spool. Then events before the bookmark were never written, and must be.
 #[test]
-fn a_bookmark_past_what_was_ever_written_is_an_error_though_the_spool_has_come_further() {
+fn a_bookmark_beyond_what_was_written_is_an_error_even_if_the_spool_holds_more() {
     let tap = Tap::new();
     tap.spool_bodies([grouped(&numbered_from(0, 10)).as_str()]);
     let sequences = tap.spool().sequences();
@@ -176,7 +175,7 @@ fn a_bookmark_past_what_was_ever_written_is_an_error_though_the_spool_has_come_f
         assert!(error.contains(&bookmark.to_string()), "{error}");
         assert_eq!(finished.stdout, [""; 0]);
     };
-    // Nothing was written yet, and so no bookmark is one of this spool.
+    // Nothing was written yet, so no bookmark can belong to this spool.
     refuse(sequences[0]);
     refuse(sequences[5]);
     tap.append_state(sequences[0] - 1);
@@ -190,9 +189,9 @@ fn a_bookmark_past_what_was_ever_written_is_an_error_though_the_spool_has_come_f
     assert_eq!(numbers(&tap.drain().state().finish()), (10..20).collect::<Vec<_>>());
 }
 
-/// Also within a backlog of which a part was written: the rest was not.
+/// The same within a backlog that was written in part.
 #[test]
-fn a_bookmark_within_what_was_not_yet_written_is_an_error() {
+fn a_bookmark_in_the_unwritten_part_of_a_backlog_is_an_error() {
     let tap = Tap::new();
     tap.spool_bodies([grouped(&numbered_from(0, 3000)).as_str()]);
     let (mut drain, stdout) = tap.drain().set("state_interval_records", 100).start_unread();
@@ -208,9 +207,9 @@ fn a_bookmark_within_what_was_not_yet_written_is_an_error() {
     assert_eq!(tap.drain().state().finish().records().len(), 2900);
 }
 
-/// A spool that was lost with its disk: the state is older than anything that is still to come.
+/// A spool that was lost with its disk: the old state is older than any event to come.
 #[test]
-fn a_new_spool_goes_on_with_the_state_of_an_old_one() {
+fn a_new_spool_accepts_the_state_of_a_lost_one() {
     let tap = Tap::new();
     tap.append_state(1_600_000_000_000);
     tap.spool_bodies([numbered(1).as_str()]);
@@ -220,7 +219,7 @@ fn a_new_spool_goes_on_with_the_state_of_an_old_one() {
 }
 
 #[test]
-fn a_drain_beside_a_listener_takes_what_the_spool_holds() {
+fn a_drain_beside_a_listener_writes_what_the_spool_holds() {
     let tap = Tap::new();
     let listener = tap.listen().start();
     for round in 0..3 {
@@ -234,13 +233,13 @@ fn a_drain_beside_a_listener_takes_what_the_spool_holds() {
     listener.stop().assert_code(0);
 }
 
-/// A cron job that starts again while the last one is still at work.
+/// A cron job that starts again while the previous one is still running.
 #[test]
 fn a_drain_that_overlaps_another_exits_75() {
     let tap = Tap::new();
     tap.spool_bodies([grouped(&numbered_from(0, 3000)).as_str()]);
     let (mut first, stdout) = tap.drain().start_unread();
-    // Its first line shows that it has begun; then the pipe fills, and it has to wait.
+    // Its first line shows that it has started. Then the pipe fills, and it has to wait.
     let mut stdout = BufReader::new(stdout);
     let mut messages = String::new();
     stdout.read_line(&mut messages).expect("a line");
@@ -259,9 +258,9 @@ fn a_drain_that_overlaps_another_exits_75() {
     assert!(records.map(|record| number_of(&record)).eq(0..3000));
 }
 
-/// Nothing is written down by the drain itself: a second one without a new state writes the same again.
+/// The drain itself records no confirmation, so a second one without a new state writes the same events again.
 #[test]
-fn a_drain_that_is_killed_leaves_everything_to_the_next() {
+fn a_killed_drain_leaves_every_event_to_the_next() {
     let tap = Tap::new();
     tap.append_state(0);
     tap.spool_bodies([grouped(&numbered_from(0, 3000)).as_str()]);

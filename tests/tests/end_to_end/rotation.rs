@@ -1,4 +1,4 @@
-//! A webhook URL is changed for another, as Mailjet and its user live through it.
+//! Replacing a webhook URL, including what Mailjet and the user do meanwhile.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -7,36 +7,37 @@ use end_to_end::http::{Endpoint, free_address};
 use end_to_end::tap::Tap;
 use end_to_end::wait;
 
-/// Mailjet, as far as it posts webhooks: one URL for each type of event, and what was not answered with 200 is repeated,
-/// the same bytes to the same URL. That it would go to the new one is not documented, so it is not relied on.
+/// The part of Mailjet that posts webhooks: one URL for each type of event. It repeats what is not answered with 200: the same
+/// bytes to the same URL. Mailjet does not document that repeats go to a new URL, so the test does not rely on it.
 struct Mailjet {
     urls: BTreeMap<usize, Endpoint>,
     waiting: VecDeque<(Endpoint, String)>,
-    happened: u64,
-    /// What was answered instead of 200; none where nothing answered.
+    /// How many events have happened so far.
+    created: u64,
+    /// The answers other than 200; `None` if there was no answer.
     refused: Vec<Option<u16>>,
 }
 
 impl Mailjet {
-    fn with(url: &Endpoint) -> Self {
+    fn new(url: &Endpoint) -> Self {
         let urls = (0..SEVEN.len()).map(|event_type| (event_type, url.clone())).collect();
-        Mailjet { urls, waiting: VecDeque::new(), happened: 0, refused: Vec::new() }
+        Mailjet { urls, waiting: VecDeque::new(), created: 0, refused: Vec::new() }
     }
 
-    /// What "Event notifications" in the account settings does, for one type.
+    /// What "Event notifications" in the account settings does, for one event type.
     fn register(&mut self, event_type: usize, url: &Endpoint) {
         self.urls.insert(event_type, url.clone());
     }
 
-    /// An event of each type happens.
-    fn happen(&mut self) {
+    /// Lets an event of each type happen.
+    fn create_events(&mut self) {
         for url in self.urls.values() {
-            self.happened += 1;
-            self.waiting.push_back((url.clone(), numbered(self.happened)));
+            self.created += 1;
+            self.waiting.push_back((url.clone(), numbered(self.created)));
         }
     }
 
-    /// Half a minute goes by: what waits is sent.
+    /// Lets half a minute pass: Mailjet sends what is waiting.
     fn deliver(&mut self) {
         for (url, body) in std::mem::take(&mut self.waiting) {
             let mut connection = url.try_connect();
@@ -51,33 +52,33 @@ impl Mailjet {
 }
 
 #[test]
-fn a_url_is_changed_for_another_and_nothing_is_missed() {
+fn a_webhook_url_can_be_replaced_without_missing_an_event() {
     let tap = Tap::new().with_minted_urls().set("listen_address", free_address().to_string());
     let row = |id: usize| {
         let listed = tap.url(&["list"]).finish().stdout;
-        listed.into_iter().find(|line| line.starts_with(&id.to_string())).expect("it is listed")
+        listed.into_iter().find(|line| line.starts_with(&id.to_string())).expect("the URL is listed")
     };
     let first = tap.mint();
     let listener = tap.listen().start();
     let _ = listener.endpoint();
-    let mut mailjet = Mailjet::with(&first);
-    mailjet.happen();
+    let mut mailjet = Mailjet::new(&first);
+    mailjet.create_events();
     mailjet.deliver();
 
-    // The second is made beside the first, and taken within a second.
+    // The second URL is made beside the first, and works within a second.
     let second = tap.mint();
     let _ = listener.program.stderr().wait_for("webhook URL 2 was made");
     for event_type in 0..4 {
         mailjet.register(event_type, &second);
-        mailjet.happen();
+        mailjet.create_events();
         mailjet.deliver();
     }
     assert_eq!(mailjet.refused, []);
 
-    // Whatever else happens: what could not be delivered is repeated, to either.
+    // Even if the listener is down meanwhile, what could not be delivered is repeated to either URL.
     listener.stop().assert_code(0);
     for event_type in 4..SEVEN.len() {
-        mailjet.happen();
+        mailjet.create_events();
         mailjet.deliver();
         mailjet.register(event_type, &second);
     }
@@ -89,29 +90,29 @@ fn a_url_is_changed_for_another_and_nothing_is_missed() {
     assert_eq!(mailjet.waiting.len(), 0);
     listener.stop().assert_code(0);
 
-    // `url list` shows when nobody uses the first any more.
+    // `url list` shows that the first URL is no longer used.
     let (of_first, of_second) = (row(1), row(2));
     assert!(!of_first.contains("never") && !of_second.contains("never"), "{of_first}, {of_second}");
     let listener = tap.listen().start();
     let _ = listener.endpoint();
-    mailjet.happen();
+    mailjet.create_events();
     mailjet.deliver();
-    wait::until("the use of the second is listed", || (row(2) != of_second).then_some(()));
+    wait::until("the list shows the use of the second URL", || (row(2) != of_second).then_some(()));
     assert_eq!(row(1), of_first);
 
     tap.url(&["revoke", "1"]).finish().assert_code(0);
     let _ = listener.program.stderr().wait_for("webhook URL 1 was revoked");
     assert_eq!(first.post(numbered(0)).status, 404);
-    mailjet.happen();
+    mailjet.create_events();
     mailjet.deliver();
-    // There is room for the next change.
+    // A further URL can be made now.
     let _ = tap.mint();
 
     assert_eq!(mailjet.refused.len(), unreachable, "nothing was refused");
     assert_eq!(mailjet.waiting.len(), 0);
-    let mut kept: Vec<_> = tap.spool().events().into_iter().map(|event| event.body).collect();
-    let mut happened: Vec<_> = (1..=mailjet.happened).map(numbered).collect();
-    kept.sort_unstable();
-    happened.sort_unstable();
-    assert_eq!(kept, happened, "each once");
+    let mut stored: Vec<_> = tap.spool().events().into_iter().map(|event| event.body).collect();
+    let mut created: Vec<_> = (1..=mailjet.created).map(numbered).collect();
+    stored.sort_unstable();
+    created.sort_unstable();
+    assert_eq!(stored, created, "each event exactly once");
 }

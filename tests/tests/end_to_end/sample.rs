@@ -1,4 +1,4 @@
-//! `--test`: what would be written, without touching the spool.
+//! `--test`: sample output that does not touch the spool.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use end_to_end::tap::Tap;
 use serde_json::json;
 
 #[test]
-fn a_sample_is_a_schema_and_a_valid_record_for_each_selected_stream() {
+fn a_sample_has_a_schema_and_a_valid_record_for_each_selected_stream() {
     let tap = Tap::new();
     let catalog = tap.launch(&["--discover"]).finish().stdout.join("\n");
     let all = catalog.replace("\"selected-by-default\": false", "\"selected-by-default\": true");
@@ -30,11 +30,11 @@ fn a_sample_is_a_schema_and_a_valid_record_for_each_selected_stream() {
     }
     let schemas = tap.launch(&["--test=schema"]).finish();
     assert!(matches!(schemas.messages()[..], [Message::Schema(_), Message::Schema(_)]));
-    assert!(!tap.spool().path.exists(), "the spool is not touched");
+    assert!(!tap.spool().path.exists(), "no spool is created");
 }
 
 #[test]
-fn a_sample_needs_no_role_and_finds_what_is_wrong_with_the_configuration() {
+fn a_sample_works_beside_a_running_tap_and_reports_a_bad_configuration() {
     let tap = Tap::new();
     let _running = tap.run().start();
     tap.launch(&["--test"]).finish().assert_code(0);
@@ -43,7 +43,7 @@ fn a_sample_needs_no_role_and_finds_what_is_wrong_with_the_configuration() {
     assert!(finished.sole_error().contains("sequence_unit"));
 }
 
-/// The sample is what a run would write: with its prefix, its extra column, its catalog; and with its errors.
+/// A sample is what a run would write: with its prefix, its extra column, its catalog, and its errors.
 #[test]
 fn a_sample_follows_the_configuration_and_the_catalog() {
     let tap = Tap::new().set("system_column_prefix", "_mailjet_").set("unknown_fields", "extra");
@@ -70,18 +70,18 @@ fn a_sample_follows_the_configuration_and_the_catalog() {
     let finished = tap.launch(&["--test", "--catalog", path]).finish();
     assert!(finished.sole_error().contains("catalog.json"), "{}", finished.sole_error());
     assert_eq!(finished.stdout, Vec::<String>::new());
-    assert!(!tap.spool().path.exists(), "the spool is not touched");
+    assert!(!tap.spool().path.exists(), "no spool is created");
 }
 
-/// A sample for which a column has to appear has its SCHEMA before its RECORD, as everything else that is written.
+/// If a column appears in a sample, its SCHEMA comes before the RECORD, as in any output.
 #[test]
-fn a_sample_in_which_a_column_appears_is_valid() {
+fn a_sample_with_a_new_column_is_valid() {
     let tap = Tap::new();
     let mut catalog = value(&tap.launch(&["--discover"]).finish().stdout.join("\n"));
     for entry in catalog["streams"].as_array_mut().expect("streams") {
         entry["metadata"][0]["metadata"]["selected"] = json!(true);
     }
-    // Only an unsub has it, and that is the last of the samples.
+    // Only an unsub has this field, and it is the last of the samples.
     catalog["streams"][0]["schema"]["properties"]["mj_list_id"] = json!({"type": "boolean"});
     let path = tap.folder().join("catalog.json");
     fs::write(&path, catalog.to_string()).expect("a catalog can be written");

@@ -1,5 +1,5 @@
-//! Scripts as people run them: `scripts/run`, word for word as the README tells a newcomer, but in a folder and on a port of its
-//! own; `scripts/install`; and, for a moment or with small sizes, what the longer scripts are made of.
+//! The scripts as people run them: `scripts/run` exactly as in the quick start, but in a folder and on a port of its own;
+//! `scripts/install`; and the longer scripts, briefly or with small sizes.
 
 use std::fs;
 use std::path::Path;
@@ -19,9 +19,9 @@ fn start(folder: &Path) -> Program {
 }
 
 #[test]
-fn install_puts_programs_man_pages_and_completions_where_they_are_looked_for() {
+fn install_puts_programs_man_pages_and_completions_in_their_standard_places() {
     let prefix = tempfile::tempdir().expect("a folder");
-    // Twice: an upgrade replaces what is there.
+    // Twice, since an upgrade replaces existing files.
     for _ in 0..2 {
         database::run(script("scripts/install", prefix.path()).stdin(Stdio::null()));
     }
@@ -40,7 +40,7 @@ fn install_puts_programs_man_pages_and_completions_where_they_are_looked_for() {
 }
 
 #[test]
-fn the_benchmark_measures_and_writes_what_it_found() {
+fn the_benchmark_runs_and_writes_its_results() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = script("scripts/bench", "--quick");
     command.args(["--only", "grouped,drain,target,growth", "--folder"]).arg(folder.path());
@@ -48,7 +48,7 @@ fn the_benchmark_measures_and_writes_what_it_found() {
     let read = |name| fs::read_to_string(folder.path().join(name)).expect("results");
     let table = read("results.md");
     assert!(printed.contains(&table), "the table is printed");
-    // What the figures are is no matter here: this machine has other things to do.
+    // The figures themselves do not matter here, since other tests run at the same time.
     for what in
         ["events in posts of 100", "drain of 20 000 events", "target-jsonl, 5000 records", "trim, an event"]
     {
@@ -70,7 +70,7 @@ fn rows(folder: &Path) -> usize {
 }
 
 #[test]
-fn the_quick_start_works_and_a_second_start_goes_on() {
+fn the_quick_start_works_and_a_second_start_continues() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path().join("a folder of its own");
     fs::create_dir(&folder).expect("a new folder");
@@ -93,7 +93,7 @@ fn the_quick_start_works_and_a_second_start_goes_on() {
         .args(["-c", command_line.trim()])
         .current_dir(repository())
         .output()
-        .expect("the command line that was printed is one");
+        .expect("bash runs the printed command line");
     assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
     wait::until("the seven events are in the table", || (rows(&folder) == 7).then_some(()));
     first.signal(Signal::INT);
@@ -105,10 +105,10 @@ fn the_quick_start_works_and_a_second_start_goes_on() {
     let _ = second.stderr().wait_for("0 events wait in the spool");
     second.signal(Signal::TERM);
     assert_eq!(second.wait(), Some(0));
-    assert_eq!(rows(&folder), 7, "nothing is written twice");
+    assert_eq!(rows(&folder), 7, "no event is written twice");
 }
 
-/// `scripts/soak`, but for the chart: one round, in which each of its phases lasts for a second.
+/// `scripts/soak` without the chart: one round, with phases of a second each.
 #[test]
 fn a_short_soak_loses_nothing_and_leaves_its_samples() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -122,11 +122,11 @@ fn a_short_soak_loses_nothing_and_leaves_its_samples() {
     assert!(lines.all(|cells| cells == columns), "{table}");
 }
 
-/// A run of twelve rounds in which a tap that lives on takes `growth` more bytes each second.
-fn run_with(growth: u64) -> Outcome {
+/// The report of a run with twelve rounds, in which a tap that is not restarted takes `growth` more bytes each second.
+fn report_with(growth: u64) -> Outcome {
     let sample = |seconds: u64| {
         let round = usize::try_from(seconds / 150).expect("a small number");
-        // What is restarted all the time has no time to grow.
+        // A process that is restarted all the time cannot grow.
         let age = if (3..9).contains(&round) { seconds - 3 * 150 } else { 20 };
         let resident = 10_000_000 + age * growth;
         let usage = Usage { resident, anonymous: resident, descriptors: 30, threads: 10 };
@@ -157,9 +157,9 @@ fn run_with(growth: u64) -> Outcome {
 }
 
 #[test]
-fn a_soak_tells_a_leak_of_twenty_bytes_an_event_and_nothing_where_there_is_none() {
+fn a_soak_reports_a_leak_of_twenty_bytes_an_event_and_no_leak_without_one() {
     let grown = |bytes_a_second| -> Vec<_> {
-        let figures = growth(&run_with(bytes_a_second)).into_iter().filter(|figure| figure.has_grown);
+        let figures = growth(&report_with(bytes_a_second)).into_iter().filter(|figure| figure.has_grown);
         figures.map(|figure| (figure.name, figure.when)).collect()
     };
     assert_eq!(grown(0), []);

@@ -6,38 +6,38 @@ use end_to_end::http::Endpoint;
 use end_to_end::message::members;
 use end_to_end::tap::{Finished, Tap};
 
-/// `send-test` needs no configuration.
+/// Runs `send-test`, which needs no configuration.
 fn send_test(tap: &Tap, endpoint: &Endpoint, arguments: &[&str]) -> Finished {
     tap.launch(&["send-test", "--url", &endpoint.url()]).args(arguments).without_config().finish()
 }
 
-fn kinds(tap: &Tap) -> Vec<String> {
+fn event_types(tap: &Tap) -> Vec<String> {
     let bodies = tap.spool().events().into_iter().map(|event| event.body);
     bodies.map(|body| members(&body)["event"].get().trim_matches('"').to_owned()).collect()
 }
 
 #[test]
-fn it_sends_every_event_and_each_is_accepted() {
+fn send_test_sends_every_event_type_and_each_is_accepted() {
     let tap = Tap::new();
     let running = tap.run().start();
     send_test(&tap, &running.endpoint(), &[]).assert_code(0);
-    let sent: BTreeSet<_> = kinds(&tap).into_iter().collect();
+    let sent: BTreeSet<_> = event_types(&tap).into_iter().collect();
     let seven = ["sent", "open", "click", "bounce", "blocked", "spam", "unsub"];
     assert_eq!(sent, seven.map(str::to_owned).into());
-    let count = kinds(&tap).len();
+    let count = event_types(&tap).len();
     assert_eq!(running.wait_records(count).len(), count);
 }
 
 #[test]
-fn it_sends_one_kind_of_event_as_often_as_asked() {
+fn send_test_sends_one_event_type_as_often_as_asked() {
     let tap = Tap::new();
     let listener = tap.listen().start();
     send_test(&tap, &listener.endpoint(), &["--event", "bounce", "--count", "3"]).assert_code(0);
-    assert_eq!(kinds(&tap), ["bounce"; 3]);
+    assert_eq!(event_types(&tap), ["bounce"; 3]);
 }
 
 #[test]
-fn a_url_that_is_revoked_is_an_error_in_one_line() {
+fn a_revoked_url_is_a_one_line_error() {
     let tap = Tap::new().with_minted_urls();
     let minted = tap.mint();
     tap.url(&["revoke", "1"]).finish().assert_code(0);
@@ -48,7 +48,7 @@ fn a_url_that_is_revoked_is_an_error_in_one_line() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_an_error_in_one_line() {
+fn an_unreachable_server_is_a_one_line_error() {
     let tap = Tap::new();
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();

@@ -1,4 +1,4 @@
-//! `listen` as a service and drains on a schedule: `scripts/systemd` and `scripts/crontab`, as they are.
+//! `listen` as a service and drains on a schedule: `scripts/systemd` and `scripts/crontab`, used unchanged.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -21,14 +21,14 @@ fn script(name: &str) -> String {
     fs::read_to_string(repository().join("scripts").join(name)).expect("the file is there")
 }
 
-/// The folder of the programs, with a `/` at its end.
+/// The folder of the programs, ending with a `/`.
 fn programs() -> String {
     let _ = path_of("target-jsonl");
     let tap = path_of("tap-mailjet-webhooks");
-    format!("{}/", tap.parent().expect("it is in a folder").display())
+    format!("{}/", tap.parent().expect("the tap lies in a folder").display())
 }
 
-/// Copies the units, with the programs where they are.
+/// Copies the units into `folder`, with the paths of the programs under test.
 fn units(folder: &Path) -> [PathBuf; 3] {
     [LISTENER, DRAIN, TIMER].map(|name| {
         let path = folder.join(name);
@@ -38,7 +38,7 @@ fn units(folder: &Path) -> [PathBuf; 3] {
     })
 }
 
-/// What `systemd-analyze` answers, if it is there.
+/// Runs `systemd-analyze`; `None` if it is not installed.
 fn systemd_analyze(arguments: &[&str], files: &[PathBuf]) -> Option<Output> {
     let output = Command::new("systemd-analyze").args(arguments).args(files).stdin(Stdio::null()).output();
     if output.is_err() {
@@ -48,29 +48,29 @@ fn systemd_analyze(arguments: &[&str], files: &[PathBuf]) -> Option<Output> {
 }
 
 #[test]
-fn systemd_finds_nothing_wrong_with_the_units() {
+fn systemd_accepts_the_units() {
     let folder = tempfile::tempdir().expect("a folder");
     let units = units(folder.path());
     let Some(verified) = systemd_analyze(&["verify", "--man=no"], &units) else { return };
-    // A setting that it does not know is a warning.
+    // An unknown setting is a warning.
     assert!(verified.status.success() && verified.stderr.is_empty(), "{verified:?}");
 
-    // What is left of the listener's exposure is the network, without which it would receive nothing: 1.1. One of the greater
-    // protections less (0.2 and more each), and it is above this threshold, which is in tenths; a newer systemd that
-    // rates a tenth higher is not.
+    // The listener's remaining exposure is the network, without which it would receive nothing: 1.1. Without one of the stronger
+    // protections (0.2 or more each) it exceeds this threshold, which is in tenths. A newer systemd that rates it a tenth
+    // higher does not.
     for (unit, threshold) in units.iter().zip(["--threshold=12", "--threshold=5"]) {
         let arguments = ["security", "--no-pager", "--offline=true", threshold];
         let Some(rated) = systemd_analyze(&arguments, std::slice::from_ref(unit)) else { return };
         let complaint = String::from_utf8_lossy(&rated.stderr);
         if complaint.contains("unrecognized option") {
-            eprintln!("skipped: this systemd-analyze can't rate a unit that is not installed");
+            eprintln!("skipped: this systemd-analyze can only rate installed units");
             return;
         }
         assert!(rated.status.success(), "{complaint}\n{}", String::from_utf8_lossy(&rated.stdout));
     }
 }
 
-/// The sets of system calls that systemd knows, by name; a set may have others in it.
+/// The sets of system calls that systemd defines, by name. A set may contain others.
 fn call_sets() -> Option<BTreeMap<String, Vec<String>>> {
     let answer = systemd_analyze(&["syscall-filter"], &[])?;
     let mut sets = BTreeMap::new();
@@ -87,7 +87,7 @@ fn call_sets() -> Option<BTreeMap<String, Vec<String>>> {
     Some(sets)
 }
 
-/// The calls of a set, those of its subsets included.
+/// The calls of a set, including those of its subsets.
 fn calls_of(name: &str, sets: &BTreeMap<String, Vec<String>>) -> BTreeSet<String> {
     match sets.get(name) {
         Some(members) => members.iter().flat_map(|member| calls_of(member, sets)).collect(),
@@ -113,11 +113,11 @@ fn allowed_by(unit: &str, sets: &BTreeMap<String, Vec<String>>) -> BTreeSet<Stri
     allowed
 }
 
-/// The system calls in what strace writes.
+/// The system calls in the output of strace.
 fn calls_in(trace: &str) -> BTreeSet<String> {
     let trace = wait::until("the trace is complete", || {
         let text = fs::read_to_string(trace).ok()?;
-        // Each line begins with the id of its thread, filled with spaces; the first thread is the process.
+        // Each line begins with the id of its thread, padded with spaces. The first thread is the process.
         let (process, _) = text.split_once(' ')?;
         let is_end = |line: &str| line.starts_with(&format!("{process} ")) && line.contains("+++ exited");
         text.lines().any(is_end).then_some(text)
@@ -127,10 +127,10 @@ fn calls_in(trace: &str) -> BTreeSet<String> {
     calls.map(|(call, _)| call).filter(is_name).map(str::to_owned).collect()
 }
 
-/// A system call that the unit forbids would fail only on the machine on which the service runs. systemd itself is not needed
-/// to see which are made.
+/// A system call that the unit forbids would fail only on the machine where the service runs. The calls can be observed without
+/// systemd.
 #[test]
-fn the_sandbox_allows_every_system_call_that_is_made() {
+fn the_sandbox_allows_every_system_call_of_the_tap() {
     if Command::new("strace").arg("--version").stdout(Stdio::null()).status().is_err() {
         eprintln!("skipped: strace is not installed");
         return;
@@ -146,33 +146,33 @@ fn the_sandbox_allows_every_system_call_that_is_made() {
     tap.drain().state().through(&["strace", "-D", "-f", "-o", &draining]).finish().assert_code(0);
     for (trace, unit) in [(&listening, LISTENER), (&draining, DRAIN)] {
         let (mut made, allowed) = (calls_in(trace), allowed_by(unit, &sets));
-        // SQLite makes it as root only, which the service is not.
+        // SQLite calls it only as root, and the service does not run as root.
         made.remove("fchown");
-        assert!(made.contains("fdatasync") || made.contains("fsync"), "the trace is one: {made:?}");
+        assert!(made.contains("fdatasync") || made.contains("fsync"), "the trace holds a sync: {made:?}");
         let forbidden: Vec<_> = made.difference(&allowed).collect();
         assert!(forbidden.is_empty(), "{unit} forbids {forbidden:?}");
     }
 }
 
-/// The command of `scripts/crontab`.
+/// The command in `scripts/crontab`.
 fn crontab_command() -> String {
     let crontab = script("crontab");
     let entry = crontab.lines().last().expect("an entry");
-    assert!(!entry.contains('%'), "cron makes line ends of them");
+    assert!(!entry.contains('%'), "cron turns % into line breaks");
     entry.splitn(6, ' ').last().expect("five fields, then the command").to_owned()
 }
 
-/// The command of the unit that drains.
+/// The command of the draining unit.
 fn unit_command() -> String {
     let unit = script(&format!("systemd/{DRAIN}")).replace("\\\n", " ");
     let command =
         unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).expect("a command").to_owned();
-    assert!(!command.contains(['%', '$']), "systemd would replace them");
+    assert!(!command.contains(['%', '$']), "systemd would expand % and $");
     command.replace("/usr/local/bin/", &programs()).replace("/etc/tap-mailjet-webhooks/", "")
 }
 
-/// Runs a command that drains, beside a listener that stays up.
-fn drains_beside_a_listener(command: &str, code_of_an_overlap: i32) {
+/// Runs a draining command several times beside a listener that stays up.
+fn assert_drains_beside_a_listener(command: &str, code_of_an_overlap: i32) {
     let tap = Tap::new();
     let folder = tap.folder().join("mailjet");
     fs::create_dir(&folder).expect("a new folder");
@@ -199,10 +199,10 @@ fn drains_beside_a_listener(command: &str, code_of_an_overlap: i32) {
     for (count, event) in (1..).zip(&SEVEN[..3]) {
         endpoint.accept(event);
         assert_eq!(drain(), Some(0));
-        assert_eq!(rows().len(), count, "what arrived a moment ago is in the table");
+        assert_eq!(rows().len(), count, "the last event is in the table");
     }
 
-    // Another drain, which nobody reads: it can't end.
+    // Another drain that cannot end, because nobody reads its output.
     for event in numbered_from(0, 500) {
         endpoint.accept(event);
     }
@@ -210,22 +210,22 @@ fn drains_beside_a_listener(command: &str, code_of_an_overlap: i32) {
     let _ = other.stderr().wait_for("events wait in the spool");
     let before = states();
     assert_eq!(drain(), Some(code_of_an_overlap));
-    assert_eq!((rows().len(), states()), (3, before), "a run that overlaps does nothing");
+    assert_eq!((rows().len(), states()), (3, before), "an overlapping run does nothing");
     other.kill();
     drop(unread);
     assert_eq!(drain(), Some(0));
     let sequences: Vec<_> = rows().iter().map(Record::sequence).collect();
-    assert_eq!(sequences, tap.spool().sequences(), "each event once");
+    assert_eq!(sequences, tap.spool().sequences(), "each event exactly once");
     listener.stop().assert_code(0);
 }
 
 #[test]
-fn drains_by_cron_beside_a_listener() {
-    drains_beside_a_listener(&crontab_command(), 0);
+fn the_crontab_drains_beside_a_listener() {
+    assert_drains_beside_a_listener(&crontab_command(), 0);
 }
 
 #[test]
-fn drains_by_a_timer_beside_a_listener() {
+fn the_systemd_timer_drains_beside_a_listener() {
     assert!(script(&format!("systemd/{DRAIN}")).contains("\nSuccessExitStatus=75\n"));
-    drains_beside_a_listener(&unit_command(), 75);
+    assert_drains_beside_a_listener(&unit_command(), 75);
 }

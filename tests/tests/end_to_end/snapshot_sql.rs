@@ -11,17 +11,17 @@ use end_to_end::tap::Tap;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-/// What a run wrote, and what the latest versions of its rows are.
-struct Loaded {
+/// The output of a run, to be loaded into a database.
+struct LoadedMessages {
     tap: Tap,
     messages: Vec<String>,
     records: Vec<Record>,
 }
 
-/// Repeats of three kinds: webhooks that Mailjet repeats (one key, several sequences), rows that are written again (one key,
-/// one sequence), and, for business keys, events of the same person and of the same order; some without the key. The columns
-/// of the orders have names that mean something else in SQL.
-fn messages() -> Loaded {
+/// Loads repeats of three kinds: webhooks that Mailjet repeats (one key, several sequences), rows that are written again (one
+/// key, one sequence), and, for business keys, events of the same person and of the same order, some without the key. Some
+/// columns have names that mean something else in SQL.
+fn loaded_messages() -> LoadedMessages {
     let tap = Tap::new();
     let orders = [1, 2, 3].map(|time| {
         format!(r#"{{"event":"open","time":{time},"order":"{}","rowid":"none of SQLite's"}}"#, time / 2)
@@ -30,7 +30,7 @@ fn messages() -> Loaded {
     let without_email = [r#"{"event":"open","time":1}"#, r#"{"event":"open","time":2}"#];
     tap.spool_bodies(SEVEN.iter().copied().chain(SEVEN).chain(without_email).chain(without_email));
     tap.spool_bodies((0..60).map(numbered).collect::<Vec<_>>().iter().map(String::as_str));
-    // Targets that fold rows by key would leave nothing to query: without a key, they append.
+    // Without a key, targets append. Merged rows would leave nothing to query.
     let catalog = tap.launch(&["--discover"]).finish().stdout.join("\n");
     let mut catalog = value(&catalog);
     for stream in catalog["streams"].as_array_mut().expect("streams") {
@@ -38,21 +38,21 @@ fn messages() -> Loaded {
     }
     let path = tap.folder().join("catalog.json");
     fs::write(&path, catalog.to_string()).expect("a catalog can be written");
-    // Twice, and without state: each row is written twice.
+    // Two runs without a state write each row twice.
     let run = || {
         let finished = tap.drain().args(&["--catalog", path.to_str().expect("a path")]).finish();
         finished.assert_code(0);
         finished.stdout
     };
-    // target-sqlite can't add a column that is called `order`: a first run lets the SCHEMA have it from the start.
+    // target-sqlite cannot add a column named `order`. After a first run, the SCHEMA has it from the start.
     let _ = run();
     let messages: Vec<_> =
         run().into_iter().chain(run()).filter(|line| !line.contains("_sdc_rejected")).collect();
     let records = Message::parse_all(&messages).into_iter().filter_map(Message::record).collect();
-    Loaded { tap, messages, records }
+    LoadedMessages { tap, messages, records }
 }
 
-impl Loaded {
+impl LoadedMessages {
     fn load(&self, target: &str, config: &Value) {
         let target = Command::new(database::in_venv(target, target));
         let _ = database::load(target, config, &self.messages, self.tap.folder());
@@ -65,7 +65,7 @@ impl Loaded {
         finished.stdout.join("\n")
     }
 
-    /// Key and sequence of the latest version of each row, by what makes rows versions of one; a line each, sorted.
+    /// The latest version of each row: key and sequence on a line, sorted. `version_of` says which rows are versions of one.
     fn latest(&self, version_of: impl Fn(&Record) -> String) -> Vec<String> {
         let mut latest = BTreeMap::new();
         for record in &self.records {
@@ -77,7 +77,7 @@ impl Loaded {
         sorted(latest.values().map(|record| format!("{},{}", record.key(), record.sequence())).collect())
     }
 
-    /// Demands what the queries find, asked by `query`, which returns the rows, a line each.
+    /// Checks the results of all queries. `query` runs SQL and returns the rows, one per line.
     fn check(&self, dialect: &str, table: &str, view: &str, query: impl Fn(&str) -> String) {
         let ask = |from: &str| -> Vec<String> {
             let sql = format!("SELECT q.__sdc_primary_key, q._sdc_sequence, q.* FROM {from} AS q");
@@ -91,7 +91,7 @@ impl Loaded {
         assert_eq!(all.len(), self.records.len(), "the target appended every row");
         let assert_rows = |found: &[String], expected: &[String]| {
             assert_eq!(keys(found), expected);
-            // Whole rows, with neither a column more nor a column less.
+            // Whole rows, with exactly the table's columns.
             assert!(found.iter().all(|row| all.contains(row)), "{found:#?}");
         };
 
@@ -116,7 +116,7 @@ impl Loaded {
         let create_view = self.sql(dialect, table, &["--view", view]);
         query(&create_view);
         assert_rows(&ask(view), &by_key);
-        // The table gets a column, as it does when Mailjet adds a field.
+        // The table gets another column, as happens when Mailjet adds a field.
         query(&format!("ALTER TABLE {table} ADD COLUMN appeared INTEGER"));
         if create_view.starts_with("CREATE OR REPLACE") {
             query(&create_view);
@@ -126,7 +126,7 @@ impl Loaded {
     }
 }
 
-/// Key and sequence of each row, sorted.
+/// The key and the sequence of each row, sorted.
 fn keys(rows: &[String]) -> Vec<String> {
     let key = |row: &String| row.split(',').take(2).collect::<Vec<_>>().join(",");
     sorted(rows.iter().map(key).collect())
@@ -138,8 +138,8 @@ fn sorted(mut lines: Vec<String>) -> Vec<String> {
 }
 
 #[test]
-fn the_latest_version_of_each_row_on_postgresql() {
-    let loaded = messages();
+fn snapshots_on_postgresql_hold_the_latest_version_of_each_row() {
+    let loaded = loaded_messages();
     let postgres = Postgres::start();
     let config = json!({
         "host": postgres.host(), "port": 5432, "user": "tester", "password": "none", "dbname": "postgres",
@@ -150,8 +150,8 @@ fn the_latest_version_of_each_row_on_postgresql() {
 }
 
 #[test]
-fn the_latest_version_of_each_row_on_duckdb() {
-    let loaded = messages();
+fn snapshots_on_duckdb_hold_the_latest_version_of_each_row() {
+    let loaded = loaded_messages();
     let path = loaded.tap.folder().join("warehouse.duckdb");
     let config = json!({"path": path, "default_target_schema": "raw", "primary_key_required": false});
     loaded.load("target-duckdb", &config);
@@ -164,29 +164,29 @@ for row in duckdb.connect(sys.argv[1]).execute(sys.argv[2]).fetchall(): print(*r
 }
 
 #[test]
-fn the_latest_version_of_each_row_on_sqlite() {
-    let loaded = messages();
+fn snapshots_on_sqlite_hold_the_latest_version_of_each_row() {
+    let loaded = loaded_messages();
     let path = loaded.tap.folder().join("warehouse.db");
     loaded.load("target-sqlite", &json!({"database": path}));
-    let connection = Connection::open(&path).expect("the target made it");
+    let connection = Connection::open(&path).expect("the target created the database");
     loaded.check("sqlite", "data", "latest", |sql| {
         let mut statement = connection.prepare(sql).expect(sql);
         let columns = 0..statement.column_count();
         let rows = statement.query_map([], |row| {
-            let values = columns.clone().map(|column| row.get(column).map(shown));
+            let values = columns.clone().map(|column| row.get(column).map(as_text));
             Ok(values.collect::<Result<Vec<_>, _>>()?.join(","))
         });
         rows.and_then(Iterator::collect::<Result<Vec<_>, _>>).expect(sql).join("\n")
     });
 
-    // A name that is no column is an error, and not, as SQLite would have it, a text.
+    // A name that is not a column must be an error. SQLite would otherwise take it for a string.
     for arguments in [&["--key", "emial"][..], &["--system-column-prefix", "_mailjet_"]] {
         let error = connection.prepare(&loaded.sql("sqlite", "data", arguments)).expect_err("no such column");
         assert!(error.to_string().contains("no such column"), "{error}");
     }
 }
 
-fn shown(value: rusqlite::types::Value) -> String {
+fn as_text(value: rusqlite::types::Value) -> String {
     match value {
         rusqlite::types::Value::Text(text) => text,
         rusqlite::types::Value::Integer(number) => number.to_string(),
@@ -213,7 +213,7 @@ fn wrong_usage_prints_no_sql() {
 }
 
 #[test]
-fn the_prefix_of_the_system_columns_is_that_of_the_configuration() {
+fn the_system_column_prefix_comes_from_the_configuration() {
     let tap = Tap::new().set("system_column_prefix", "_mailjet_");
     for (arguments, with_config, expected) in [
         (&["snapshot-sql", "--dialect", "duckdb"][..], true, "\"_mailjet_sequence\" DESC"),

@@ -1,4 +1,4 @@
-//! `spool status`: the figures of the metrics for people, beside a running tap or without one.
+//! `spool status`: the same figures as the metrics, readable for people, with or without a running tap.
 
 use end_to_end::events::{SEVEN, numbered};
 use end_to_end::message;
@@ -14,7 +14,7 @@ fn status(tap: &Tap) -> Value {
 }
 
 #[test]
-fn without_a_spool_it_says_so_in_one_line_and_makes_none() {
+fn a_missing_spool_is_a_one_line_error_and_none_is_created() {
     let tap = Tap::new();
     let finished = tap.launch(&["spool", "status"]).finish();
     assert!(finished.sole_error().contains("spool.db"), "{:?}", finished.stderr);
@@ -23,7 +23,7 @@ fn without_a_spool_it_says_so_in_one_line_and_makes_none() {
 }
 
 #[test]
-fn it_tells_what_the_metrics_tell_beside_a_running_tap_and_without_one() {
+fn the_status_matches_the_metrics_with_and_without_a_running_tap() {
     let tap = Tap::new().with_minted_urls().set("admin_address", "127.0.0.1:0");
     let endpoint_path = tap.mint().path;
     tap.append_state(0);
@@ -39,7 +39,7 @@ fn it_tells_what_the_metrics_tell_beside_a_running_tap_and_without_one() {
     let position = |value: f64| format!("{value}") == confirmed.to_string();
     let metrics = Metrics::wait(&running.admin(), "confirmed_position", position);
 
-    let told = status(&tap);
+    let shown = status(&tap);
     let same = [
         ("events", "spool_events"),
         ("rejected", "spool_rejected"),
@@ -50,18 +50,18 @@ fn it_tells_what_the_metrics_tell_beside_a_running_tap_and_without_one() {
         ("confirmed_through", "confirmed_position"),
     ];
     for (key, series) in same {
-        assert_eq!(told[key], metrics.count(series), "{key}: {told}");
+        assert_eq!(shown[key], metrics.count(series), "{key}: {shown}");
     }
     assert_eq!(
-        (&told["events"], &told["rejected"], &told["unconfirmed_events"]),
+        (&shown["events"], &shown["rejected"], &shown["unconfirmed_events"]),
         (&json!(4), &json!(2), &json!(2))
     );
     let process = json!(running.program.id().to_string());
-    assert_eq!((&told["listener"], &told["emitter"]), (&process, &process));
-    assert_eq!(told["webhook_urls"], 1);
-    assert!(told["written_through"].as_i64() >= Some(records[3].sequence()));
-    assert!(told["oldest_unconfirmed_age_seconds"].as_f64() > Some(0.0));
-    assert!(told["disk_free_bytes"].as_u64() > Some(0));
+    assert_eq!((&shown["listener"], &shown["emitter"]), (&process, &process));
+    assert_eq!(shown["webhook_urls"], 1);
+    assert!(shown["written_through"].as_i64() >= Some(records[3].sequence()));
+    assert!(shown["oldest_unconfirmed_age_seconds"].as_f64() > Some(0.0));
+    assert!(shown["disk_free_bytes"].as_u64() > Some(0));
 
     running.stop().assert_code(0);
     let later = status(&tap);
@@ -71,7 +71,7 @@ fn it_tells_what_the_metrics_tell_beside_a_running_tap_and_without_one() {
 }
 
 #[test]
-fn for_people_each_figure_has_a_line() {
+fn the_text_format_has_a_line_for_each_figure() {
     let tap = Tap::new();
     tap.spool_bodies(SEVEN);
     let before = std::fs::read(tap.spool().path).expect("a file");
@@ -87,23 +87,23 @@ fn for_people_each_figure_has_a_line() {
     ] {
         assert!(text.contains(line), "{line} is missing:\n{text}");
     }
-    assert_eq!(std::fs::read(tap.spool().path).expect("a file"), before, "it writes nothing");
+    assert_eq!(std::fs::read(tap.spool().path).expect("a file"), before, "the spool is unchanged");
 }
 
-/// Whoever looks does not keep the others from their roles.
+/// Reading the status must never prevent another process from taking its role.
 #[test]
-fn looking_without_end_keeps_no_run_from_its_role() {
+fn repeated_status_commands_do_not_prevent_a_drain() {
     let tap = Tap::new();
     tap.spool_bodies(SEVEN);
-    let mut look = tap.launch(&["spool", "status"]).command();
-    let looking = std::thread::spawn(move || {
+    let mut status_command = tap.launch(&["spool", "status"]).command();
+    let statuses = std::thread::spawn(move || {
         for _ in 0..50 {
-            let output = look.output().expect("it starts");
+            let output = status_command.output().expect("the command starts");
             assert!(output.status.success(), "{output:?}");
         }
     });
-    while !looking.is_finished() {
+    while !statuses.is_finished() {
         tap.drain().finish().assert_code(0);
     }
-    looking.join().expect("each look succeeds");
+    statuses.join().expect("each command succeeds");
 }

@@ -13,23 +13,23 @@ use end_to_end::spool::SpooledEvent;
 use end_to_end::tap::{RunningTap, Tap};
 use end_to_end::wait;
 
-/// In ten years, in Unix milliseconds: what a clock that was once wrong may have left behind.
+/// A time in about ten years, in Unix milliseconds, as a wrong clock may have left behind.
 const FAR_AHEAD: i64 = 2_100_000_000_000;
 
 #[test]
-fn a_200_means_that_the_events_are_in_the_file_exactly_as_they_came() {
+fn a_200_means_that_the_events_are_in_the_file_unchanged() {
     let tap = Tap::new();
     let listener = tap.listen().start();
     let spaced = " {\n \"b\" : 1.10, \"a\":\t\"\\u00e9\" } ";
     listener.endpoint().accept(grouped(&[SEVEN[0], spaced, SEVEN[1]]));
     let _ = listener.kill();
-    let kept: Vec<_> = tap.spool().events().into_iter().map(|event| event.body).collect();
-    assert_eq!(kept, [SEVEN[0], spaced.trim(), SEVEN[1]]);
+    let stored: Vec<_> = tap.spool().events().into_iter().map(|event| event.body).collect();
+    assert_eq!(stored, [SEVEN[0], spaced.trim(), SEVEN[1]]);
     assert_eq!(tap.spool().text("PRAGMA journal_mode"), "wal");
 }
 
-/// Killing a process shows nothing about the disk: what was written and not synced survives in the kernel. Only the order
-/// of the system calls shows it: write, sync, answer. Without strace, there is nothing to see.
+/// Killing a process proves nothing about the disk, because unsynced writes survive in the kernel. Only the order of the system
+/// calls proves it: write, sync, answer. Without strace, the test is skipped.
 #[test]
 fn the_200_is_sent_after_the_sync() {
     if Command::new("strace").arg("--version").stdout(Stdio::null()).status().is_err() {
@@ -38,7 +38,7 @@ fn the_200_is_sent_after_the_sync() {
     }
     let tap = Tap::new();
     let trace = tap.folder().join("trace");
-    // -D: strace is the child of the tap, so that the tap is ours to stop. -y: paths instead of numbers.
+    // -D: strace is a child of the tap, so that the test can stop the tap. -y: paths instead of descriptor numbers.
     let calls = "trace=pwrite64,write,writev,sendto,sendmsg,fsync,fdatasync";
     let strace = ["strace", "-D", "-f", "-y", "-s", "5000", "-e", calls, "-o", trace.to_str().expect("text")];
     let listener = tap.listen().through(&strace).start();
@@ -51,25 +51,26 @@ fn the_200_is_sent_after_the_sync() {
 
     let is_write = |line: &String| line.contains("spool.db-wal") && line.contains("find-me-in-the-trace");
     let written = lines.iter().position(is_write).expect("the event is written");
-    // Other threads have other things to sync; a line begins with the thread's id.
+    // Other threads sync other files. A line begins with the thread's id.
     let writer = lines[written].split(' ').next().expect("a thread");
     let is_sync = |line: &String| {
         let whole = line.contains("sync(") && line.contains("spool.db-wal");
         line.starts_with(writer) && (whole || line.contains("sync resumed")) && line.ends_with("= 0")
     };
-    let synced = written + lines[written..].iter().position(is_sync).expect("it is synced");
-    let answered = lines.iter().position(|line| line.contains("HTTP/1.1 200")).expect("it is answered");
+    let synced = written + lines[written..].iter().position(is_sync).expect("the write is synced");
+    let answered =
+        lines.iter().position(|line| line.contains("HTTP/1.1 200")).expect("the webhook is answered");
     assert!(synced < answered, "{}\n{}", lines[answered], lines[synced]);
 }
 
-/// It holds addresses of people.
+/// The spool holds people's email addresses.
 #[test]
-fn only_its_owner_can_read_the_spool() {
+fn only_the_owner_can_read_the_spool() {
     let tap = Tap::new();
     let path = tap.folder().join("new/folders/spool.db");
     let listener = tap.listen().set("spool_path", path.to_str()).start();
     listener.endpoint().accept(SEVEN[0]);
-    let folder = path.parent().expect("it has a folder");
+    let folder = path.parent().expect("the spool lies in a folder");
     for entry in folder.read_dir().expect("the folder is there") {
         let entry = entry.expect("an entry");
         let mode = entry.metadata().expect("its mode").permissions().mode();
@@ -79,13 +80,13 @@ fn only_its_owner_can_read_the_spool() {
 }
 
 #[test]
-fn sixty_four_posters_at_once_get_unique_and_increasing_milliseconds() {
+fn parallel_posts_get_unique_increasing_milliseconds() {
     post_in_parallel(&Tap::new(), 13);
 }
 
-/// The form that Stitch's own tables hold.
+/// The form that Stitch's own tables contain.
 #[test]
-fn sixty_four_posters_at_once_get_unique_and_increasing_nanoseconds() {
+fn parallel_posts_get_unique_increasing_nanoseconds() {
     post_in_parallel(&Tap::new().set("sequence_unit", "nanosecond"), 19);
 }
 
@@ -112,7 +113,7 @@ fn post_in_parallel(tap: &Tap, digits: usize) {
     let finished = running.stop();
     finished.assert_code(0);
     let records = finished.records();
-    assert_eq!(records.len(), acknowledged.len(), "each event is there once");
+    assert_eq!(records.len(), acknowledged.len(), "each event is written exactly once");
     assert_eq!(records.iter().map(number_of).collect::<BTreeSet<_>>(), acknowledged);
     for pair in records.windows(2) {
         assert!(pair[0].sequence() < pair[1].sequence(), "{} then {}", pair[0].text, pair[1].text);
@@ -121,7 +122,7 @@ fn post_in_parallel(tap: &Tap, digits: usize) {
 }
 
 #[test]
-fn sequences_go_on_above_a_clock_that_stepped_back() {
+fn sequences_keep_growing_after_the_clock_stepped_back() {
     let tap = Tap::new();
     insert_far_ahead(&tap);
     tap.spool_bodies([numbered(1).as_str(), &grouped(&numbered_from(2, 3))]);
@@ -131,10 +132,10 @@ fn sequences_go_on_above_a_clock_that_stepped_back() {
     assert_eq!(drained.records().iter().map(number_of).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
 }
 
-/// A sequence is a row's identity in the target's table: it must not come back for another event, even when nothing in
-/// the spool has it any more.
+/// A sequence identifies a row in the target's table. It must never be assigned to another event, even when nothing in the
+/// spool has it any longer.
 #[test]
-fn sequences_are_not_used_again_after_trimming() {
+fn sequences_are_not_reused_after_trimming() {
     let tap = Tap::new().set("retention_days", 0);
     insert_far_ahead(&tap);
     tap.append_state(0);
@@ -154,7 +155,7 @@ fn sequences_are_not_used_again_after_trimming() {
     assert_eq!(drained.records().iter().map(number_of).collect::<Vec<_>>(), [2]);
 }
 
-/// An event of long ago by a sequence of the future, as a clock leaves it that was wrong and was set right.
+/// Inserts an old event with a future sequence, as a clock leaves behind that was wrong and then corrected.
 fn insert_far_ahead(tap: &Tap) {
     tap.drain().finish().assert_code(0);
     tap.spool().insert(&SpooledEvent {
@@ -178,9 +179,9 @@ fn a_second_listener_exits_75() {
     first.endpoint().accept(SEVEN[1]);
 }
 
-/// Two listeners would each hand out sequences of their own.
+/// Two listeners would each assign sequences of their own.
 #[test]
-fn a_spool_is_one_by_whichever_link_it_is_named() {
+fn a_spool_named_by_a_symbolic_link_is_the_same_spool() {
     let tap = Tap::new();
     let first = tap.listen().start();
     first.endpoint().accept(SEVEN[0]);
@@ -193,10 +194,10 @@ fn a_spool_is_one_by_whichever_link_it_is_named() {
     first.endpoint().accept(SEVEN[1]);
 }
 
-/// The kernel may have dropped the pages that a failed write or sync left dirty, so that a second try would succeed
-/// without having stored anything. The one right thing is to stop, and to have answered 200 to none of it.
+/// After a failed write or sync, the kernel may drop the dirty pages, so that a second try succeeds without storing anything.
+/// The only correct reaction is to stop without answering 200 to any of it.
 #[test]
-fn an_io_error_ends_the_tap_and_nothing_unwritten_is_answered_200() {
+fn an_io_error_ends_the_tap_and_no_unwritten_event_is_answered_200() {
     let tap = Tap::new();
     let listener = tap.listen().limit_file_size(1024).start();
     let acknowledged = post_until_refused(&listener);
@@ -212,23 +213,23 @@ fn an_io_error_ends_the_tap_and_nothing_unwritten_is_answered_200() {
     assert!(!acknowledged.is_empty(), "the limit leaves room for some events");
 }
 
-/// A deleted file lives on for whoever has it open: a listener that did not look would answer 200 for events that nobody
-/// will ever find.
+/// A deleted file lives on for a process that has it open. A listener that did not check would answer 200 for events that
+/// nobody can ever find.
 #[test]
-fn a_spool_that_is_deleted_or_replaced_under_a_listener_takes_nothing_more() {
+fn a_listener_whose_spool_is_deleted_or_replaced_accepts_nothing_more() {
     for suffix in ["", "-wal", "-shm", ".listener.lock"] {
         let tap = Tap::new();
         let listener = tap.listen().start();
         let endpoint = listener.endpoint();
         endpoint.accept(numbered(1));
         let file = tap.folder().join(format!("spool.db{suffix}"));
-        fs::remove_file(&file).expect("it is there");
+        fs::remove_file(&file).expect("the file exists");
         if suffix.is_empty() {
-            // As a drain on a schedule does.
+            // As a scheduled drain would.
             let drained = tap.drain().finish();
             assert!(drained.sole_error().contains("spool.db-wal is there"), "{:?}", drained.stderr);
         }
-        // The listener may be gone already.
+        // The listener may have ended already.
         if let Ok(mut client) = Client::connect(endpoint.address)
             && let Ok(reply) = client.post(&endpoint.path, &numbered(2))
         {
@@ -239,15 +240,15 @@ fn a_spool_that_is_deleted_or_replaced_under_a_listener_takes_nothing_more() {
     }
 }
 
-/// After a crash, the log has what is not yet in the file. `SQLite` deletes a log that it finds without one.
+/// After a crash, the write-ahead log holds what is not yet in the database. SQLite deletes a log that it finds alone.
 #[test]
-fn a_log_whose_spool_is_gone_is_left_alone_until_the_spool_is_back() {
+fn a_write_ahead_log_without_its_database_is_left_untouched() {
     let tap = Tap::new();
     let listener = tap.listen().start();
     listener.endpoint().accept(numbered(1));
     let _ = listener.kill();
     let away = tap.folder().join("away.db");
-    fs::rename(&tap.spool().path, &away).expect("it is there");
+    fs::rename(&tap.spool().path, &away).expect("the spool exists");
     for is_empty in [false, true] {
         if is_empty {
             fs::write(&tap.spool().path, "").expect("a file");
@@ -261,35 +262,36 @@ fn a_log_whose_spool_is_gone_is_left_alone_until_the_spool_is_back() {
             assert!(refused.sole_error().contains("spool.db-wal is there"), "{:?}", refused.stderr);
         }
     }
-    fs::rename(&away, &tap.spool().path).expect("it is there");
+    fs::rename(&away, &tap.spool().path).expect("the spool exists");
     let drained = tap.drain().finish();
     drained.assert_code(0);
     assert_eq!(drained.records().len(), 1);
 }
 
-/// What is lost with a log can't be brought back, but told.
+/// Events that were lost with a log cannot be recovered, but the loss is logged.
 #[test]
-fn a_log_that_is_deleted_after_a_crash_is_told() {
+fn a_write_ahead_log_deleted_after_a_crash_is_reported() {
     for deleted in [false, true] {
         let tap = Tap::new();
         let listener = tap.listen().start();
         listener.endpoint().accept(numbered(1));
         let _ = listener.kill();
         if deleted {
-            fs::remove_file(tap.folder().join("spool.db-wal")).expect("it is there");
+            fs::remove_file(tap.folder().join("spool.db-wal")).expect("the log exists");
         }
         for run in 0..2 {
             let drained = tap.drain().finish();
             drained.assert_code(0);
-            let told = drained.stderr.iter().filter(|line| line.contains("what only the log held is lost"));
-            assert_eq!(told.count(), usize::from(deleted && run == 0), "{:?}", drained.stderr);
+            let reports =
+                drained.stderr.iter().filter(|line| line.contains("what only the log held is lost"));
+            assert_eq!(reports.count(), usize::from(deleted && run == 0), "{:?}", drained.stderr);
         }
     }
 }
 
-/// Whoever copies the file of a tap that was stopped has all of it.
+/// Copying the one file of a stopped tap copies everything.
 #[test]
-fn after_a_clean_end_everything_is_in_the_one_file() {
+fn after_a_clean_end_everything_is_in_one_file() {
     for run in ["listen", "drain", "continuous"] {
         let tap = Tap::new().with_minted_urls();
         let minted = tap.mint();
@@ -306,7 +308,7 @@ fn after_a_clean_end_everything_is_in_the_one_file() {
     }
 }
 
-/// `SQLite` keeps a log for each name of a file.
+/// SQLite keeps a separate log for each name of a file.
 #[test]
 fn a_spool_with_two_names_is_refused() {
     let tap = Tap::new();
@@ -318,9 +320,9 @@ fn a_spool_with_two_names_is_refused() {
     }
 }
 
-/// Also while no webhook comes: whoever looks at the service should see it fail when the mistake is made.
+/// The listener checks even without webhooks, so that a monitored service fails as soon as the mistake is made.
 #[test]
-fn an_idle_listener_notices_that_its_spool_is_gone() {
+fn an_idle_listener_notices_that_its_spool_was_moved() {
     let tap = Tap::new();
     let listener = tap.listen().start();
     let _ = listener.endpoint();
@@ -330,8 +332,8 @@ fn an_idle_listener_notices_that_its_spool_is_gone() {
     assert!(error.contains("spool.db was deleted or replaced"), "{error}");
 }
 
-/// Posts from four connections until each has met something else than a 200, which has to be a 503 or the end of the
-/// connection. Returns what was answered with 200.
+/// Posts over four connections until each of them gets an answer other than 200, which must be a 503, or is closed. Returns
+/// the events that were answered with 200.
 fn post_until_refused(listener: &RunningTap) -> BTreeSet<u64> {
     let endpoint = listener.endpoint();
     let refusals = Mutex::new(0);
@@ -342,7 +344,7 @@ fn post_until_refused(listener: &RunningTap) -> BTreeSet<u64> {
             scope.spawn(move || {
                 let mut client = Client::connect(endpoint.address).expect("a connection");
                 for id in (poster..).step_by(4) {
-                    // An event of 10 KB, so that the limit is soon reached.
+                    // Events of 10 KB, so that the limit is reached soon.
                     let event = numbered(id)
                         .replace(r#""Payload":"""#, &format!(r#""Payload":"{}""#, "x".repeat(10_000)));
                     match client.post(&endpoint.path, &event) {

@@ -1,5 +1,5 @@
-//! Storage that fails. Whatever is broken: a clear line, no 200 for what is not stored, and all is well again when the
-//! cause is gone.
+//! Failing storage. Whatever breaks, there is one clear line, no 200 for an event that is not stored, and a complete recovery
+//! once the cause is gone.
 
 use std::time::Duration;
 
@@ -12,18 +12,18 @@ use end_to_end::pipeline::Pipeline;
 use end_to_end::tap::{Finished, RunningTap, Tap};
 use end_to_end::target::Target;
 
-/// What is answered to an event now: a status, or None where nobody answers.
-fn answer(endpoint: &Endpoint, id: u64) -> Option<u16> {
+/// Posts an event and returns the status of the answer; `None` if nothing answers.
+fn post(endpoint: &Endpoint, id: u64) -> Option<u16> {
     let mut client = Client::connect(endpoint.address).ok()?;
     client.post(&endpoint.path, &numbered(id)).ok().map(|reply| reply.status)
 }
 
-/// Posts until the listener is gone. After the first answer that is not 200 there must be none that is.
-fn post_to_the_end(endpoint: &Endpoint, first: u64) -> u64 {
+/// Posts until the listener has ended, and returns how many events were accepted. No 200 may follow a 503.
+fn post_until_ended(endpoint: &Endpoint, first: u64) -> u64 {
     let mut accepted = 0;
     let mut refused = false;
     for id in first.. {
-        match answer(endpoint, id) {
+        match post(endpoint, id) {
             Some(200) => {
                 assert!(!refused, "a 200 after the disk has failed");
                 accepted += 1;
@@ -36,18 +36,18 @@ fn post_to_the_end(endpoint: &Endpoint, first: u64) -> u64 {
     accepted
 }
 
-/// Says why it ended: in one line that names the spool.
-fn ends_for_its_spool(listener: RunningTap) -> Finished {
+/// Waits until the listener has ended, and checks that one error line names the spool.
+fn assert_ends_with_spool_error(listener: RunningTap) -> Finished {
     let finished = listener.finish();
     let error = finished.sole_error();
     assert!(error.contains("spool.db"), "the error names the spool: {error}");
     finished
 }
 
-/// Starts again on a disk that is well, and demands that the first `count` numbered events are there.
-fn demand_numbered(tap: &Tap, count: u64) {
+/// Starts again on a healthy disk, and checks that the first `count` numbered events are there.
+fn assert_present(tap: &Tap, count: u64) {
     let listener = tap.listen().start();
-    assert_eq!(answer(&listener.endpoint(), 1_000_000), Some(200));
+    assert_eq!(post(&listener.endpoint(), 1_000_000), Some(200));
     listener.stop().assert_code(0);
     let drained = tap.drain().finish();
     drained.assert_code(0);
@@ -57,97 +57,97 @@ fn demand_numbered(tap: &Tap, count: u64) {
     }
 }
 
-/// The kernel marks the pages of a failed sync clean, so that a second one succeeds without having stored anything.
+/// The kernel marks the pages of a failed sync as clean, so a second sync succeeds without storing anything.
 #[test]
-fn a_sync_that_fails_once_is_never_tried_again() {
+fn a_failed_sync_is_never_retried() {
     let tap = Tap::new();
     let Some(faults) = Faults::beside(&tap) else { return };
     let listener = faults.under(tap.listen()).start();
     let endpoint = listener.endpoint();
     for id in 0..5 {
-        assert_eq!(answer(&endpoint, id), Some(200));
+        assert_eq!(post(&endpoint, id), Some(200));
     }
     faults.plan(Call::Sync, SpoolFile::Wal, Fault::InputOutput, 1);
-    assert_eq!(answer(&endpoint, 5), Some(503));
-    assert_eq!(post_to_the_end(&endpoint, 6), 0, "no later 200");
+    assert_eq!(post(&endpoint, 5), Some(503));
+    assert_eq!(post_until_ended(&endpoint, 6), 0, "no later 200");
     assert_eq!(faults.failed(), 1);
-    let finished = ends_for_its_spool(listener);
+    let finished = assert_ends_with_spool_error(listener);
     assert!(finished.says("Check the disk, then start again"), "{:?}", finished.stderr);
-    demand_numbered(&tap, 5);
+    assert_present(&tap, 5);
 }
 
-/// The same where the log is copied into the database: that happens behind a commit that has succeeded.
+/// The same while the log is copied into the database, which happens after a successful commit.
 #[test]
-fn a_sync_of_the_database_that_fails_once_is_never_tried_again() {
+fn a_failed_sync_of_the_database_is_never_retried() {
     let tap = Tap::new();
     let Some(faults) = Faults::beside(&tap) else { return };
     let listener = faults.under(tap.listen()).start();
     let endpoint = listener.endpoint();
     faults.plan(Call::Sync, SpoolFile::Database, Fault::InputOutput, 1);
     let mut accepted = 0;
-    while faults.failed() == 0 && answer(&endpoint, accepted) == Some(200) {
+    while faults.failed() == 0 && post(&endpoint, accepted) == Some(200) {
         accepted += 1;
     }
     assert_eq!(faults.failed(), 1);
-    assert_eq!(post_to_the_end(&endpoint, accepted), 0, "no later 200");
-    ends_for_its_spool(listener);
-    demand_numbered(&tap, accepted);
+    assert_eq!(post_until_ended(&endpoint, accepted), 0, "no later 200");
+    assert_ends_with_spool_error(listener);
+    assert_present(&tap, accepted);
 }
 
 #[test]
-fn a_write_that_fails_ends_the_listener() {
+fn a_failed_write_ends_the_listener() {
     for (call, file) in [(Call::Write, SpoolFile::Wal), (Call::Write, SpoolFile::Database)] {
         let tap = Tap::new();
         let Some(faults) = Faults::beside(&tap) else { return };
         let listener = faults.under(tap.listen()).start();
         let endpoint = listener.endpoint();
         faults.plan(call, file, Fault::InputOutput, 1);
-        let accepted = post_to_the_end(&endpoint, 0);
+        let accepted = post_until_ended(&endpoint, 0);
         assert_eq!(faults.failed(), 1);
-        ends_for_its_spool(listener);
-        demand_numbered(&tap, accepted);
+        assert_ends_with_spool_error(listener);
+        assert_present(&tap, accepted);
     }
 }
 
 #[test]
-fn writes_that_are_cut_short_are_finished() {
+fn short_writes_are_completed() {
     let tap = Tap::new();
     let Some(faults) = Faults::beside(&tap) else { return };
     let listener = faults.under(tap.listen()).start();
     let endpoint = listener.endpoint();
     faults.plan(Call::Write, SpoolFile::Wal, Fault::Half, 1_000);
     for id in 0..20 {
-        assert_eq!(answer(&endpoint, id), Some(200));
+        assert_eq!(post(&endpoint, id), Some(200));
     }
     assert!(faults.failed() > 20);
     let _ = listener.kill();
-    demand_numbered(&tap, 20);
+    assert_present(&tap, 20);
 }
 
-/// A full disk is nobody's damage: what does not fit is refused, and all goes on when there is room.
+/// A full disk damages nothing. What does not fit is refused, and everything goes on when there is room.
 #[test]
-fn a_disk_that_is_full_is_503_until_there_is_room() {
+fn a_full_disk_is_answered_503_until_there_is_room() {
     let tap = Tap::new();
     let Some(faults) = Faults::beside(&tap) else { return };
     let listener = faults.under(tap.listen()).start();
     let endpoint = listener.endpoint();
-    assert_eq!(answer(&endpoint, 0), Some(200));
+    assert_eq!(post(&endpoint, 0), Some(200));
     faults.plan(Call::Write, SpoolFile::Wal, Fault::NoSpace, u32::MAX / 2);
     for id in 100..110 {
-        assert_eq!(answer(&endpoint, id), Some(503));
+        assert_eq!(post(&endpoint, id), Some(503));
     }
     faults.end();
     for id in 1..10 {
-        assert_eq!(answer(&endpoint, id), Some(200));
+        assert_eq!(post(&endpoint, id), Some(200));
     }
     listener.stop().assert_code(0);
-    demand_numbered(&tap, 10);
-    assert_eq!(tap.spool().events().len(), 11, "nothing of what was refused is there");
+    assert_present(&tap, 10);
+    assert_eq!(tap.spool().events().len(), 11, "no refused event is there");
 }
 
-/// A STATE needs room for a note in the spool. Without it the run goes on, and the STATE comes when there is room.
+/// A STATE needs room for a note in the spool. Without room the run goes on, and the STATE follows when there is some.
 #[test]
-fn a_run_on_a_disk_that_is_full_goes_on_without_a_state_until_there_is_room() {
+fn a_run_on_a_full_disk_goes_on_and_writes_its_state_when_there_is_room() {
     let tap = Tap::new();
     tap.spool_bodies([grouped(&numbered_from(0, 3)).as_str()]);
     let Some(faults) = Faults::beside(&tap) else { return };
@@ -155,9 +155,9 @@ fn a_run_on_a_disk_that_is_full_goes_on_without_a_state_until_there_is_room() {
     let running = faults.under(tap.run().state()).start();
     let _ = running.wait_records(3);
     let _ = running.program.stderr().wait_for("no STATE is written until there is room");
-    assert_eq!(answer(&running.endpoint(), 3), Some(503));
+    assert_eq!(post(&running.endpoint(), 3), Some(503));
     faults.end();
-    assert_eq!(answer(&running.endpoint(), 4), Some(200));
+    assert_eq!(post(&running.endpoint(), 4), Some(200));
     let last = running.wait_records(4).last().expect("a record").sequence();
     let finished = running.stop();
     finished.assert_code(0);
@@ -167,7 +167,7 @@ fn a_run_on_a_disk_that_is_full_goes_on_without_a_state_until_there_is_room() {
 }
 
 #[test]
-fn a_file_that_may_not_be_opened_is_named_and_nothing_starts() {
+fn a_file_that_cannot_be_opened_is_named_and_nothing_starts() {
     for file in [SpoolFile::Database, SpoolFile::Wal] {
         let tap = Tap::new();
         tap.spool_bodies([numbered(0).as_str()]);
@@ -179,27 +179,27 @@ fn a_file_that_may_not_be_opened_is_named_and_nothing_starts() {
             assert_eq!(finished.stdout, [""; 0]);
         }
         faults.end();
-        demand_numbered(&tap, 1);
+        assert_present(&tap, 1);
     }
 }
 
-/// Reading is not writing: nothing is in doubt. The run ends with a line, and the next one finds everything.
+/// A failed read puts no stored event in doubt. The run ends with one line, and the next one finds everything.
 #[test]
-fn a_read_that_fails_ends_the_drain_and_loses_nothing() {
+fn a_failed_read_ends_the_drain_and_loses_nothing() {
     let tap = Tap::new();
     tap.spool_bodies([grouped(&numbered_from(0, 2_000)).as_str()]);
     let Some(faults) = Faults::beside(&tap) else { return };
-    // The first reads are those of opening it.
+    // The very first reads fail, those that open the spool.
     faults.plan(Call::Read, SpoolFile::Database, Fault::InputOutput, u32::MAX / 2);
     let broken = faults.under(tap.drain()).finish();
     assert!(broken.sole_error().contains("spool.db"), "{:?}", broken.stderr);
-    demand_numbered(&tap, 2_000);
+    assert_present(&tap, 2_000);
 }
 
-/// Both sides under load, on a disk whose syncs fail now and then: the service manager starts the tap again, and what
-/// was acknowledged arrives.
+/// Both ends are busy, on a disk whose calls fail now and then. A service manager would start the tap again, and every
+/// acknowledged event arrives.
 #[test]
-fn nothing_is_lost_on_a_disk_that_fails_again_and_again() {
+fn nothing_is_lost_on_a_disk_that_fails_repeatedly() {
     let tap = Tap::new().set("retention_days", 0);
     let Some(faults) = Faults::beside(&tap) else { return };
     let target = Target::in_folder(tap.folder());

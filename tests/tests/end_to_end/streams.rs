@@ -12,14 +12,14 @@ use serde_json::{Value, json};
 
 const EVENT_STREAMS: [&str; 7] = ["sent", "open", "click", "bounce", "blocked", "spam", "unsub"];
 
-/// The catalog that the tap prints.
-pub(super) fn printed(tap: &Tap) -> Value {
+/// The catalog that `--discover` prints.
+pub(super) fn discovered(tap: &Tap) -> Value {
     let finished = tap.launch(&["--discover"]).finish();
     finished.assert_code(0);
     value(&finished.stdout.join("\n"))
 }
 
-/// What a catalog says about a stream, or about a column of it.
+/// The metadata that a catalog has about a stream, or about one of its columns.
 pub(super) fn metadata<'a>(catalog: &'a mut Value, stream: &str, column: Option<&str>) -> &'a mut Value {
     let streams = catalog["streams"].as_array_mut().expect("streams");
     let entry = streams.iter_mut().find(|entry| entry["stream"] == stream).expect(stream);
@@ -28,7 +28,7 @@ pub(super) fn metadata<'a>(catalog: &'a mut Value, stream: &str, column: Option<
     &mut items.iter_mut().find(|item| item["breadcrumb"] == breadcrumb).expect("every column has metadata")["metadata"]
 }
 
-/// Drains with a catalog.
+/// Drains with a catalog, and checks that the output is valid.
 pub(super) fn drain_with(tap: &Tap, option: &str, catalog: &Value) -> Finished {
     let path = tap.folder().join("catalog.json");
     fs::write(&path, catalog.to_string()).expect("a catalog can be written");
@@ -39,12 +39,12 @@ pub(super) fn drain_with(tap: &Tap, option: &str, catalog: &Value) -> Finished {
 }
 
 #[test]
-fn each_event_goes_to_the_stream_of_its_type_and_its_columns_are_the_types_own() {
+fn each_event_goes_to_its_types_stream_with_its_types_columns() {
     let tap = Tap::new();
     tap.spool_bodies(
         SEVEN.iter().copied().chain([r#"{"event":"Click","time":1,"url":"https://example.com/"}"#]),
     );
-    let mut catalog = printed(&tap);
+    let mut catalog = discovered(&tap);
     for stream in EVENT_STREAMS {
         metadata(&mut catalog, stream, None)["selected"] = json!("true");
     }
@@ -76,11 +76,11 @@ fn each_event_goes_to_the_stream_of_its_type_and_its_columns_are_the_types_own()
     }
 }
 
-/// What is changed in a catalog.
+/// A change to a catalog.
 pub(super) type Change = fn(&mut Value);
 
 #[test]
-fn what_is_wrong_with_a_catalog_is_one_line() {
+fn a_catalogs_mistakes_are_reported_in_one_line() {
     let tap = Tap::new();
     let path = tap.folder().join("catalog.json");
     let path = path.to_str().expect("a path");
@@ -106,30 +106,30 @@ fn what_is_wrong_with_a_catalog_is_one_line() {
 }
 
 #[test]
-fn an_event_without_a_stream_is_told_once_for_its_type_and_counted() {
+fn events_without_a_stream_are_reported_once_for_each_type_and_counted() {
     let tap = Tap::new();
     tap.spool_bodies([SEVEN[0], SEVEN[0], SEVEN[2], r#"{"event":"typofix"}"#, "{}"]);
-    let mut catalog = printed(&tap);
+    let mut catalog = discovered(&tap);
     metadata(&mut catalog, "data", None)["selected"] = json!(false);
     metadata(&mut catalog, "click", None)["selected"] = json!(true);
     let finished = drain_with(&tap, "--catalog", &catalog);
     assert_eq!((finished.records().len(), finished.records_of("click").len()), (0, 1));
     for (name, count) in [("sent", 2), ("typofix", 1), ("", 1)] {
-        let told = format!("no selected stream has events of type \"{name}\"");
-        assert_eq!(finished.stderr.iter().filter(|line| line.contains(&told)).count(), 1, "{name}");
+        let warning = format!("no selected stream has events of type \"{name}\"");
+        assert_eq!(finished.stderr.iter().filter(|line| line.contains(&warning)).count(), 1, "{name}");
         assert!(finished.says(&format!("{count} events of type \"{name}\" were not written")), "{name}");
     }
 }
 
-/// Whoever selects a stream later gets all of it that the spool still has; the others go on where they were.
+/// A stream that is selected later gets every event that is still in the spool. The others continue where they were.
 #[test]
-fn each_stream_goes_on_at_its_own_bookmark() {
+fn each_stream_resumes_from_its_own_bookmark() {
     let tap = Tap::new();
     tap.spool_bodies(SEVEN);
     tap.drain().finish().assert_code(0);
     let sequences = tap.spool().sequences();
     tap.append_state(sequences[4]);
-    let mut catalog = printed(&tap);
+    let mut catalog = discovered(&tap);
     metadata(&mut catalog, "click", None)["selected"] = json!(true);
     let path = tap.folder().join("catalog.json");
     fs::write(&path, catalog.to_string()).expect("a catalog can be written");
@@ -142,9 +142,9 @@ fn each_stream_goes_on_at_its_own_bookmark() {
 
 /// `PipelineWise` targets keep only the bookmarks of streams that had records.
 #[test]
-fn a_stream_without_records_does_not_keep_the_spool_from_being_trimmed() {
+fn a_stream_without_records_does_not_prevent_trimming() {
     let tap = Tap::new().set("retention_days", 0);
-    let mut catalog = printed(&tap);
+    let mut catalog = discovered(&tap);
     metadata(&mut catalog, "spam", None)["selected"] = json!(true);
     let path = tap.folder().join("catalog.json");
     fs::write(&path, catalog.to_string()).expect("a catalog can be written");
@@ -157,7 +157,7 @@ fn a_stream_without_records_does_not_keep_the_spool_from_being_trimmed() {
 }
 
 #[test]
-fn the_prefix_renames_the_system_columns_the_replication_key_and_the_bookmark() {
+fn the_prefix_renames_system_columns_replication_key_and_bookmark() {
     let tap = Tap::new().set("system_column_prefix", "_mailjet_");
     tap.spool_bodies([SEVEN[0], "not JSON at all"].into_iter().take(1));
     let finished = tap.drain().finish();
@@ -174,12 +174,12 @@ fn the_prefix_renames_the_system_columns_the_replication_key_and_the_bookmark() 
     };
     assert_eq!(state["bookmarks"]["data"]["replication_key"], "_mailjet_sequence");
     assert_eq!(finished.records()[0].integer("_mailjet_sequence"), tap.spool().sequences()[0]);
-    assert_eq!(printed(&tap)["streams"][0]["replication_key"], "_mailjet_sequence");
+    assert_eq!(discovered(&tap)["streams"][0]["replication_key"], "_mailjet_sequence");
 }
 
-/// Whoever selects nothing by mistake loses nothing.
+/// Selecting nothing by mistake loses nothing.
 #[test]
-fn what_no_selected_stream_has_is_kept_if_no_stream_is_selected_at_all() {
+fn events_are_kept_if_no_stream_is_selected_at_all() {
     let tap = Tap::new().set("retention_days", 0);
     let listener = tap.listen().start();
     listener.endpoint().accept(SEVEN[0]);
@@ -200,7 +200,7 @@ fn what_no_selected_stream_has_is_kept_if_no_stream_is_selected_at_all() {
 fn the_state_of_another_spool_is_refused_and_confirms_nothing() {
     let tap = Tap::new().set("retention_days", 0);
     tap.spool_bodies([SEVEN[0], SEVEN[1]]);
-    // Later than all that is in this spool, earlier than the clock.
+    // Later than every event of this spool, but earlier than the clock.
     tap.append_state(tap.spool().sequences()[1] + 1);
     let finished = tap.drain().state().finish();
     finished.assert_code(1);
@@ -208,9 +208,9 @@ fn the_state_of_another_spool_is_refused_and_confirms_nothing() {
     assert_eq!(tap.spool().events().len(), 2);
 }
 
-/// The metadata of today, a stream's own `selected`, and that of the schema; the boolean, and the text of the specification.
+/// Current metadata, a stream's own `selected`, and that of its schema; as a boolean, and as the specification's text.
 #[test]
-fn a_stream_is_selected_in_each_way_in_which_a_catalog_can_say_it() {
+fn a_stream_can_be_selected_in_every_way_a_catalog_allows() {
     let tap = Tap::new();
     tap.spool_bodies(SEVEN);
     let ways: [(&str, Change); 4] = [
@@ -220,7 +220,7 @@ fn a_stream_is_selected_in_each_way_in_which_a_catalog_can_say_it() {
         ("--properties", |catalog| catalog["streams"][3]["schema"]["selected"] = json!(true)),
     ];
     for (option, select) in ways {
-        let mut catalog = printed(&tap);
+        let mut catalog = discovered(&tap);
         assert_eq!(catalog["streams"][3]["stream"], "click");
         select(&mut catalog);
         let finished = drain_with(&tap, option, &catalog);
@@ -230,14 +230,14 @@ fn a_stream_is_selected_in_each_way_in_which_a_catalog_can_say_it() {
 }
 
 #[test]
-fn what_a_catalog_leaves_out_is_not_written() {
+fn streams_missing_from_a_catalog_are_not_written() {
     let tap = Tap::new();
     let listener = tap.listen().start();
     listener.endpoint().accept(SEVEN[0]);
     assert_eq!(listener.endpoint().post("not JSON").status, 400);
     listener.stop().assert_code(0);
     for deselected in ["data", "_sdc_rejected"] {
-        let mut catalog = printed(&tap);
+        let mut catalog = discovered(&tap);
         metadata(&mut catalog, deselected, None)["selected"] = json!(false);
         let mut without = catalog.clone();
         without["streams"].as_array_mut().expect("streams").retain(|entry| entry["stream"] != deselected);
@@ -252,12 +252,12 @@ fn what_a_catalog_leaves_out_is_not_written() {
     }
 }
 
-/// The state that was written, given back, leaves nothing to do, and stays as it is.
+/// If a run gets the state that the previous one wrote, it writes no records, and the same state again.
 #[test]
 fn a_state_that_covers_every_stream_leaves_nothing_to_do() {
     let tap = Tap::new();
     tap.spool_bodies(SEVEN);
-    let mut catalog = printed(&tap);
+    let mut catalog = discovered(&tap);
     for stream in EVENT_STREAMS {
         metadata(&mut catalog, stream, None)["selected"] = json!(true);
     }
@@ -275,21 +275,21 @@ fn a_state_that_covers_every_stream_leaves_nothing_to_do() {
     assert_eq!(again, state);
 }
 
-/// A target that has confirmed `data` may still have the clicks before it.
+/// A target that has confirmed `data` may not have stored the clicks before it.
 #[test]
-fn an_event_stays_until_each_stream_that_had_it_has_confirmed_it() {
+fn an_event_stays_until_every_stream_that_wrote_it_has_confirmed_it() {
     let tap = Tap::new().set("retention_days", 0);
     tap.append_to_state("{}\n");
     tap.spool_bodies([SEVEN[0], SEVEN[2], SEVEN[3]]);
     let sequences = tap.spool().sequences();
-    let mut catalog = printed(&tap);
+    let mut catalog = discovered(&tap);
     metadata(&mut catalog, "click", None)["selected"] = json!(true);
     let path = tap.folder().join("catalog.json");
     fs::write(&path, catalog.to_string()).expect("a catalog can be written");
     let running = tap.run().state().args(&["--catalog", path.to_str().expect("a path")]).start();
     running.wait_bookmark(sequences[2]);
     tap.append_state(sequences[2]);
-    // The tap looks at the state a last time before it ends.
+    // The tap reads the state once more before it ends.
     running.stop().assert_code(0);
     assert!(tap.spool().sequences().ends_with(&sequences[1..]), "the click is not confirmed");
 
@@ -300,18 +300,18 @@ fn an_event_stays_until_each_stream_that_had_it_has_confirmed_it() {
         "click": {"replication_key": "_sdc_sequence", "replication_key_value": sequences[1]},
     }});
     tap.append_to_state(&format!("{both}\n"));
-    wait::until("all is trimmed", || tap.spool().events().is_empty().then_some(()));
+    wait::until("every event is trimmed", || tap.spool().events().is_empty().then_some(()));
     running.stop().assert_code(0);
 }
 
 #[test]
-fn the_stream_of_an_event_is_that_of_its_column() {
+fn the_value_in_the_event_column_decides_the_stream() {
     let tap = Tap::new();
     tap.spool_bodies([
         r#"{"event":"click","event":"open","event":null}"#,
         r#"{"event":null,"event":"Open"}"#,
     ]);
-    let mut catalog = printed(&tap);
+    let mut catalog = discovered(&tap);
     metadata(&mut catalog, "open", None)["selected"] = json!(true);
     let rows = drain_with(&tap, "--catalog", &catalog).records_of("open");
     let events: Vec<_> = rows.iter().map(|row| row.text("event")).collect();
@@ -319,10 +319,10 @@ fn the_stream_of_an_event_is_that_of_its_column() {
 }
 
 #[test]
-fn an_event_stream_has_new_columns_of_its_own() {
+fn an_event_stream_gets_new_columns_of_its_own() {
     let tap = Tap::new();
     tap.spool_bodies([r#"{"event":"open","url":"https://example.com/","score":1}"#, SEVEN[2]]);
-    let mut catalog = printed(&tap);
+    let mut catalog = discovered(&tap);
     for stream in ["open", "click"] {
         metadata(&mut catalog, stream, None)["selected"] = json!(true);
     }

@@ -1,8 +1,8 @@
-//! The targets that people really use, each over the whole event set: what is in the table afterwards is compared with what
-//! was posted, value by value.
+//! The targets that people really use. Each loads the whole event set, and the test compares its table with what was posted,
+//! value by value.
 //!
-//! The events come in two runs. The second goes on from the state that the target printed in the first, has a column that
-//! appears in the middle of it, and an event that Mailjet repeats after a day. All sequences have 19 digits.
+//! The events come in two runs. The second run resumes from the state that the target printed in the first, gets a new column
+//! half-way, and repeats an event, as Mailjet may after a day. All sequences have 19 digits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,47 +20,47 @@ use rusqlite::types::ValueRef;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-/// A target, the settings that it needs, and how its tables are read.
+/// A target, the settings it needs, and how to read its tables.
 struct RealTarget<'a> {
     program: PathBuf,
     config: Value,
     arguments: &'static [&'static str],
-    /// What it needs the tap's system columns to start with.
+    /// The prefix it needs for the tap's system columns.
     prefix: &'static str,
-    /// Whether the columns of the first run have to be in the table from the start.
+    /// Whether the columns of the first run must exist from the start.
     columns_first: bool,
-    /// Whether it keeps one row for each key: the last one.
-    folds: bool,
-    /// What it calls a column.
+    /// Whether it keeps one row for each key, the last one.
+    merges_by_key: bool,
+    /// Its name for a column.
     column: fn(&str) -> String,
-    /// The column that it adds.
+    /// A column that it adds.
     own_column: Option<&'static str>,
-    /// What it has for a value; both are JSON text.
+    /// What it stores for a value; both are JSON text.
     stored: fn(&str) -> String,
-    /// The rows of a stream, each as a JSON object. A column that a row does not have counts as null.
+    /// The rows of a stream, each as a JSON object. A missing column counts as null.
     rows: &'a dyn Fn(&str) -> Vec<String>,
 }
 
-/// An event, and the columns whose value is not simply that of the field of their name.
-type Posted = (&'static str, &'static [(&'static str, &'static str)]);
+/// An event, and the columns whose value differs from the field of their name.
+type PostedEvent = (&'static str, &'static [(&'static str, &'static str)]);
 
-/// A webhook with an element that is no event: it has to be in the table of what was rejected.
-const NO_EVENT: &str = "[5]";
+/// A webhook with an element that is not an event. It must end up in the table of rejected items.
+const NON_EVENT: &str = "[5]";
 
-/// What was posted, and what the tap made of it.
+/// The posted events, and the tap's output for them.
 struct Delivered {
     /// By sequence.
-    posted: BTreeMap<i64, Posted>,
+    posted: BTreeMap<i64, PostedEvent>,
     /// By sequence.
     written: BTreeMap<i64, Record>,
-    /// The tap's columns in the end.
+    /// The tap's columns at the end.
     columns: Vec<String>,
-    /// What the tap made of what is no event.
+    /// The tap's record for the rejected item.
     rejected: Record,
 }
 
 impl<'a> RealTarget<'a> {
-    /// A target that appends, and changes neither names nor values.
+    /// A target that appends rows and changes neither names nor values.
     fn new(program: PathBuf, config: Value, rows: &'a dyn Fn(&str) -> Vec<String>) -> Self {
         RealTarget {
             program,
@@ -68,7 +68,7 @@ impl<'a> RealTarget<'a> {
             arguments: &[],
             prefix: "_sdc_",
             columns_first: false,
-            folds: false,
+            merges_by_key: false,
             column: str::to_owned,
             own_column: None,
             stored: str::to_owned,
@@ -88,7 +88,7 @@ impl<'a> RealTarget<'a> {
         tap.drain().set("system_column_prefix", self.prefix)
     }
 
-    /// Feeds it what a drain writes, appends what it prints to the state file, and returns what it was fed.
+    /// Feeds the target with a drain's output, appends the printed states to the state file, and returns the drain.
     fn load(&self, tap: &Tap, run: &str) -> Finished {
         let drained = self.drain(tap).state().finish();
         drained.assert_code(0);
@@ -98,11 +98,11 @@ impl<'a> RealTarget<'a> {
         drained
     }
 
-    /// Posts the event set, and has it loaded.
+    /// Posts the event set and loads it.
     fn deliver(&self, tap: &Tap) -> Delivered {
         let at_first = SEVEN.map(|event| (event, &[][..])).into_iter();
         let at_first = at_first.chain(ODD.iter().map(|odd| (odd.event, odd.changes)));
-        let later: [Posted; 4] = [
+        let later: [PostedEvent; 4] = [
             (r#"{"event":"open","time":1}"#, &[]),
             (r#"{"event":"open","time":2,"appeared":-9223372036854775808}"#, &[]),
             (
@@ -112,7 +112,7 @@ impl<'a> RealTarget<'a> {
             (SEVEN[3], &[]),
         ];
         let seven = grouped(&SEVEN);
-        let webhooks = [seven.as_str(), NO_EVENT].into_iter().chain(ODD.iter().map(|odd| odd.event));
+        let webhooks = [seven.as_str(), NON_EVENT].into_iter().chain(ODD.iter().map(|odd| odd.event));
         tap.spool_bodies(webhooks.chain([SEVEN[2]]));
         if self.columns_first {
             self.drain(tap).finish().assert_code(0);
@@ -121,9 +121,9 @@ impl<'a> RealTarget<'a> {
         tap.spool_bodies(later.map(|(event, _)| event));
         let second = self.load(tap, "second");
         assert_eq!(second.records().len(), later.len(), "the state covers all of the first run");
-        assert!(self.drain(tap).state().finish().records().is_empty(), "the state covers all of it");
+        assert!(self.drain(tap).state().finish().records().is_empty(), "the state covers everything");
 
-        let posted: Vec<Posted> = at_first.chain([(SEVEN[2], &[][..])]).chain(later).collect();
+        let posted: Vec<PostedEvent> = at_first.chain([(SEVEN[2], &[][..])]).chain(later).collect();
         let sequences = tap.spool().sequences();
         assert_eq!(sequences.len(), posted.len());
         let sequence = self.system_column("_sdc_sequence");
@@ -136,12 +136,12 @@ impl<'a> RealTarget<'a> {
         }
     }
 
-    /// Loads the event set, and demands every value of it.
+    /// Loads the event set and checks every value of it.
     fn check(&self, tap: &Tap) {
         let delivered = self.deliver(tap);
         let rows: Vec<Record> = (self.rows)("data").iter().map(|row| Record::of_row(row)).collect();
         let sequence = (self.column)(&self.system_column("_sdc_sequence"));
-        // Where all is text, the sequence is, too.
+        // Where everything is text, so is the sequence.
         let sequence_of = |row: &Record| row.raw(&sequence).trim_matches('"').parse().expect("an integer");
         let mut found: Vec<i64> = rows.iter().map(sequence_of).collect();
         found.sort_unstable();
@@ -160,7 +160,7 @@ impl<'a> RealTarget<'a> {
         for column in delivered.rejected.column_names() {
             self.check_value(&rejected[0], column, delivered.rejected.raw(column));
         }
-        assert_eq!(rejected[0].text("record"), NO_EVENT.trim_matches(['[', ']']));
+        assert_eq!(rejected[0].text("record"), NON_EVENT.trim_matches(['[', ']']));
     }
 
     fn check_row(&self, row: &Record, sequence: i64, delivered: &Delivered) {
@@ -179,7 +179,7 @@ impl<'a> RealTarget<'a> {
     fn check_value(&self, row: &Record, column: &str, expected: &str) {
         let (expected, null) = ((self.stored)(expected), (self.stored)("null"));
         let found = row.get(&(self.column)(column)).unwrap_or(&null);
-        // Of the tap's own columns; Mailjet's have no times but integers.
+        // These are the tap's own columns. Mailjet's times are integers.
         let is_same = match column.ends_with("_at") {
             true => instant(found) == instant(&expected),
             false => same(found, &expected),
@@ -189,23 +189,28 @@ impl<'a> RealTarget<'a> {
 }
 
 impl Delivered {
-    /// The sequences of the rows that have to be in the table.
+    /// The sequences of the rows that must be in the table.
     fn kept_by(&self, target: &RealTarget) -> Vec<i64> {
         let latest: BTreeMap<_, _> =
             self.written.iter().map(|(sequence, row)| (row.key(), *sequence)).collect();
         assert_eq!(latest.len(), self.posted.len() - 2, "two events came twice");
-        let folded: BTreeSet<i64> = latest.into_values().collect();
-        if target.folds { folded.into_iter().collect() } else { self.posted.keys().copied().collect() }
+        let merged: BTreeSet<i64> = latest.into_values().collect();
+        if target.merges_by_key {
+            merged.into_iter().collect()
+        } else {
+            self.posted.keys().copied().collect()
+        }
     }
 }
 
-/// Whether two JSON texts are one value. Only fractions may be printed anew: `1.10` is 1.1, but no digit of an integer changes.
+/// Whether two JSON texts are the same value. Only fractions may be reprinted: `1.10` may become 1.1, but integers keep every
+/// digit.
 fn same(found: &str, expected: &str) -> bool {
     let fraction = |text: &str| text.contains(['.', 'e', 'E']).then(|| text.parse::<f64>().ok()).flatten();
     same_value(found, expected) || fraction(expected).is_some_and(|number| Ok(number) == found.parse())
 }
 
-/// A date and time in UTC, however it is written.
+/// A UTC date and time in one form, whatever form the target uses.
 fn instant(text: &str) -> String {
     let text = text.trim_matches('"').replace(' ', "T");
     let text = text.trim_end_matches("+00:00").trim_end_matches('Z');
@@ -220,7 +225,7 @@ fn postgres_rows(postgres: &Postgres, stream: &str) -> Vec<String> {
     lines(&postgres.query(&format!("SELECT row_to_json(t) FROM raw.{stream} AS t")))
 }
 
-/// The rows that a Python script prints, a JSON object a line; `arguments` are what it has in `sys.argv[1:]`.
+/// The rows that a Python script prints, one JSON object per line. `arguments` are its `sys.argv[1:]`.
 fn python_rows(venv: &str, script: &str, arguments: &[&Path]) -> Vec<String> {
     lines(&database::run(Command::new(in_venv(venv, "python")).args(["-c", script]).args(arguments)))
 }
@@ -230,9 +235,9 @@ fn tap() -> Tap {
 }
 
 #[test]
-fn target_postgres_of_meltanolabs() {
+fn every_value_arrives_through_meltanolabs_target_postgres() {
     let postgres = Postgres::start();
-    // It writes times in the session's time zone, into columns without one.
+    // This target writes times in the session's time zone, into columns without a time zone.
     let url = format!(
         "postgresql+psycopg://tester@/postgres?host={}&port=5432&options=-ctimezone%3DUTC",
         postgres.host().display()
@@ -243,12 +248,12 @@ fn target_postgres_of_meltanolabs() {
     let rows = |stream: &str| postgres_rows(&postgres, stream);
     let mut target =
         RealTarget::new(in_venv("meltanolabs-target-postgres", "target-postgres"), config, &rows);
-    (target.prefix, target.folds) = ("_mailjet_", true);
+    (target.prefix, target.merges_by_key) = ("_mailjet_", true);
     target.check(&tap());
 }
 
 #[test]
-fn target_postgres_of_pipelinewise() {
+fn every_value_arrives_through_pipelinewise_target_postgres() {
     let postgres = Postgres::start();
     let config = json!({
         "host": postgres.host(), "port": 5432, "user": "tester", "password": "none", "dbname": "postgres",
@@ -256,18 +261,18 @@ fn target_postgres_of_pipelinewise() {
     });
     let rows = |stream: &str| postgres_rows(&postgres, stream);
     let mut target = RealTarget::new(in_venv("target-postgres", "target-postgres"), config, &rows);
-    target.folds = true;
+    target.merges_by_key = true;
     target.column = |name| name.to_lowercase();
     target.stored = |value| with_escapes_as_text(&null_for_empty_text(value));
     target.check(&tap());
 }
 
-/// Targets that copy rows as CSV can't tell an empty text from null.
+/// Targets that copy rows as CSV cannot distinguish empty text from null.
 fn null_for_empty_text(value: &str) -> String {
     if value == "\"\"" { "null" } else { value }.to_owned()
 }
 
-/// The JSON text of a text in which each control character is replaced by its JSON escape.
+/// The JSON text of a string in which each control character is replaced by its JSON escape.
 fn with_escapes_as_text(value: &str) -> String {
     let Ok(text) = serde_json::from_str::<String>(value) else { return value.to_owned() };
     let escaped = |character: char| match character.is_control() {
@@ -278,7 +283,7 @@ fn with_escapes_as_text(value: &str) -> String {
 }
 
 #[test]
-fn target_duckdb() {
+fn every_value_arrives_through_target_duckdb() {
     let tap = tap();
     let path = tap.folder().join("warehouse.duckdb");
     let config = json!({"path": path, "default_target_schema": "raw"});
@@ -291,21 +296,21 @@ for row in table.fetchall():
     print(json.dumps(row, default=str))";
     let rows = |stream: &str| python_rows("target-duckdb", script, &[&path, Path::new(stream)]);
     let mut target = RealTarget::new(in_venv("target-duckdb", "target-duckdb"), config, &rows);
-    target.folds = true;
+    target.merges_by_key = true;
     target.column = |name| name.to_lowercase();
     target.stored = null_for_empty_text;
     target.check(&tap);
 }
 
 #[test]
-fn target_sqlite() {
+fn every_value_arrives_through_target_sqlite() {
     let tap = tap();
     let path = tap.folder().join("warehouse.db");
     let rows = |stream: &str| sqlite_rows(&path, stream);
     let mut target =
         RealTarget::new(in_venv("target-sqlite", "target-sqlite"), json!({"database": path}), &rows);
-    // It can't add a column that is called `on`, as one of the events' is.
-    (target.columns_first, target.folds) = (true, true);
+    // This target cannot add a column named `on`, which one of the events has.
+    (target.columns_first, target.merges_by_key) = (true, true);
     target.column = snake_case;
     target.own_column = Some("__loaded_at");
     target.stored = |value| match value {
@@ -316,7 +321,7 @@ fn target_sqlite() {
     target.check(&tap);
 }
 
-/// target-sqlite's names: an underscore before each word that begins with a capital, and for whatever is not ASCII.
+/// target-sqlite's names: an underscore before each word that begins with a capital, and for each run of other characters.
 fn snake_case(name: &str) -> String {
     let mut snake = String::new();
     let mut last = 'A';
@@ -336,9 +341,9 @@ fn snake_case(name: &str) -> String {
 }
 
 fn sqlite_rows(path: &Path, table: &str) -> Vec<String> {
-    let connection = Connection::open(path).expect("the target made it");
+    let connection = Connection::open(path).expect("the target created the database");
     let mut statement =
-        connection.prepare(&format!("SELECT * FROM {table}")).expect("the target made the table");
+        connection.prepare(&format!("SELECT * FROM {table}")).expect("the target created the table");
     let names: Vec<_> = statement.column_names().map(str::to_owned).collect();
     let rows = statement.query_map([], |row| {
         let value = |index: usize| match row.get_ref_unwrap(index) {
@@ -354,9 +359,9 @@ fn sqlite_rows(path: &Path, table: &str) -> Vec<String> {
 }
 
 #[test]
-fn target_csv_of_meltanolabs() {
+fn every_value_arrives_through_meltanolabs_target_csv() {
     let tap = tap();
-    // It begins its file anew at each start and at each SCHEMA that changes: each has a file of its own.
+    // This target starts a new file at each start and at each changed SCHEMA, so each gets a name of its own.
     let config = json!({
         "output_path": tap.folder().join("table"), "file_naming_scheme": "{stream_name}-{timestamp}.csv",
         "timestamp_format": "%Y%m%dT%H%M%S%f",
@@ -369,7 +374,7 @@ for path in pathlib.Path(sys.argv[1]).glob(sys.argv[2] + '-*.csv'):
     let rows = |stream: &str| python_rows("meltanolabs-target-csv", script, &[&table, Path::new(stream)]);
     let mut target = RealTarget::new(in_venv("meltanolabs-target-csv", "target-csv"), config, &rows);
     target.prefix = "_mailjet_";
-    // All is text; null is the empty one.
+    // Everything is text, and null is empty text.
     target.stored = |value| match value {
         "null" => "\"\"".to_owned(),
         "true" => "\"True\"".to_owned(),
@@ -380,7 +385,7 @@ for path in pathlib.Path(sys.argv[1]).glob(sys.argv[2] + '-*.csv'):
     target.check(&tap);
 }
 
-/// Of an object, as the event set has it, the JSON text of what Python's `str` makes of it: no JSON.
+/// For an object of the event set, the JSON text of what Python's `str` makes of it, which is not JSON.
 fn object_as_python_shows_it(value: &str) -> String {
     let Ok(Value::Object(members)) = serde_json::from_str(value) else { return value.to_owned() };
     let members = members.into_iter().map(|(name, value)| format!("'{name}': {value}").replace('"', "'"));
@@ -388,7 +393,7 @@ fn object_as_python_shows_it(value: &str) -> String {
 }
 
 #[test]
-fn target_jsonl_of_this_repository() {
+fn every_value_arrives_through_the_bundled_target_jsonl() {
     let tap = tap();
     let table = tap.folder().join("table");
     let rows = |stream: &str| jsonl_rows(&table, stream);
@@ -396,7 +401,7 @@ fn target_jsonl_of_this_repository() {
 }
 
 #[test]
-fn target_jsonl_in_python() {
+fn every_value_arrives_through_the_python_target_jsonl() {
     let tap = tap();
     let table = tap.folder().join("table");
     fs::create_dir(&table).expect("a new folder");
@@ -409,9 +414,9 @@ fn jsonl_rows(table: &Path, stream: &str) -> Vec<String> {
     lines(&fs::read_to_string(table.join(stream).with_extension("jsonl")).expect("a table"))
 }
 
-/// In its dry run, it checks what Stitch would check and writes down what it would have sent.
+/// In its dry run, target-stitch checks what Stitch would check, and writes the requests that it would have sent to a file.
 #[test]
-fn target_stitch_in_its_dry_run() {
+fn every_value_arrives_through_target_stitch() {
     let tap = tap();
     let rows = |stream: &str| {
         let files = ["first", "second"].map(|run| tap.folder().join(run).join("requests.jsonl"));

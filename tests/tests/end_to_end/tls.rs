@@ -1,4 +1,4 @@
-//! HTTPS without a proxy: handshakes, and certificates good, bad and replaced.
+//! HTTPS without a proxy: handshakes, and certificates that are good, bad or replaced.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -12,14 +12,14 @@ use end_to_end::wait;
 use rcgen::date_time_ymd;
 use rustls::{AlertDescription, ClientConfig};
 
-/// Waits until a new connection is shown `certificate`.
+/// Waits until the listener shows `certificate` to new connections.
 fn wait_shown(listener: &RunningTap, certificate: &Certificate) {
     let endpoint = listener.endpoint().trusting(certificate.trust());
-    wait::until("the new certificate is shown", || endpoint.try_connect().ok());
+    wait::until("the listener shows the new certificate", || endpoint.try_connect().ok());
 }
 
 #[test]
-fn webhooks_are_taken_by_https_and_only_by_https() {
+fn with_a_certificate_webhooks_are_accepted_over_https_only() {
     let certificate = Certificate::new();
     let tap = Tap::new().with_tls(&certificate);
     let listener = tap.listen().start();
@@ -42,7 +42,7 @@ fn webhooks_are_taken_by_https_and_only_by_https() {
 }
 
 #[test]
-fn the_protocol_is_http_1_1() {
+fn the_negotiated_protocol_is_http_1_1() {
     let certificate = Certificate::new();
     let tap = Tap::new().with_tls(&certificate);
     let listener = tap.listen().start();
@@ -61,9 +61,9 @@ fn the_protocol_is_http_1_1() {
     assert_eq!(refused.to_string(), expected.to_string());
 }
 
-/// Neither does it keep others from being served, nor is it left alone.
+/// Such a handshake neither blocks other clients nor stays open.
 #[test]
-fn a_handshake_that_never_ends_is_cut_off() {
+fn an_unfinished_handshake_is_cut_off() {
     let certificate = Certificate::new();
     let tap = Tap::new().with_tls(&certificate).set("header_timeout_seconds", 1);
     let listener = tap.listen().start();
@@ -80,7 +80,7 @@ fn a_handshake_that_never_ends_is_cut_off() {
         assert_eq!(connection.until_closed(), "");
     }
     endpoint.accept(SEVEN[0]);
-    // Nor does one keep the tap from ending.
+    // It does not keep the tap from ending either.
     let tap = Tap::new().with_tls(&certificate).set("header_timeout_seconds", 1000);
     let listener = tap.listen().start();
     let _silent = listener.endpoint().connect();
@@ -90,9 +90,9 @@ fn a_handshake_that_never_ends_is_cut_off() {
     assert!(!finished.says("broken off"), "{:?}", finished.stderr);
 }
 
-/// As certbot does it: links that lead elsewhere.
+/// As certbot replaces certificates: by links that point elsewhere.
 #[test]
-fn a_new_certificate_is_taken_up_and_no_connection_is_dropped() {
+fn a_new_certificate_is_used_and_no_connection_is_dropped() {
     let (old, new) = (Certificate::new(), Certificate::new());
     let tap = Tap::new().with_tls(&old);
     for (name, certificate) in [("old", &old), ("new", &new)] {
@@ -104,7 +104,7 @@ fn a_new_certificate_is_taken_up_and_no_connection_is_dropped() {
         for file in ["certificate.pem", "private-key.pem"] {
             let link = tap.folder().join("link");
             symlink(tap.folder().join(name).join(file), &link).expect("a link");
-            fs::rename(link, tap.folder().join(file)).expect("it is put in place");
+            fs::rename(link, tap.folder().join(file)).expect("the link is renamed");
         }
     };
     link("old");
@@ -116,17 +116,17 @@ fn a_new_certificate_is_taken_up_and_no_connection_is_dropped() {
     assert_eq!(open.shown_certificate(), old.der());
     link("new");
     wait_shown(&listener, &new);
-    assert!(endpoint.try_connect().is_err(), "the old one is not shown any more");
+    assert!(endpoint.try_connect().is_err(), "the old certificate is no longer shown");
     oracle.wait_acknowledged(100);
     let memory = oracle.stop();
-    assert_eq!(open.post(&endpoint.path, SEVEN[0]).expect("it is still open").status, 200);
+    assert_eq!(open.post(&endpoint.path, SEVEN[0]).expect("the connection is still open").status, 200);
     assert_eq!(tap.spool().events().len(), memory.acknowledged() + 2);
     let line = listener.program.stderr().wait_for("was replaced");
     assert!(line.contains("certificate.pem"), "{line}");
 }
 
 #[test]
-fn what_is_no_certificate_does_not_replace_one() {
+fn an_invalid_certificate_does_not_replace_a_valid_one() {
     let old = Certificate::new();
     let tap = Tap::new().with_tls(&old);
     let listener = tap.listen().start();
@@ -138,7 +138,7 @@ fn what_is_no_certificate_does_not_replace_one() {
     fs::write(&file, "torn").expect("a file");
     let _ = stderr.wait_for("holds no certificate");
     endpoint.accept(numbered(1));
-    fs::remove_file(&file).expect("it is there");
+    fs::remove_file(&file).expect("the file exists");
     let _ = stderr.wait_for("can't be read");
     endpoint.accept(numbered(2));
     fs::write(&file, &expired.pem).expect("a file");
@@ -154,7 +154,7 @@ fn what_is_no_certificate_does_not_replace_one() {
 }
 
 #[test]
-fn files_that_are_of_no_use_are_an_error_that_names_the_file_and_what_is_right() {
+fn unusable_files_are_errors_that_name_the_file_and_what_it_must_be() {
     let good = Certificate::new();
     let not_pem = "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n";
     let encrypted =
@@ -180,7 +180,7 @@ fn files_that_are_of_no_use_are_an_error_that_names_the_file_and_what_is_right()
         let path = tap.folder().join(file);
         match content {
             Some(content) => fs::write(&path, content).expect("a file"),
-            None => fs::remove_file(&path).expect("it is there"),
+            None => fs::remove_file(&path).expect("the file exists"),
         }
         let finished = tap.listen().finish();
         let error = finished.sole_error();
@@ -194,9 +194,9 @@ fn files_that_are_of_no_use_are_an_error_that_names_the_file_and_what_is_right()
     assert!(error.sole_error().contains("set both or neither"), "{:?}", error.stderr);
 }
 
-/// An expired certificate keeps nobody from posting who does not look at it, and what is in the spool has to go on.
+/// Clients that do not verify certificates keep working after one expires, and events keep flowing.
 #[test]
-fn a_certificate_that_has_expired_or_soon_will_is_told_and_used() {
+fn a_certificate_outside_its_validity_is_reported_and_used() {
     let soon = std::time::SystemTime::now() + std::time::Duration::from_secs(24 * 3600);
     let cases = [
         (
@@ -209,13 +209,13 @@ fn a_certificate_that_has_expired_or_soon_will_is_told_and_used() {
         ),
         (Certificate::changed(|params| params.not_after = soon.into()), "is valid until"),
     ];
-    for (certificate, told) in cases {
+    for (certificate, warning) in cases {
         let tap = Tap::new().with_tls(&certificate).set("listen_address", free_address().to_string());
         let listener = tap.listen().start();
-        let line = listener.program.stderr().wait_for(told);
+        let line = listener.program.stderr().wait_for(warning);
         assert!(line.contains("certificate.pem"), "{line}");
-        let shaken = listener.endpoint().trusting(certificate.trust()).try_connect();
-        assert_eq!(shaken.is_ok(), told == "is valid until", "a client that checks it");
+        let connected = listener.endpoint().trusting(certificate.trust()).try_connect();
+        assert_eq!(connected.is_ok(), warning == "is valid until", "for a client that verifies it");
         listener.stop().assert_code(0);
     }
     let good = Tap::new().with_tls(&Certificate::new());

@@ -1,4 +1,4 @@
-//! What leaves the spool: what a STATE has covered and retention has released. And what never does: anything else.
+//! What leaves the spool: events that a STATE has covered and retention has released. Nothing else ever does.
 
 use end_to_end::events::{numbered, numbered_from};
 use end_to_end::message::Record;
@@ -6,9 +6,9 @@ use end_to_end::spool::SpooledEvent;
 use end_to_end::tap::{RunningTap, Tap};
 use end_to_end::wait;
 
-/// `tap --state s | target >> s`: the tap follows the file while it runs, and learns from it what the target has.
+/// With `tap --state s | target >> s`, the tap follows the file and learns from it what the target has stored.
 #[test]
-fn a_state_file_that_grows_is_followed_and_only_what_it_covers_goes() {
+fn a_growing_state_file_is_followed_and_only_covered_events_are_trimmed() {
     let tap = Tap::new().set("retention_days", 0.000_001);
     tap.append_state(0);
     let running = tap.run().state().start();
@@ -18,25 +18,25 @@ fn a_state_file_that_grows_is_followed_and_only_what_it_covers_goes() {
     for covered in [5, 6, 19] {
         assert!(
             tap.spool().sequences().ends_with(&sequences[covered - 1..]),
-            "none goes before it is covered"
+            "no event is trimmed before it is covered"
         );
         tap.append_state(sequences[covered - 1]);
         let rest = &sequences[covered..];
         wait::until("the spool is trimmed", || {
-            let kept = tap.spool().sequences();
-            assert!(kept.ends_with(rest), "what is not covered is gone: {kept:?}, {rest:?}");
-            (kept == rest).then_some(())
+            let left = tap.spool().sequences();
+            assert!(left.ends_with(rest), "events that are not covered are gone: {left:?}, {rest:?}");
+            (left == rest).then_some(())
         });
     }
     let finished = running.stop();
     finished.assert_code(0);
-    assert_eq!(finished.records().len(), 20, "trimming changes nothing in what is written");
-    assert_eq!(tap.spool().sequences(), sequences[19..], "the last one is not covered");
+    assert_eq!(finished.records().len(), 20, "trimming does not change the output");
+    assert_eq!(tap.spool().sequences(), sequences[19..], "the last event is not covered");
 }
 
-/// A state that was there when the tap started counts as well.
+/// A state that exists when the tap starts counts too.
 #[test]
-fn what_a_first_state_covers_goes() {
+fn events_that_the_initial_state_covers_are_trimmed() {
     let tap = Tap::new();
     let bodies = numbered_from(0, 10);
     tap.spool_bodies(bodies.iter().map(String::as_str));
@@ -50,23 +50,22 @@ fn what_a_first_state_covers_goes() {
 }
 
 #[test]
-fn what_is_younger_than_retention_days_stays() {
+fn events_younger_than_retention_days_stay() {
     let tap = Tap::new().set("retention_days", 1);
     tap.append_state(0);
     let running = tap.run().state().start();
     let records = post_and_read(&running, 5);
     tap.append_state(records[4].sequence());
-    // An event of last year, before the others, tells when trimming has been at work.
+    // The old event disappears when trimming has run.
     let old = SpooledEvent { sequence: 1, received_at: 1_600_000_000_000, body: numbered(9) };
     tap.spool().insert(&old);
     wait::until("the old event is trimmed", || (tap.spool().sequences().len() == 5).then_some(()));
     assert_eq!(tap.spool().sequences(), records.iter().map(Record::sequence).collect::<Vec<_>>());
 }
 
-/// A target whose state was used once has its own idea of what it has stored; a run that forgets `--state` must not
-/// overrule it.
+/// If a state was ever given, the target's state decides what is stored. A run without `--state` must not overrule it.
 #[test]
-fn where_a_state_was_given_once_a_run_without_one_trims_nothing() {
+fn once_a_state_was_given_a_run_without_one_trims_nothing() {
     let tap = Tap::new().set("retention_days", 0);
     tap.append_state(0);
     tap.spool_bodies([numbered(1).as_str(), &numbered(2)]);
@@ -76,7 +75,7 @@ fn where_a_state_was_given_once_a_run_without_one_trims_nothing() {
     let running = tap.run().start();
     let _ = post_and_read_after(&running, 2, 3);
     running.wait_bookmark(*tap.spool().sequences().last().expect("an event"));
-    // A tap beside it that has never seen a state, started later, tells when trimming has been at work.
+    // Another tap, started later and never given a state, shows that trimming has had time to run.
     let other = Tap::new().set("retention_days", 0);
     let beside = other.run().start();
     let _ = post_and_read(&beside, 1);
@@ -87,9 +86,9 @@ fn where_a_state_was_given_once_a_run_without_one_trims_nothing() {
     assert_eq!(tap.spool().events().len(), 5);
 }
 
-/// Who pipes without `--state`, ever, has no other sign than that the output took the events. A warning says so.
+/// If no state was ever given, the only confirmation is that stdout has taken the events. A warning says so.
 #[test]
-fn where_no_state_was_ever_given_what_was_written_goes() {
+fn if_no_state_was_ever_given_written_events_are_trimmed() {
     let tap = Tap::new().set("retention_days", 0);
     let running = tap.run().start();
     let _ = post_and_read(&running, 5);
@@ -99,9 +98,9 @@ fn where_no_state_was_ever_given_what_was_written_goes() {
     assert!(finished.says("--state"), "{:?}", finished.stderr);
 }
 
-/// Nothing keeps what goes to the null device, and that is also where a closed stdout leads.
+/// Nothing keeps what is written to the null device, and a closed stdout leads there too.
 #[test]
-fn what_was_written_to_nowhere_stays() {
+fn events_written_to_the_null_device_stay() {
     let tap = Tap::new().set("retention_days", 0);
     tap.spool_bodies([numbered(1).as_str()]);
     for stdout in [">/dev/null", ">&-"] {
@@ -113,9 +112,9 @@ fn what_was_written_to_nowhere_stays() {
     }
 }
 
-/// A state of another tap, copied into the file that is followed.
+/// Another tap's state, copied into the file that the tap follows.
 #[test]
-fn a_state_that_cannot_be_this_spools_confirms_nothing_while_the_tap_runs() {
+fn a_state_of_another_spool_confirms_nothing_in_a_running_tap() {
     let tap = Tap::new().set("retention_days", 0);
     tap.append_state(0);
     let running = tap.run().state().start();
@@ -129,9 +128,9 @@ fn a_state_that_cannot_be_this_spools_confirms_nothing_while_the_tap_runs() {
     assert_eq!(tap.spool().events().len(), 1);
 }
 
-/// A drain is short; it must come to trimming all the same, or the spool of a cron job grows for ever.
+/// A drain is short, but it must get around to trimming, or the spool of a cron job grows forever.
 #[test]
-fn a_drain_trims_what_it_has_written_where_no_state_was_ever_given() {
+fn a_drain_trims_what_it_wrote_if_no_state_was_ever_given() {
     let tap = Tap::new().set("retention_days", 0);
     let bodies = numbered_from(0, 5);
     tap.spool_bodies(bodies.iter().map(String::as_str));
@@ -141,7 +140,7 @@ fn a_drain_trims_what_it_has_written_where_no_state_was_ever_given() {
     assert_eq!(tap.spool().events(), []);
 }
 
-/// With a state, what the last drain wrote is trimmed by the next one, which is told that it has been stored.
+/// With a state, the next drain trims what the last one wrote, because the state says that it is stored.
 #[test]
 fn a_drain_trims_what_its_state_covers() {
     let tap = Tap::new().set("retention_days", 0);
@@ -149,7 +148,7 @@ fn a_drain_trims_what_its_state_covers() {
     tap.spool_bodies(bodies.iter().map(String::as_str));
     let first = tap.drain().state().finish();
     first.assert_code(0);
-    assert_eq!(tap.spool().events().len(), 5, "nobody has confirmed them yet");
+    assert_eq!(tap.spool().events().len(), 5, "no state has confirmed them yet");
     tap.append_state(first.records()[3].sequence());
     let second = tap.drain().state().finish();
     second.assert_code(0);
@@ -157,14 +156,14 @@ fn a_drain_trims_what_its_state_covers() {
     assert_eq!(tap.spool().sequences(), [first.records()[4].sequence()]);
 }
 
-/// A backlog that was large once must not take its place on the disk for ever.
+/// A backlog that was once large must not occupy the disk forever.
 #[test]
-fn what_trimming_frees_is_given_back_to_the_disk() {
+fn trimming_returns_space_to_the_disk() {
     let tap = Tap::new().set("retention_days", 0);
     tap.drain().finish().assert_code(0);
     tap.spool().insert_many(5_000, 10_000);
     let size = || tap.spool().path.metadata().expect("the spool").len();
-    wait::until("the events are in the file and not in its log", || {
+    wait::until("the events are in the database and not in its log", || {
         tap.drain().set("retention_days", 1_000_000).finish().assert_code(0);
         (size() > 50_000_000).then_some(())
     });
@@ -180,7 +179,7 @@ fn post_and_read(running: &RunningTap, count: usize) -> Vec<Record> {
     post_and_read_after(running, 0, count)
 }
 
-/// The same, after `before` records that come anyway.
+/// The same, after `before` records that come in any case.
 #[must_use]
 fn post_and_read_after(running: &RunningTap, before: usize, count: usize) -> Vec<Record> {
     let endpoint = running.endpoint();

@@ -5,7 +5,7 @@ use end_to_end::message::{Message, value};
 use end_to_end::tap::{Finished, Tap};
 use serde_json::json;
 
-use super::streams::{drain_with, metadata, printed};
+use super::streams::{discovered, drain_with, metadata};
 
 #[test]
 fn the_catalog_changes_the_key_and_the_type_of_columns() {
@@ -14,7 +14,7 @@ fn the_catalog_changes_the_key_and_the_type_of_columns() {
         SEVEN[0],
         r#"{"event":"sent","MessageID":576460779645409236,"blocked":true,"time":1.5,"Payload":{"a":[1.10]}}"#,
     ]);
-    let mut catalog = printed(&tap);
+    let mut catalog = discovered(&tap);
     metadata(&mut catalog, "data", None)["table-key-properties"] = json!(["MessageID", "event"]);
     let properties = &mut catalog["streams"][0]["schema"]["properties"];
     properties["MessageID"] = json!({"type": ["string", "null"], "maxLength": 20});
@@ -26,19 +26,19 @@ fn the_catalog_changes_the_key_and_the_type_of_columns() {
     assert_eq!(
         schema.schema["properties"]["MessageID"],
         json!({"type": ["string", "null"]}),
-        "what no target must demand of Mailjet is left out"
+        "constraints on Mailjet's values are left out"
     );
     let record = &finished.records()[1];
     assert_eq!((record.raw("MessageID"), record.raw("time__fl")), (r#""576460779645409236""#, "1.5"));
     assert_eq!((record.raw("blocked"), record.raw("Payload")), (r#""true""#, r#"{"a":[1.10]}"#));
 }
 
-/// A Meltano `schema:` extra may name a field before it is first seen, with another type than it turns out to have.
+/// A Meltano `schema:` extra may name a field before its first value, with a type that the value turns out not to have.
 #[test]
-fn a_column_that_the_catalog_types_before_it_appears_keeps_to_its_schema() {
+fn a_column_typed_by_the_catalog_before_it_appears_obeys_its_schema() {
     let tap = Tap::new();
     tap.spool_bodies([r#"{"x":"abc","y":5,"z":{"a":1}}"#, r#"{"x":5,"y":"five","z":7}"#]);
-    let mut catalog = printed(&tap);
+    let mut catalog = discovered(&tap);
     let properties = &mut catalog["streams"][0]["schema"]["properties"];
     properties["x"] = json!({"type": ["integer", "null"], "minimum": 6});
     properties["y"] = json!({"type": "string", "enum": ["six"], "format": "date-time"});
@@ -56,9 +56,9 @@ fn a_column_that_the_catalog_types_before_it_appears_keeps_to_its_schema() {
     assert_eq!(rows(first), rows(drain_with(&tap, "--catalog", &catalog)), "a restart changes nothing");
 }
 
-/// What the catalog says of a type is so for every value, whatever the type asked for.
+/// Every value obeys the catalog's type, whatever it is.
 #[test]
-fn every_type_that_a_catalog_can_ask_for_is_kept_to() {
+fn every_type_that_a_catalog_asks_for_is_obeyed() {
     let event = r#"{"event":"open","time":"soon","MessageID":576460779645409236,"email":5,"mj_list_id":1.5,"Payload":[1],"blocked":"","geo":{"a":true},"ip":""}"#;
     let columns = ["event", "time", "MessageID", "email", "mj_list_id", "Payload", "blocked", "geo", "ip"];
     for asked in [
@@ -74,17 +74,17 @@ fn every_type_that_a_catalog_can_ask_for_is_kept_to() {
     ] {
         let tap = Tap::new();
         tap.spool_bodies([event]);
-        let mut catalog = printed(&tap);
+        let mut catalog = discovered(&tap);
         for column in columns {
             catalog["streams"][0]["schema"]["properties"][column] = json!({"type": asked});
         }
         let first = drain_with(&tap, "--catalog", &catalog);
-        // The whole event is in the row: each value, however it is written, in one place.
+        // The whole event is in the row: each value is in one place, in some form.
         let row = &first.records()[0].text;
         for value in ["open", "soon", "576460779645409236", "5", "1.5", "[1]", "true"] {
             assert!(row.contains(value), "{asked}: {value} is not in {row}");
         }
-        // And so it is when the columns are there from the start.
+        // The same is true when the columns exist from the start.
         let second = drain_with(&tap, "--catalog", &catalog);
         let values = |finished: &Finished| {
             let row = &finished.records()[0];
@@ -95,11 +95,11 @@ fn every_type_that_a_catalog_can_ask_for_is_kept_to() {
     }
 }
 
-/// The catalog may type the split column that a value will need.
+/// The catalog may set the type of a split column before any value needs it.
 #[test]
-fn a_split_column_that_the_catalog_types_before_it_appears_keeps_to_its_schema() {
+fn a_split_column_typed_by_the_catalog_before_it_appears_obeys_its_schema() {
     let tap = Tap::new();
-    let mut catalog = printed(&tap);
+    let mut catalog = discovered(&tap);
     catalog["streams"][0]["schema"]["properties"]["hard_bounce__st"] = json!({"type": ["integer", "null"]});
     tap.spool_bodies([r#"{"hard_bounce":"maybe"}"#]);
     for finished in [drain_with(&tap, "--catalog", &catalog), drain_with(&tap, "--catalog", &catalog)] {
@@ -109,9 +109,9 @@ fn a_split_column_that_the_catalog_types_before_it_appears_keeps_to_its_schema()
     }
 }
 
-/// What targets stop at has no place in an object column, and a text has none in it anyway.
+/// Values that targets cannot read do not go into an object column, and neither does text.
 #[test]
-fn an_object_column_has_objects_that_targets_can_read() {
+fn an_object_column_holds_only_objects_that_targets_can_read() {
     let deep = format!(r#"{{"Payload":{}1{}}}"#, r#"{"a":"#.repeat(200), "}".repeat(200));
     let odd = [
         r#"{"Payload":{"a":["\ud800"]}}"#,
@@ -123,7 +123,7 @@ fn an_object_column_has_objects_that_targets_can_read() {
     for mode in ["columns", "extra"] {
         let tap = Tap::new().set("unknown_fields", mode);
         tap.spool_bodies(odd.iter().copied().chain([r#"{"Payload":{"a":1.10}}"#]));
-        let mut catalog = printed(&tap);
+        let mut catalog = discovered(&tap);
         catalog["streams"][0]["schema"]["properties"]["Payload"] = json!({"type": "object"});
         let finished = drain_with(&tap, "--catalog", &catalog);
         let rows = finished.records();
@@ -140,21 +140,21 @@ fn an_object_column_has_objects_that_targets_can_read() {
     }
 }
 
-/// JSON may have line breaks between its parts, a message may not.
+/// JSON may have line breaks between its parts, but a message may not.
 #[test]
-fn a_message_is_one_line_however_an_event_is_laid_out() {
+fn a_message_is_one_line_whatever_the_events_layout() {
     let body = "{\r\n\"Payload\":\n{\"a\":\r\n1.10},\n\"😀\":[1,\n2],\"t\":[3,\n4]\n}";
     for mode in ["columns", "extra"] {
         let tap = Tap::new().set("unknown_fields", mode);
         tap.spool_bodies([body]);
-        let mut catalog = printed(&tap);
+        let mut catalog = discovered(&tap);
         catalog["streams"][0]["schema"]["properties"]["Payload"] = json!({"type": "object"});
         let finished = drain_with(&tap, "--catalog", &catalog);
         assert!(finished.stdout.iter().all(|line| !line.contains('\r')));
         let row = &finished.records()[0];
         assert_eq!(row.raw("Payload"), r#"{"a":  1.10}"#);
         if mode == "columns" {
-            // Within a text, they are the value's.
+            // Within a string, the line breaks belong to the value.
             assert_eq!(row.raw("t"), r#""[3,\n4]""#);
             assert_eq!(row.raw("_sdc_extra"), r#"{"😀":[1, 2]}"#);
         } else {
@@ -163,12 +163,12 @@ fn a_message_is_one_line_however_an_event_is_laid_out() {
     }
 }
 
-/// A split column that the catalog makes text has the text of the values that go there.
+/// A split column that the catalog declares as text holds the text of the values that go there.
 #[test]
-fn a_split_column_can_be_made_text() {
+fn the_catalog_can_make_a_split_column_text() {
     let tap = Tap::new();
     tap.spool_bodies([r#"{"hard_bounce":5}"#, r#"{"hard_bounce":6}"#]);
-    let mut catalog = printed(&tap);
+    let mut catalog = discovered(&tap);
     catalog["streams"][0]["schema"]["properties"]["hard_bounce__it"] = json!({"type": "string"});
     for _ in 0..2 {
         let rows = drain_with(&tap, "--catalog", &catalog).records();
@@ -177,18 +177,18 @@ fn a_split_column_can_be_made_text() {
     }
 }
 
-/// Passed over without a word, a wish would look as if it had been granted.
+/// If the tap ignored such a schema silently, it would look as if it had obeyed it.
 #[test]
-fn a_schema_that_no_column_can_have_is_warned_about_once() {
+fn an_unsupported_column_schema_is_a_warning_given_once() {
     let tap = Tap::new();
     tap.spool_bodies([SEVEN[0]]);
-    let mut catalog = printed(&tap);
+    let mut catalog = discovered(&tap);
     let properties = &mut catalog["streams"][0]["schema"]["properties"];
     properties["ip"] = json!({"anyOf": [{"type": "string"}, {"type": "null"}]});
     properties["tags"] = json!({"type": ["null", "array"]});
     properties["time"] = json!({"type": ["integer", "string"]});
     properties["url"] = json!(5);
-    // These say nothing of a type.
+    // These two say nothing about a type.
     properties["geo"] = json!({"description": "Where."});
     properties["agent"] = json!(true);
     catalog["streams"][2]["schema"]["properties"]["ip"] = json!({"type": "array"});
@@ -199,23 +199,23 @@ fn a_schema_that_no_column_can_have_is_warned_about_once() {
         ("time", r#""type": ["integer","string"]"#),
         ("url", "5"),
     ] {
-        let told = format!(r#"stream "data", column "{column}": the schema says {found}"#);
-        let lines: Vec<_> = finished.stderr.iter().filter(|line| line.contains(&told)).collect();
-        assert_eq!(lines.len(), 1, "{told} in {:?}", finished.stderr);
+        let warning = format!(r#"stream "data", column "{column}": the schema says {found}"#);
+        let lines: Vec<_> = finished.stderr.iter().filter(|line| line.contains(&warning)).collect();
+        assert_eq!(lines.len(), 1, "{warning} in {:?}", finished.stderr);
         assert!(lines[0].contains(r#"one of "string", "integer", "number", "boolean" and "object""#));
     }
-    let told = finished.stderr.iter().filter(|line| line.contains("the schema says"));
-    assert_eq!(told.count(), 4, "nothing is said of what is fine, or of streams that are not selected");
+    let warnings = finished.stderr.iter().filter(|line| line.contains("the schema says"));
+    assert_eq!(warnings.count(), 4, "no warning about valid schemas and deselected streams");
     assert_eq!(finished.records().len(), 1);
-    assert!(!drain_with(&tap, "--catalog", &printed(&tap)).says("the schema says"));
+    assert!(!drain_with(&tap, "--catalog", &discovered(&tap)).says("the schema says"));
 }
 
-/// A SCHEMA that is longer than all that is written at once must not keep what follows it from being written.
+/// A SCHEMA that exceeds the output buffer must not prevent the records after it from being written.
 #[test]
 fn a_schema_of_megabytes_is_followed_by_its_records() {
     let tap = Tap::new();
     tap.spool_bodies(SEVEN);
-    let mut catalog = printed(&tap);
+    let mut catalog = discovered(&tap);
     catalog["streams"][0]["schema"]["properties"]["ip"] =
         json!({"type": "string", "description": "long ".repeat(500_000)});
     let finished = drain_with(&tap, "--catalog", &catalog);

@@ -1,4 +1,4 @@
-//! Spools that earlier versions have made. Whatever was in them is still there.
+//! Spools that earlier versions have created. Everything in them is still there.
 
 use std::fs;
 
@@ -7,10 +7,10 @@ use end_to_end::message::members;
 use end_to_end::program::repository;
 use end_to_end::tap::Tap;
 
-/// What each of the spools in `tests/fixtures` holds: the seven events, one of them with nothing but a new field, and a
-/// rejected item. A drain has written all of it.
+/// Each spool in `tests/fixtures` holds the seven events, an event with nothing but a new field, and a rejected item. A drain has
+/// already written all of it.
 #[test]
-fn a_spool_of_every_format_that_there_was_is_read_verified_and_written_to() {
+fn a_spool_of_every_earlier_format_can_be_read_verified_and_appended_to() {
     let mut spools = 0;
     for entry in fs::read_dir(repository().join("tests/fixtures")).expect("fixtures") {
         let fixture = entry.expect("a fixture").path();

@@ -1,4 +1,4 @@
-//! Webhook URLs: the only secret there is.
+//! Webhook URLs, the tap's only secret of its own making.
 
 use end_to_end::events::SEVEN;
 use end_to_end::http::Endpoint;
@@ -37,7 +37,7 @@ fn url_list_shows_everything_but_the_token() {
     assert!(!table.contains(token));
 }
 
-/// `url list` is looked at on a terminal, which would obey it.
+/// `url list` is read on a terminal, which would obey control characters.
 #[test]
 fn a_label_is_one_line_of_text() {
     let tap = Tap::new().with_minted_urls();
@@ -62,7 +62,7 @@ fn a_third_url_is_refused_until_one_is_revoked() {
 }
 
 #[test]
-fn what_is_not_there_cannot_be_revoked() {
+fn an_unknown_url_cannot_be_revoked() {
     let tap = Tap::new().with_minted_urls();
     let _ = tap.mint();
     assert!(tap.url(&["revoke", "7"]).finish().sole_error().contains('7'));
@@ -71,20 +71,20 @@ fn what_is_not_there_cannot_be_revoked() {
 }
 
 #[test]
-fn a_listener_takes_up_what_is_minted_and_drops_what_is_revoked_while_it_runs() {
+fn a_running_listener_accepts_new_urls_and_refuses_revoked_ones() {
     let tap = Tap::new().with_minted_urls();
     let listener = tap.listen().start();
     let server = listener.endpoint();
     let at = |minted: &Endpoint| server.with_path(&minted.path);
-    assert_eq!(server.post(SEVEN[0]).status, 404, "no token is right yet");
+    assert_eq!(server.post(SEVEN[0]).status, 404, "no token is valid yet");
 
     let first = at(&tap.mint());
     wait::until("the new URL works", || (first.post(SEVEN[0]).status == 200).then_some(()));
-    // Rotation: the second is made, Mailjet is changed, the first is revoked.
+    // Rotation: the second URL is made, Mailjet is changed, the first is revoked.
     let second = at(&tap.mint());
     wait::until("the second URL works", || (second.post(SEVEN[0]).status == 200).then_some(()));
     assert_eq!(first.post(SEVEN[0]).status, 200, "both work");
-    // A connection that was open before is no way around it.
+    // An open connection must not bypass the revocation.
     let mut open = first.connect();
     assert_eq!(open.post(&first.path, SEVEN[0]).expect("an answer").status, 200);
 
@@ -102,7 +102,7 @@ fn a_listener_takes_up_what_is_minted_and_drops_what_is_revoked_while_it_runs() 
 }
 
 #[test]
-fn the_last_use_of_a_url_is_listed() {
+fn url_list_shows_the_last_use() {
     let tap = Tap::new().with_minted_urls();
     let minted = tap.mint();
     let listed = || tap.url(&["list"]).finish().stdout.join("\n");
@@ -112,9 +112,9 @@ fn the_last_use_of_a_url_is_listed() {
     wait::until("the use is listed", || (listed() != before).then_some(()));
 }
 
-/// Whoever waits for a URL to fall out of use must not be misled by those who know it and nothing else.
+/// An operator who waits for a URL to fall out of use must not be misled by refused requests to it.
 #[test]
-fn a_request_that_is_refused_is_no_use_of_a_url() {
+fn a_refused_request_does_not_count_as_use_of_a_url() {
     let tap = Tap::new().with_minted_urls();
     let (old, new) = (tap.mint(), tap.mint());
     let listener = tap.listen().start();
@@ -122,13 +122,13 @@ fn a_request_that_is_refused_is_no_use_of_a_url() {
     assert_eq!(endpoint.with_path(&old.path).request("GET").status, 405);
     endpoint.with_path(&new.path).accept(SEVEN[0]);
     let listed = || tap.url(&["list"]).finish().stdout;
-    wait::until("the use of the new one is listed", || (!listed()[2].ends_with("never")).then_some(()));
+    wait::until("the list shows the use of the new URL", || (!listed()[2].ends_with("never")).then_some(()));
     assert!(listed()[1].ends_with("never"), "{:?}", listed());
 }
 
-/// Where tokens come from the configuration, a URL made here would not work.
+/// If the tokens come from the configuration, a URL made by a command would not work.
 #[test]
-fn with_tokens_from_the_configuration_there_are_no_others() {
+fn with_webhook_tokens_the_url_commands_are_errors() {
     let tap = Tap::new();
     for arguments in [&["new"][..], &["list"], &["revoke", "1"]] {
         let finished = tap.url(arguments).finish();
