@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::snapshot_sql::SnapshotArgs;
+use crate::commands::snapshot_sql::SnapshotArgs;
 use catalog::event::EventType;
 use catalog::plugin::about::Format;
 use clap::builder::{PossibleValuesParser, TypedValueParser};

@@ -10,7 +10,6 @@
 //! | [`readiness`] | whether a webhook would be taken now, and why not |
 //! | [`metrics`] | the figures, in Prometheus's text format |
 
-mod metrics;
 mod readiness;
 mod serve;
 
@@ -27,7 +26,7 @@ use warp::http::{Method, StatusCode};
 use warp::path::FullPath;
 use warp::reply::Response;
 
-pub use metrics::Figures;
+use crate::status::prometheus::MetricsExporter;
 pub use readiness::Readiness;
 
 /// Prometheus's text format.
@@ -37,12 +36,16 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 #[derive(Debug)]
 pub struct Admin {
     serving: AbortHandle,
-    figures: Figures,
+    figures: MetricsExporter,
 }
 
 impl Admin {
     /// Answers on `listener`.
-    pub fn start(listener: TcpListener, readiness: Readiness, figures: Figures) -> std::io::Result<Self> {
+    pub fn start(
+        listener: TcpListener,
+        readiness: Readiness,
+        figures: MetricsExporter,
+    ) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
         let serving = tokio::spawn(serve::serve(listener, filter(readiness, figures.clone())));
         info!("admin on http://{address}: /healthz, /readyz, /metrics");
@@ -80,7 +83,7 @@ impl Question {
 /// The filter that answers every request; it rejects none.
 fn filter(
     readiness: Readiness,
-    figures: Figures,
+    figures: MetricsExporter,
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
     let asked = Arc::new((readiness, figures));
     warp::path::full().and(warp::method()).then(move |path: FullPath, method: Method| {

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
+use crate::listener::token::ActiveTokens;
 use crate::listener::{Refusal, Traffic};
-use crate::spool::{Refused, WriterHandle};
-use crate::webhook_url::ActiveTokens;
+use crate::spool::{AppendError, WriterHandle};
 
 /// How long the writer may take to answer. Whoever asks usually waits no longer than a few seconds.
 const WRITER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -26,7 +26,7 @@ pub struct Readiness {
 pub(super) enum Unready {
     /// It would be refused, as the listener refuses.
     #[error("{0}")]
-    Refused(Refusal),
+    AppendError(Refusal),
     /// None could come: no URL leads here.
     #[error("there is no webhook URL (make one with `url new`)")]
     NoWebhookUrl,
@@ -42,7 +42,7 @@ impl Unready {
     /// A short name that never changes. What is refused has the name that it has in the log and in the metrics.
     pub(super) fn tag(&self) -> &'static str {
         match self {
-            Unready::Refused(refusal) => refusal.tag(),
+            Unready::AppendError(refusal) => refusal.tag(),
             Unready::NoWebhookUrl => "no_webhook_url",
             Unready::ConnectionsTaken(_) => "connections_taken",
             Unready::NoAnswer => "no_answer",
@@ -61,7 +61,7 @@ impl Readiness {
     pub(super) async fn reasons(&self) -> Vec<Unready> {
         let mut reasons = Vec::new();
         if self.traffic.is_closed() {
-            reasons.push(Unready::Refused(Refusal::Spool(Refused::Closed)));
+            reasons.push(Unready::AppendError(Refusal::Spool(AppendError::Closed)));
         }
         if self.tokens.count() == 0 {
             reasons.push(Unready::NoWebhookUrl);
@@ -72,7 +72,7 @@ impl Readiness {
         let ask = async { self.writer.lock().await.probe().await };
         let of_writer = match tokio::time::timeout(WRITER_TIMEOUT, ask).await {
             Ok(Ok(())) => None,
-            Ok(Err(refused)) => Some(Unready::Refused(Refusal::Spool(refused))),
+            Ok(Err(refused)) => Some(Unready::AppendError(Refusal::Spool(refused))),
             Err(_) => Some(Unready::NoAnswer),
         };
         reasons.extend(of_writer.filter(|reason| !reasons.contains(reason)));

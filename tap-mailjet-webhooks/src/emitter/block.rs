@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use catalog::members::{self, Members, Span};
 
-use super::primary_key::PrimaryKey;
-use super::row;
+use super::record::primary_key::PrimaryKey;
+use super::record::row;
 use crate::spool::{Damage, StoredEvent};
 
 /// Bytes of events at which a block is full.
@@ -24,13 +24,13 @@ pub(super) struct Block {
 
 #[derive(Debug)]
 enum Item {
-    Event(Place),
+    Event(EventSpan),
     Damage(Damage),
 }
 
 /// An event in its block.
 #[derive(Debug)]
-struct Place {
+struct EventSpan {
     sequence: i64,
     received_at: i64,
     /// The key of an event whose text is no JSON object.
@@ -96,7 +96,7 @@ impl Block {
             self.text.push_str(&members::quoted(&row::text_of(event.body)));
             Some(PrimaryKey::of_bytes(event.body))
         };
-        self.items.push(Item::Event(Place {
+        self.items.push(Item::Event(EventSpan {
             sequence: event.sequence,
             received_at: event.received_at,
             unreadable,
@@ -131,7 +131,7 @@ impl Block {
         }
     }
 
-    fn event(&self, place: &Place) -> Event<'_> {
+    fn event(&self, place: &EventSpan) -> Event<'_> {
         let text = &self.text[place.text.clone()];
         Event {
             sequence: place.sequence,

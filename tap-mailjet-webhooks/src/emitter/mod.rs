@@ -17,20 +17,13 @@
 //! | [`sample`] | messages without a spool: what `--test` prints |
 //! | [`confirmed`] | what the target has stored, and what may therefore be trimmed |
 
-mod ahead;
 mod block;
-mod confirmed;
-mod discovered;
-mod portable;
-mod primary_key;
-mod row;
-mod sample;
-mod shape;
-mod start;
-mod state_file;
+mod dry_run;
+pub mod progress;
+mod read_ahead;
+mod record;
+mod state;
 mod streams;
-mod table;
-mod template;
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
@@ -44,19 +37,19 @@ use catalog::stream::StreamId;
 use tokio::sync::Notify;
 use tracing::warn;
 
-pub use confirmed::{Confirmation, Confirmed};
-pub use discovered::{Discovered, DiscoveredColumns, columns_of};
-pub use sample::{Rehearsal, write_samples};
-pub use start::{Start, StartError};
-pub use state_file::{StateFile, StateFileError, last_state};
-pub use table::UnknownFields;
+pub use dry_run::{DryRun, write_samples};
+pub use record::discovered::{Discovered, DiscoveredColumns, columns_of};
+pub use record::table::UnknownFields;
+pub use state::confirmation::{Confirmation, Confirmed};
+pub use state::file::{StateFile, StateFileError, last_state};
+pub use state::start::{Start, StartError};
 
-use crate::clock;
-use crate::counters::Counters;
-use crate::logging::Sparing;
-use crate::spool::{Backlog, Kept, Ledger, Reader, SpoolError, Tide, Watermark};
-use ahead::Ahead;
+use crate::os::clock;
+use crate::os::log_throttle::LogThrottle;
+use crate::spool::{Backlog, ItemKind, Ledger, Reader, SpoolError, Wakeup, Watermark};
 use block::{Block, Read};
+use progress::Counters;
+use read_ahead::ReadAhead;
 use streams::Streams;
 
 /// Rejected items that are written at once.
@@ -89,13 +82,13 @@ pub enum Ended {
 
 /// What the rest of the process and a running emitter tell each other.
 #[derive(Debug, Default)]
-pub struct Control {
+pub struct StopControl {
     deadline: OnceLock<Instant>,
     /// Nothing has come for [`Pace::idle_exit`].
     pub idle: Notify,
 }
 
-impl Control {
+impl StopControl {
     /// Lets the emitter end at `deadline` even if there is more to write. The first deadline holds.
     pub fn cut_short_at(&self, deadline: Instant) {
         let _ = self.deadline.set(deadline);
@@ -129,7 +122,7 @@ pub enum EmitError {
 
 /// Why a run can't write what it is asked to.
 #[derive(Debug, thiserror::Error)]
-pub enum ShapeError {
+pub enum OutputSpecError {
     /// The catalog asks for something that there is not.
     #[error("catalog: {0}")]
     Catalog(#[from] CatalogError),
@@ -150,7 +143,7 @@ impl From<io::Error> for EmitError {
 
 /// What is written: the selected streams, and how their columns are named and found.
 #[derive(Debug)]
-pub struct Shape {
+pub struct OutputSpec {
     /// Which streams and columns.
     pub selection: Selection,
     /// What the names of system columns start with.
@@ -185,7 +178,7 @@ pub struct Emitter<W> {
     last_state: Instant,
     last_news: Instant,
     /// When it was last told that there is no room for a STATE's note.
-    told_full: Sparing,
+    told_full: LogThrottle,
 }
 
 impl<W: Write> Emitter<W> {
@@ -194,11 +187,11 @@ impl<W: Write> Emitter<W> {
         reader: Reader,
         discovered: DiscoveredColumns,
         ledger: Ledger,
-        shape: &Shape,
+        shape: &OutputSpec,
         out: W,
         pace: Pace,
         counters: Counters,
-    ) -> Result<Self, ShapeError> {
+    ) -> Result<Self, OutputSpecError> {
         let columns = discovered.all()?;
         let streams = Streams::new(shape, &columns)?;
         let now = Instant::now();
@@ -220,7 +213,7 @@ impl<W: Write> Emitter<W> {
             has_news: false,
             last_state: now,
             last_news: now,
-            told_full: Sparing::default(),
+            told_full: LogThrottle::default(),
         })
     }
 
@@ -252,13 +245,13 @@ impl<W: Write> Emitter<W> {
 
     /// Writes SCHEMA, then RECORD and STATE messages until `watermark` has ended and all is written, or until
     /// `control` cuts it short. The last message is a STATE.
-    pub fn run(mut self, watermark: &Watermark, control: &Control) -> Result<Ended, EmitError> {
-        let mut ahead = Ahead::start(self.reader.again()?).map_err(EmitError::Thread)?;
+    pub fn run(mut self, watermark: &Watermark, control: &StopControl) -> Result<Ended, EmitError> {
+        let mut ahead = ReadAhead::start(self.reader.again()?).map_err(EmitError::Thread)?;
         self.streams.write_schemas(&mut self.buffer);
         let ended = loop {
             if control.is_over() {
                 let position = self.streams.reached().events;
-                break Ended::CutShort(self.reader.backlog_past(Kept::Events, position)?);
+                break Ended::CutShort(self.reader.backlog_past(ItemKind::Events, position)?);
             }
             // Taken before the spool is read: whatever is committed later lets the wait below end at once.
             let committed = watermark.committed();
@@ -274,9 +267,9 @@ impl<W: Write> Emitter<W> {
                 control.idle.notify_one();
             }
             match watermark.wait_past(committed, DRY_AFTER) {
-                Tide::Ended => break Ended::Dry,
-                Tide::Still if self.has_news => self.write_state_if_there_is_room()?,
-                Tide::Still | Tide::Risen => {}
+                Wakeup::Closed => break Ended::Dry,
+                Wakeup::TimedOut if self.has_news => self.write_state_if_there_is_room()?,
+                Wakeup::TimedOut | Wakeup::Advanced => {}
             }
         };
         self.write_state()?;
@@ -287,7 +280,7 @@ impl<W: Write> Emitter<W> {
     }
 
     /// Puts the next records into the buffer, and says how many items of the spool were read for them.
-    fn write_batch(&mut self, ahead: &mut Ahead) -> Result<usize, EmitError> {
+    fn write_batch(&mut self, ahead: &mut ReadAhead) -> Result<usize, EmitError> {
         let Emitter { reader, block, taken, discovered, streams, buffer, .. } = self;
         let until_state = self.pace.state_interval_records.saturating_sub(self.records_since_state).max(1);
         let batched_at = clock::unix_millis();
@@ -306,7 +299,7 @@ impl<W: Write> Emitter<W> {
                 Read::Event(event) => {
                     streams.write_event(&event, batched_at, buffer, |columns| discovered.remember(columns))?
                 }
-                Read::Damage(damage) => streams.write_damage(Kept::Events, damage, batched_at, buffer),
+                Read::Damage(damage) => streams.write_damage(ItemKind::Events, damage, batched_at, buffer),
             };
             *taken += 1;
         }
@@ -317,7 +310,7 @@ impl<W: Write> Emitter<W> {
                     streams.write_rejected(item, batched_at, buffer);
                     1
                 }
-                Err(damage) => streams.write_damage(Kept::Rejected, &damage, batched_at, buffer),
+                Err(damage) => streams.write_damage(ItemKind::Rejected, &damage, batched_at, buffer),
             };
             until_full(buffer)
         })?;

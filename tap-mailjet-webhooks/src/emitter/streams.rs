@@ -9,14 +9,14 @@ use catalog::state::State;
 use catalog::stream::{Stream, StreamId};
 use tracing::warn;
 
-use super::Shape;
+use super::OutputSpec;
 use super::block::Event;
-use super::discovered::Discovered;
-use super::row::{self, RecordWriter};
-use super::shape::Shapes;
-use super::table::Table;
-use crate::counters::{Reached, Written};
-use crate::spool::{Damage, Kept, StoredRejection};
+use super::record::discovered::Discovered;
+use super::record::field_layout::LayoutCache;
+use super::record::row::{self, RecordWriter};
+use super::record::table::Table;
+use crate::emitter::progress::{Reached, Written};
+use crate::spool::{Damage, ItemKind, StoredRejection};
 
 /// Types of events without a stream that are told by name; the rest are counted together.
 const TOLD_TYPES: usize = 50;
@@ -26,8 +26,8 @@ const TOLD_CHARACTERS: usize = 100;
 /// The selected streams of a run.
 #[derive(Debug)]
 pub(super) struct Streams {
-    tables: Vec<Progressing>,
-    shapes: Shapes,
+    tables: Vec<StreamProgress>,
+    shapes: LayoutCache,
     /// Whether it makes a difference of which type an event is.
     by_type: bool,
     records: RecordWriter,
@@ -40,13 +40,13 @@ pub(super) struct Streams {
 
 /// A stream, and how far it has got.
 #[derive(Debug)]
-struct Progressing {
+struct StreamProgress {
     table: Table,
     /// Everything up to this sequence has been written to it.
     bookmark: i64,
 }
 
-impl Progressing {
+impl StreamProgress {
     fn id(&self) -> StreamId {
         self.table.stream().id
     }
@@ -63,13 +63,13 @@ impl Progressing {
 
 impl Streams {
     /// The streams that `shape` selects, with the columns that appeared before.
-    pub(super) fn new(shape: &Shape, discovered: &[Discovered]) -> Result<Self, CatalogError> {
+    pub(super) fn new(shape: &OutputSpec, discovered: &[Discovered]) -> Result<Self, CatalogError> {
         let mut tables = Vec::new();
         for id in StreamId::all() {
             if let Some(choice) = shape.selection.of(id) {
                 let stream = Stream::new(id, &shape.system_prefix);
                 let table = Table::new(&stream, choice, shape.unknown_fields, discovered)?;
-                tables.push(Progressing { table, bookmark: 0 });
+                tables.push(StreamProgress { table, bookmark: 0 });
             }
         }
         let by_type = tables.iter().any(|stream| matches!(stream.id(), StreamId::Event(_)))
@@ -79,7 +79,7 @@ impl Streams {
         let reached = Reached { streams, ..Reached::default() };
         Ok(Streams {
             tables,
-            shapes: Shapes::default(),
+            shapes: LayoutCache::default(),
             by_type,
             records: RecordWriter::default(),
             unselected: BTreeMap::new(),
@@ -90,7 +90,7 @@ impl Streams {
 
     /// Which streams are selected.
     pub(super) fn ids(&self) -> Vec<StreamId> {
-        self.tables.iter().map(Progressing::id).collect()
+        self.tables.iter().map(StreamProgress::id).collect()
     }
 
     /// Begins where `state` says.
@@ -199,7 +199,7 @@ impl Streams {
     /// they do.
     pub(super) fn write_damage(
         &mut self,
-        kept: Kept,
+        kept: ItemKind,
         damage: &Damage,
         batched_at: i64,
         out: &mut Vec<u8>,
@@ -228,13 +228,13 @@ impl Streams {
                 self.records.write_rejected(&stream.table, item, batched_at, out);
                 written += 1;
             }
-            if is_rejected == (kept == Kept::Rejected) {
+            if is_rejected == (kept == ItemKind::Rejected) {
                 stream.bookmark = stream.bookmark.max(*through);
             }
         }
         match kept {
-            Kept::Events => self.reached.events = *through,
-            Kept::Rejected => self.reached.rejected = *through,
+            ItemKind::Events => self.reached.events = *through,
+            ItemKind::Rejected => self.reached.rejected = *through,
         }
         written
     }

@@ -16,10 +16,10 @@ use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 use tracing::{debug, warn};
 
-use super::places::{Place, Places};
+use super::connection_slots::{ConnectionSlots, Slot};
 use super::route::{self, Connection, Route};
 use super::{Guards, Tls, Traffic};
-use crate::logging::Sparing;
+use crate::os::log_throttle::LogThrottle;
 use crate::spool::Append;
 
 /// What a connection may hold in its read buffer: also the bound on the size of a header.
@@ -38,7 +38,7 @@ pub async fn serve<S: Append>(
     stop: impl Future<Output = ()>,
 ) {
     let stop_timeout = guards.stop_timeout;
-    let places = Places::new(guards.max_connections);
+    let slots = ConnectionSlots::new(guards.max_connections);
     let (stopping, stopped) = watch::channel(());
     let server = Server::new(guards, spool, traffic.clone(), stopped);
     let graceful = GracefulShutdown::new();
@@ -48,12 +48,12 @@ pub async fn serve<S: Append>(
         following.spawn(tls.clone().follow());
     }
     let mut stop = std::pin::pin!(stop);
-    let mut told = Sparing::default();
+    let mut told = LogThrottle::default();
     loop {
         let accept = async {
             let accepted = listener.accept().await?;
             // In this order: while all places are taken, there is at most one connection more.
-            Ok((accepted, places.take().await))
+            Ok((accepted, slots.take().await))
         };
         let accepted = tokio::select! {
             biased;
@@ -61,7 +61,7 @@ pub async fn serve<S: Append>(
             accepted = accept => accepted,
         };
         match accepted {
-            Ok(((stream, peer), place)) => server.start(stream, peer, place, graceful.watcher()),
+            Ok(((stream, peer), slot)) => server.start(stream, peer, slot, graceful.watcher()),
             Err(error) => pause_after(&error, &mut told).await,
         }
     }
@@ -96,12 +96,12 @@ impl<S: Append> Server<S> {
         Server { http, tls, handshake_timeout, stopped, route: Route::new(guards, spool, traffic) }
     }
 
-    fn start(&self, stream: TcpStream, peer: SocketAddr, place: Place, watcher: Watcher) {
+    fn start(&self, stream: TcpStream, peer: SocketAddr, slot: Slot, watcher: Watcher) {
         // Answers are small and each is waited for.
         let _ = stream.set_nodelay(true);
         let route = Arc::clone(&self.route);
         let counted = route.count_connection();
-        let connection = Arc::new(Connection { route, peer, place, _counted: counted });
+        let connection = Arc::new(Connection { route, peer, slot, _counted: counted });
         let http = self.http.clone();
         match self.tls.clone() {
             None => drop(tokio::spawn(exchange(http, stream, connection, watcher))),
@@ -110,7 +110,7 @@ impl<S: Append> Server<S> {
                 tokio::spawn(async move {
                     let shaken = tokio::select! {
                         shaken = tokio::time::timeout(limit, tls.handshake(stream)) => shaken,
-                        () = connection.place.given_up() => return,
+                        () = connection.slot.evicted() => return,
                         _ = stopped.changed() => return,
                     };
                     match shaken {
@@ -142,12 +142,12 @@ async fn exchange<S: Append>(
                 debug!("a connection ended early: {error}");
             }
         }
-        () = connection.place.given_up() => debug!("a connection that was idle made room"),
+        () = connection.slot.evicted() => debug!("a connection that was idle made room"),
     }
 }
 
 /// One client that went away must not slow the others; a process without file descriptors must not spin.
-async fn pause_after(error: &io::Error, told: &mut Sparing) {
+async fn pause_after(error: &io::Error, told: &mut LogThrottle) {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     if !matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
         if let Some(untold) = told.due() {

@@ -21,33 +21,32 @@
 //! | [`traffic`] | what is counted |
 
 mod accept;
-mod address;
 mod body;
-mod credentials;
+mod connection_slots;
 mod event_type;
-mod payload;
-mod places;
+mod guards;
 mod refusal;
 mod refusal_log;
 mod route;
+mod split;
 mod tls;
-mod tls_files;
 mod traffic;
 
 use std::time::Duration;
 
 pub use accept::serve;
-pub use address::{AddressGuard, Networks};
-pub use credentials::{Credentials, Password, Username};
 pub use event_type::{Tally, type_of};
-pub use payload::{Unsplit, split};
+pub use guards::address::{AddressGuard, Networks};
+pub use guards::credentials::{Credentials, Password, Username};
+pub use guards::token;
 pub use refusal::Refusal;
+pub use split::{SplitError, split};
 pub use tls::Tls;
-pub use tls_files::{TlsError, TlsFiles};
+pub use tls::files::{TlsError, TlsFiles};
 pub use traffic::{Answer, Traffic, TypeLabel};
 
+use crate::listener::token::ActiveTokens;
 use crate::spool::Receipt;
-use crate::webhook_url::ActiveTokens;
 
 /// What the listener guards itself with.
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use tracing::Level;
 use warp::http::StatusCode;
 
-use crate::spool::Refused;
+use crate::spool::AppendError;
 
 /// Why a request is not answered with 200.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,7 +49,7 @@ pub enum Refusal {
     NotEvents(Cow<'static, str>),
     /// The spool does not take anything now.
     #[error("{0}; try again later")]
-    Spool(Refused),
+    Spool(AppendError),
 }
 
 impl Refusal {
@@ -83,12 +83,12 @@ impl Refusal {
             Refusal::BodyBroken => "body_broken",
             Refusal::BadHeader => "bad_header",
             Refusal::NotEvents(_) => "not_events",
-            Refusal::Spool(Refused::SpoolFull) => "spool_full",
-            Refusal::Spool(Refused::DiskLow) => "disk_low",
-            Refusal::Spool(Refused::Overloaded) => "overloaded",
-            Refusal::Spool(Refused::Locked) => "spool_locked",
-            Refusal::Spool(Refused::Failed) => "spool_failed",
-            Refusal::Spool(Refused::Closed) => "stopping",
+            Refusal::Spool(AppendError::SpoolFull) => "spool_full",
+            Refusal::Spool(AppendError::DiskLow) => "disk_low",
+            Refusal::Spool(AppendError::Overloaded) => "overloaded",
+            Refusal::Spool(AppendError::Locked) => "spool_locked",
+            Refusal::Spool(AppendError::Failed) => "spool_failed",
+            Refusal::Spool(AppendError::Closed) => "stopping",
         }
     }
 
@@ -97,7 +97,7 @@ impl Refusal {
     pub fn log_level(&self) -> Level {
         match self {
             Refusal::NotFound | Refusal::NotPost | Refusal::BodyBroken | Refusal::BadHeader => Level::DEBUG,
-            Refusal::BodyLate | Refusal::Spool(Refused::Closed) => Level::INFO,
+            Refusal::BodyLate | Refusal::Spool(AppendError::Closed) => Level::INFO,
             Refusal::AddressNotAllowed { .. }
             | Refusal::NotAuthorized
             | Refusal::BodyTooLarge { .. }
@@ -128,7 +128,7 @@ impl Refusal {
     #[must_use]
     pub fn retry_after_seconds(&self) -> Option<u32> {
         match self {
-            Refusal::Spool(Refused::Overloaded | Refused::Locked) => Some(1),
+            Refusal::Spool(AppendError::Overloaded | AppendError::Locked) => Some(1),
             Refusal::Spool(_) => Some(30),
             _ => None,
         }

@@ -6,14 +6,14 @@ use std::sync::{Mutex, PoisonError};
 use tracing::{Level, debug, info, warn};
 
 use super::refusal::Refusal;
-use crate::logging::{Sparing, Untold};
+use crate::os::log_throttle::{LogThrottle, Suppressed};
 use crate::spool::Receipt;
 
 /// What was told lately.
 #[derive(Debug, Default)]
 pub(super) struct RefusalLog {
     /// By tag.
-    told: Mutex<HashMap<&'static str, Sparing>>,
+    told: Mutex<HashMap<&'static str, LogThrottle>>,
 }
 
 impl RefusalLog {
@@ -45,7 +45,7 @@ impl RefusalLog {
         }
     }
 
-    fn due(&self, tag: &'static str) -> Option<Untold> {
+    fn due(&self, tag: &'static str) -> Option<Suppressed> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).entry(tag).or_default().due()
     }
 }

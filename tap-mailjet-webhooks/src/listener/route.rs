@@ -17,15 +17,16 @@ use warp::reply::Response;
 use warp::{Filter, Rejection};
 
 use super::body::{self, BodyLimits};
+use super::connection_slots::Slot;
 use super::event_type::Tally;
-use super::payload::{self, Unsplit};
-use super::places::Place;
+use super::guards::token;
 use super::refusal::Refusal;
 use super::refusal_log::RefusalLog;
+use super::split::{self, SplitError};
 use super::traffic::Counted;
 use super::{Guards, Receipt, Traffic};
+use crate::os::clock;
 use crate::spool::{Append, Batch, Items, REJECTED_BODY_BYTES};
-use crate::{clock, webhook_url};
 
 /// How much of a refused body is still read, and for how long: a client that is still sending would otherwise find its
 /// connection reset and never see the answer.
@@ -61,7 +62,7 @@ pub(super) struct Connection<S> {
     pub(super) route: Arc<Route<S>>,
     /// Who is at the other end.
     pub(super) peer: SocketAddr,
-    pub(super) place: Place,
+    pub(super) slot: Slot,
     /// Counts it as open.
     pub(super) _counted: Counted,
 }
@@ -78,7 +79,7 @@ pub(super) fn filter<S: Append>(
         .then(move |path, method, headers, body| {
             let connection = Arc::clone(&connection);
             async move {
-                let _busy = (connection.place.keep(), connection.route.traffic.request());
+                let _busy = (connection.slot.mark_busy(), connection.route.traffic.request());
                 connection.route.answer(connection.peer, path, method, headers, body).await
             }
         })
@@ -123,7 +124,7 @@ impl<S: Append> Route<S> {
         headers: &HeaderMap,
         body: &mut (impl Stream<Item = Result<impl Buf, warp::Error>> + Send + Unpin),
     ) -> Result<Receipt, Refusal> {
-        let token = path.as_str().strip_prefix(webhook_url::PATH).ok_or(Refusal::NotFound)?;
+        let token = path.as_str().strip_prefix(token::PATH).ok_or(Refusal::NotFound)?;
         let admitted = self.guards.tokens.admit(token).ok_or(Refusal::NotFound)?;
         if let Some(addresses) = &self.guards.addresses {
             addresses.check(peer, headers).map_err(|client| Refusal::AddressNotAllowed { client })?;
@@ -158,7 +159,7 @@ impl<S: Append> Route<S> {
         let (text, mut reservation) = body::read(body, length, limits, &self.spool).await?;
         let received_at = clock::unix_millis();
         self.guards.tokens.note_use(&admitted, received_at);
-        match payload::split(&text, &mut reservation) {
+        match split::split(&text, &mut reservation) {
             Ok(items) => {
                 let tally = Tally::of(&text, &items);
                 let batch = Batch::new(text, items, received_at, reservation);
@@ -166,8 +167,8 @@ impl<S: Append> Route<S> {
                 self.traffic.accepted(receipt, &tally);
                 Ok(receipt)
             }
-            Err(Unsplit::Refused(refused)) => Err(Refusal::Spool(refused)),
-            Err(Unsplit::NotEvents(reason)) => {
+            Err(SplitError::AppendError(refused)) => Err(Refusal::Spool(refused)),
+            Err(SplitError::NotEvents(reason)) => {
                 let kept = Bytes::copy_from_slice(&text[..text.len().min(REJECTED_BODY_BYTES)]);
                 let mut items = Items::new(reason.clone());
                 items.push(0..kept.len(), false, &mut reservation).map_err(Refusal::Spool)?;

@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::{Plan, RunError};
-use crate::clock::{self, PatientClock};
-use crate::counters::Counters;
+use crate::emitter::progress::Counters;
 use crate::emitter::{
-    Confirmation, Confirmed, Control, DiscoveredColumns, EmitError, Emitter, Ended, Start, StateFile,
+    Confirmation, Confirmed, DiscoveredColumns, EmitError, Emitter, Ended, Start, StateFile, StopControl,
 };
+use crate::os::clock::{self, PatientClock};
 use crate::spool::{Backlog, Ledger, Reader, Trimmer, Watermark};
 
 /// An emitter that knows where it begins.
@@ -50,7 +50,7 @@ impl<W: std::io::Write> Prepared<W> {
 /// The emitter's thread, and the one that follows what the target confirms.
 pub(super) struct Emitting {
     outcome: oneshot::Receiver<Result<Ended, EmitError>>,
-    pub(super) control: Arc<Control>,
+    pub(super) control: Arc<StopControl>,
     pub(super) confirmed: Confirmed,
 }
 
@@ -70,7 +70,7 @@ impl Emitting {
             counters,
             PatientClock::start(clock::unix_millis),
         )?;
-        let control = Arc::new(Control::default());
+        let control = Arc::new(StopControl::default());
         let (report, outcome) = oneshot::channel();
         thread::Builder::new().name("emitter".to_owned()).spawn({
             let control = Arc::clone(&control);

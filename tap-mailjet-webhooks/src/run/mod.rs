@@ -10,14 +10,15 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
-use crate::admin::{Admin, Figures};
-use crate::config::{Config, ConfigError};
-use crate::counters::Counters;
-use crate::emitter::{EmitError, Ended, Shape, ShapeError, StartError};
+use crate::admin::Admin;
+use crate::config::{Components, Config, ConfigError};
+use crate::emitter::progress::Counters;
+use crate::emitter::{EmitError, Ended, OutputSpec, OutputSpecError, StartError};
 use crate::listener::Traffic;
-use crate::progress::{LiveLine, Progress, Rooms};
+use crate::listener::token::UrlError;
 use crate::spool::{self, Backlog, Reader, Role, RoleLock, SpoolError, Watermark};
-use crate::webhook_url::UrlError;
+use crate::status::progress::{LiveLine, Progress};
+use crate::status::prometheus::MetricsExporter;
 use emitting::{Emitting, Prepared};
 use receiving::Receiving;
 
@@ -45,7 +46,7 @@ pub enum RunError {
     Start(#[from] StartError),
     /// What is asked for can't be written.
     #[error(transparent)]
-    Shape(#[from] ShapeError),
+    OutputSpec(#[from] OutputSpecError),
     /// The messages can't be written.
     #[error(transparent)]
     Emit(#[from] EmitError),
@@ -67,7 +68,7 @@ pub struct Plan {
     /// The configuration.
     pub config: Config,
     /// What is written.
-    pub shape: Shape,
+    pub shape: OutputSpec,
     /// The file that `--state` names.
     pub state: Option<PathBuf>,
     /// Whether what is written goes nowhere: then it never counts as stored.
@@ -100,7 +101,7 @@ pub struct Roles {
 
 impl Roles {
     /// Makes the spool at `path`, if there is none, and takes the roles of `rooms` on it.
-    pub fn take(path: &Path, rooms: Rooms) -> Result<Self, RunError> {
+    pub fn take(path: &Path, rooms: Components) -> Result<Self, RunError> {
         drop(spool::open(path)?);
         let take = |wanted: bool, role| wanted.then(|| RoleLock::take(role, path)).transpose();
         Ok(Roles {
@@ -109,8 +110,8 @@ impl Roles {
         })
     }
 
-    fn rooms(&self) -> Rooms {
-        Rooms { listener: self.listener.is_some(), emitter: self.emitter.is_some() }
+    fn rooms(&self) -> Components {
+        Components { listener: self.listener.is_some(), emitter: self.emitter.is_some() }
     }
 }
 
@@ -169,7 +170,8 @@ where
     let admin = match (sockets.admin, &receiving) {
         (Some(listener), Some(receiving)) => {
             let commits = receiving.handle.commits().clone();
-            let figures = Figures::new(roles.rooms(), traffic.clone(), commits, counters.clone(), &path);
+            let figures =
+                MetricsExporter::new(roles.rooms(), traffic.clone(), commits, counters.clone(), &path);
             Some(Admin::start(listener, receiving.readiness(traffic.clone()), figures)?)
         }
         _ => None,

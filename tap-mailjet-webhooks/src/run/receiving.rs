@@ -10,10 +10,11 @@ use tracing::{info, warn};
 use super::RunError;
 use crate::admin::Readiness;
 use crate::config::Config;
+use crate::listener;
 use crate::listener::Traffic;
+use crate::listener::token::{ActiveTokens, UrlStore, Watch};
+use crate::os::{clock, open_files, systemd};
 use crate::spool::{RoleLock, SpoolError, Watermark, Writer, WriterHandle};
-use crate::webhook_url::{ActiveTokens, UrlStore, Watch};
-use crate::{clock, descriptors, listener, service};
 
 /// The listener, and the writer behind it.
 pub(super) struct Receiving {
@@ -45,11 +46,11 @@ impl Receiving {
         let stopped = async {
             let _ = stopped.await;
         };
-        guards.max_connections = descriptors::allow(guards.max_connections);
+        guards.max_connections = open_files::allow(guards.max_connections);
         let max_connections = guards.max_connections;
         let serving = tokio::spawn(listener::serve(listener, guards, handle.clone(), traffic, stopped));
         info!("listening on {}://{address}", config.scheme());
-        service::is_ready();
+        systemd::is_ready();
         Ok(Receiving { writer, handle, serving, stop: Some(stop), tokens, max_connections, watch })
     }
 
@@ -88,7 +89,7 @@ impl Receiving {
     /// Takes no further webhook, and answers those that are being read.
     pub(super) async fn stop_serving(&mut self) {
         if let Some(stop) = self.stop.take() {
-            service::is_stopping();
+            systemd::is_stopping();
             let _ = stop.send(());
             let _ = (&mut self.serving).await;
         }

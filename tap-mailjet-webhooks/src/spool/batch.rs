@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{Receipt, Refused, Reservation};
+use super::{AppendError, Receipt, Reservation};
 
 /// What a batch costs in the file besides its texts, for each row: key, time, header, and its share of the page.
 const ROW_OVERHEAD: u64 = 40;
@@ -81,7 +81,7 @@ impl Items {
     #[must_use]
     pub fn new(reason: impl Into<Cow<'static, str>>) -> Self {
         let count = Receipt { accepted: 0, rejected: 0 };
-        // Room for the one event of the usual request, which is counted with it.
+        // Headroom for the one event of the usual request, which is counted with it.
         Items { steps: Vec::with_capacity(2 * Self::STEP_BYTES), end: 0, reason: reason.into(), count }
     }
 
@@ -91,7 +91,7 @@ impl Items {
         range: Range<usize>,
         is_event: bool,
         reservation: &mut Reservation,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), AppendError> {
         if self.steps.capacity() - self.steps.len() < Self::STEP_BYTES {
             let more = self.steps.capacity();
             reservation.grow(more)?;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Refused;
+use super::AppendError;
 
 /// Semaphore permits are `u32`; a unit of 64 bytes lets the budget reach 256 GiB.
 const UNIT: usize = 64;
@@ -44,10 +44,10 @@ impl Budget {
     }
 
     /// Takes `bytes` from the budget, for something new.
-    pub fn reserve(&self, bytes: usize) -> Result<Reservation, Refused> {
+    pub fn reserve(&self, bytes: usize) -> Result<Reservation, AppendError> {
         if self.shared.exhausted.load(Ordering::Relaxed) {
             if self.shared.free.available_permits() < self.shared.total.div_ceil(2) {
-                return Err(Refused::Overloaded);
+                return Err(AppendError::Overloaded);
             }
             self.shared.exhausted.store(false, Ordering::Relaxed);
         }
@@ -55,26 +55,26 @@ impl Budget {
     }
 
     /// Whether [`Budget::reserve`] would give `bytes` now. Nothing is taken, and nobody else's answer changes by it.
-    pub fn could_reserve(&self, bytes: usize) -> Result<(), Refused> {
+    pub fn could_reserve(&self, bytes: usize) -> Result<(), AppendError> {
         let half =
             if self.shared.exhausted.load(Ordering::Relaxed) { self.shared.total.div_ceil(2) } else { 0 };
         let needed = usize::try_from(units(bytes)).unwrap_or(usize::MAX).max(half);
-        if self.shared.free.available_permits() < needed { Err(Refused::Overloaded) } else { Ok(()) }
+        if self.shared.free.available_permits() < needed { Err(AppendError::Overloaded) } else { Ok(()) }
     }
 }
 
 impl Shared {
-    fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refused> {
+    fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, AppendError> {
         Arc::clone(&self.free).try_acquire_many_owned(units(bytes)).map_err(|_| {
             self.exhausted.store(true, Ordering::Relaxed);
-            Refused::Overloaded
+            AppendError::Overloaded
         })
     }
 }
 
 impl Reservation {
     /// Takes `bytes` more from the budget, for what was begun.
-    pub fn grow(&mut self, bytes: usize) -> Result<(), Refused> {
+    pub fn grow(&mut self, bytes: usize) -> Result<(), AppendError> {
         let more = self.budget.take(bytes)?;
         self.permit.merge(more);
         Ok(())
@@ -94,9 +94,9 @@ mod tests {
     fn what_is_dropped_is_given_back_and_the_end_is_the_end() {
         let budget = Budget::new(1024);
         let mut first = budget.reserve(512).expect("half is free");
-        assert_eq!(budget.reserve(1024).expect_err("half is taken"), Refused::Overloaded);
+        assert_eq!(budget.reserve(1024).expect_err("half is taken"), AppendError::Overloaded);
         first.grow(512).expect("the other half is free");
-        assert_eq!(first.grow(1).expect_err("nothing is free"), Refused::Overloaded);
+        assert_eq!(first.grow(1).expect_err("nothing is free"), AppendError::Overloaded);
         drop(first);
         budget.reserve(1024).expect("all is free again");
     }
@@ -107,17 +107,17 @@ mod tests {
         let mut held: Vec<_> = (0..4).map(|_| budget.reserve(256).expect("it is free")).collect();
         drop(held.pop());
         held.push(budget.reserve(256).expect("it was never asked for more than there is"));
-        assert_eq!(budget.reserve(1).expect_err("nothing is free"), Refused::Overloaded);
+        assert_eq!(budget.reserve(1).expect_err("nothing is free"), AppendError::Overloaded);
         drop(held.pop());
-        assert_eq!(budget.reserve(1).expect_err("a quarter is free"), Refused::Overloaded);
-        assert_eq!(budget.could_reserve(1), Err(Refused::Overloaded));
+        assert_eq!(budget.reserve(1).expect_err("a quarter is free"), AppendError::Overloaded);
+        assert_eq!(budget.could_reserve(1), Err(AppendError::Overloaded));
         held[0].grow(64).expect("what was begun goes on");
         drop(held.pop());
-        assert_eq!(budget.reserve(1).expect_err("less than half is free"), Refused::Overloaded);
+        assert_eq!(budget.reserve(1).expect_err("less than half is free"), AppendError::Overloaded);
         drop(held.pop());
         assert_eq!(budget.could_reserve(512), Ok(()));
         budget.reserve(512).expect("more than half is free");
-        assert_eq!(budget.could_reserve(2048), Err(Refused::Overloaded));
+        assert_eq!(budget.could_reserve(2048), Err(AppendError::Overloaded));
         assert_eq!(budget.could_reserve(1), Ok(()), "asking uses nothing up");
     }
 }

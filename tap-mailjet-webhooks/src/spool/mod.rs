@@ -36,27 +36,16 @@
 //! | --- | --- |
 //! | `event` | `sequence` (key), `received_at` (Unix milliseconds), `body` (the event's JSON text as received) |
 //! | `rejected` | `sequence` (key, of the same series), `received_at`, `reason`, `body` (bytes as received, cut at 64 KiB) |
-//! | `webhook_url` | see [`crate::webhook_url`] |
+//! | `webhook_url` | see [`crate::listener::token`] |
 //! | `discovered_column` | see [`crate::emitter`] |
 //! | `fact` | `name`, `value`: single facts about the spool itself |
 
 mod batch;
 mod budget;
 mod commits;
-mod damage;
-mod examine;
-mod ledger;
-mod reader;
-mod role;
-mod room;
-mod row_count;
 mod sequence;
-mod space;
 mod sqlite;
-mod survey;
-mod trim;
 mod watermark;
-mod writer;
 
 use std::path::{Path, PathBuf};
 
@@ -65,18 +54,18 @@ use rusqlite::ErrorCode;
 pub use batch::{Batch, Items};
 pub use budget::{Budget, Reservation};
 pub use commits::Commits;
-pub use damage::Damage;
-pub use examine::{Examination, export, verify};
-pub use ledger::Ledger;
-pub use reader::{Backlog, Reader, StoredEvent, StoredRejection};
-pub use role::{Role, RoleLock, holder_of};
 pub use sequence::SequenceUnit;
-pub use space::Space;
-pub(crate) use sqlite::{look, open, patiently};
-pub use survey::{Pending, Survey, Surveyor};
-pub use trim::{Kept, Trimmer};
-pub use watermark::{Tide, Watermark};
-pub use writer::{Limits, Writer, WriterHandle};
+pub use sqlite::damage::Damage;
+pub use sqlite::disk_usage::DiskUsage;
+pub use sqlite::examine::{VerifyReport, export, verify};
+pub use sqlite::ledger::Ledger;
+pub use sqlite::reader::{Backlog, Reader, StoredEvent, StoredRejection};
+pub use sqlite::role::{Role, RoleLock, holder_of};
+pub use sqlite::stats::{Pending, SpoolStats, StatsReader};
+pub use sqlite::trim::{ItemKind, Trimmer};
+pub use sqlite::writer::{Limits, Writer, WriterHandle};
+pub(crate) use sqlite::{look, open, retry_while_locked};
+pub use watermark::{Wakeup, Watermark};
 
 /// The bytes of a rejected body that are kept.
 pub const REJECTED_BODY_BYTES: usize = 65_536;
@@ -92,7 +81,7 @@ pub struct Receipt {
 
 /// Why a spool does not take a batch now. Nothing of the batch has been kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum AppendError {
     /// The spool has reached `spool_max_bytes`.
     #[error("the spool is full (spool_max_bytes)")]
     SpoolFull,
@@ -116,10 +105,10 @@ pub enum Refused {
 /// Something that keeps batches: the seam between the listener and the spool.
 pub trait Append: Clone + Send + Sync + 'static {
     /// Asks for memory to read a request of `bytes` into.
-    fn reserve(&self, bytes: usize) -> Result<Reservation, Refused>;
+    fn reserve(&self, bytes: usize) -> Result<Reservation, AppendError>;
 
     /// Keeps `batch`, and answers once it is on disk.
-    fn append(&self, batch: Batch) -> impl Future<Output = Result<Receipt, Refused>> + Send;
+    fn append(&self, batch: Batch) -> impl Future<Output = Result<Receipt, AppendError>> + Send;
 }
 
 impl SpoolError {
@@ -129,7 +118,7 @@ impl SpoolError {
         match source.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy) => SpoolError::Locked { path, doing },
             Some(ErrorCode::NotADatabase) => SpoolError::NotASpool { path },
-            _ if damage::is_damage(&source) => SpoolError::Damaged { path, doing, source },
+            _ if sqlite::damage::is_damage(&source) => SpoolError::Damaged { path, doing, source },
             _ => SpoolError::Sqlite { path, doing, source },
         }
     }

@@ -17,18 +17,18 @@ struct State {
 
 /// What became of a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tide {
+pub enum Wakeup {
     /// There is something past the position.
-    Risen,
+    Advanced,
     /// The time is over.
-    Still,
+    TimedOut,
     /// Nothing is left past the position, and nothing will come.
-    Ended,
+    Closed,
 }
 
 impl Watermark {
     /// Says that everything up to `sequence` is committed.
-    pub fn rise(&self, sequence: i64) {
+    pub fn advance(&self, sequence: i64) {
         self.change(|state| state.committed = sequence);
     }
 
@@ -45,18 +45,18 @@ impl Watermark {
 
     /// Waits until there is something past `position`, for `limit` at the most.
     #[must_use]
-    pub fn wait_past(&self, position: i64, limit: Duration) -> Tide {
+    pub fn wait_past(&self, position: i64, limit: Duration) -> Wakeup {
         let (mutex, condvar) = &*self.shared;
         let state = mutex.lock().unwrap_or_else(PoisonError::into_inner);
         let (state, _) = condvar
             .wait_timeout_while(state, limit, |state| state.committed <= position && !state.closed)
             .unwrap_or_else(PoisonError::into_inner);
         if state.committed > position {
-            Tide::Risen
+            Wakeup::Advanced
         } else if state.closed {
-            Tide::Ended
+            Wakeup::Closed
         } else {
-            Tide::Still
+            Wakeup::TimedOut
         }
     }
 

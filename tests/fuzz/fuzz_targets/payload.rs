@@ -6,7 +6,7 @@ use catalog::event::EventType;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tap_mailjet_webhooks::listener::{Tally, Unsplit, split, type_of};
+use tap_mailjet_webhooks::listener::{Tally, SplitError, split, type_of};
 use tap_mailjet_webhooks::spool::{Budget, REJECTED_BODY_BYTES};
 
 fuzz_target!(|body: &[u8]| {
@@ -14,11 +14,11 @@ fuzz_target!(|body: &[u8]| {
     let whole = serde_json::from_slice::<&RawValue>(body);
     let items = match split(body, &mut reservation) {
         Ok(items) => items,
-        Err(Unsplit::NotEvents(_)) => {
+        Err(SplitError::NotEvents(_)) => {
             assert!(whole.is_err() || !whole.is_ok_and(|json| json.get().starts_with(['{', '['])));
             return;
         }
-        Err(Unsplit::Refused(refused)) => panic!("{refused}"),
+        Err(SplitError::AppendError(refused)) => panic!("{refused}"),
     };
     let text = whole.expect("what has events is JSON").get();
     let elements = match text.starts_with('{') {

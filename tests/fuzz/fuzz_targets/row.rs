@@ -12,7 +12,7 @@ use catalog::message::Incoming;
 use catalog::selection::Selection;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
-use tap_mailjet_webhooks::emitter::{Rehearsal, Shape, UnknownFields};
+use tap_mailjet_webhooks::emitter::{DryRun, OutputSpec, UnknownFields};
 use tap_mailjet_webhooks::spool::StoredEvent;
 use target_jsonl::validate::RecordCheck;
 
@@ -28,13 +28,13 @@ thread_local! {
     /// What has been compiled: the same SCHEMAs come again and again.
     static COMPILED: RefCell<HashMap<String, Rc<Demands>>> = RefCell::default();
     /// One for each choice.
-    static SHAPES: [Shape; 8] = std::array::from_fn(shape);
+    static SHAPES: [OutputSpec; 8] = std::array::from_fn(shape);
 }
 
 fuzz_target!(|input: &[u8]| {
     let Some((choice, events)) = input.split_first() else { return };
     let choice = usize::from(choice & 7);
-    let mut rehearsal = SHAPES.with(|shapes| Rehearsal::new(&shapes[choice])).expect("a catalog that fits");
+    let mut rehearsal = SHAPES.with(|shapes| DryRun::new(&shapes[choice])).expect("a catalog that fits");
     let mut out = Vec::new();
     rehearsal.write_schemas(&mut out);
     let mut streams = HashMap::new();
@@ -90,12 +90,12 @@ fn demands_of(schema: &str, key_properties: &[String]) -> Rc<Demands> {
     })
 }
 
-fn shape(choice: usize) -> Shape {
+fn shape(choice: usize) -> OutputSpec {
     let selection = match choice & 2 == 0 {
         true => Selection::default(),
         false => Selection::parse(&with_all_selected()).expect("a catalog"),
     };
-    Shape {
+    OutputSpec {
         selection,
         system_prefix: if choice & 4 == 0 { "_sdc_" } else { "_mailjet_" }.to_owned(),
         unknown_fields: if choice & 1 == 0 { UnknownFields::Columns } else { UnknownFields::Extra },

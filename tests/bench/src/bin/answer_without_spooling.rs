@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
+use tap_mailjet_webhooks::listener::token::ActiveTokens;
 use tap_mailjet_webhooks::listener::{self, Guards, Traffic};
-use tap_mailjet_webhooks::spool::{Append, Batch, Budget, Receipt, Refused, Reservation};
-use tap_mailjet_webhooks::webhook_url::ActiveTokens;
+use tap_mailjet_webhooks::spool::{Append, AppendError, Batch, Budget, Receipt, Reservation};
 
 /// Answers as if everything were kept.
 #[derive(Clone)]
@@ -15,11 +15,11 @@ struct Nowhere {
 }
 
 impl Append for Nowhere {
-    fn reserve(&self, bytes: usize) -> Result<Reservation, Refused> {
+    fn reserve(&self, bytes: usize) -> Result<Reservation, AppendError> {
         self.budget.reserve(bytes)
     }
 
-    async fn append(&self, batch: Batch) -> Result<Receipt, Refused> {
+    async fn append(&self, batch: Batch) -> Result<Receipt, AppendError> {
         Ok(batch.count())
     }
 }

@@ -1,0 +1,5 @@
+//! The guards that a request passes before its body is read.
+
+pub(super) mod address;
+pub(super) mod credentials;
+pub mod token;

@@ -1,0 +1,3 @@
+//! Outbound HTTP to webhook URLs and to Mailjet.
+
+pub mod send_test;

@@ -1,0 +1,151 @@
+//! How many rows a table has, without reading all of it each time.
+//!
+//! SQLite counts by reading, and a spool may have gigabytes. But rows come only at its end and go only from its front, in
+//! the order of their sequences: what lies between was counted before.
+
+use std::collections::VecDeque;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::spool::ItemKind;
+
+/// Rows that are counted together.
+const BLOCK_ROWS: i64 = 10_000;
+
+/// Counts the rows of a table.
+#[derive(Debug)]
+pub(super) struct RowCount {
+    table: &'static str,
+    /// From the front of the table to its end, as of the last look.
+    blocks: VecDeque<Block>,
+    /// The table's smallest sequence then.
+    first: i64,
+}
+
+/// Rows that follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Block {
+    /// The largest sequence of them.
+    last: i64,
+    rows: u64,
+}
+
+impl RowCount {
+    pub(super) fn of(kept: ItemKind) -> Self {
+        RowCount { table: kept.table(), blocks: VecDeque::new(), first: 0 }
+    }
+
+    /// Counts what has come and what has gone since the last look. Says how many rows there are.
+    pub(super) fn look(&mut self, connection: &Connection) -> rusqlite::Result<u64> {
+        let first = format!("SELECT sequence FROM {} ORDER BY sequence LIMIT 1", self.table);
+        let first =
+            connection.prepare_cached(&first)?.query_row([], |row| row.get::<_, i64>(0)).optional()?;
+        let Some(first) = first else {
+            self.blocks.clear();
+            return Ok(0);
+        };
+        while self.blocks.front().is_some_and(|block| block.last < first) {
+            self.blocks.pop_front();
+        }
+        if first != self.first
+            && let Some(front) = self.blocks.front_mut()
+        {
+            front.rows = count(connection, self.table, first - 1, front.last)?;
+        }
+        self.first = first;
+        self.count_new(connection)?;
+        Ok(self.blocks.iter().map(|block| block.rows).sum())
+    }
+
+    fn count_new(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let next = format!(
+            "SELECT count(*), max(sequence) FROM \
+                (SELECT sequence FROM {} WHERE sequence > ?1 ORDER BY sequence LIMIT ?2)",
+            self.table
+        );
+        let mut next = connection.prepare_cached(&next)?;
+        loop {
+            let after = self.blocks.back().map_or(self.first - 1, |block| block.last);
+            let (rows, last): (i64, Option<i64>) =
+                next.query_row(params![after, BLOCK_ROWS], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let Some(last) = last else { return Ok(()) };
+            let block = Block { last, rows: rows.unsigned_abs() };
+            match self.blocks.back_mut() {
+                Some(back) if back.rows + block.rows <= BLOCK_ROWS.unsigned_abs() => {
+                    *back = Block { last, rows: back.rows + block.rows };
+                }
+                _ => self.blocks.push_back(block),
+            }
+        }
+    }
+
+    /// How many rows, of those that the last look found, have a sequence past `position`.
+    pub(super) fn past(&self, connection: &Connection, position: i64) -> rusqlite::Result<u64> {
+        let mut past = 0;
+        let mut before = self.first - 1;
+        for block in &self.blocks {
+            past += if before >= position {
+                block.rows
+            } else if block.last <= position {
+                0
+            } else {
+                count(connection, self.table, position, block.last)?
+            };
+            before = block.last;
+        }
+        Ok(past)
+    }
+}
+
+/// Counts the rows with a sequence past `after`, up to `last`.
+fn count(connection: &Connection, table: &str, after: i64, last: i64) -> rusqlite::Result<u64> {
+    let query = format!("SELECT count(*) FROM {table} WHERE sequence > ?1 AND sequence <= ?2");
+    let rows: i64 = connection.prepare_cached(&query)?.query_row([after, last], |row| row.get(0))?;
+    Ok(rows.unsigned_abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spool::sqlite;
+
+    #[test]
+    fn the_count_follows_what_comes_and_goes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let connection = sqlite::open(&folder.path().join("spool.db")).expect("a spool");
+        let add = |from: i64, to: i64| {
+            let insert = "WITH RECURSIVE n(n) AS (SELECT ?1 UNION ALL SELECT n + 3 FROM n WHERE n + 3 < ?2)
+                INSERT INTO event SELECT n, 0, '{}' FROM n";
+            connection.execute(insert, [from, to]).expect("rows");
+        };
+        let trim = |through: i64| {
+            connection.execute("DELETE FROM event WHERE sequence <= ?1", [through]).expect("a deletion");
+        };
+        let mut rows = RowCount::of(ItemKind::Events);
+        let mut demand = || {
+            let counted = rows.look(&connection).expect("a count");
+            let demanded = |position: i64| count(&connection, "event", position, i64::MAX).expect("a count");
+            assert_eq!(counted, demanded(0));
+            for position in [0, 50, 29_999, 30_000, 30_001, 45_000, 100_000, 200_000, i64::MAX] {
+                assert_eq!(rows.past(&connection, position), Ok(demanded(position)), "past {position}");
+            }
+            (counted, rows.blocks.len())
+        };
+        assert_eq!(demand(), (0, 0));
+        add(100, 400);
+        assert_eq!(demand(), (100, 1));
+        add(400, 100_000);
+        assert_eq!(demand().0, 33_300);
+        trim(150);
+        demand();
+        trim(60_000);
+        add(100_000, 100_010);
+        demand();
+        trim(100_000);
+        assert_eq!(demand(), (3, 1));
+        trim(200_000);
+        assert_eq!(demand(), (0, 0));
+        add(300_000, 300_001);
+        assert_eq!(demand(), (1, 1));
+    }
+}
