@@ -7,3 +7,5 @@ pub mod open_files;
 pub mod signals;
 pub mod stdout;
 pub mod systemd;
+pub mod thread;
+pub mod worker;
