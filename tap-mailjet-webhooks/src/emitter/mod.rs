@@ -343,8 +343,8 @@ impl<W: Write> Emitter<W> {
     fn write_state_if_there_is_room(&mut self) -> Result<(), EmitError> {
         match self.write_state() {
             Err(EmitError::Spool(error)) if error.is_full() => {
-                if let Some(untold) = self.told_full.due() {
-                    warn!("{error}; no STATE is written until there is room{untold}");
+                if let Some(suppressed) = self.told_full.allow() {
+                    warn!("{error}; no STATE is written until there is room{suppressed}");
                 }
                 self.records_since_state = 0;
                 self.last_state = Instant::now();

@@ -150,8 +150,8 @@ async fn exchange<S: Append>(
 async fn pause_after(error: &io::Error, told: &mut LogThrottle) {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     if !matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
-        if let Some(untold) = told.due() {
-            warn!("a connection can't be accepted: {error}{untold}");
+        if let Some(suppressed) = told.allow() {
+            warn!("a connection can't be accepted: {error}{suppressed}");
         }
         tokio::time::sleep(ACCEPT_PAUSE).await;
     }

@@ -81,10 +81,10 @@ impl ConnectionSlots {
     }
 
     async fn wait(&self) -> OwnedSemaphorePermit {
-        if let Some(untold) = self.told.lock().unwrap_or_else(PoisonError::into_inner).due() {
+        if let Some(suppressed) = self.told.lock().unwrap_or_else(PoisonError::into_inner).allow() {
             warn!(
                 "all {} connections (max_connections) are taken: for a new one, the one that has been idle for longest is \
-                 closed{untold}",
+                 closed{suppressed}",
                 self.most
             );
         }

@@ -24,28 +24,28 @@ impl RefusalLog {
             debug!(status, tag, "refused: {refusal}");
             return;
         }
-        let Some(untold) = self.due(tag) else { return };
+        let Some(suppressed) = self.allow(tag) else { return };
         let detail = refusal.detail();
         if refusal.log_level() == Level::INFO {
-            info!(status, tag, "refused: {refusal}{detail}{untold}");
+            info!(status, tag, "refused: {refusal}{detail}{suppressed}");
         } else {
-            warn!(status, tag, "refused: {refusal}{detail}{untold}");
+            warn!(status, tag, "refused: {refusal}{detail}{suppressed}");
         }
     }
 
     /// Tells that some elements of an array were not events, or counts it.
     pub(super) fn tell_rejected(&self, receipt: Receipt) {
         let Receipt { accepted, rejected } = receipt;
-        if let Some(untold) = self.due("elements_rejected") {
+        if let Some(suppressed) = self.allow("elements_rejected") {
             warn!(
                 accepted,
                 rejected,
-                "a webhook held array elements that are not events; they are kept as rejected{untold}"
+                "a webhook held array elements that are not events; they are kept as rejected{suppressed}"
             );
         }
     }
 
-    fn due(&self, tag: &'static str) -> Option<Suppressed> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).entry(tag).or_default().due()
+    fn allow(&self, tag: &'static str) -> Option<Suppressed> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).entry(tag).or_default().allow()
     }
 }

@@ -1,20 +1,20 @@
-//! Keeps a log line that may come any number of times from flooding the log.
+//! Keeps a log line that may come often from flooding the log.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// How long a line is only counted after it was told.
-const QUIET: Duration = Duration::from_secs(10);
+/// The shortest time between two lines.
+const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Lets a line that may come any number of times be told at most once in ten seconds. A full disk must not be filled further
-/// by the log of it.
+/// Allows a log line at most once in ten seconds and counts the others: a full disk must not be filled further by log
+/// lines about it.
 #[derive(Debug, Default)]
 pub(crate) struct LogThrottle {
-    told: Option<Instant>,
-    untold: u64,
+    last_allowed: Option<Instant>,
+    suppressed: u64,
 }
 
-/// How many lines went by untold: ends the next one.
+/// How many lines were suppressed before one that is allowed. Its text goes at the end of that line.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Suppressed(u64);
 
@@ -22,24 +22,25 @@ impl fmt::Display for Suppressed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             0 => Ok(()),
-            others => write!(f, " (and {others} like it since the last time)"),
+            lines => write!(f, " (and {lines} more like this since the last such line)"),
         }
     }
 }
 
 impl LogThrottle {
-    /// Whether to tell the line now, and if so how many went by untold.
-    pub(crate) fn due(&mut self) -> Option<Suppressed> {
-        self.due_at(Instant::now())
+    /// Returns how many lines were suppressed since the last one if a line may be logged now, and `None` if this one has
+    /// to be suppressed too.
+    pub(crate) fn allow(&mut self) -> Option<Suppressed> {
+        self.allow_at(Instant::now())
     }
 
-    fn due_at(&mut self, now: Instant) -> Option<Suppressed> {
-        if self.told.is_some_and(|told| now.duration_since(told) < QUIET) {
-            self.untold += 1;
+    fn allow_at(&mut self, now: Instant) -> Option<Suppressed> {
+        if self.last_allowed.is_some_and(|last| now.duration_since(last) < INTERVAL) {
+            self.suppressed += 1;
             return None;
         }
-        self.told = Some(now);
-        Some(Suppressed(std::mem::take(&mut self.untold)))
+        self.last_allowed = Some(now);
+        Some(Suppressed(std::mem::take(&mut self.suppressed)))
     }
 }
 
@@ -48,18 +49,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_told_once_and_then_counted() {
-        let mut sparing = LogThrottle::default();
+    fn a_line_is_allowed_once_in_ten_seconds_and_says_how_many_were_suppressed() {
+        let mut throttle = LogThrottle::default();
         let start = Instant::now();
-        let told =
-            [0, 1, 9, 10, 11, 25, 40].map(|seconds| sparing.due_at(start + Duration::from_secs(seconds)));
+        let allowed =
+            [0, 1, 9, 10, 11, 25, 40].map(|seconds| throttle.allow_at(start + Duration::from_secs(seconds)));
+        let expected = [Some(0), None, None, Some(2), None, Some(1), Some(0)];
+        assert_eq!(allowed, expected.map(|lines| lines.map(Suppressed)));
         assert_eq!(
-            told,
-            [Some(0), None, None, Some(2), None, Some(1), Some(0)].map(|told| told.map(Suppressed))
-        );
-        assert_eq!(
-            [0, 2].map(|untold| Suppressed(untold).to_string()),
-            ["", " (and 2 like it since the last time)"]
+            [0, 2].map(|lines| Suppressed(lines).to_string()),
+            ["", " (and 2 more like this since the last such line)"]
         );
     }
 }

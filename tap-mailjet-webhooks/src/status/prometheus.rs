@@ -198,8 +198,8 @@ impl Spool {
         match self.try_survey(position) {
             Ok(surveyed) => surveyed,
             Err(error) => {
-                if let Some(untold) = self.told.due() {
-                    warn!("the metrics lack what is in the spool: {error}{untold}");
+                if let Some(suppressed) = self.told.allow() {
+                    warn!("the metrics lack what is in the spool: {error}{suppressed}");
                 }
                 // The next look opens the file anew.
                 self.surveyor = None;

@@ -171,10 +171,10 @@ impl Follower {
                     let written = reached.streams.iter().map(|written| written.last).max().unwrap_or(0);
                     let largest = self.counters.largest_bookmark().max(written);
                     if let Some(stream) = foreign(&state, &reached, largest) {
-                        if let Some(untold) = self.foreign_told.due() {
+                        if let Some(suppressed) = self.foreign_told.allow() {
                             warn!(
                                 "state file {}: its bookmark of stream \"{stream}\" is ahead of all that was ever written from this \
-                                 spool, and so not one of its own; it confirms nothing{untold}",
+                                 spool, and so not one of its own; it confirms nothing{suppressed}",
                                 file.path().display()
                             );
                         }
@@ -203,8 +203,8 @@ impl Follower {
             Err(error) if error.is_io_failure() => return Err(error),
             Err(error) => {
                 // Rows stay longer than they must, and the next look tries again.
-                if let Some(untold) = self.told.due() {
-                    error!("{error}{untold}");
+                if let Some(suppressed) = self.told.allow() {
+                    error!("{error}{suppressed}");
                 }
             }
             Ok(()) => {}

@@ -125,8 +125,8 @@ impl StateFile {
             return None;
         }
         self.read().unwrap_or_else(|error| {
-            if let Some(untold) = self.told.due() {
-                warn!("{error}{untold}");
+            if let Some(suppressed) = self.told.allow() {
+                warn!("{error}{suppressed}");
             }
             None
         })

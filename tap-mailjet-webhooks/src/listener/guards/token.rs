@@ -332,8 +332,8 @@ impl Follower {
             Err(UrlError::Spool(error)) if error.is_io_failure() => return Err(error),
             Err(error) => {
                 // The URLs known so far go on working; the writer meets the same trouble and says what it means.
-                if let Some(untold) = self.told.due() {
-                    error!("{error}{untold}");
+                if let Some(suppressed) = self.told.allow() {
+                    error!("{error}{suppressed}");
                 }
             }
             Ok(()) => {}

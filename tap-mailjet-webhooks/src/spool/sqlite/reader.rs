@@ -169,8 +169,8 @@ impl Reader {
                 Err(error) => return Err(self.failed(error)),
             };
             let Some(damage) = damage::skip(&self.connection, &self.path, kept, position, &error) else {
-                if let Some(untold) = self.told.borrow_mut().due() {
-                    error!("{}{untold}", self.failed(error));
+                if let Some(suppressed) = self.told.borrow_mut().allow() {
+                    error!("{}{suppressed}", self.failed(error));
                 }
                 return Ok(seen);
             };
