@@ -13,7 +13,7 @@ fn main() -> Result<()> {
     let prefix =
         std::env::args_os().nth(1).ok_or_else(|| Error::other("usage: command_line_files DIRECTORY"))?;
     let prefix = PathBuf::from(prefix);
-    for command in [tap_mailjet_webhooks::cli::Cli::command(), target_jsonl::cli::Arguments::command()] {
+    for command in [tap_mailjet_webhooks::cli::Cli::command(), target_jsonl::cli::Cli::command()] {
         let man = directory(&prefix, "share/man/man1")?;
         clap_mangen::generate_to(command.clone(), man)?;
         complete(&command, Shell::Bash, &directory(&prefix, "share/bash-completion/completions")?, "{}")?;

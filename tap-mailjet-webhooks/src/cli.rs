@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::commands::snapshot_sql::SnapshotArgs;
 use catalog::event::EventType;
-use catalog::plugin::about::Format;
+use catalog::plugin::about::AboutFormat;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -33,8 +33,8 @@ pub struct Cli {
     pub about: bool,
 
     /// How --about answers
-    #[arg(long, value_name = "FORMAT", default_value = "text", requires = "about", value_parser = format())]
-    pub format: Format,
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text", requires = "about")]
+    pub format: AboutFormat,
 
     /// Write the streams and columns that this Singer catalog selects
     #[arg(long, value_name = "FILE", conflicts_with = "properties")]
@@ -154,11 +154,6 @@ fn label(text: &str) -> Result<String, &'static str> {
         return Err("a label has up to 100 characters, in one line");
     }
     Ok(text.to_owned())
-}
-
-/// How `--about` answers, by its name.
-fn format() -> impl TypedValueParser<Value = Format> {
-    PossibleValuesParser::new(Format::NAMES).map(|name| Format::named(&name).unwrap_or_default())
 }
 
 /// One of Mailjet's events, by its name.

@@ -1,46 +1,49 @@
-//! The settings, each with its meaning and its default.
+//! The configuration: every key, with its meaning and its default.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use catalog::plugin::logging::{LogFormat, LogLevel};
-use catalog::plugin::settings::{Layer, Loaded, load as load_layers};
+use catalog::plugin::logging::{LogConfig, LogFormat, LogLevel};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::error::TargetError;
-use crate::sink::file_name;
+use crate::file_name::FileName;
 
 /// What the names of environment variables start with.
 pub const ENVIRONMENT_PREFIX: &str = "TARGET_JSONL_";
 
-/// How this target is set up. All keys have a default, so that it runs without any configuration.
+/// The configuration keys. Each has a default, so the target runs without any configuration.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(default)]
-pub struct Settings {
-    /// Directory of the files, created if it is missing. `~/` at its start is the home directory.
+pub struct Config {
+    /// Directory of the files, created if it is missing. A leading `~/` is the home directory.
     pub destination_path: String,
-    /// Name of the file, instead of the stream's name. All streams then go into the one file.
-    pub custom_name: Option<String>,
-    /// Add the time of the start to each file's name, as in `data-20171222T213621.jsonl`: each run then has files of
-    /// its own.
+    /// Name of the file, used instead of the stream's name. All streams then go into this one file.
+    #[schemars(
+        with = "Option<String>",
+        extend("x-form" = "a file name without its ending; directories belong in destination_path")
+    )]
+    pub custom_name: Option<FileName>,
+    /// Add the start time to each file's name, as in `data-20171222T213621.jsonl`, so that each run writes its own
+    /// files.
     pub do_timestamp_file: bool,
-    /// Stop at a record that breaks the schema of its stream. Off, only JSON and key properties are checked.
+    /// Stop at the first record that does not match its stream's schema. If false, only the JSON syntax and the key
+    /// properties are checked.
     pub validate_records: bool,
-    /// Longest time that a STATE waits for the fsync that lets it out, so that several share one. 0: each STATE is let
-    /// out by an fsync of its own, at once.
+    /// Longest time that a STATE waits for the fsync that must precede it, so that several STATEs share one fsync. 0: an
+    /// fsync for each STATE, at once.
     #[schemars(range(min = 0, max = 86_400))]
     pub state_interval_seconds: f64,
     /// How much is logged to stderr: off, error, warning, info, debug or trace.
     pub log_level: LogLevel,
-    /// How it is logged: text (plain lines) or json (the structured form of the Meltano SDK).
+    /// Form of the log lines: text (plain lines) or json (the Meltano SDK's structured form).
     #[schemars(with = "String", extend("x-form" = "text or json"))]
     pub log_format: LogFormat,
 }
 
-impl Default for Settings {
+impl Default for Config {
     fn default() -> Self {
-        Settings {
+        Config {
             destination_path: ".".to_owned(),
             custom_name: None,
             do_timestamp_file: false,
@@ -52,18 +55,8 @@ impl Default for Settings {
     }
 }
 
-impl Settings {
-    /// Reads the settings, and checks what their types leave open.
-    pub fn load(layers: Vec<Layer>) -> Result<Loaded<Settings>, TargetError> {
-        let loaded: Loaded<Settings> = load_layers(layers)?;
-        if let Some(name) = &loaded.settings.custom_name {
-            file_name::check(name)
-                .map_err(|reason| TargetError::CustomName { name: name.clone(), reason })?;
-        }
-        Ok(loaded)
-    }
-
-    /// The directory of the files.
+impl Config {
+    /// Returns the directory of the files.
     #[must_use]
     pub fn destination(&self) -> PathBuf {
         let home = std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
@@ -76,30 +69,37 @@ impl Settings {
         }
     }
 
-    /// How long a STATE may wait.
+    /// Returns how long a STATE may wait for others to share its fsync.
     #[must_use]
     pub fn state_interval(&self) -> Duration {
         Duration::from_secs_f64(self.state_interval_seconds)
+    }
+
+    /// Returns what is logged, and how.
+    #[must_use]
+    pub fn log(&self) -> LogConfig {
+        LogConfig { level: self.log_level, format: self.log_format }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use catalog::plugin::settings::{Layer, merge};
+
     use super::*;
 
-    fn load(text: &str) -> Result<Settings, String> {
-        Settings::load(vec![Layer::File { name: "config.json".to_owned(), text: text.to_owned() }])
-            .map(|loaded| loaded.settings)
-            .map_err(|error| error.to_string())
+    fn load(text: &str) -> Result<Config, String> {
+        let file = Layer::File { name: "config.json".to_owned(), text: text.as_bytes().to_owned() };
+        merge(vec![file]).map(|loaded| loaded.config).map_err(|error| error.to_string())
     }
 
     #[test]
-    fn nothing_needs_to_be_set() {
-        assert_eq!(load("{}"), Ok(Settings::default()));
+    fn every_key_has_a_default() {
+        assert_eq!(load("{}"), Ok(Config::default()));
     }
 
     #[test]
-    fn a_bad_value_is_refused_with_what_would_be_right() {
+    fn a_bad_value_is_refused_with_what_the_key_takes() {
         let cases = [
             (
                 r#"{"state_interval_seconds": -1}"#,
@@ -114,8 +114,14 @@ mod tests {
                 "It takes text: off, error, warning, info, debug or trace (default: \"info\")",
             ),
             (r#"{"validate_records": "yes"}"#, "It takes true or false (default: true)"),
-            (r#"{"custom_name": "../data"}"#, "config key \"custom_name\" is \"../data\": a file name can't"),
-            (r#"{"custom_name": ""}"#, "config key \"custom_name\" is \"\": a file name can't be empty"),
+            (
+                r#"{"custom_name": "../data"}"#,
+                "is \"../data\": a file name can't contain '/'. It takes text: a",
+            ),
+            (
+                r#"{"custom_name": ""}"#,
+                "is \"\": a file name can't be empty. It takes text: a file name without",
+            ),
         ];
         for (text, expected) in cases {
             let error = load(text).expect_err(text);
@@ -124,9 +130,9 @@ mod tests {
     }
 
     #[test]
-    fn a_tilde_is_the_home_directory() {
+    fn a_leading_tilde_is_the_home_directory() {
         let destination =
-            |path: &str| Settings { destination_path: path.to_owned(), ..Settings::default() }.destination();
+            |path: &str| Config { destination_path: path.to_owned(), ..Config::default() }.destination();
         let home = std::env::home_dir().expect("a home directory");
         assert_eq!(destination("~/out"), home.join("out"));
         assert_eq!(destination("~"), home.join(""));

@@ -6,32 +6,16 @@ use std::path::PathBuf;
 use catalog::message::MessageError;
 use catalog::plugin::settings::SettingsError;
 
+use crate::file_name::FileNameError;
 use crate::input::LONGEST_LINE;
-use crate::sink::file_name::FileNameError;
 use crate::validate::{Fault, SchemaError};
 
 /// Why a run ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
-    /// A configuration file can't be read.
-    #[error("config file {} can't be read: {cause}; check what --config names", path.display())]
-    ReadConfig {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        cause: io::Error,
-    },
     /// A setting is wrong.
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// `custom_name` is no name for a file.
-    #[error("config key \"custom_name\" is {name:?}: {reason}; directories go into \"destination_path\"")]
-    CustomName {
-        /// The name.
-        name: String,
-        /// The rule that it breaks.
-        reason: FileNameError,
-    },
     /// The file that `--input` names can't be opened.
     #[error("input file {} can't be opened: {cause}; check what --input names", path.display())]
     OpenInput {

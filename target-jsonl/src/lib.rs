@@ -14,11 +14,12 @@
 pub mod cli;
 pub mod config;
 pub mod error;
+pub mod file_name;
 pub mod input;
 pub mod sink;
 pub mod target;
 pub mod validate;
 
-pub use config::Settings;
+pub use config::Config;
 pub use error::TargetError;
 pub use target::{Summary, run};

@@ -1,18 +1,20 @@
 //! `target-jsonl`: parses, runs, prints an error once, and turns it into an exit code.
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, Read, Write};
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
 use catalog::plugin::about::Program;
-use catalog::plugin::logging::{self, Logging};
+use catalog::plugin::logging;
+use catalog::plugin::settings::{self, LoadedConfig};
 use clap::Parser;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use target_jsonl::cli::Arguments;
-use target_jsonl::{Settings, TargetError};
+use target_jsonl::cli::Cli;
+use target_jsonl::config::ENVIRONMENT_PREFIX;
+use target_jsonl::{Config, TargetError};
 use tracing::{info, warn};
 
 const PROGRAM: Program = Program {
@@ -24,8 +26,7 @@ const PROGRAM: Program = Program {
 
 fn main() -> ExitCode {
     // Wrong usage ends here, with exit code 2.
-    let arguments = Arguments::parse();
-    match run(&arguments) {
+    match run(&Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             logging::print_failure(PROGRAM.name, &error);
@@ -34,33 +35,27 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> Result<(), TargetError> {
-    if arguments.about {
+fn run(cli: &Cli) -> Result<(), TargetError> {
+    if cli.about {
         return io::stdout()
-            .write_all(PROGRAM.about::<Settings>(arguments.format).as_bytes())
+            .write_all(PROGRAM.about::<Config>(cli.format).as_bytes())
             .map_err(TargetError::Stdout);
     }
     // From here on, a signal is a request to come to a good end.
     let shutdown = shutdown_signal().map_err(TargetError::Signals)?;
-    let loaded = Settings::load(arguments.config_layers()?)?;
-    let settings = loaded.settings;
-    let mut logging = Logging { level: settings.log_level, format: settings.log_format };
-    let followed = logging.follow_environment();
-    logging.start(PROGRAM.name, io::stderr, io::stderr().is_terminal());
-    if let Err(error) = followed {
-        warn!("{error}");
-    }
-    for warning in loaded.warnings {
+    let LoadedConfig { config, warnings } = settings::load::<Config>(&cli.config, ENVIRONMENT_PREFIX)?;
+    config.log().start(PROGRAM.name, io::stderr);
+    for warning in warnings {
         warn!("{warning}");
     }
 
-    let input: Box<dyn Read + Send> = match &arguments.input {
+    let input: Box<dyn Read + Send> = match &cli.input {
         Some(path) => {
             Box::new(File::open(path).map_err(|cause| TargetError::OpenInput { path: path.clone(), cause })?)
         }
         None => Box::new(io::stdin()),
     };
-    let summary = target_jsonl::run(&settings, input, io::stdout(), shutdown)?;
+    let summary = target_jsonl::run(&config, input, io::stdout(), shutdown)?;
     for (stream, records) in &summary.records {
         info!("{records} records of stream {stream:?} stored");
     }

@@ -8,13 +8,14 @@ use std::thread;
 use catalog::message::{Incoming, MessageError, Row};
 use tracing::{info, warn};
 
-use crate::config::Settings;
+use crate::config::Config;
 use crate::error::{InputProblem, StreamProblem, TargetError};
+use crate::file_name::FileName;
 use crate::input::{Lines, Next, Stopper, read_in_background};
+use crate::sink::FileId;
 use crate::sink::directory::Directory;
 use crate::sink::keeper::Keeper;
 use crate::sink::outbox::Outbox;
-use crate::sink::{FileId, file_name};
 use crate::validate::RecordCheck;
 
 /// Pieces of work that may wait for the disk. With the outbox's batches, this bounds the memory that they take.
@@ -32,18 +33,18 @@ pub struct Summary {
 /// Reads messages from `input` until it ends or `shutdown` gets a message, stores the records, and prints STATEs to
 /// `output`. Whatever ends the run, an error included: what came before is stored, and its STATE printed.
 pub fn run(
-    settings: &Settings,
+    config: &Config,
     input: impl Read + Send + 'static,
     output: impl Write + Send,
     shutdown: Receiver<()>,
 ) -> Result<Summary, TargetError> {
-    let directory = Directory::open(&settings.destination())?;
+    let directory = Directory::open(&config.destination())?;
     info!("writing to {}", directory.path().display());
     let (events, stopper) = read_in_background(input);
     stop_when_told(shutdown, stopper.clone());
 
     let (commands, to_do) = sync_channel(COMMANDS_WAITING);
-    let mut keeper = Keeper::new(directory.clone(), settings.state_interval(), output);
+    let mut keeper = Keeper::new(directory.clone(), config.state_interval(), output);
     thread::scope(|scope| {
         let keeping = scope.spawn(move || {
             let outcome = keeper.keep(&to_do);
@@ -52,7 +53,7 @@ pub fn run(
             }
             outcome
         });
-        let mut target = Target::new(settings, Outbox::new(directory, suffix(settings), commands));
+        let mut target = Target::new(config, Outbox::new(directory, suffix(config), commands));
         let outcome = target.handle_all(|on_idle| events.next(on_idle));
         let records = target.finish();
         // What the keeper says comes first: if it failed, what came before is not stored, whatever else went wrong.
@@ -71,16 +72,16 @@ fn stop_when_told(shutdown: Receiver<()>, stopper: Stopper) {
 }
 
 /// Local time, like the well-known target-jsonl.
-fn suffix(settings: &Settings) -> String {
-    if settings.do_timestamp_file {
+fn suffix(config: &Config) -> String {
+    if config.do_timestamp_file {
         chrono::Local::now().format("-%Y%m%dT%H%M%S").to_string()
     } else {
         String::new()
     }
 }
 
-struct Target<'s> {
-    settings: &'s Settings,
+struct Target<'c> {
+    config: &'c Config,
     outbox: Outbox,
     streams: HashMap<String, Stream>,
     /// Kinds of messages that were warned about.
@@ -99,9 +100,9 @@ struct Stream {
     key_properties: Vec<String>,
 }
 
-impl<'s> Target<'s> {
-    fn new(settings: &'s Settings, outbox: Outbox) -> Self {
-        Target { settings, outbox, streams: HashMap::new(), warned_about: HashSet::new() }
+impl<'c> Target<'c> {
+    fn new(config: &'c Config, outbox: Outbox) -> Self {
+        Target { config, outbox, streams: HashMap::new(), warned_about: HashSet::new() }
     }
 
     /// Handles all that comes. Returns whether it was asked to stop.
@@ -190,16 +191,18 @@ impl<'s> Target<'s> {
         {
             return Ok(());
         }
-        let check = RecordCheck::compile(schema, &key_properties, self.settings.validate_records)
+        let check = RecordCheck::compile(schema, &key_properties, self.config.validate_records)
             .map_err(|error| Failure::of(name, error.into()))?;
         let schema = schema.to_owned();
         if let Some(known) = known {
             (known.check, known.schema, known.key_properties) = (check, schema, key_properties);
             return Ok(());
         }
-        let base = self.settings.custom_name.as_deref().unwrap_or(name);
-        file_name::check(base).map_err(|error| Failure::of(name, error.into()))?;
-        let file = self.outbox.open(base).map_err(Failure::Elsewhere)?;
+        let base = match &self.config.custom_name {
+            Some(base) => base.clone(),
+            None => FileName::parse(name).map_err(|error| Failure::of(name, error.into()))?,
+        };
+        let file = self.outbox.open(&base).map_err(Failure::Elsewhere)?;
         let position = self.streams.len();
         let stream = Stream { position, file, check, records: 0, schema, key_properties };
         self.streams.insert(name.to_owned(), stream);

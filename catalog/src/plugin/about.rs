@@ -2,37 +2,22 @@
 
 use std::fmt::Write as _;
 
+use clap::ValueEnum;
 use schemars::JsonSchema;
 use serde_json::{Value, json};
 
 use crate::schema::{properties_of, schema_of};
 
-/// How `--about` answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Format {
-    /// For people.
+/// How `--about` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum AboutFormat {
+    /// For people
     #[default]
     Text,
-    /// For programs.
+    /// For programs, with the keys of the Meltano SDK
     Json,
-    /// For a README.
+    /// For a README
     Markdown,
-}
-
-impl Format {
-    /// The names of all formats.
-    pub const NAMES: [&'static str; 3] = ["text", "json", "markdown"];
-
-    /// The format of a name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        match name {
-            "text" => Some(Format::Text),
-            "json" => Some(Format::Json),
-            "markdown" => Some(Format::Markdown),
-            _ => None,
-        }
-    }
 }
 
 /// A program that has something to say of itself.
@@ -51,11 +36,11 @@ pub struct Program {
 impl Program {
     /// The answer, with a line ending. `T` are the program's settings.
     #[must_use]
-    pub fn about<T: JsonSchema>(&self, format: Format) -> String {
+    pub fn about<T: JsonSchema>(&self, format: AboutFormat) -> String {
         match format {
-            Format::Json => self.as_json::<T>(),
-            Format::Markdown => self.as_markdown::<T>(),
-            Format::Text => self.as_text::<T>(),
+            AboutFormat::Json => self.as_json::<T>(),
+            AboutFormat::Markdown => self.as_markdown::<T>(),
+            AboutFormat::Text => self.as_text::<T>(),
         }
     }
 
@@ -159,7 +144,7 @@ mod tests {
 
     #[test]
     fn json_has_the_sdks_keys_in_the_sdks_order() {
-        let about: Value = serde_json::from_str(&PROGRAM.about::<Sample>(Format::Json)).expect("JSON");
+        let about: Value = serde_json::from_str(&PROGRAM.about::<Sample>(AboutFormat::Json)).expect("JSON");
         let keys: Vec<_> = about.as_object().expect("an object").keys().map(String::as_str).collect();
         let expected = [
             "name",
@@ -177,23 +162,17 @@ mod tests {
 
     #[test]
     fn text_and_markdown_have_each_setting_in_a_line() {
-        let text = PROGRAM.about::<Sample>(Format::Text);
+        let text = PROGRAM.about::<Sample>(AboutFormat::Text);
         let expected = "tap-x 1.2.3\nTaps x.\n\nCapabilities: about, state\n\nSettings:\n  \
             size (integer; default: 7)\n      A size that takes two lines.\n  \
             name (string; no default)\n      This | that.\n  \
             tokens (array, secret; default: [])\n      Hush.\n";
         assert_eq!(text, expected);
-        let markdown = PROGRAM.about::<Sample>(Format::Markdown);
+        let markdown = PROGRAM.about::<Sample>(AboutFormat::Markdown);
         let expected = "| Setting | Type | Default | Description |\n| --- | --- | --- | --- |\n\
             | `size` | integer | `7` | A size that takes two lines. |\n\
             | `name` | string | none | This \\| that. |\n\
             | `tokens` | array, secret | `[]` | Hush. |\n";
         assert!(markdown.ends_with(expected), "{markdown}");
-    }
-
-    #[test]
-    fn formats_have_names() {
-        let named = Format::NAMES.map(Format::named);
-        assert_eq!(named, [Format::Text, Format::Json, Format::Markdown].map(Some));
     }
 }

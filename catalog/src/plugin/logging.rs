@@ -1,7 +1,7 @@
 //! How a program's log lines look: plain ones for people, or the Meltano SDK's structured ones for Meltano.
 
 use std::fmt;
-use std::io::Write as _;
+use std::io::{self, IsTerminal, Write as _};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,14 +12,16 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Level, Subscriber, warn};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::ChronoUtc;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::paths::{self, FileError};
+
 /// The variable with which Meltano names a file that says how to log.
-pub const CONFIG_VARIABLE: &str = "SINGER_SDK_LOG_CONFIG";
+const CONFIG_VARIABLE: &str = "SINGER_SDK_LOG_CONFIG";
 /// The formatter that such a file asks for, of a plugin that declares the capability `structured-logging`.
 const STRUCTURED_FORMATTER: &str = "StructuredFormatter";
 /// What the message of a measurement starts with: Singer's own form.
@@ -93,67 +95,65 @@ pub enum LogFormat {
     Json,
 }
 
-/// How a program logs.
+/// What is logged, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Logging {
-    /// How much.
+pub struct LogConfig {
+    /// The least severe level that is logged.
     pub level: LogLevel,
-    /// In which form.
+    /// How a line looks.
     pub format: LogFormat,
 }
 
-impl Logging {
-    /// Follows the logging configuration that the environment names, if it does.
-    pub fn follow_environment(&mut self) -> Result<(), LoggingError> {
-        let path = std::env::var_os(CONFIG_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
-        let Some(path) = path else { return Ok(()) };
-        // A pipe would be waited for.
-        let text = match path.metadata() {
-            Ok(meta) if !meta.is_file() => Err(std::io::Error::other("it is no regular file")),
-            _ => std::fs::read_to_string(&path),
-        };
-        match text {
-            Ok(text) => self.follow(&text).map_err(|source| LoggingError::NotJson { path, source }),
-            Err(source) => Err(LoggingError::Unreadable { path, source }),
-        }
-    }
-
-    /// Follows a logging configuration as Meltano writes it: a JSON object in the form of Python's `logging.config`. Of it,
-    /// the root logger's level and the structured formatter count.
-    fn follow(&mut self, config: &str) -> Result<(), serde_json::Error> {
-        let config: Map<String, Value> = serde_json::from_str(config)?;
-        if let Some(level) = config.get("root").and_then(|root| level_of_python(&root["level"])) {
-            self.level = level;
-        }
-        let formatters = config.get("formatters").and_then(Value::as_object).into_iter().flatten();
-        let factories = formatters.filter_map(|(_, formatter)| formatter["()"].as_str());
-        if factories.into_iter().any(|factory| factory.ends_with(STRUCTURED_FORMATTER)) {
-            self.format = LogFormat::Json;
-        }
-        Ok(())
-    }
-
-    /// Starts the log of the program `app_name`. A second call changes nothing.
-    pub fn start<W>(self, app_name: &'static str, writer: W, ansi: bool)
+impl LogConfig {
+    /// Starts the log of the program `app_name` on stderr, which is written through `stderr`. If the environment names a
+    /// logging configuration, that one is used; if it can't be used, a warning says so. A second call changes nothing.
+    pub fn start<W>(mut self, app_name: &'static str, stderr: W)
     where
         W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
     {
+        let followed = self.follow_environment();
         let level = self.level.name().parse::<LevelFilter>().expect("the name of a level");
-        let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(writer);
+        let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(stderr);
         let _ = match self.format {
             LogFormat::Text => builder
                 .with_timer(ChronoUtc::new("%Y-%m-%dT%H:%M:%S%.3fZ".to_owned()))
                 .with_target(false)
-                .with_ansi(ansi)
+                .with_ansi(io::stderr().is_terminal())
                 .try_init(),
             LogFormat::Json => builder.event_format(Structured { app_name }).try_init(),
         };
         let _ = STARTED.set(self);
+        if let Err(error) = followed {
+            warn!("{error}; logging as configured");
+        }
+    }
+
+    /// Adopts the logging configuration that the environment names, if it names one.
+    fn follow_environment(&mut self) -> Result<(), LogConfigError> {
+        let path = std::env::var_os(CONFIG_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let Some(path) = path else { return Ok(()) };
+        let text = paths::read_regular(&path)?;
+        self.follow(&text).map_err(|source| LogConfigError::NotJson { path, source })
+    }
+
+    /// Adopts a logging configuration as Meltano writes it: a JSON object in the form of Python's `logging.config`. Only the
+    /// root logger's level and the structured formatter are used.
+    fn follow(&mut self, config: &[u8]) -> Result<(), serde_json::Error> {
+        let config: Map<String, Value> = serde_json::from_slice(config)?;
+        if let Some(level) = config.get("root").and_then(|root| parse_python_level(&root["level"])) {
+            self.level = level;
+        }
+        let formatters = config.get("formatters").and_then(Value::as_object).into_iter().flatten();
+        let mut factories = formatters.filter_map(|(_, formatter)| formatter["()"].as_str());
+        if factories.any(|factory| factory.ends_with(STRUCTURED_FORMATTER)) {
+            self.format = LogFormat::Json;
+        }
+        Ok(())
     }
 }
 
 /// A level of Python's `logging`, by its name or number.
-fn level_of_python(level: &Value) -> Option<LogLevel> {
+fn parse_python_level(level: &Value) -> Option<LogLevel> {
     let number = level.as_u64().or_else(|| match level.as_str()? {
         "CRITICAL" | "FATAL" => Some(50),
         "NOTSET" => Some(0),
@@ -171,40 +171,28 @@ fn level_of_python(level: &Value) -> Option<LogLevel> {
 }
 
 /// How this process logs, once it does.
-static STARTED: OnceLock<Logging> = OnceLock::new();
+static STARTED: OnceLock<LogConfig> = OnceLock::new();
 
 /// Tells, in one line on stderr, what ended the program `app_name`.
 pub fn print_failure(app_name: &str, failure: &dyn fmt::Display) {
     // One line, whatever is in it.
     let failure = failure.to_string().replace(['\n', '\r'], " ");
     match STARTED.get() {
-        Some(Logging { format: LogFormat::Json, level }) if *level != LogLevel::Off => {
+        Some(LogConfig { format: LogFormat::Json, level }) if *level != LogLevel::Off => {
             tracing::error!("{failure}");
         }
         // Nothing can be done if stderr is closed, either.
-        _ => drop(writeln!(std::io::stderr(), "{app_name}: {failure}")),
+        _ => drop(writeln!(io::stderr(), "{app_name}: {failure}")),
     }
 }
 
-/// Why a logging configuration is passed over.
+/// Why a logging configuration can't be used.
 #[derive(Debug, thiserror::Error)]
-pub enum LoggingError {
-    /// The file can't be read.
-    #[error("{CONFIG_VARIABLE} names {path}, which can't be read ({source}); logging as configured")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The file is not in the form that Meltano writes.
-    #[error("{CONFIG_VARIABLE} names {path}, which is not a JSON object ({source}); logging as configured")]
-    NotJson {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        source: serde_json::Error,
-    },
+enum LogConfigError {
+    #[error("{CONFIG_VARIABLE} names a file that can't be used: {0}")]
+    File(#[from] FileError),
+    #[error("{CONFIG_VARIABLE} names {path}, which is not a JSON object ({source})", path = path.display())]
+    NotJson { path: PathBuf, source: serde_json::Error },
 }
 
 /// The form of the SDK's structured formatter.
@@ -305,19 +293,22 @@ impl Visit for Fields {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Write};
+    use std::io::Write;
     use std::sync::{Arc, Mutex};
 
     use serde_json::json;
-    use tracing::{info, warn};
+    use tracing::info;
 
     use super::*;
 
     #[test]
     fn meltanos_configuration_is_followed() {
         let followed = |text: &str| {
-            let mut logging = Logging { level: LogLevel::Info, format: LogFormat::Text };
-            logging.follow(text).map(|()| (logging.level, logging.format)).map_err(|error| error.to_string())
+            let mut config = LogConfig { level: LogLevel::Info, format: LogFormat::Text };
+            config
+                .follow(text.as_bytes())
+                .map(|()| (config.level, config.format))
+                .map_err(|error| error.to_string())
         };
         let of_meltano = r#"{"version": 1, "disable_existing_loggers": false,
             "formatters": {"default": {"()": "singer_sdk.logging.StructuredFormatter"}},

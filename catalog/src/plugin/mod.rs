@@ -3,7 +3,9 @@
 //! - [`settings`]: configuration keys, merged from files and the environment, and checked
 //! - [`about`]: what `--about` prints
 //! - [`logging`]: the log on stderr, for people and for Meltano
+//! - [`paths`]: files that the user names
 
 pub mod about;
 pub mod logging;
+pub mod paths;
 pub mod settings;

@@ -1,193 +1,202 @@
-//! Configuration: flat keys, merged from files and the environment, checked key by key.
+//! Configuration: flat keys, merged from files and the environment, and checked one by one.
 //!
-//! The keys, their types, defaults, ranges and descriptions are those of a documented struct; its derived JSON Schema
-//! is what this module reads. Errors name the key, its value, where it stands and what would be right; the value of a
-//! key that the schema marks as `secret` is never shown.
+//! A documented struct names the keys. Its derived JSON Schema has their types, defaults, ranges and descriptions, and
+//! this module reads them from there. An error names the key, its value, where the value was set and what the key
+//! takes. The value of a key that the schema marks as `secret` is never shown.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::paths::{self, FileError};
 use crate::schema::properties_of;
 
-/// One source of keys. Files come in the order in which they were named, and later ones win, key by key. Whatever the
-/// order, the environment wins over the files.
+/// A set of keys that others may override.
 #[derive(Debug)]
 pub enum Layer {
     /// A configuration file.
     File {
-        /// Its name, for error messages.
+        /// The file's name, for error messages.
         name: String,
         /// Its content.
-        text: String,
+        text: Vec<u8>,
     },
     /// Environment variables named `<PREFIX><KEY>`, the key in upper case.
     Environment {
-        /// What a variable's name starts with, such as `TAP_MAILJET_WEBHOOKS_`.
+        /// What the variables' names start with, such as `TAP_MAILJET_WEBHOOKS_`.
         prefix: &'static str,
-        /// All variables; those without the prefix are passed over.
+        /// Names and values. Variables without the prefix are ignored.
         variables: Vec<(String, String)>,
     },
 }
 
 impl Layer {
-    /// The environment as it is, for keys whose variables start with `prefix`.
-    #[must_use]
-    pub fn environment(prefix: &'static str) -> Self {
-        // A variable that is not Unicode is none of ours.
-        let variables = std::env::vars_os()
-            .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
-        Layer::Environment { prefix, variables: variables.collect() }
+    /// Reads one argument of `--config`: a file, which may be a pipe, or the word ENV for the environment variables that
+    /// start with `prefix`.
+    fn read(argument: &str, prefix: &'static str) -> Result<Self, FileError> {
+        if argument == "ENV" {
+            // A variable that is not Unicode can't be one of ours.
+            let variables = std::env::vars_os()
+                .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
+            return Ok(Layer::Environment { prefix, variables: variables.collect() });
+        }
+        Ok(Layer::File { name: argument.to_owned(), text: paths::read(Path::new(argument))? })
     }
 }
 
-/// Settings that were read, and what a person should be told about them.
+/// A configuration that is valid, and what is odd about it.
 #[derive(Debug)]
-pub struct Loaded<T> {
-    /// The settings.
-    pub settings: T,
-    /// Keys that are not known, one sentence each.
+pub struct LoadedConfig<T> {
+    /// The configuration.
+    pub config: T,
+    /// One sentence for each unknown key.
     pub warnings: Vec<String>,
 }
 
 /// Why the configuration can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// A configuration file is not one JSON object.
+    /// A configuration file can't be read.
+    #[error("config file {0}; check what --config names")]
+    File(#[from] FileError),
+    /// A configuration file does not hold a JSON object.
     #[error(
         "config file {name}: {reason}; a config file holds one JSON object, such as {{\"key\": \"value\"}}"
     )]
     NotAnObject {
         /// The file.
         name: String,
-        /// What stands there instead.
+        /// What it holds instead.
         reason: String,
     },
-    /// A key has a value that it can't have.
-    #[error("config key \"{key}\" (from {origin}) is {value}: {reason}. It takes {right}")]
+    /// A key has a value that it does not take.
+    #[error("config key \"{key}\" (from {origin}) is {value}: {reason}. It takes {expected}")]
     BadValue {
         /// The key.
         key: String,
-        /// The file, or the environment variable, that holds it.
+        /// The file or environment variable that set it.
         origin: String,
-        /// The value as it stands there, or "a secret".
+        /// The value, or "a secret".
         value: String,
         /// What is wrong with it.
         reason: String,
-        /// What would be right.
-        right: String,
+        /// What the key takes.
+        expected: String,
     },
 }
 
-/// Merges the layers and reads `T` from them. An unknown key is a warning, a bad value is an error.
-pub fn load<T: DeserializeOwned + JsonSchema>(layers: Vec<Layer>) -> Result<Loaded<T>, SettingsError> {
-    let properties = properties_of::<T>();
-    let mut merged = Merged::default();
+/// Loads the configuration from the arguments of `--config`: files, and the word ENV for the environment variables that
+/// start with `environment_prefix`.
+pub fn load<T>(
+    arguments: &[String],
+    environment_prefix: &'static str,
+) -> Result<LoadedConfig<T>, SettingsError>
+where
+    T: DeserializeOwned + JsonSchema,
+{
+    let layers = arguments.iter().map(|argument| Layer::read(argument, environment_prefix));
+    merge(layers.collect::<Result<_, _>>()?)
+}
+
+/// Merges the layers, key by key: a later file overrides an earlier one, and the environment overrides all files,
+/// wherever it stands among them. An unknown key is a warning, a bad value is an error.
+pub fn merge<T: DeserializeOwned + JsonSchema>(layers: Vec<Layer>) -> Result<LoadedConfig<T>, SettingsError> {
+    let mut merged = Merged { schemas: properties_of::<T>(), ..Merged::default() };
     let (files, environment): (Vec<_>, Vec<_>) =
         layers.into_iter().partition(|layer| matches!(layer, Layer::File { .. }));
     for layer in files.into_iter().chain(environment) {
         match layer {
-            Layer::File { name, text } => merged.add_file(&properties, &name, &text)?,
-            Layer::Environment { prefix, variables } => {
-                merged.add_environment(&properties, prefix, variables);
-            }
+            Layer::File { name, text } => merged.add_file(&name, &text)?,
+            Layer::Environment { prefix, variables } => merged.add_environment(prefix, variables),
         }
     }
-    merged.read(&properties)
+    merged.read()
 }
 
-/// What the layers so far say.
+/// The layers merged so far.
 #[derive(Default)]
 struct Merged {
+    /// The known keys, each with its JSON Schema.
+    schemas: Map<String, Value>,
     values: Map<String, Value>,
-    /// Where each key was last set.
-    origins: Map<String, Value>,
+    /// The file or environment variable that set each key.
+    origins: HashMap<String, String>,
     warnings: Vec<String>,
 }
 
 impl Merged {
-    fn add_file(
-        &mut self,
-        properties: &Map<String, Value>,
-        name: &str,
-        text: &str,
-    ) -> Result<(), SettingsError> {
+    fn add_file(&mut self, name: &str, text: &[u8]) -> Result<(), SettingsError> {
         let not_an_object = |reason: String| SettingsError::NotAnObject { name: name.to_owned(), reason };
-        let object: Map<String, Value> = match serde_json::from_str(text) {
+        let object: Map<String, Value> = match serde_json::from_slice(text) {
             Ok(Value::Object(object)) => object,
             Ok(other) => return Err(not_an_object(format!("it holds {}", kind_of(&other)))),
             Err(error) => return Err(not_an_object(format!("it is not JSON ({error})"))),
         };
         for (key, value) in object {
-            self.set(properties, key, value, name);
+            self.set(key, value, name);
         }
         Ok(())
     }
 
-    fn add_environment(
-        &mut self,
-        properties: &Map<String, Value>,
-        prefix: &str,
-        variables: Vec<(String, String)>,
-    ) {
+    fn add_environment(&mut self, prefix: &str, variables: Vec<(String, String)>) {
         for (variable, text) in variables {
             let Some(key) = variable.strip_prefix(prefix) else { continue };
-            // Meltano's own extras begin with a second underscore (…__SELECT): they are not for the plugin.
+            // Meltano's own extras begin with a second underscore (…__SELECT); they are not for the plugin.
             if key.starts_with('_') || text.is_empty() {
                 continue;
             }
             let key = key.to_lowercase();
-            let value = properties.get(&key).map_or(Value::Null, |schema| value_of_variable(schema, &text));
-            self.set(properties, key, value, &variable);
+            let value = self.schemas.get(&key).map_or(Value::Null, |schema| parse_variable(schema, &text));
+            self.set(key, value, &variable);
         }
     }
 
-    fn set(&mut self, properties: &Map<String, Value>, key: String, value: Value, origin: &str) {
-        if !properties.contains_key(&key) {
-            self.warnings.push(format!("config key \"{key}\" (from {origin}) is not known and is ignored"));
+    fn set(&mut self, key: String, value: Value, origin: &str) {
+        if !self.schemas.contains_key(&key) {
+            self.warnings.push(format!("config key \"{key}\" (from {origin}) is unknown and is ignored"));
             return;
         }
-        self.origins.insert(key.clone(), Value::String(origin.to_owned()));
+        self.origins.insert(key.clone(), origin.to_owned());
         self.values.insert(key, value);
     }
 
-    fn read<T: DeserializeOwned>(self, properties: &Map<String, Value>) -> Result<Loaded<T>, SettingsError> {
-        let bad_value = |key: &str, reason: String| {
-            let schema = &properties[key];
-            let is_secret = schema["secret"] == true;
-            SettingsError::BadValue {
-                key: key.to_owned(),
-                origin: self.origins[key].as_str().unwrap_or_default().to_owned(),
-                value: if is_secret { "a secret".to_owned() } else { self.values[key].to_string() },
-                reason: if is_secret { "it is not of the right form".to_owned() } else { reason },
-                right: what_is_right(schema),
-            }
-        };
+    fn read<T: DeserializeOwned>(self) -> Result<LoadedConfig<T>, SettingsError> {
         for (key, value) in &self.values {
-            if let Some(reason) = unfit(&properties[key], value) {
-                return Err(bad_value(key, reason));
+            if let Some(reason) = misfit(&self.schemas[key], value) {
+                return Err(self.bad_value(key, reason));
             }
         }
-        // Null means "not set": the default holds.
-        let given: Map<String, Value> = self
-            .values
-            .iter()
-            .filter(|(_, value)| !value.is_null())
-            .map(|(k, v)| (k.clone(), v.clone()))
-            .collect();
-        let settings = serde_path_to_error::deserialize(Value::Object(given)).map_err(|error| {
+        // Null means "not set": the default applies.
+        let set: Map<String, Value> =
+            self.values.clone().into_iter().filter(|(_, value)| !value.is_null()).collect();
+        let config = serde_path_to_error::deserialize(Value::Object(set)).map_err(|error| {
             let path = error.path().to_string();
-            let key = path.split(['.', '[']).next().unwrap_or_default().to_owned();
-            bad_value(&key, error.into_inner().to_string())
+            let key = path.split(['.', '[']).next().unwrap_or_default();
+            self.bad_value(key, error.into_inner().to_string())
         })?;
-        Ok(Loaded { settings, warnings: self.warnings })
+        Ok(LoadedConfig { config, warnings: self.warnings })
+    }
+
+    fn bad_value(&self, key: &str, reason: String) -> SettingsError {
+        let schema = &self.schemas[key];
+        let is_secret = schema["secret"] == true;
+        SettingsError::BadValue {
+            key: key.to_owned(),
+            origin: self.origins[key].clone(),
+            value: if is_secret { "a secret".to_owned() } else { self.values[key].to_string() },
+            // The reason may quote the value.
+            reason: if is_secret { "it does not have the right form".to_owned() } else { reason },
+            expected: expected(schema),
+        }
     }
 }
 
-/// An environment variable is text; where the key is of another type, the text spells the value.
-fn value_of_variable(schema: &Value, text: &str) -> Value {
+/// Parses an environment variable, whose text spells a value of the key's type.
+fn parse_variable(schema: &Value, text: &str) -> Value {
     match type_of(schema) {
         "array" => match serde_json::from_str(text) {
             Ok(list @ Value::Array(_)) => list,
@@ -200,9 +209,9 @@ fn value_of_variable(schema: &Value, text: &str) -> Value {
     }
 }
 
-/// Why a value is not one that the schema allows, as far as its type and range tell.
-fn unfit(schema: &Value, value: &Value) -> Option<String> {
-    let is_fit = match type_of(schema) {
+/// Returns what is wrong with the type or range of a value, if anything.
+fn misfit(schema: &Value, value: &Value) -> Option<String> {
+    let is_of_type = match type_of(schema) {
         _ if value.is_null() => return None,
         "integer" if value.is_f64() => return Some("it is not a whole number".to_owned()),
         "integer" | "number" => value.is_number(),
@@ -210,7 +219,7 @@ fn unfit(schema: &Value, value: &Value) -> Option<String> {
         "array" => value.is_array(),
         _ => value.is_string(),
     };
-    if !is_fit {
+    if !is_of_type {
         return Some(format!("it is {}", kind_of(value)));
     }
     let number = value.as_f64()?;
@@ -220,7 +229,7 @@ fn unfit(schema: &Value, value: &Value) -> Option<String> {
     schema["maximum"].as_f64().is_some_and(|maximum| number > maximum).then(|| "it is too large".to_owned())
 }
 
-/// The schema's type, "null" aside.
+/// Returns the schema's type, leaving out "null".
 fn type_of(schema: &Value) -> &str {
     match &schema["type"] {
         Value::String(name) => name,
@@ -231,8 +240,9 @@ fn type_of(schema: &Value) -> &str {
     }
 }
 
-fn what_is_right(schema: &Value) -> String {
-    let mut right = match type_of(schema) {
+/// Describes the values that a key takes.
+fn expected(schema: &Value) -> String {
+    let mut expected = match type_of(schema) {
         "integer" => "an integer".to_owned(),
         "number" => "a number".to_owned(),
         "boolean" => "true or false".to_owned(),
@@ -240,18 +250,18 @@ fn what_is_right(schema: &Value) -> String {
         _ => "text".to_owned(),
     };
     if let Some(minimum) = schema["minimum"].as_f64() {
-        let _ = write!(right, " of at least {minimum}");
+        let _ = write!(expected, " of at least {minimum}");
     }
     if let Some(maximum) = schema["maximum"].as_f64() {
-        let _ = write!(right, " and at most {maximum}");
+        let _ = write!(expected, " and at most {maximum}");
     }
     if let Some(form) = schema["x-form"].as_str() {
-        let _ = write!(right, ": {form}");
+        let _ = write!(expected, ": {form}");
     }
     if let Some(default) = schema.get("default").filter(|default| !default.is_null()) {
-        let _ = write!(right, " (default: {default})");
+        let _ = write!(expected, " (default: {default})");
     }
-    right
+    expected
 }
 
 fn kind_of(value: &Value) -> &'static str {
@@ -282,7 +292,7 @@ mod tests {
     }
 
     fn file(name: &str, text: &str) -> Layer {
-        Layer::File { name: name.to_owned(), text: text.to_owned() }
+        Layer::File { name: name.to_owned(), text: text.as_bytes().to_owned() }
     }
 
     fn environment(variables: &[(&str, &str)]) -> Layer {
@@ -292,8 +302,8 @@ mod tests {
     }
 
     #[test]
-    fn later_files_win_key_by_key_and_the_environment_wins_over_all() {
-        let loaded: Loaded<Sample> = load(vec![
+    fn a_later_file_overrides_an_earlier_one_and_the_environment_overrides_all() {
+        let loaded: LoadedConfig<Sample> = merge(vec![
             environment(&[
                 ("APP_FLAG", "true"),
                 ("APP_TOKENS", "a, b"),
@@ -303,19 +313,19 @@ mod tests {
             file("a.json", r#"{"max_body_bytes": 1, "name": "a", "flag": false}"#),
             file("b.json", r#"{"max_body_bytes": 2, "nmae": "typo"}"#),
         ])
-        .expect("valid settings");
+        .expect("a valid configuration");
         let expected = Sample {
             max_body_bytes: 2,
             name: Some("a".to_owned()),
             flag: true,
             tokens: vec!["a".to_owned(), "b".to_owned()],
         };
-        assert_eq!(loaded.settings, expected);
-        assert_eq!(loaded.warnings, [r#"config key "nmae" (from b.json) is not known and is ignored"#]);
+        assert_eq!(loaded.config, expected);
+        assert_eq!(loaded.warnings, [r#"config key "nmae" (from b.json) is unknown and is ignored"#]);
     }
 
     #[test]
-    fn an_error_names_the_key_the_value_its_origin_and_what_is_right() {
+    fn an_error_names_the_key_the_value_its_origin_and_what_the_key_takes() {
         let cases = [
             (
                 file("a.json", r#"{"max_body_bytes": "abc"}"#),
@@ -332,11 +342,11 @@ mod tests {
             (file("a.json", "{"), "config file a.json: it is not JSON (EOF"),
             (
                 file("a.json", r#"{"tokens": ["hunter2", 5]}"#),
-                "is a secret: it is not of the right form. It takes a list",
+                "is a secret: it does not have the right form. It takes a list",
             ),
         ];
         for (layer, expected) in cases {
-            let error = load::<Sample>(vec![layer]).expect_err(expected).to_string();
+            let error = merge::<Sample>(vec![layer]).expect_err(expected).to_string();
             assert!(error.contains(expected), "{error}\nlacks: {expected}");
             assert!(!error.contains("hunter2"), "a secret is shown: {error}");
         }

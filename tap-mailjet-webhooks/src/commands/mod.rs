@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use catalog::plugin::about::Program;
-use catalog::plugin::logging::Logging;
+use catalog::plugin::logging::LogConfig;
 use catalog::selection::{Catalog, CatalogError, Selection};
 use catalog::stream::{Stream, StreamId};
 use clap::CommandFactory;
@@ -27,7 +27,7 @@ use crate::spool::{self, SpoolError};
 use crate::status::progress::LiveLine;
 use crate::status::spool_status::{Status, StatusError};
 
-use crate::os::{clock, log};
+use crate::os::clock;
 
 /// The exit code of "temporary failure, try again later" in `sysexits.h`.
 const EX_TEMPFAIL: u8 = 75;
@@ -204,12 +204,13 @@ fn configure(args: &ConfigArgs) -> Result<(Config, LiveLine), CommandError> {
 fn read_config(args: &ConfigArgs) -> Result<(Config, LiveLine), CommandError> {
     let loaded = Config::load(&args.sources)?;
     let line = LiveLine::default();
-    let Config { log_level: level, log_format: format, .. } = loaded.settings;
-    log::init(Logging { level, format }, &line);
+    let Config { log_level: level, log_format: format, .. } = loaded.config;
+    let stderr = line.clone();
+    LogConfig { level, format }.start(PROGRAM.name, move || stderr.writer());
     for warning in loaded.warnings {
         warn!("{warning}");
     }
-    Ok((loaded.settings, line))
+    Ok((loaded.config, line))
 }
 
 fn wrong_usage<T>(kind: ErrorKind, message: &str) -> Result<T, CommandError> {

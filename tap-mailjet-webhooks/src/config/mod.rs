@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use catalog::plugin::logging::{LogFormat, LogLevel};
-use catalog::plugin::settings::{self, Layer, Loaded, SettingsError};
+use catalog::plugin::settings::{self, LoadedConfig, SettingsError};
 use catalog::selection::Selection;
 use catalog::stream::SYSTEM_PREFIX;
 use schemars::JsonSchema;
@@ -187,14 +187,6 @@ impl Default for Config {
 /// Why the configuration can't be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// A file can't be read.
-    #[error("config file {name}: {source}; check what --config names")]
-    Unreadable {
-        /// The file.
-        name: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
     /// What the files and the environment say is wrong.
     #[error(transparent)]
     Settings(#[from] SettingsError),
@@ -224,16 +216,8 @@ pub enum ConfigError {
 
 impl Config {
     /// Reads what `--config` names: files, and the word ENV for the environment.
-    pub fn load(sources: &[String]) -> Result<Loaded<Self>, ConfigError> {
-        let layers = sources.iter().map(|source| {
-            if source == "ENV" {
-                return Ok(Layer::environment(ENVIRONMENT_PREFIX));
-            }
-            let text = std::fs::read_to_string(source)
-                .map_err(|error| ConfigError::Unreadable { name: source.clone(), source: error })?;
-            Ok(Layer::File { name: source.clone(), text })
-        });
-        Ok(settings::load(layers.collect::<Result<_, ConfigError>>()?)?)
+    pub fn load(sources: &[String]) -> Result<LoadedConfig<Self>, ConfigError> {
+        Ok(settings::load(sources, ENVIRONMENT_PREFIX)?)
     }
 
     /// Where the spool is.

@@ -1,7 +1,6 @@
 //! The edges to the operating system.
 
 pub mod clock;
-pub mod log;
 pub(crate) mod log_throttle;
 pub mod open_files;
 pub mod signals;

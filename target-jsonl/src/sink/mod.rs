@@ -16,11 +16,9 @@
 //! - [`outbox`]: on the side of the messages; collects rows so that the disk gets them in large pieces
 //! - [`keeper`]: on the side of the disk, in a thread of its own; writes, syncs and prints
 //! - [`mod@file`], [`directory`]: a file, and the directory of all files
-//! - [`file_name`]: names that stay in the directory
 
 pub mod directory;
 pub mod file;
-pub mod file_name;
 pub mod keeper;
 pub mod outbox;
 

@@ -7,6 +7,7 @@ use super::directory::Directory;
 use super::file::JsonlFile;
 use super::{Command, FileId};
 use crate::error::TargetError;
+use crate::file_name::{ENDING, FileName};
 
 /// How much is collected before it is handed on, over all files: a thousand streams take no more memory than one.
 const BATCH: usize = 512 << 10;
@@ -19,7 +20,7 @@ pub struct Outbox {
     directory: Directory,
     /// What stands between a file's base name and its ending.
     suffix: String,
-    files: HashMap<String, FileId>,
+    files: HashMap<FileName, FileId>,
     /// By [`FileId`].
     rows: Vec<Vec<u8>>,
     collected: usize,
@@ -34,16 +35,16 @@ impl Outbox {
     }
 
     /// Opens the file of that base name, unless it is open.
-    pub fn open(&mut self, base: &str) -> Result<FileId, TargetError> {
+    pub fn open(&mut self, base: &FileName) -> Result<FileId, TargetError> {
         if let Some(id) = self.files.get(base) {
             return Ok(*id);
         }
-        let name = format!("{base}{}{}", self.suffix, super::file_name::ENDING);
+        let name = format!("{base}{}{ENDING}", self.suffix);
         let file = JsonlFile::open(&self.directory.path().join(name))?;
         let id = FileId(self.rows.len());
         self.send(Command::Open(file));
         self.rows.push(Vec::new());
-        self.files.insert(base.to_owned(), id);
+        self.files.insert(base.clone(), id);
         Ok(id)
     }
 

@@ -64,7 +64,10 @@ fn what_is_wrong_with_the_configuration_is_one_line_and_exit_code_1() {
             "config key \"validate_records\" (from config.json) is \"maybe\": ",
         ),
         (r#"{"state_interval_seconds": -1}"#, "It takes a number of at least 0"),
-        (r#"{"custom_name": "a/b"}"#, "config key \"custom_name\" is \"a/b\": a file name can't contain '/'"),
+        (
+            r#"{"custom_name": "a/b"}"#,
+            "is \"a/b\": a file name can't contain '/'. It takes text: a file name without",
+        ),
         (r#"{"log_level": "loud"}"#, "off, error, warning, info, debug or trace"),
         (r#"{"destination_path": "config.json"}"#, "config.json can't be created: not a directory"),
     ];

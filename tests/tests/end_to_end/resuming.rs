@@ -98,7 +98,7 @@ fn a_state_that_is_not_a_regular_file_is_an_error() {
     let tap = Tap::new();
     for path in ["/dev/zero", "/", "/dev/fd/0"] {
         let finished = tap.drain().args(&["--state", path]).finish();
-        assert!(finished.sole_error().contains("no regular file"), "{path}: {:?}", finished.stderr);
+        assert!(finished.sole_error().contains("is not a regular file"), "{path}: {:?}", finished.stderr);
     }
 }
 

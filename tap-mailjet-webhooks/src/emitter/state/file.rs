@@ -7,11 +7,11 @@
 //! A target that is killed in the middle of a line leaves half of it, and the next one, which knows nothing of that,
 //! writes its first state right behind it. Such a line counts as the state that it ends with.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use catalog::plugin::paths::{self, FileError};
 use catalog::state::{State, StateError};
 use tracing::warn;
 
@@ -25,22 +25,9 @@ const BEGINNINGS: usize = 100;
 /// Why a state file can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateFileError {
-    /// It is no file that could be read more than once.
-    #[error(
-        "state file {path}: this is no regular file; --state has to name one, which may not be there yet"
-    )]
-    NotAFile {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file can't be read.
-    #[error("state file {path}: {source}")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    /// The file can't be read, or could not be read more than once.
+    #[error("state file {0}; --state takes a regular file, which need not exist yet")]
+    File(#[from] FileError),
     /// The file is not there, and nobody could make it: its name is probably not what was meant.
     #[error("state file {path}: there is no directory {directory}; correct --state, or make the directory")]
     NoDirectory {
@@ -86,16 +73,11 @@ impl StateFile {
 
     /// The state that the file holds now. None if there is no file, or no complete state in it yet.
     pub fn read(&mut self) -> Result<Option<State>, StateFileError> {
-        let unreadable = |source| StateFileError::Unreadable { path: self.path.clone(), source };
-        let meta = match self.path.metadata() {
-            Err(error) if error.kind() == ErrorKind::NotFound => return self.not_there(),
-            other => other.map_err(unreadable)?,
+        let unreadable = |source| FileError::Unreadable { path: self.path.clone(), source };
+        let mut file = match paths::open_regular(&self.path) {
+            Err(error) if error.is_not_found() => return self.not_there(),
+            opened => opened?,
         };
-        // Before it is opened: a pipe would wait for a writer.
-        if !meta.is_file() {
-            return Err(StateFileError::NotAFile { path: self.path.clone() });
-        }
-        let mut file = File::open(&self.path).map_err(unreadable)?;
         let meta = file.metadata().map_err(unreadable)?;
         self.seen = Some((meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec()));
         let mut tail = Vec::new();

@@ -1,12 +1,12 @@
 //! Certificate and private key, from their files.
 
 use std::fs;
-use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use catalog::plugin::paths::{self, FileError};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
@@ -23,16 +23,12 @@ const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file can't be read.
-    #[error(
-        "config key \"{key}\": {path} can't be read: {source}. It has to be {right}, and readable for this user"
-    )]
-    Unreadable {
+    #[error("config key \"{key}\": {source}. It has to be {right}, and readable for this user")]
+    File {
         /// The key that names the file.
         key: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
+        /// What is wrong with it.
+        source: FileError,
         /// What would be right.
         right: &'static str,
     },
@@ -144,21 +140,11 @@ impl TlsFiles {
     }
 }
 
-fn read(kind: &Kind, path: &PathBuf) -> Result<Vec<u8>, TlsError> {
-    // A pipe would be waited for.
-    let text = match path.metadata() {
-        Ok(meta) if !meta.is_file() => Err(std::io::Error::other("it is no regular file")),
-        _ => fs::read(path),
-    };
-    text.map_err(|source| TlsError::Unreadable {
-        key: kind.key,
-        path: path.clone(),
-        source,
-        right: kind.right,
-    })
+fn read(kind: &Kind, path: &Path) -> Result<Vec<u8>, TlsError> {
+    paths::read_regular(path).map_err(|source| TlsError::File { key: kind.key, source, right: kind.right })
 }
 
-fn wrong(kind: &Kind, path: &std::path::Path, reason: String) -> TlsError {
+fn wrong(kind: &Kind, path: &Path, reason: String) -> TlsError {
     TlsError::Wrong { key: kind.key, path: path.to_owned(), reason, right: kind.right }
 }
 

@@ -1,0 +1,75 @@
+//! Files that the user names on the command line or in the configuration.
+//!
+//! Opening a pipe waits until somebody writes to it, and reading one takes its content away. So a file that is read
+//! while other work goes on, or more than once, must be a regular file: [`open_regular`] and [`read_regular`] refuse
+//! anything else. [`read`] takes pipes and devices too, for what is read once at the start: `--config <(…)` works.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+/// Why a file that the user named can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The file is missing, or the system refuses to read it.
+    #[error("{path} can't be read: {source}", path = path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The path leads to a directory, a pipe or a device.
+    #[error("{path} is not a regular file", path = path.display())]
+    NotRegular {
+        /// What was named.
+        path: PathBuf,
+    },
+}
+
+impl FileError {
+    /// Whether there is no file of that name.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, FileError::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+/// Opens a regular file for reading. Never waits for a pipe's writer.
+pub fn open_regular(path: &Path) -> Result<File, FileError> {
+    let unreadable = |source| FileError::Unreadable { path: path.to_owned(), source };
+    if !path.metadata().map_err(unreadable)?.is_file() {
+        return Err(FileError::NotRegular { path: path.to_owned() });
+    }
+    File::open(path).map_err(unreadable)
+}
+
+/// Reads a whole regular file. Never waits for a pipe's writer.
+pub fn read_regular(path: &Path) -> Result<Vec<u8>, FileError> {
+    let mut content = Vec::new();
+    let unreadable = |source| FileError::Unreadable { path: path.to_owned(), source };
+    open_regular(path)?.read_to_end(&mut content).map_err(unreadable)?;
+    Ok(content)
+}
+
+/// Reads whatever `path` leads to, up to its end. A pipe is waited for.
+pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+    fs::read(path).map_err(|source| FileError::Unreadable { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_regular_file_is_read_and_anything_else_is_refused_at_once() {
+        assert!(read_regular(Path::new(env!("CARGO_MANIFEST_PATH"))).is_ok_and(|text| !text.is_empty()));
+        for other in ["/dev/zero", "/"] {
+            let error = read_regular(Path::new(other)).expect_err(other);
+            assert_eq!(error.to_string(), format!("{other} is not a regular file"));
+        }
+        let error = read_regular(Path::new("/no such file")).expect_err("there is none");
+        assert!(error.is_not_found());
+        assert!(error.to_string().starts_with("/no such file can't be read: No such file"), "{error}");
+    }
+}
