@@ -1,4 +1,4 @@
-//! What a program says of itself with `--about`: the same keys, in the same order, as a plugin of the Meltano SDK.
+//! What `--about` prints: in JSON the keys of the Meltano SDK's plugins, in their order.
 
 use std::fmt::Write as _;
 
@@ -7,6 +7,9 @@ use schemars::JsonSchema;
 use serde_json::{Value, json};
 
 use crate::schema::{properties_of, schema_of};
+
+/// Columns that a line of the list of settings may take.
+const MAX_WIDTH: usize = 100;
 
 /// How `--about` prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -20,7 +23,7 @@ pub enum AboutFormat {
     Markdown,
 }
 
-/// A program that has something to say of itself.
+/// A program, as it describes itself.
 #[derive(Debug, Clone, Copy)]
 pub struct Program {
     /// Its name.
@@ -34,22 +37,22 @@ pub struct Program {
 }
 
 impl Program {
-    /// The answer, with a line ending. `T` are the program's settings.
+    /// Returns what `--about` prints, with a final line ending. `T` is the struct of the configuration keys.
     #[must_use]
     pub fn about<T: JsonSchema>(&self, format: AboutFormat) -> String {
         match format {
-            AboutFormat::Json => self.as_json::<T>(),
-            AboutFormat::Markdown => self.as_markdown::<T>(),
-            AboutFormat::Text => self.as_text::<T>(),
+            AboutFormat::Json => self.to_json::<T>(),
+            AboutFormat::Markdown => self.to_markdown::<T>(),
+            AboutFormat::Text => self.to_text::<T>(),
         }
     }
 
-    fn as_json<T: JsonSchema>(&self) -> String {
+    fn to_json<T: JsonSchema>(self) -> String {
         let about = json!({
             "name": self.name,
             "description": self.description,
             "version": self.version,
-            // Neither the SDK nor Python is in here.
+            // This plugin is not built on the SDK, and not in Python.
             "sdk_version": null,
             "supported_python_versions": [],
             "capabilities": self.capabilities,
@@ -58,73 +61,76 @@ impl Program {
         serde_json::to_string_pretty(&about).expect("JSON can be printed") + "\n"
     }
 
-    fn as_markdown<T: JsonSchema>(&self) -> String {
+    fn to_markdown<T: JsonSchema>(self) -> String {
         let Program { name, description, version, capabilities } = self;
         let mut out = format!("# `{name}`\n\n{description}.\n\nVersion {version}\n\n## Capabilities\n\n");
-        for capability in *capabilities {
-            let _ = writeln!(out, "* `{capability}`");
+        for capability in capabilities {
+            let _ = writeln!(out, "- `{capability}`");
         }
-        out.push_str("\n## Settings\n\n");
-        out + &settings_table::<T>()
+        out + "\n## Settings\n\n" + &list_settings::<T>()
     }
 
-    fn as_text<T: JsonSchema>(&self) -> String {
+    fn to_text<T: JsonSchema>(self) -> String {
         let Program { name, description, version, capabilities } = self;
-        let mut out = format!(
-            "{name} {version}\n{description}.\n\nCapabilities: {}\n\nSettings:\n",
-            capabilities.join(", ")
-        );
-        for (key, schema) in properties_of::<T>() {
-            let default =
-                default_of(&schema).map_or_else(|| "no default".to_owned(), |it| format!("default: {it}"));
-            let _ =
-                writeln!(out, "  {key} ({}; {default})\n      {}", type_of(&schema), description_of(&schema));
-        }
-        out
+        let capabilities = capabilities.join(", ");
+        format!("{name} {version}\n{description}.\n\nCapabilities: {capabilities}\n\nSettings:\n")
+            + &list_settings::<T>()
     }
 }
 
-/// The settings `T` as a table in Markdown, as `--about` and the README have it.
-#[must_use]
-pub fn settings_table<T: JsonSchema>() -> String {
-    let mut out = "| Setting | Type | Default | Description |\n| --- | --- | --- | --- |\n".to_owned();
+/// Lists the keys of `T`, as a Markdown list that is also readable as text.
+fn list_settings<T: JsonSchema>() -> String {
+    let mut out = String::new();
     for (key, schema) in properties_of::<T>() {
-        let default = default_of(&schema).map_or_else(|| "none".to_owned(), |default| format!("`{default}`"));
-        // A bar would end the cell.
-        let description = description_of(&schema).replace('|', "\\|");
-        let _ = writeln!(out, "| `{key}` | {} | {default} | {description} |", type_of(&schema));
+        let mut item = format!("- `{key}` ({}", type_of(&schema));
+        if let Some(default) = schema.get("default").filter(|default| !default.is_null()) {
+            let _ = write!(item, ", default `{default}`");
+        }
+        if schema["secret"] == true {
+            item.push_str(", secret");
+        }
+        let _ = write!(item, "): {}", schema["description"].as_str().unwrap_or_default());
+        push_wrapped(&mut out, &item);
     }
     out
 }
 
-fn type_of(schema: &Value) -> String {
+fn type_of(schema: &Value) -> &str {
     let name = match &schema["type"] {
         Value::Array(names) => &names[0],
         name => name,
     };
-    let secret = if schema["secret"] == true { ", secret" } else { "" };
-    format!("{}{secret}", name.as_str().unwrap_or("string"))
+    name.as_str().unwrap_or("string")
 }
 
-fn default_of(schema: &Value) -> Option<String> {
-    schema.get("default").filter(|default| !default.is_null()).map(Value::to_string)
-}
-
-/// A doc comment that is wrapped is still one line.
-fn description_of(schema: &Value) -> String {
-    schema["description"].as_str().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
+/// Appends a list item, broken between words. Lines after the first are indented.
+fn push_wrapped(out: &mut String, item: &str) {
+    let mut width = 0;
+    for word in item.split_whitespace() {
+        let word_width = word.chars().count();
+        if width > 0 && width + 1 + word_width > MAX_WIDTH {
+            out.push_str("\n ");
+            width = 1;
+        }
+        if width > 0 {
+            out.push(' ');
+            width += 1;
+        }
+        out.push_str(word);
+        width += word_width;
+    }
+    out.push('\n');
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What a program takes.
     #[derive(JsonSchema, serde::Serialize)]
     #[serde(default)]
     struct Sample {
-        /// A size that
-        /// takes two lines.
+        /// A size whose description is so long
+        /// that it takes two lines, both in its doc comment and here.
         size: u64,
         /// This | that.
         name: Option<String>,
@@ -161,18 +167,16 @@ mod tests {
     }
 
     #[test]
-    fn text_and_markdown_have_each_setting_in_a_line() {
+    fn text_and_markdown_list_each_setting_in_lines_that_fit_a_terminal() {
+        let settings = "- `size` (integer, default `7`): A size whose description is so long that it takes two lines, both\n  \
+            in its doc comment and here.\n\
+            - `name` (string): This | that.\n\
+            - `tokens` (array, default `[]`, secret): Hush.\n";
         let text = PROGRAM.about::<Sample>(AboutFormat::Text);
-        let expected = "tap-x 1.2.3\nTaps x.\n\nCapabilities: about, state\n\nSettings:\n  \
-            size (integer; default: 7)\n      A size that takes two lines.\n  \
-            name (string; no default)\n      This | that.\n  \
-            tokens (array, secret; default: [])\n      Hush.\n";
-        assert_eq!(text, expected);
+        let head = "tap-x 1.2.3\nTaps x.\n\nCapabilities: about, state\n\nSettings:\n";
+        assert_eq!(text, format!("{head}{settings}"));
         let markdown = PROGRAM.about::<Sample>(AboutFormat::Markdown);
-        let expected = "| Setting | Type | Default | Description |\n| --- | --- | --- | --- |\n\
-            | `size` | integer | `7` | A size that takes two lines. |\n\
-            | `name` | string | none | This \\| that. |\n\
-            | `tokens` | array, secret | `[]` | Hush. |\n";
-        assert!(markdown.ends_with(expected), "{markdown}");
+        let head = "# `tap-x`\n\nTaps x.\n\nVersion 1.2.3\n\n## Capabilities\n\n- `about`\n- `state`\n\n## Settings\n\n";
+        assert_eq!(markdown, format!("{head}{settings}"));
     }
 }

@@ -109,7 +109,10 @@ fn about_version_and_help_answer_on_stdout_and_touch_nothing() {
     assert_eq!(ask(&["--version"]), format!("target-jsonl {}\n", env!("CARGO_PKG_VERSION")));
     assert!(ask(&["--help"]).contains("--config <FILE|ENV>"));
     assert!(ask(&["--about"]).contains("destination_path"));
-    assert!(ask(&["--about", "--format", "markdown"]).contains("| `destination_path` | string |"));
+    assert!(
+        ask(&["--about", "--format", "markdown"])
+            .contains("- `destination_path` (string, default `\".\"`): ")
+    );
     let about: Value = serde_json::from_str(&ask(&["--about", "--format", "json"])).expect("JSON");
     assert_eq!(about["name"], "target-jsonl");
     assert_eq!(about["settings"]["properties"]["validate_records"]["default"], true);
