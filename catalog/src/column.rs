@@ -37,22 +37,22 @@ const DOUBLE_DIGITS: usize = 15;
 
 impl ColumnType {
     /// The types that a field's column can have.
-    const OF_FIELDS: [Self; 5] = [Self::Text, Self::Integer, Self::Number, Self::Boolean, Self::Object];
+    const FIELD_TYPES: [Self; 5] = [Self::Text, Self::Integer, Self::Number, Self::Boolean, Self::Object];
 
     /// Decides whether `value`, the text of one JSON value without surrounding space, goes into a column of this
     /// type.
     ///
     /// In a column that is not text, `""` is null (Mailjet's test button sends `""` for every field), and in one of numbers or
     /// booleans text that spells a value of the column's type exactly (`"1513975381"`, `"true"`) is that value. A value whose own type
-    /// ([`ColumnType::of`]) is text goes into a text column. Numbers are copied, never reprinted.
+    /// ([`ColumnType::infer`]) is text goes into a text column. Numbers are copied, never reprinted.
     #[must_use]
     pub fn fit(self, value: &str) -> Fit<'_> {
         match self {
             // By far the most common case.
             ColumnType::Text if value.starts_with('"') => Fit::Json(Cow::Borrowed(value)),
             _ if value == "null" => Fit::Null,
-            ColumnType::Text => match ColumnType::of(value) {
-                ColumnType::Text => Fit::Json(self.json_of(value)),
+            ColumnType::Text => match ColumnType::infer(value) {
+                ColumnType::Text => Fit::Json(self.to_json(value)),
                 _ => Fit::Misfit,
             },
             ColumnType::Timestamp => keep_if(value, value.starts_with('"')),
@@ -67,7 +67,7 @@ impl ColumnType {
     /// The type that a column for `value` has to have. An array, an object and a number that is neither a 64-bit
     /// integer nor exact as a double are kept as their JSON text, and so are text.
     #[must_use]
-    pub fn of(value: &str) -> Self {
+    pub fn infer(value: &str) -> Self {
         match value.as_bytes().first() {
             Some(b't' | b'f') => ColumnType::Boolean,
             Some(b'-' | b'0'..=b'9') if is_integer(value) => ColumnType::Integer,
@@ -79,7 +79,7 @@ impl ColumnType {
     /// The JSON text of `value` in a column of this type, which is the type that it has or text: as text, anything but a
     /// string is its own JSON text.
     #[must_use]
-    pub fn json_of(self, value: &str) -> Cow<'_, str> {
+    pub fn to_json(self, value: &str) -> Cow<'_, str> {
         if self == ColumnType::Text && !value.starts_with('"') {
             Cow::Owned(serde_json::to_string(value).expect("text is JSON"))
         } else {
@@ -112,13 +112,13 @@ impl ColumnType {
 
     /// The column type of a JSON Schema type name, if there is one.
     #[must_use]
-    pub fn named(json_type: &str) -> Option<Self> {
-        Self::OF_FIELDS.into_iter().find(|kind| kind.json_type() == json_type)
+    pub fn from_json_type(json_type: &str) -> Option<Self> {
+        Self::FIELD_TYPES.into_iter().find(|kind| kind.json_type() == json_type)
     }
 
     /// The column type that a JSON Schema asks for, if its `type` names one, alone or beside null.
     #[must_use]
-    pub fn of_schema(schema: &Value) -> Option<Self> {
+    pub fn from_schema(schema: &Value) -> Option<Self> {
         let mut names: Vec<&str> = match &schema["type"] {
             Value::String(name) => vec![name],
             Value::Array(names) => names.iter().filter_map(Value::as_str).collect(),
@@ -126,7 +126,7 @@ impl ColumnType {
         };
         names.retain(|name| *name != "null");
         match names[..] {
-            [name] => Self::named(name),
+            [name] => Self::from_json_type(name),
             _ => None,
         }
     }
@@ -134,12 +134,12 @@ impl ColumnType {
     /// What a JSON Schema says of its values' type, if it is something that no column can have. One that says nothing of it
     /// is fine.
     #[must_use]
-    pub fn unusable(schema: &Value) -> Option<String> {
+    pub fn unsupported_type(schema: &Value) -> Option<String> {
         let Some(keywords) = schema.as_object() else {
             // `true` is the schema of anything.
             return (schema != &Value::Bool(true)).then(|| schema.to_string());
         };
-        if Self::of_schema(schema).is_some() {
+        if Self::from_schema(schema).is_some() {
             return None;
         }
         if let Some(types) = keywords.get("type") {
@@ -152,7 +152,7 @@ impl ColumnType {
 
 /// Where the values of a column come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub enum ColumnSource {
     /// A field of the event.
     Field,
     /// What has no column of its own.
@@ -185,7 +185,7 @@ pub struct Column {
     /// Whether a row may have no value here.
     pub nullable: bool,
     /// Where the values come from.
-    pub source: Source,
+    pub source: ColumnSource,
     /// What the column holds, for people who read the catalog.
     pub description: String,
 }
@@ -210,7 +210,7 @@ impl Column {
     /// Whether the column is part of every row: what identifies the row, and where it stands.
     #[must_use]
     pub fn is_automatic(&self) -> bool {
-        matches!(self.source, Source::PrimaryKey | Source::Sequence)
+        matches!(self.source, ColumnSource::PrimaryKey | ColumnSource::Sequence)
     }
 }
 
@@ -344,7 +344,7 @@ mod tests {
             (r#"{"a":1}"#, Text),
         ];
         for (value, expected) in cases {
-            assert_eq!(ColumnType::of(value), expected, "{value}");
+            assert_eq!(ColumnType::infer(value), expected, "{value}");
         }
     }
 }

@@ -38,14 +38,14 @@ fn unescape(quoted: &str) -> Cow<'_, str> {
 
 /// Text as a JSON string.
 #[must_use]
-pub fn quoted(text: &str) -> String {
+pub fn json_string(text: &str) -> String {
     serde_json::to_string(text).expect("text is JSON")
 }
 
 /// Where a member stands in the text of its object. It outlives the text's borrow, so that members can be handed on to
 /// another thread, and the memory for them used again.
 #[derive(Debug, Clone, Copy)]
-pub struct Span {
+pub struct MemberSpan {
     name: (u32, u32),
     value: (u32, u32),
     is_plain: bool,
@@ -55,13 +55,13 @@ pub struct Span {
 #[derive(Debug, Clone, Copy)]
 pub struct Members<'a, 's> {
     text: &'a str,
-    spans: &'s [Span],
+    spans: &'s [MemberSpan],
 }
 
 impl<'a, 's> Members<'a, 's> {
     /// The members of the object `text`, which stand at `spans`.
     #[must_use]
-    pub fn of(text: &'a str, spans: &'s [Span]) -> Self {
+    pub fn new(text: &'a str, spans: &'s [MemberSpan]) -> Self {
         Members { text, spans }
     }
 
@@ -91,7 +91,7 @@ impl<'a, 's> Members<'a, 's> {
     }
 
     #[inline]
-    fn at(self, span: &Span) -> Member<'a> {
+    fn at(self, span: &MemberSpan) -> Member<'a> {
         let part = |(start, end): (u32, u32)| &self.text[start as usize..end as usize];
         Member { quoted_name: part(span.name), value: part(span.value), is_plain: span.is_plain }
     }
@@ -99,19 +99,19 @@ impl<'a, 's> Members<'a, 's> {
 
 /// Where the members of the object that `text` is stand in it. None if it is no object.
 #[must_use]
-pub fn of_object(text: &str) -> Option<Vec<Span>> {
+pub fn parse_object(text: &str) -> Option<Vec<MemberSpan>> {
     // Room for all of Mailjet's fields.
     let mut spans = Vec::with_capacity(24);
-    find_members(text, &mut spans).then_some(spans)
+    parse_object_into(text, &mut spans).then_some(spans)
 }
 
 /// The elements of the array that `text` is.
-pub fn of_array(text: &str) -> serde_json::Result<Vec<&RawValue>> {
+pub fn parse_array(text: &str) -> serde_json::Result<Vec<&RawValue>> {
     serde_json::from_str(text)
 }
 
 /// Appends where the members of the object that `text` is stand in it. If it is no object, it says so, and appends nothing.
-pub fn find_members(text: &str, spans: &mut Vec<Span>) -> bool {
+pub fn parse_object_into(text: &str, spans: &mut Vec<MemberSpan>) -> bool {
     let before = spans.len();
     let is_object = Scanner::of(text).is_some_and(|scanner| scanner.whole(spans, None).is_some());
     if !is_object {
@@ -123,7 +123,7 @@ pub fn find_members(text: &str, spans: &mut Vec<Span>) -> bool {
 /// Where the members of the object that `text` is stand in it, and where in `text` those of its member `name` do, if that
 /// is an object: both in one go. None if `text` is no object.
 #[must_use]
-pub fn of_object_and_member(text: &str, name: &str) -> Option<(Vec<Span>, Vec<Span>)> {
+pub fn parse_object_and_member(text: &str, name: &str) -> Option<(Vec<MemberSpan>, Vec<MemberSpan>)> {
     let (mut outer, mut inner) = (Vec::with_capacity(8), Vec::with_capacity(40));
     Scanner::of(text)?.whole(&mut outer, Some((name, &mut inner)))?;
     Some((outer, inner))
@@ -148,7 +148,11 @@ impl<'a> Scanner<'a> {
 
     /// Goes through the whole text, an object with nothing but space around it. If a member has the name that is asked for,
     /// and is an object, its members are appended to what stands beside the name.
-    fn whole(mut self, spans: &mut Vec<Span>, mut asked: Option<(&str, &mut Vec<Span>)>) -> Option<()> {
+    fn whole(
+        mut self,
+        spans: &mut Vec<MemberSpan>,
+        mut asked: Option<(&str, &mut Vec<MemberSpan>)>,
+    ) -> Option<()> {
         self.space();
         self.expect(b'{')?;
         self.parts(b'}', |scanner| {
@@ -169,7 +173,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Goes through an object, and shows its members to `see`.
-    fn object(&mut self, depth: usize, see: &mut dyn FnMut(Span)) -> Option<()> {
+    fn object(&mut self, depth: usize, see: &mut dyn FnMut(MemberSpan)) -> Option<()> {
         self.expect(b'{')?;
         self.parts(b'}', |scanner| {
             see(scanner.member(|scanner, _| scanner.value(depth))?);
@@ -179,7 +183,7 @@ impl<'a> Scanner<'a> {
 
     /// Goes through a member, whose value `read` goes through.
     #[inline]
-    fn member(&mut self, read: impl FnOnce(&mut Self, &str) -> Option<bool>) -> Option<Span> {
+    fn member(&mut self, read: impl FnOnce(&mut Self, &str) -> Option<bool>) -> Option<MemberSpan> {
         let start = self.at;
         let (name, _) = self.part(Self::string)?;
         let quoted_name = &self.text[start..self.at];
@@ -187,7 +191,7 @@ impl<'a> Scanner<'a> {
         self.expect(b':')?;
         self.space();
         let (value, is_plain) = self.part(|scanner| read(scanner, quoted_name))?;
-        Some(Span { name, value, is_plain })
+        Some(MemberSpan { name, value, is_plain })
     }
 
     /// Goes through what lies between commas, up to the end of an object or array.
@@ -345,8 +349,8 @@ mod tests {
     #[test]
     fn members_are_slices_of_the_text() {
         let text = r#" { "a" : 1.10, "\u0062" : {"x": [1, 2]}, "a": null, "\ud800": "", "c":"\n" } "#;
-        let spans = of_object(text).expect("an object");
-        let members = Members::of(text, &spans).iter();
+        let spans = parse_object(text).expect("an object");
+        let members = Members::new(text, &spans).iter();
         let named: Vec<_> = members.map(|member| (member.name(), member.value, member.is_plain)).collect();
         let expected = [
             ("a", "1.10", true),
@@ -356,7 +360,7 @@ mod tests {
             ("c", r#""\n""#, false),
         ];
         assert_eq!(named, expected.map(|(name, value, is_plain)| (Cow::Borrowed(name), value, is_plain)));
-        assert!(of_object("[]").is_none());
+        assert!(parse_object("[]").is_none());
     }
 
     /// Every member of an object by `serde_json`, as pairs of texts.
@@ -394,8 +398,8 @@ mod tests {
         ];
         let bytes = b"\"\\{}[]:, \n\t\x00\x1f\x7f-+.eE019utrfnx/";
         let check = |text: &str| {
-            let own = of_object(text).map(|spans| {
-                let members = Members::of(text, &spans).iter();
+            let own = parse_object(text).map(|spans| {
+                let members = Members::new(text, &spans).iter();
                 members
                     .map(|member| (member.quoted_name.to_owned(), member.value.to_owned()))
                     .collect::<Vec<_>>()

@@ -1,7 +1,7 @@
 //! Singer messages: SCHEMA, RECORD and STATE as types, one JSON object a line.
 //!
 //! RECORD has no type for writing: the tap copies a record's bytes into its line and never holds it as a tree. For the
-//! same reason [`Incoming`], the reading half, borrows from its line: a record stays the text that arrived.
+//! same reason [`IncomingMessage`], the reading half, borrows from its line: a record stays the text that arrived.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,13 +11,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::members::{self, Members, Span};
+use crate::members::{self, MemberSpan, Members};
 use crate::state::State;
 
 /// A message that the tap writes as a whole.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "UPPERCASE")]
-pub enum Outgoing<'a> {
+pub enum OutgoingMessage<'a> {
     /// Announces a stream and its columns, before the first RECORD that has them.
     Schema {
         /// Name of the stream.
@@ -36,7 +36,7 @@ pub enum Outgoing<'a> {
     },
 }
 
-impl Outgoing<'_> {
+impl OutgoingMessage<'_> {
     /// Appends the message to `out` as one line.
     pub fn write_line(&self, out: &mut Vec<u8>) {
         serde_json::to_writer(&mut *out, self).expect("a message is JSON and memory takes every write");
@@ -46,7 +46,7 @@ impl Outgoing<'_> {
 
 /// A message as a target reads it.
 #[derive(Debug)]
-pub enum Incoming<'a> {
+pub enum IncomingMessage<'a> {
     /// Announces a stream, or changes what its records look like.
     Schema {
         /// Name of the stream.
@@ -84,20 +84,20 @@ pub struct Row<'a> {
     pub text: &'a str,
     /// The text that the fields' places are places in.
     whole: &'a str,
-    spans: Vec<Span>,
+    spans: Vec<MemberSpan>,
 }
 
 impl<'a> Row<'a> {
     /// The row that `text` is, unless that is no object.
     #[must_use]
     pub fn of(text: &'a str) -> Option<Self> {
-        Some(Row { text, whole: text, spans: members::of_object(text)? })
+        Some(Row { text, whole: text, spans: members::parse_object(text)? })
     }
 
     /// Its fields.
     #[must_use]
     pub fn fields(&self) -> Members<'a, '_> {
-        Members::of(self.whole, &self.spans)
+        Members::new(self.whole, &self.spans)
     }
 }
 
@@ -141,7 +141,7 @@ pub enum MessageError {
     },
 }
 
-impl<'a> Incoming<'a> {
+impl<'a> IncomingMessage<'a> {
     /// Reads one line, with or without its line ending.
     pub fn parse(line: &'a [u8]) -> Result<Self, MessageError> {
         let text = std::str::from_utf8(line)
@@ -164,31 +164,31 @@ impl<'a> Incoming<'a> {
                 let stream = stream.ok_or_else(|| missing("RECORD", "stream"))?;
                 let record = envelope.record.ok_or_else(|| missing("RECORD", "record"))?;
                 match Row::of(record.get()) {
-                    Some(record) => Ok(Incoming::Record { stream, record }),
+                    Some(record) => Ok(IncomingMessage::Record { stream, record }),
                     None => Err(MessageError::RecordNotAnObject { stream: stream.into_owned() }),
                 }
             }
             "STATE" => {
                 let value = envelope.value.ok_or_else(|| missing("STATE", "value"))?;
-                Ok(Incoming::State { value })
+                Ok(IncomingMessage::State { value })
             }
-            "SCHEMA" => Ok(Incoming::Schema {
+            "SCHEMA" => Ok(IncomingMessage::Schema {
                 stream: stream.ok_or_else(|| missing("SCHEMA", "stream"))?,
                 schema: envelope.schema.ok_or_else(|| missing("SCHEMA", "schema"))?,
                 key_properties: envelope.key_properties,
             }),
-            _ => Ok(Incoming::Other { kind: kind.0, stream }),
+            _ => Ok(IncomingMessage::Other { kind: kind.0, stream }),
         }
     }
 }
 
-impl<'a> Incoming<'a> {
+impl<'a> IncomingMessage<'a> {
     /// A RECORD of which nothing is odd, which nearly every line is. Any other line is for serde, which also says what is wrong
     /// with it.
     fn plain_record(text: &'a str) -> Option<Self> {
-        let (spans, fields) = members::of_object_and_member(text, "record")?;
+        let (spans, fields) = members::parse_object_and_member(text, "record")?;
         let (mut kind, mut stream, mut record) = (None, None, None);
-        for member in Members::of(text, &spans).iter() {
+        for member in Members::new(text, &spans).iter() {
             let slot = match member.quoted_name {
                 "\"type\"" => &mut kind,
                 "\"stream\"" => &mut stream,
@@ -203,7 +203,7 @@ impl<'a> Incoming<'a> {
         let (kind, stream, record) = (kind?, stream?, record?);
         let name = stream.value.strip_prefix('"')?.strip_suffix('"')?;
         let is_plain = kind.value == "\"RECORD\"" && stream.is_plain && record.value.starts_with('{');
-        is_plain.then_some(Incoming::Record {
+        is_plain.then_some(IncomingMessage::Record {
             stream: Cow::Borrowed(name),
             record: Row { text: record.value, whole: text, spans: fields },
         })
@@ -277,21 +277,27 @@ mod tests {
     #[test]
     fn a_record_and_a_state_are_slices_of_their_line() {
         let line = br#" {"stream":"d\u0061ta","record": {"MessageID": 576460779645409236, "x":1.10} ,"type":"RECORD"}"#;
-        let Ok(Incoming::Record { stream, record }) = Incoming::parse(line) else { panic!("a RECORD") };
+        let Ok(IncomingMessage::Record { stream, record }) = IncomingMessage::parse(line) else {
+            panic!("a RECORD")
+        };
         assert_eq!(stream, "data");
         assert_eq!(record.text, r#"{"MessageID": 576460779645409236, "x":1.10}"#);
 
         let line =
             br#"{"type": "RECORD", "stream": "s", "record": {"x":1.10}, "version":1, "time_extracted":""}"#;
-        let Ok(Incoming::Record { stream, record }) = Incoming::parse(line) else { panic!("a RECORD") };
+        let Ok(IncomingMessage::Record { stream, record }) = IncomingMessage::parse(line) else {
+            panic!("a RECORD")
+        };
         assert_eq!((stream.as_ref(), record.text), ("s", r#"{"x":1.10}"#));
         assert_eq!(record.fields().iter().map(|field| field.value).collect::<Vec<_>>(), ["1.10"]);
 
         let line = b"{\"type\":\"STATE\",\"value\": {\"a\": 1e2}}\r\n";
-        let Ok(Incoming::State { value }) = Incoming::parse(line) else { panic!("a STATE") };
+        let Ok(IncomingMessage::State { value }) = IncomingMessage::parse(line) else { panic!("a STATE") };
         assert_eq!(value.get(), r#"{"a": 1e2}"#);
 
-        let Ok(Incoming::State { value }) = Incoming::parse(br#"{"type":"STATE","value":null}"#) else {
+        let Ok(IncomingMessage::State { value }) =
+            IncomingMessage::parse(br#"{"type":"STATE","value":null}"#)
+        else {
             panic!("a STATE")
         };
         assert_eq!(value.get(), "null");
@@ -307,7 +313,8 @@ mod tests {
                 Some(vec!["id".to_owned()]),
             ),
         ] {
-            let Ok(Incoming::Schema { key_properties, .. }) = Incoming::parse(line.as_bytes()) else {
+            let Ok(IncomingMessage::Schema { key_properties, .. }) = IncomingMessage::parse(line.as_bytes())
+            else {
                 panic!("{line}")
             };
             assert_eq!(key_properties, expected, "{line}");
@@ -336,7 +343,7 @@ mod tests {
             (b"{\"type\":\"\xff\"}", "it is not UTF-8 text (column 10)"),
         ];
         for (line, expected) in cases {
-            let error = Incoming::parse(line).expect_err(expected).to_string();
+            let error = IncomingMessage::parse(line).expect_err(expected).to_string();
             assert!(error.contains(expected), "{error}\nlacks: {expected}");
         }
     }

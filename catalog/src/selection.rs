@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::column::{Column, ColumnType};
-use crate::stream::{PRIMARY_KEY, Stream, StreamId};
+use crate::stream::{PRIMARY_KEY_COLUMN, Stream, StreamId};
 
 /// A Singer catalog, as it is printed.
 #[derive(Debug, Serialize)]
@@ -34,13 +34,13 @@ struct Metadata {
 
 impl Catalog {
     /// The catalog of everything that the tap offers.
-    pub fn of(streams: impl IntoIterator<Item = Stream>) -> Self {
-        Catalog { streams: streams.into_iter().map(|stream| Entry::of(&stream)).collect() }
+    pub fn new(streams: impl IntoIterator<Item = Stream>) -> Self {
+        Catalog { streams: streams.into_iter().map(|stream| Entry::new(&stream)).collect() }
     }
 }
 
 impl Entry {
-    fn of(stream: &Stream) -> Self {
+    fn new(stream: &Stream) -> Self {
         let key = default_key();
         let of_stream = Metadata {
             breadcrumb: Vec::new(),
@@ -76,14 +76,14 @@ impl Entry {
 }
 
 fn default_key() -> Vec<String> {
-    vec![PRIMARY_KEY.to_owned()]
+    vec![PRIMARY_KEY_COLUMN.to_owned()]
 }
 
 /// What a run is to write: what a catalog selects, or, without one, what is selected by default.
 #[derive(Debug, Default)]
 pub struct Selection {
     /// None without a catalog.
-    choices: Option<HashMap<String, Choice>>,
+    choices: Option<HashMap<String, StreamSelection>>,
 }
 
 /// Why a catalog can't be used.
@@ -97,7 +97,7 @@ pub enum CatalogError {
     NoStreams,
     /// A key is no list of names.
     #[error(
-        "stream \"{stream}\": table-key-properties is {found}; it has to be a list of columns' names, such as [\"{PRIMARY_KEY}\"]"
+        "stream \"{stream}\": table-key-properties is {found}; it has to be a list of columns' names, such as [\"{PRIMARY_KEY_COLUMN}\"]"
     )]
     KeyNotNames {
         /// The stream.
@@ -129,17 +129,17 @@ impl Selection {
         };
         let choices = entries.iter().filter_map(|entry| {
             let name = named(entry)?;
-            Some(Choice::of(&name, entry).map(|choice| (name, choice)))
+            Some(StreamSelection::parse(&name, entry).map(|choice| (name, choice)))
         });
         Ok(Selection { choices: Some(choices.collect::<Result<_, _>>()?) })
     }
 
     /// What is chosen of a stream; None if the stream is not selected.
     #[must_use]
-    pub fn of(&self, stream: StreamId) -> Option<Choice> {
+    pub fn stream(&self, id: StreamId) -> Option<StreamSelection> {
         match &self.choices {
-            None => stream.is_selected_by_default().then(Choice::default),
-            Some(choices) => choices.get(stream.name()).filter(|choice| choice.is_selected(stream)).cloned(),
+            None => id.is_selected_by_default().then(StreamSelection::default),
+            Some(choices) => choices.get(id.name()).filter(|choice| choice.is_selected(id)).cloned(),
         }
     }
 
@@ -153,9 +153,9 @@ impl Selection {
         let mut warnings: Vec<_> =
             unknown.iter().map(|name| format!("there is no stream \"{name}\"; it is passed over")).collect();
         for stream in StreamId::all() {
-            let Some(choice) = self.of(stream) else { continue };
+            let Some(choice) = self.stream(stream) else { continue };
             for (column, schema) in &choice.schemas {
-                let Some(found) = ColumnType::unusable(schema) else { continue };
+                let Some(found) = ColumnType::unsupported_type(schema) else { continue };
                 warnings.push(format!(
                     "stream \"{}\", column \"{}\": the schema says {found}, which no column can have; it is passed over. \
                      Its \"type\" has to be one of \"string\", \"integer\", \"number\", \"boolean\" and \"object\", alone or \
@@ -171,7 +171,7 @@ impl Selection {
 
 /// What is chosen of a stream that is selected. By default: every column, as the tap has it.
 #[derive(Debug, Clone, Default)]
-pub struct Choice {
+pub struct StreamSelection {
     /// Whether the stream itself is selected, if the catalog says so.
     selected: Option<bool>,
     /// Fields and columns that the catalog deselects, in lower case: who deselects `email` does not want `Email` either.
@@ -182,8 +182,8 @@ pub struct Choice {
     key: Option<Vec<String>>,
 }
 
-impl Choice {
-    fn of(stream: &str, entry: &Value) -> Result<Self, CatalogError> {
+impl StreamSelection {
+    fn parse(stream: &str, entry: &Value) -> Result<Self, CatalogError> {
         let items = entry["metadata"].as_array().map_or(&[][..], Vec::as_slice);
         let is_of_stream = |item: &&Value| item["breadcrumb"] == json!([]);
         let of_stream = items.iter().find(is_of_stream).map_or(&Value::Null, |item| &item["metadata"]);
@@ -212,7 +212,7 @@ impl Choice {
         };
         let names = of_fields.keys().chain(older.keys());
         let deselected = names.filter(is_deselected).map(|name| name.to_lowercase()).collect();
-        Ok(Choice { selected, deselected, schemas, key })
+        Ok(StreamSelection { selected, deselected, schemas, key })
     }
 
     fn is_selected(&self, stream: StreamId) -> bool {
@@ -323,19 +323,25 @@ fn truth(value: &Value) -> Option<bool> {
 mod tests {
     use super::*;
     use crate::event::EventType;
-    use crate::stream::{SYSTEM_PREFIX, discovered_column};
+    use crate::stream::{DEFAULT_SYSTEM_PREFIX, discovered_column};
 
     /// The catalog that is printed, changed by `change`, and read again.
     fn selection(change: impl FnOnce(&mut Value)) -> Selection {
-        let printed = Catalog::of(StreamId::all().map(|id| Stream::new(id, SYSTEM_PREFIX)));
+        let printed = Catalog::new(StreamId::all().map(|id| Stream::new(id, DEFAULT_SYSTEM_PREFIX)));
         let mut catalog = serde_json::to_value(printed).expect("a catalog is JSON");
         change(&mut catalog);
         Selection::parse(catalog.to_string().as_bytes()).expect("a catalog")
     }
 
     fn columns(selection: &Selection, id: StreamId) -> Option<usize> {
-        let choice = selection.of(id)?;
-        Some(Stream::new(id, SYSTEM_PREFIX).columns.iter().filter(|column| choice.selects(column)).count())
+        let choice = selection.stream(id)?;
+        Some(
+            Stream::new(id, DEFAULT_SYSTEM_PREFIX)
+                .columns
+                .iter()
+                .filter(|column| choice.selects(column))
+                .count(),
+        )
     }
 
     fn set_stream(catalog: &mut Value, stream: usize, key: &str, value: Value) {
@@ -389,7 +395,7 @@ mod tests {
             catalog["streams"][0]["schema"]["properties"]["geo"]["selected"] = json!("false");
         });
         assert_eq!(columns(&selection, StreamId::Data), Some(25));
-        let choice = selection.of(StreamId::Data).expect("selected");
+        let choice = selection.stream(StreamId::Data).expect("selected");
         let selects = |name: &str| choice.selects(&discovered_column(name.to_owned(), ColumnType::Text));
         assert!(!selects("email") && !selects("email__it") && !selects("email__a__b") && !selects("geo__x"));
         assert!(!selects("Email") && !selects("EMAIL__st"));
@@ -400,7 +406,7 @@ mod tests {
     fn what_a_field_is_part_of_is_told_apart_where_its_name_does_not_say() {
         let without = |names: &[&str]| {
             let deselected = names.iter().map(|name| (*name).to_owned()).collect();
-            Choice { deselected, ..Choice::default() }
+            StreamSelection { deselected, ..StreamSelection::default() }
         };
         let column = discovered_column("email___b".to_owned(), ColumnType::Text);
         // Deselected, whether `b` of `email_` and `_b` of `email` are selected, and whether their column is.
@@ -437,14 +443,14 @@ mod tests {
 
     #[test]
     fn the_key_may_be_changed_to_columns_that_are_there() {
-        let stream = Stream::new(StreamId::Data, SYSTEM_PREFIX);
+        let stream = Stream::new(StreamId::Data, DEFAULT_SYSTEM_PREFIX);
         let key = |value: Value| {
             let selection = selection(|catalog| {
                 set_stream(catalog, 0, "table-key-properties", value);
                 set_column(catalog, "email", "selected", json!(false));
             });
             selection
-                .of(StreamId::Data)
+                .stream(StreamId::Data)
                 .expect("selected")
                 .key_properties(&stream)
                 .map_err(|error| error.to_string())
@@ -470,7 +476,7 @@ mod tests {
     /// `catalog.json` is what `--discover` prints by default: a reader can see it without building anything.
     #[test]
     fn catalog_json_is_what_discovery_prints() {
-        let catalog = Catalog::of(StreamId::all().map(|id| Stream::new(id, SYSTEM_PREFIX)));
+        let catalog = Catalog::new(StreamId::all().map(|id| Stream::new(id, DEFAULT_SYSTEM_PREFIX)));
         let printed = serde_json::to_string_pretty(&catalog).expect("a catalog is JSON") + "\n";
         let kept = include_str!("../catalog.json");
         assert!(

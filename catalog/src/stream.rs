@@ -2,18 +2,18 @@
 
 use serde_json::{Map, Value};
 
-use crate::column::{Column, ColumnType, Source};
+use crate::column::{Column, ColumnSource, ColumnType};
 use crate::event::{Event, EventType, Rejected, SystemColumns};
 use crate::schema::properties_of;
 
 /// Name of the column that holds a row's key.
-pub const PRIMARY_KEY: &str = "__sdc_primary_key";
+pub const PRIMARY_KEY_COLUMN: &str = "__sdc_primary_key";
 /// Name of the column that holds, as one JSON object, whatever has no column of its own.
-pub const EXTRA: &str = "_sdc_extra";
+pub const EXTRA_COLUMN: &str = "_sdc_extra";
 /// What the names of the other system columns start with, unless the configuration says otherwise.
-pub const SYSTEM_PREFIX: &str = "_sdc_";
-/// How many columns a stream may have; what comes later has its place in [`EXTRA`].
-pub const MOST_COLUMNS: usize = 500;
+pub const DEFAULT_SYSTEM_PREFIX: &str = "_sdc_";
+/// How many columns a stream may have; what comes later has its place in [`EXTRA_COLUMN`].
+pub const MAX_COLUMNS: usize = 500;
 
 /// Which table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,11 +65,11 @@ impl Stream {
     pub fn new(id: StreamId, system_prefix: &str) -> Self {
         let mut columns = match id {
             StreamId::Data => columns_of(&properties_of::<Event>()),
-            StreamId::Event(event) => fields_of(event),
+            StreamId::Event(event) => event_columns(event),
             StreamId::Rejected => columns_of(&properties_of::<Rejected>()),
         };
         columns.extend(columns_of(&properties_of::<SystemColumns>()).into_iter().map(|mut column| {
-            if let Some(name) = column.name.strip_prefix(SYSTEM_PREFIX) {
+            if let Some(name) = column.name.strip_prefix(DEFAULT_SYSTEM_PREFIX) {
                 column.name = format!("{system_prefix}{name}");
             }
             column
@@ -80,7 +80,10 @@ impl Stream {
     /// Name of the replication key.
     #[must_use]
     pub fn replication_key(&self) -> &str {
-        self.columns.iter().find(|column| column.source == Source::Sequence).map_or("", |column| &column.name)
+        self.columns
+            .iter()
+            .find(|column| column.source == ColumnSource::Sequence)
+            .map_or("", |column| &column.name)
     }
 
     /// Whether a column is one for the values of another that do not fit that one.
@@ -88,7 +91,8 @@ impl Stream {
     pub fn is_split(&self, column: &Column) -> bool {
         let of =
             column.name.strip_suffix(column.kind.split_suffix()).and_then(|name| name.strip_suffix("__"));
-        column.source == Source::Field && self.columns.iter().any(|other| Some(other.name.as_str()) == of)
+        column.source == ColumnSource::Field
+            && self.columns.iter().any(|other| Some(other.name.as_str()) == of)
     }
 
     /// The stream's JSON Schema, as it stands in the catalog.
@@ -103,17 +107,17 @@ impl Stream {
 /// A column that is not documented: it appeared in an event.
 #[must_use]
 pub fn discovered_column(name: String, kind: ColumnType) -> Column {
-    let (source, description) = if name == EXTRA {
-        (Source::Extra, "Whatever has no column of its own: field name to value.")
+    let (source, description) = if name == EXTRA_COLUMN {
+        (ColumnSource::Extra, "Whatever has no column of its own: field name to value.")
     } else {
-        (Source::Field, "Not documented by Mailjet; of the type that it had when it first appeared.")
+        (ColumnSource::Field, "Not documented by Mailjet; of the type that it had when it first appeared.")
     };
     Column { name, kind, nullable: true, source, description: description.to_owned() }
 }
 
 /// The fields that Mailjet documents for one kind of event.
 #[must_use]
-pub fn fields_of(event: EventType) -> Vec<Column> {
+pub fn event_columns(event: EventType) -> Vec<Column> {
     let mut properties = properties_of::<Event>();
     properties.retain(|_, schema| match schema["x-events"].as_array() {
         Some(events) => events.iter().any(|name| name == event.name()),
@@ -130,21 +134,21 @@ fn columns_of(properties: &Map<String, Value>) -> Vec<Column> {
 /// Reads one property of a derived schema. The structs are ours, so anything else than the types below is a mistake in
 /// them, which the first test that runs finds.
 fn column(name: &str, schema: &Value) -> Column {
-    let kind = match ColumnType::of_schema(schema) {
+    let kind = match ColumnType::from_schema(schema) {
         Some(ColumnType::Text) if schema["format"] == "date-time" => ColumnType::Timestamp,
         Some(kind) => kind,
         None => panic!("column {name}: no column type for {schema}"),
     };
     let source = match name {
-        PRIMARY_KEY => Source::PrimaryKey,
-        "_sdc_sequence" => Source::Sequence,
-        "_sdc_received_at" | "_sdc_rejected_at" => Source::ReceivedAt,
-        "_sdc_batched_at" => Source::BatchedAt,
-        "_sdc_table_version" => Source::TableVersion,
-        "table_name" => Source::TableName,
-        "reason" => Source::Reason,
-        "record" => Source::Record,
-        _ => Source::Field,
+        PRIMARY_KEY_COLUMN => ColumnSource::PrimaryKey,
+        "_sdc_sequence" => ColumnSource::Sequence,
+        "_sdc_received_at" | "_sdc_rejected_at" => ColumnSource::ReceivedAt,
+        "_sdc_batched_at" => ColumnSource::BatchedAt,
+        "_sdc_table_version" => ColumnSource::TableVersion,
+        "table_name" => ColumnSource::TableName,
+        "reason" => ColumnSource::Reason,
+        "record" => ColumnSource::Record,
+        _ => ColumnSource::Field,
     };
     let description = schema["description"].as_str().expect("every field is documented");
     // A doc comment that is wrapped is still one sentence.
@@ -162,7 +166,7 @@ mod tests {
 
     #[test]
     fn data_has_mailjets_23_fields_and_the_system_columns() {
-        let stream = Stream::new(StreamId::Data, SYSTEM_PREFIX);
+        let stream = Stream::new(StreamId::Data, DEFAULT_SYSTEM_PREFIX);
         let names: Vec<_> = stream.columns.iter().map(|column| column.name.as_str()).collect();
         assert_eq!(
             names.join(" "),
@@ -176,7 +180,7 @@ mod tests {
 
     #[test]
     fn each_event_has_mailjets_fields() {
-        let counts = EventType::ALL.map(|event| (event.name(), fields_of(event).len()));
+        let counts = EventType::ALL.map(|event| (event.name(), event_columns(event).len()));
         let expected = [
             ("sent", 12),
             ("open", 13),

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
-use catalog::message::{Incoming, MessageError, Row};
+use catalog::message::{IncomingMessage, MessageError, Row};
 use tracing::{info, warn};
 
 use crate::config::Config;
@@ -135,27 +135,27 @@ impl<'c> Target<'c> {
         if line.trim_ascii().is_empty() {
             return Ok(());
         }
-        match Incoming::parse(line)? {
-            Incoming::Record { stream, record } => self.record(&stream, &record),
-            Incoming::State { value } => {
+        match IncomingMessage::parse(line)? {
+            IncomingMessage::Record { stream, record } => self.record(&stream, &record),
+            IncomingMessage::State { value } => {
                 self.outbox.state(value.get());
                 Ok(())
             }
-            Incoming::Schema { stream, schema, key_properties } => {
+            IncomingMessage::Schema { stream, schema, key_properties } => {
                 self.schema(&stream, schema.get(), key_properties)
             }
             // A warning would not do: its records are in files of the tap's, and a STATE would say that we have them.
-            Incoming::Other { kind, stream } if kind == "BATCH" => {
+            IncomingMessage::Other { kind, stream } if kind == "BATCH" => {
                 Err(Failure::of(stream.as_deref().unwrap_or_default(), StreamProblem::Batch))
             }
-            Incoming::Other { kind, .. } if kind == "ACTIVATE_VERSION" => {
+            IncomingMessage::Other { kind, .. } if kind == "ACTIVATE_VERSION" => {
                 self.warn_once(&kind, || {
                     "ACTIVATE_VERSION messages are passed over: files are only appended to, no row is deleted"
                         .to_owned()
                 });
                 Ok(())
             }
-            Incoming::Other { kind, .. } => {
+            IncomingMessage::Other { kind, .. } => {
                 self.warn_once(&kind, || format!("messages of the unknown type {kind:?} are passed over"));
                 Ok(())
             }

@@ -226,7 +226,7 @@ fn discover(args: &ConfigArgs) -> Result<(), CommandError> {
         spool.map(|path| DiscoveredColumns::look(&path)).transpose().map_err(RunError::from)?.flatten();
     let appeared =
         discovered.map(|columns| columns.all()).transpose().map_err(RunError::from)?.unwrap_or_default();
-    let catalog = Catalog::of(streams(config.system_column_prefix.as_str(), &appeared));
+    let catalog = Catalog::new(streams(config.system_column_prefix.as_str(), &appeared));
     print(&(serde_json::to_string_pretty(&catalog).expect("a catalog is JSON") + "\n"))
 }
 

@@ -6,7 +6,7 @@
 
 use clap::{Args, ValueEnum};
 
-use catalog::stream::PRIMARY_KEY;
+use catalog::stream::PRIMARY_KEY_COLUMN;
 
 use crate::config::SystemColumnPrefix;
 
@@ -25,7 +25,7 @@ pub struct SnapshotArgs {
     #[arg(long, value_enum)]
     pub dialect: Dialect,
     /// The columns that make two rows versions of one; rows in which any of them is null stay apart
-    #[arg(long, value_name = "COL,…", value_delimiter = ',', default_value = PRIMARY_KEY, value_parser = column_name)]
+    #[arg(long, value_name = "COL,…", value_delimiter = ',', default_value = PRIMARY_KEY_COLUMN, value_parser = column_name)]
     pub key: Vec<String>,
     /// The append-only table, with its schema if need be
     #[arg(long, value_name = "NAME", default_value = "data", value_parser = path)]
@@ -156,11 +156,11 @@ fn query(args: &SnapshotArgs, system_prefix: &str) -> String {
 fn partition(args: &SnapshotArgs) -> String {
     let columns: Vec<_> = args.key.iter().map(|name| args.dialect.column(name)).collect();
     let list = columns.join(", ");
-    if args.key == [PRIMARY_KEY] {
+    if args.key == [PRIMARY_KEY_COLUMN] {
         return list;
     }
     let any_null = columns.iter().map(|name| format!("{name} IS NULL")).collect::<Vec<_>>().join(" OR ");
-    format!("{list}, CASE WHEN {any_null} THEN {} END", args.dialect.column(PRIMARY_KEY))
+    format!("{list}, CASE WHEN {any_null} THEN {} END", args.dialect.column(PRIMARY_KEY_COLUMN))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use catalog::plugin::logging::{LogFormat, LogLevel};
 use catalog::plugin::settings::{self, LoadedConfig, SettingsError};
 use catalog::selection::Selection;
-use catalog::stream::SYSTEM_PREFIX;
+use catalog::stream::DEFAULT_SYSTEM_PREFIX;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -439,7 +439,7 @@ impl SystemColumnPrefix {
 
 impl Default for SystemColumnPrefix {
     fn default() -> Self {
-        SystemColumnPrefix(SYSTEM_PREFIX.to_owned())
+        SystemColumnPrefix(DEFAULT_SYSTEM_PREFIX.to_owned())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use catalog::members::{self, Members, Span};
+use catalog::members::{self, MemberSpan, Members};
 
 use super::record::primary_key::PrimaryKey;
 use super::record::row;
@@ -19,7 +19,7 @@ pub(super) struct Block {
     /// The events' texts, one after the other.
     text: String,
     /// Their members' places, each within its own event.
-    spans: Vec<Span>,
+    spans: Vec<MemberSpan>,
 }
 
 #[derive(Debug)]
@@ -88,12 +88,12 @@ impl Block {
         };
         let (text_start, spans_start) = (self.text.len(), self.spans.len());
         let text =
-            str::from_utf8(event.body).ok().filter(|text| members::find_members(text, &mut self.spans));
+            str::from_utf8(event.body).ok().filter(|text| members::parse_object_into(text, &mut self.spans));
         let unreadable = if let Some(text) = text {
             self.text.push_str(text);
             None
         } else {
-            self.text.push_str(&members::quoted(&row::text_of(event.body)));
+            self.text.push_str(&members::json_string(&row::text_of(event.body)));
             Some(PrimaryKey::of_bytes(event.body))
         };
         self.items.push(Item::Event(EventSpan {
@@ -136,7 +136,7 @@ impl Block {
         Event {
             sequence: place.sequence,
             received_at: place.received_at,
-            members: Members::of(text, &self.spans[place.spans.clone()]),
+            members: Members::new(text, &self.spans[place.spans.clone()]),
             unreadable: place.unreadable.map(|key| Unreadable { key, text }),
         }
     }
@@ -147,6 +147,6 @@ impl Block {
         self.text.clear();
         self.text.shrink_to(2 * FULL_BYTES);
         self.spans.clear();
-        self.spans.shrink_to(FULL_BYTES / size_of::<Span>());
+        self.spans.shrink_to(FULL_BYTES / size_of::<MemberSpan>());
     }
 }

@@ -30,7 +30,7 @@ use std::ops::ControlFlow;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use catalog::message::Outgoing;
+use catalog::message::OutgoingMessage;
 use catalog::selection::{CatalogError, Selection};
 use catalog::state::State;
 use catalog::stream::StreamId;
@@ -357,7 +357,7 @@ impl<W: Write> Emitter<W> {
     fn write_state(&mut self) -> Result<(), EmitError> {
         self.note_bookmark()?;
         self.streams.note_in(&mut self.state);
-        Outgoing::State { value: &self.state }.write_line(&mut self.buffer);
+        OutgoingMessage::State { value: &self.state }.write_line(&mut self.buffer);
         self.records_since_state = 0;
         self.has_news = false;
         self.last_state = Instant::now();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use catalog::event::EventType;
-use catalog::message::Outgoing;
+use catalog::message::OutgoingMessage;
 use catalog::selection::CatalogError;
 use catalog::state::State;
 use catalog::stream::{Stream, StreamId};
@@ -66,7 +66,7 @@ impl Streams {
     pub(super) fn new(shape: &OutputSpec, discovered: &[Discovered]) -> Result<Self, CatalogError> {
         let mut tables = Vec::new();
         for id in StreamId::all() {
-            if let Some(choice) = shape.selection.of(id) {
+            if let Some(choice) = shape.selection.stream(id) {
                 let stream = Stream::new(id, &shape.system_prefix);
                 let table = Table::new(&stream, choice, shape.unknown_fields, discovered)?;
                 tables.push(StreamProgress { table, bookmark: 0 });
@@ -281,7 +281,7 @@ impl Streams {
 fn write_schema(table: &Table, out: &mut Vec<u8>) {
     let schema = table.json_schema();
     let key: Vec<&str> = table.key_properties().iter().map(String::as_str).collect();
-    let message = Outgoing::Schema {
+    let message = OutgoingMessage::Schema {
         stream: table.name(),
         schema: &schema,
         key_properties: &key,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use catalog::event::EventType;
-use catalog::stream::fields_of;
+use catalog::stream::event_columns;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 use ureq::Agent;
@@ -101,7 +101,7 @@ fn reason(error: &ureq::Error) -> String {
 /// What the button sends: no message, and `""` for every other field, whatever its type.
 fn test_event(event: EventType, unix_seconds: i64) -> Value {
     let mut fields = Map::new();
-    for column in fields_of(event) {
+    for column in event_columns(event) {
         let value = match column.name.as_str() {
             "event" => json!(event.name()),
             "time" => json!(unix_seconds),

@@ -4,7 +4,7 @@
 
 #![no_main]
 
-use catalog::message::Incoming;
+use catalog::message::IncomingMessage;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use target_jsonl::input::Lines;
@@ -28,19 +28,19 @@ fuzz_target!(|input: &[u8]| {
     let mut check = None;
     for line in &seen {
         let tree = serde_json::from_slice::<Value>(line);
-        match Incoming::parse(line) {
-            Ok(Incoming::Schema { schema, key_properties, .. }) => {
+        match IncomingMessage::parse(line) {
+            Ok(IncomingMessage::Schema { schema, key_properties, .. }) => {
                 let key_properties = key_properties.unwrap_or_default();
                 check = RecordCheck::compile(schema.get(), &key_properties, true).ok();
             }
-            Ok(Incoming::Record { record, .. }) => {
+            Ok(IncomingMessage::Record { record, .. }) => {
                 assert!(lies_in(line, record.text) && record.text.starts_with('{'));
                 if let Some(check) = &mut check {
                     let _ = check.check(&record);
                 }
             }
-            Ok(Incoming::State { value }) => assert!(lies_in(line, value.get())),
-            Ok(Incoming::Other { .. }) => {}
+            Ok(IncomingMessage::State { value }) => assert!(lies_in(line, value.get())),
+            Ok(IncomingMessage::Other { .. }) => {}
             Err(error) => {
                 assert!(!error.to_string().contains('\n'), "an error is told in one line");
                 // A tree keeps the last of several members of one name; a message that has them is refused.

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use catalog::message::Incoming;
+use catalog::message::IncomingMessage;
 use catalog::selection::Selection;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
@@ -54,12 +54,12 @@ fn demand(out: &[u8], streams: &mut HashMap<String, Rc<Demands>>) -> usize {
     let mut records = 0;
     let lines = out.strip_suffix(b"\n").expect("the last line has an end").split(|byte| *byte == b'\n');
     for line in lines {
-        match Incoming::parse(line).expect("a message") {
-            Incoming::Schema { stream, schema, key_properties } => {
+        match IncomingMessage::parse(line).expect("a message") {
+            IncomingMessage::Schema { stream, schema, key_properties } => {
                 let key_properties = key_properties.expect("it says");
                 streams.insert(stream.into_owned(), demands_of(schema.get(), &key_properties));
             }
-            Incoming::Record { stream, record } => {
+            IncomingMessage::Record { stream, record } => {
                 records += 1;
                 let known = &streams[&*stream];
                 known.check.borrow_mut().check(&record).expect("the record is what its SCHEMA says");

@@ -59,7 +59,7 @@ impl DiscoveredColumns {
                 .query_map([], |row| {
                     let json_type: String = row.get(2)?;
                     // A type that a later version may have written is text, which takes any value.
-                    let kind = ColumnType::named(&json_type).unwrap_or(ColumnType::Text);
+                    let kind = ColumnType::from_json_type(&json_type).unwrap_or(ColumnType::Text);
                     Ok(Discovered { stream: row.get(0)?, name: row.get(1)?, kind })
                 })?
                 .collect::<rusqlite::Result<_>>()

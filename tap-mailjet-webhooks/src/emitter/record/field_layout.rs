@@ -106,8 +106,8 @@ mod tests {
 
     /// Where the shape of `event` is kept.
     fn kept(shapes: &mut LayoutCache, event: &str) -> Option<*const FieldLayout> {
-        let spans = members::of_object(event).expect("an object");
-        shapes.of(Members::of(event, &spans)).map(|shape| std::ptr::from_ref(shape))
+        let spans = members::parse_object(event).expect("an object");
+        shapes.of(Members::new(event, &spans)).map(|shape| std::ptr::from_ref(shape))
     }
 
     #[test]

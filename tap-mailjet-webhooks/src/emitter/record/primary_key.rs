@@ -95,11 +95,11 @@ fn write_value(value: &str, depth: usize, out: &mut Vec<u8>) {
     match value.as_bytes()[0] {
         b'"' => write_string(value, out),
         b'{' if depth > 0 => {
-            let spans = members::of_object(value).expect("a part of valid JSON is valid");
-            let members = Members::of(value, &spans);
+            let spans = members::parse_object(value).expect("a part of valid JSON is valid");
+            let members = Members::new(value, &spans);
             write_object(members, &CanonicalOrder::of(members), depth - 1, out);
         }
-        b'[' if depth > 0 => match members::of_array(value) {
+        b'[' if depth > 0 => match members::parse_array(value) {
             Ok(elements) => {
                 out.push(b'[');
                 for (position, element) in elements.iter().enumerate() {
@@ -134,7 +134,7 @@ fn write_surrogates(quoted: &str, out: &mut Vec<u8>) {
     loop {
         let half = target_safe::half_surrogate(rest);
         let text = serde_json::from_str::<String>(&format!("\"{}\"", &rest[..half.unwrap_or(rest.len())]));
-        let json = members::quoted(&text.expect("a string without its halves is text"));
+        let json = members::json_string(&text.expect("a string without its halves is text"));
         out.extend_from_slice(&json.as_bytes()[1..json.len() - 1]);
         let Some(at) = half else { break };
         // `\u` and four digits.
@@ -165,8 +165,8 @@ mod tests {
     use super::*;
 
     fn key(event: &str) -> String {
-        let spans = members::of_object(event).expect("an object");
-        let members = Members::of(event, &spans);
+        let spans = members::parse_object(event).expect("an object");
+        let members = Members::new(event, &spans);
         String::from_utf8(PrimaryKey::default().of(members, &CanonicalOrder::of(members)).to_vec())
             .expect("ASCII")
     }

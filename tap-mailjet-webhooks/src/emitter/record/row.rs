@@ -1,7 +1,7 @@
 //! From an event to the bytes of a RECORD message.
 
-use catalog::column::Source;
-use catalog::members::quoted;
+use catalog::column::ColumnSource;
+use catalog::members::json_string;
 
 use super::field_layout::FieldLayout;
 use super::primary_key::{CanonicalOrder, PrimaryKey};
@@ -31,16 +31,20 @@ pub(in crate::emitter) struct System<'a> {
 
 impl System<'_> {
     /// Writes what one of them says.
-    pub(in crate::emitter) fn write(&self, source: Source, out: &mut Vec<u8>) {
+    pub(in crate::emitter) fn write(&self, source: ColumnSource, out: &mut Vec<u8>) {
         match source {
-            Source::PrimaryKey => write_quoted(&self.key, out),
-            Source::Sequence => {
+            ColumnSource::PrimaryKey => write_quoted(&self.key, out),
+            ColumnSource::Sequence => {
                 out.extend_from_slice(itoa::Buffer::new().format(self.sequence).as_bytes());
             }
-            Source::ReceivedAt => write_quoted(self.received_at, out),
-            Source::BatchedAt => write_quoted(self.batched_at, out),
-            Source::TableVersion => out.push(b'0'),
-            Source::Field | Source::Extra | Source::TableName | Source::Reason | Source::Record => {
+            ColumnSource::ReceivedAt => write_quoted(self.received_at, out),
+            ColumnSource::BatchedAt => write_quoted(self.batched_at, out),
+            ColumnSource::TableVersion => out.push(b'0'),
+            ColumnSource::Field
+            | ColumnSource::Extra
+            | ColumnSource::TableName
+            | ColumnSource::Reason
+            | ColumnSource::Record => {
                 unreachable!("a row's own value")
             }
         }
@@ -87,9 +91,9 @@ impl RecordWriter {
         let system = System { key, sequence: item.sequence, received_at, batched_at };
         write_record(table, &system, out, |_, source, out| {
             let text = match source {
-                Source::TableName => quoted(TABLE_NAME),
-                Source::Reason => quoted(item.reason),
-                Source::Record => quoted(&text_of(item.body)),
+                ColumnSource::TableName => json_string(TABLE_NAME),
+                ColumnSource::Reason => json_string(item.reason),
+                ColumnSource::Record => json_string(&text_of(item.body)),
                 _ => "null".to_owned(),
             };
             out.extend_from_slice(text.as_bytes());
@@ -100,7 +104,7 @@ impl RecordWriter {
 /// Appends an event, placed in `row`, to `out`.
 pub(in crate::emitter) fn write_row(table: &Table, row: &Row<'_>, system: &System<'_>, out: &mut Vec<u8>) {
     write_record(table, system, out, |place, source, out| match source {
-        Source::Extra => row.write_extra(out),
+        ColumnSource::Extra => row.write_extra(out),
         _ => out.extend_from_slice(row.field(place).as_bytes()),
     });
 }
@@ -109,13 +113,17 @@ fn write_record(
     table: &Table,
     system: &System<'_>,
     out: &mut Vec<u8>,
-    mut write_value: impl FnMut(usize, Source, &mut Vec<u8>),
+    mut write_value: impl FnMut(usize, ColumnSource, &mut Vec<u8>),
 ) {
     begin_record(table, out);
     for (position, (place, output)) in table.selected().enumerate() {
         begin_value(position, output, out);
         match output.source {
-            Source::Field | Source::Extra | Source::TableName | Source::Reason | Source::Record => {
+            ColumnSource::Field
+            | ColumnSource::Extra
+            | ColumnSource::TableName
+            | ColumnSource::Reason
+            | ColumnSource::Record => {
                 write_value(place, output.source, out);
             }
             source => system.write(source, out),

@@ -34,10 +34,10 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use catalog::column::{Column, ColumnType, Fit, Source};
+use catalog::column::{Column, ColumnSource, ColumnType, Fit};
 use catalog::members::{self, Member, Members};
-use catalog::selection::{CatalogError, Choice};
-use catalog::stream::{EXTRA, MOST_COLUMNS, Stream, discovered_column};
+use catalog::selection::{CatalogError, StreamSelection};
+use catalog::stream::{EXTRA_COLUMN, MAX_COLUMNS, Stream, discovered_column};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -68,7 +68,7 @@ pub enum UnknownFields {
 #[derive(Debug)]
 pub(in crate::emitter) struct Table {
     stream: Stream,
-    choice: Choice,
+    choice: StreamSelection,
     unknown_fields: UnknownFields,
     key_properties: Vec<String>,
     /// One for each column of the stream.
@@ -86,7 +86,7 @@ pub(in crate::emitter) struct Table {
 pub(in crate::emitter) struct Output {
     /// The name as JSON, and the colon after it.
     pub(in crate::emitter) label: Vec<u8>,
-    pub(in crate::emitter) source: Source,
+    pub(in crate::emitter) source: ColumnSource,
     pub(in crate::emitter) selected: bool,
     kind: ColumnType,
     /// The catalog asks for text where the field is not: the value's text is what is asked for.
@@ -126,7 +126,7 @@ impl Table {
     /// `stream` as `choice` has it, with the columns that have appeared in it before.
     pub(in crate::emitter) fn new(
         stream: &Stream,
-        choice: Choice,
+        choice: StreamSelection,
         unknown_fields: UnknownFields,
         discovered: &[Discovered],
     ) -> Result<Self, CatalogError> {
@@ -146,8 +146,8 @@ impl Table {
         for column in discovered::columns_of(stream, discovered) {
             table.add(column);
         }
-        if unknown_fields == UnknownFields::Extra && !table.places.contains_key(EXTRA) {
-            table.add(discovered_column(EXTRA.to_owned(), ColumnType::Object));
+        if unknown_fields == UnknownFields::Extra && !table.places.contains_key(EXTRA_COLUMN) {
+            table.add(discovered_column(EXTRA_COLUMN.to_owned(), ColumnType::Object));
         }
         table.key_properties = table.choice.key_properties(&table.stream)?;
         Ok(table)
@@ -181,7 +181,7 @@ impl Table {
     /// Where the value of a field of an event goes.
     pub(in crate::emitter) fn destination(&self, name: &str) -> Destination {
         match self.places.get(name).map(|place| (*place, &self.outputs[*place])) {
-            Some((place, output)) if output.source == Source::Field => {
+            Some((place, output)) if output.source == ColumnSource::Field => {
                 if output.selected {
                     Destination::Column(place)
                 } else {
@@ -228,10 +228,11 @@ impl Table {
     }
 
     fn schema_of(&self, column: &Column) -> Value {
-        let given = if column.source == Source::Field { self.choice.schema(&column.name) } else { None };
+        let given =
+            if column.source == ColumnSource::Field { self.choice.schema(&column.name) } else { None };
         // A schema without a type that a column can have says nothing that the values could follow.
         let Some((mut schema, kind)) =
-            given.and_then(|schema| Some((schema.clone(), ColumnType::of_schema(schema)?)))
+            given.and_then(|schema| Some((schema.clone(), ColumnType::from_schema(schema)?)))
         else {
             return column.json_schema();
         };
@@ -270,8 +271,8 @@ impl Table {
                 );
             }
         }
-        if !row.extra.is_empty() && !self.places.contains_key(EXTRA) {
-            self.appear(&mut row, EXTRA, ColumnType::Object);
+        if !row.extra.is_empty() && !self.places.contains_key(EXTRA_COLUMN) {
+            self.appear(&mut row, EXTRA_COLUMN, ColumnType::Object);
         }
         row
     }
@@ -283,7 +284,8 @@ impl Table {
             return;
         }
         let place = self.places.get(name.as_ref()).copied();
-        let output = place.map(|place| &self.outputs[place]).filter(|output| output.source == Source::Field);
+        let output =
+            place.map(|place| &self.outputs[place]).filter(|output| output.source == ColumnSource::Field);
         let is_selected = match output {
             // Nothing but the name says where the value comes from, and the column has asked for that already.
             Some(output) if own == 0 => output.selected,
@@ -293,9 +295,9 @@ impl Table {
             return;
         }
         if value.starts_with('{') && self.is_taken_apart(&name, output, depth) {
-            let spans = members::of_object(value).expect("a part of valid JSON is valid");
+            let spans = members::parse_object(value).expect("a part of valid JSON is valid");
             if !spans.is_empty() {
-                for member in Members::of(value, &spans).iter() {
+                for member in Members::new(value, &spans).iter() {
                     let field = Cow::Owned(format!("{name}__{}", member.column_name()));
                     self.put(row, field, name.len() + 2, member.value, depth.saturating_sub(1));
                 }
@@ -311,7 +313,7 @@ impl Table {
                 _ => self.split(row, name, value),
             },
             (None, _) if self.may_appear(&name) => {
-                self.appear(row, &name, ColumnType::of(value));
+                self.appear(row, &name, ColumnType::infer(value));
                 // The catalog may give the new column another type than its first value has.
                 self.put(row, name, own, value, depth);
             }
@@ -335,7 +337,7 @@ impl Table {
         if let Some(output) = output {
             return !output.selected || output.kind != ColumnType::Object;
         }
-        let asked = self.choice.schema(name).and_then(ColumnType::of_schema);
+        let asked = self.choice.schema(name).and_then(ColumnType::from_schema);
         asked != Some(ColumnType::Object) || !self.may_appear(name)
     }
 
@@ -346,14 +348,14 @@ impl Table {
 
     /// Puts a value that does not fit its column into the one for its own type.
     fn split<'a>(&mut self, row: &mut Row<'a>, name: Cow<'a, str>, value: &'a str) {
-        let kind = ColumnType::of(value);
+        let kind = ColumnType::infer(value);
         let split = format!("{name}__{}", kind.split_suffix());
         if !self.choice.selects_field(&split, name.len() + 2) {
             return;
         }
         match self.places.get(&split).copied() {
             Some(place) if !self.is_for_extra(value) && self.outputs[place].takes_split(kind) => {
-                let json = self.outputs[place].kind.json_of(value);
+                let json = self.outputs[place].kind.to_json(value);
                 Self::set(row, place, json, name, value);
             }
             None if self.may_appear(&split) => {
@@ -377,7 +379,7 @@ impl Table {
         let is_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
         self.unknown_fields == UnknownFields::Columns
             // One place is kept for the extra column.
-            && self.outputs.len() + usize::from(!self.places.contains_key(EXTRA)) < MOST_COLUMNS
+            && self.outputs.len() + usize::from(!self.places.contains_key(EXTRA_COLUMN)) < MAX_COLUMNS
             && !name.is_empty()
             && name.len() <= NAME_BYTES
             && name.chars().all(|c| is_word(c) || c == ' ')
@@ -405,8 +407,8 @@ impl Table {
         let mut label = serde_json::to_vec(&column.name).expect("text is JSON");
         label.push(b':');
         let schema = self.schema_of(&column);
-        let kind = if column.source == Source::Field && column.kind != ColumnType::Timestamp {
-            ColumnType::of_schema(&schema).unwrap_or(column.kind)
+        let kind = if column.source == ColumnSource::Field && column.kind != ColumnType::Timestamp {
+            ColumnType::from_schema(&schema).unwrap_or(column.kind)
         } else {
             column.kind
         };
@@ -436,14 +438,14 @@ impl Output {
                     Fit::Misfit
                 }
             }
-            Fit::Misfit if self.as_text => Fit::Json(self.kind.json_of(value)),
+            Fit::Misfit if self.as_text => Fit::Json(self.kind.to_json(value)),
             fit => fit,
         }
     }
 
     /// Whether this column, which has a split column's name, takes values of a type.
     fn takes_split(&self, kind: ColumnType) -> bool {
-        self.selected && self.source == Source::Field && (self.kind == kind || self.as_text)
+        self.selected && self.source == ColumnSource::Field && (self.kind == kind || self.as_text)
     }
 }
 
@@ -474,7 +476,7 @@ impl Row<'_> {
             let value = if target_safe::is_target_safe(value) {
                 target_safe::one_line(value)
             } else {
-                Cow::Owned(members::quoted(value))
+                Cow::Owned(members::json_string(value))
             };
             out.extend_from_slice(value.as_bytes());
         }
@@ -484,32 +486,32 @@ impl Row<'_> {
 
 /// `json`, or, if it is a string that there are targets that can't read, that string's JSON text, as text.
 fn target_safe_text(json: Cow<'_, str>) -> Cow<'_, str> {
-    if target_safe::is_target_safe_text(&json) { json } else { Cow::Owned(members::quoted(&json)) }
+    if target_safe::is_target_safe_text(&json) { json } else { Cow::Owned(members::json_string(&json)) }
 }
 
 #[cfg(test)]
 mod tests {
     use catalog::selection::Selection;
-    use catalog::stream::{SYSTEM_PREFIX, StreamId};
+    use catalog::stream::{DEFAULT_SYSTEM_PREFIX, StreamId};
 
     use super::*;
 
     fn table(unknown_fields: UnknownFields) -> Table {
-        let stream = Stream::new(StreamId::Data, SYSTEM_PREFIX);
-        let choice = Selection::default().of(StreamId::Data).expect("selected by default");
+        let stream = Stream::new(StreamId::Data, DEFAULT_SYSTEM_PREFIX);
+        let choice = Selection::default().stream(StreamId::Data).expect("selected by default");
         Table::new(&stream, choice, unknown_fields, &[]).expect("no key is given")
     }
 
     /// What becomes of an event: `column=JSON` for each field that is not null, in order.
     fn placed(table: &mut Table, event: &str) -> String {
-        let spans = members::of_object(event).expect("an object");
-        let row = table.place(Members::of(event, &spans), None);
+        let spans = members::parse_object(event).expect("an object");
+        let row = table.place(Members::new(event, &spans), None);
         let columns = table.stream.columns.iter().enumerate();
         let values = columns.filter_map(|(place, column)| match column.source {
-            Source::Field if row.field(place) != "null" => {
+            ColumnSource::Field if row.field(place) != "null" => {
                 Some(format!("{}={}", column.name, row.field(place)))
             }
-            Source::Extra => {
+            ColumnSource::Extra => {
                 let mut json = Vec::new();
                 row.write_extra(&mut json);
                 Some(format!("{}={}", column.name, String::from_utf8(json).expect("UTF-8")))
@@ -648,12 +650,12 @@ mod tests {
             (Selection::default(), r#"{"_unreadable":"{\"email\":\"SECRET\""}"#),
             (Selection::parse(catalog.as_bytes()).expect("a catalog"), "null"),
         ] {
-            let stream = Stream::new(StreamId::Data, SYSTEM_PREFIX);
-            let choice = selection.of(StreamId::Data).expect("selected by default");
+            let stream = Stream::new(StreamId::Data, DEFAULT_SYSTEM_PREFIX);
+            let choice = selection.stream(StreamId::Data).expect("selected by default");
             let mut table =
                 Table::new(&stream, choice, UnknownFields::Columns, &[]).expect("no key is given");
             let mut json = Vec::new();
-            table.place(Members::of(text, &[]), Some(text)).write_extra(&mut json);
+            table.place(Members::new(text, &[]), Some(text)).write_extra(&mut json);
             assert_eq!(String::from_utf8(json).expect("UTF-8"), expected);
         }
     }
@@ -663,7 +665,7 @@ mod tests {
         let fields: Vec<_> = (0..10_000).map(|number| format!(r#""f{number}":{number}"#)).collect();
         let mut table = table(UnknownFields::Columns);
         let placed = placed(&mut table, &format!("{{{}}}", fields.join(",")));
-        assert_eq!(table.stream.columns.len(), MOST_COLUMNS);
+        assert_eq!(table.stream.columns.len(), MAX_COLUMNS);
         // Not shown when it fails: it is 200 KB of text.
         assert!(
             placed.contains(r#" f470=470 _sdc_extra={"f471":471,"#) && placed.ends_with(r#""f9999":9999}"#)

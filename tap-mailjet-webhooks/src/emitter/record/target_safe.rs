@@ -15,7 +15,7 @@ const PORTABLE_DEPTH: usize = 100;
 /// its names (of two alike in one object, a parser keeps one).
 pub(in crate::emitter) fn is_target_safe(json: &str) -> bool {
     match json.as_bytes().first() {
-        Some(b'-' | b'0'..=b'9') => ColumnType::of(json) != ColumnType::Text,
+        Some(b'-' | b'0'..=b'9') => ColumnType::infer(json) != ColumnType::Text,
         Some(b'{' | b'[') => {
             is_target_safe_text(json) && is_target_safe_structure(json) && !repeats_a_name(json)
         }
@@ -120,13 +120,13 @@ fn is_target_safe_structure(json: &str) -> bool {
 fn repeats_a_name(json: &str) -> bool {
     match json.as_bytes().first() {
         Some(b'{') => {
-            let spans = members::of_object(json).expect("a part of valid JSON is valid");
-            let members = Members::of(json, &spans);
+            let spans = members::parse_object(json).expect("a part of valid JSON is valid");
+            let members = Members::new(json, &spans);
             let mut names = HashSet::with_capacity(members.len());
             members.iter().any(|member| !names.insert(member.name()) || repeats_a_name(member.value))
         }
         Some(b'[') => {
-            let elements = members::of_array(json).expect("a part of valid JSON is valid");
+            let elements = members::parse_array(json).expect("a part of valid JSON is valid");
             elements.iter().any(|element| repeats_a_name(element.get()))
         }
         _ => false,

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use catalog::column::Source;
+use catalog::column::ColumnSource;
 use catalog::members::Members;
 
 use super::row::{self, System};
@@ -70,7 +70,7 @@ enum Value {
     /// That of a member of the event, in the column at `place`.
     Field { member: usize, place: usize },
     /// One that every row has.
-    System(Source),
+    System(ColumnSource),
 }
 
 impl Template {
@@ -89,8 +89,8 @@ impl Template {
         for (position, (place, output)) in table.selected().enumerate() {
             row::begin_value(position, output, &mut text);
             let value = match (output.source, member_at[place]) {
-                (Source::Field, Some(member)) => Value::Field { member, place },
-                (Source::Field | Source::Extra, _) => {
+                (ColumnSource::Field, Some(member)) => Value::Field { member, place },
+                (ColumnSource::Field | ColumnSource::Extra, _) => {
                     text.extend_from_slice(b"null");
                     continue;
                 }
