@@ -26,7 +26,7 @@ use warp::http::{Method, StatusCode};
 use warp::path::FullPath;
 use warp::reply::Response;
 
-use crate::status::prometheus::MetricsExporter;
+use crate::status::{SharedSource, prometheus};
 pub use readiness::Readiness;
 
 /// Prometheus's text format.
@@ -36,28 +36,24 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 #[derive(Debug)]
 pub struct Admin {
     serving: AbortHandle,
-    figures: MetricsExporter,
+    source: SharedSource,
 }
 
 impl Admin {
     /// Answers on `listener`.
-    pub fn start(
-        listener: TcpListener,
-        readiness: Readiness,
-        figures: MetricsExporter,
-    ) -> std::io::Result<Self> {
+    pub fn start(listener: TcpListener, readiness: Readiness, source: SharedSource) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
-        let serving = tokio::spawn(serve::serve(listener, filter(readiness, figures.clone())));
+        let serving = tokio::spawn(serve::serve(listener, filter(readiness, source.clone())));
         info!("admin on http://{address}: /healthz, /readyz, /metrics");
-        Ok(Admin { serving: serving.abort_handle(), figures })
+        Ok(Admin { serving: serving.abort_handle(), source })
     }
 }
 
 impl Drop for Admin {
     fn drop(&mut self) {
         self.serving.abort();
-        // Whoever closes a spool last leaves all of it in the one file.
-        self.figures.close();
+        // The process that closes a spool last leaves all of it in the one file.
+        self.source.close();
     }
 }
 
@@ -83,9 +79,9 @@ impl Question {
 /// The filter that answers every request; it rejects none.
 fn filter(
     readiness: Readiness,
-    figures: MetricsExporter,
+    source: SharedSource,
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
-    let asked = Arc::new((readiness, figures));
+    let asked = Arc::new((readiness, source));
     warp::path::full().and(warp::method()).then(move |path: FullPath, method: Method| {
         let asked = Arc::clone(&asked);
         async move {
@@ -96,7 +92,7 @@ fn filter(
             match question {
                 Question::Health => text(StatusCode::OK, "text/plain; charset=utf-8", "ok\n".to_owned()),
                 Question::Readiness => ready(&asked.0).await,
-                Question::Metrics => text(StatusCode::OK, PROMETHEUS, asked.1.text().await),
+                Question::Metrics => metrics(&asked.1).await,
             }
         }
     })
@@ -111,6 +107,17 @@ async fn ready(readiness: &Readiness) -> Response {
         .collect();
     let body = json!({ "ready": reasons.is_empty(), "reasons": listed });
     text(status, "application/json", body.to_string() + "\n")
+}
+
+async fn metrics(source: &SharedSource) -> Response {
+    let source = source.clone();
+    // Taking a snapshot reads files.
+    let snapshot = tokio::task::spawn_blocking(move || source.snapshot()).await.ok().flatten();
+    match snapshot {
+        Some(snapshot) => text(StatusCode::OK, PROMETHEUS, prometheus::render(&snapshot)),
+        // The tap is stopping.
+        None => text(StatusCode::OK, PROMETHEUS, String::new()),
+    }
 }
 
 fn not_found() -> Response {

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
-use crate::listener::token::ActiveTokens;
-use crate::listener::{Refusal, Traffic};
+use crate::listener::{ActiveTokens, Refusal, Traffic};
 use crate::spool::{AppendError, WriterHandle};
 
 /// How long the writer may take to answer. Whoever asks usually waits no longer than a few seconds.

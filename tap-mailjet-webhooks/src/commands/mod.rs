@@ -3,8 +3,10 @@
 pub mod snapshot_sql;
 
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use catalog::plugin::about::Program;
 use catalog::plugin::logging::LogConfig;
@@ -12,22 +14,25 @@ use catalog::selection::{Catalog, CatalogError, Selection};
 use catalog::stream::{Stream, StreamId};
 use clap::CommandFactory;
 use clap::error::ErrorKind;
+use serde_json::value::RawValue;
 use tokio::net::{TcpListener, TcpSocket};
 use tracing::{info, warn};
 
 use crate::cli::{Cli, Command, ConfigArgs, SpoolCommand, StatusFormat, Test, UrlCommand};
 use crate::config::{AdminAddress, Components, Config, ConfigError, Mode};
-use crate::emitter::{Discovered, DiscoveredColumns, OutputSpec, columns_of, write_samples};
-use crate::listener::token::{UrlError, UrlStore};
+use crate::emitter::{OutputSpec, columns_of, write_samples};
+use crate::listener::token::{MOST_ACTIVE, RandomSourceError, Token};
 use crate::mailjet::send_test::{self, SendTestError};
 use crate::os::signals::StopSignals;
 use crate::os::stdout::Stdout;
 use crate::run::{self, Ends, Plan, Roles, RunError, Sockets};
-use crate::spool::{self, SpoolError};
-use crate::status::progress::LiveLine;
-use crate::status::spool_status::{Status, StatusError};
+use crate::spool::{
+    self, Damage, DiscoveredColumn, EventReader, Role, Sequence, SpoolError, SpoolErrorKind, SpoolView,
+};
+use crate::status::live_line::LiveLine;
+use crate::status::{SpoolUse, StatusSource, WebhookUrls, json, text};
 
-use crate::os::clock;
+use crate::os::clock::UnixMillis;
 
 /// The exit code of "temporary failure, try again later" in `sysexits.h`.
 const EX_TEMPFAIL: u8 = 75;
@@ -71,12 +76,20 @@ pub enum CommandError {
         /// What the system said.
         source: io::Error,
     },
-    /// The spool can't be looked at.
+    /// The spool cannot be used.
     #[error(transparent)]
-    Status(#[from] StatusError),
-    /// A webhook URL can't be made, listed or revoked.
+    Spool(#[from] SpoolError),
+    /// Two webhook URLs are active.
+    #[error(
+        "two webhook URLs are active already; revoke one first (`url list` shows them, `url revoke ID` revokes)"
+    )]
+    TooManyUrls,
+    /// There is no such webhook URL.
+    #[error("there is no active webhook URL with id {0}; `url list` shows the active ones")]
+    UnknownUrl(i64),
+    /// There are no random numbers for a token.
     #[error(transparent)]
-    Url(#[from] UrlError),
+    Random(#[from] RandomSourceError),
     /// The configuration gives the tokens.
     #[error(
         "config key \"webhook_tokens\" is set: the tokens come from the configuration; take it out to use `url`"
@@ -87,20 +100,20 @@ pub enum CommandError {
     SendTest(#[from] SendTestError),
     /// `spool verify` has found something.
     #[error(
-        "spool {path}: {findings} things are wrong; `spool export` writes what can be read. A tap goes past what it can't \
+        "spool {spool}: {findings} things are wrong; `spool export` writes what can be read. A tap goes past what it can't \
          read; to have a sound spool, drain this one, then set spool_path to another file"
     )]
     SpoolIsWrong {
         /// The spool.
-        path: PathBuf,
+        spool: String,
         /// How many.
         findings: usize,
     },
     /// `spool export` could not read everything.
-    #[error("spool {path}: damaged in {places} places, told above; everything else is written")]
+    #[error("spool {spool}: damaged in {places} places, which are listed above; everything else is written")]
     Unreadable {
         /// The spool.
-        path: PathBuf,
+        spool: String,
         /// How many.
         places: usize,
     },
@@ -130,7 +143,11 @@ impl CommandError {
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            CommandError::Run(RunError::Spool(SpoolError::RoleTaken { .. })) => ExitCode::from(EX_TEMPFAIL),
+            CommandError::Run(RunError::Spool(error))
+                if matches!(error.kind(), SpoolErrorKind::RoleTaken | SpoolErrorKind::RoleLost) =>
+            {
+                ExitCode::from(EX_TEMPFAIL)
+            }
             _ => ExitCode::FAILURE,
         }
     }
@@ -185,7 +202,7 @@ pub fn execute(cli: Cli) -> Result<(), CommandError> {
             print(&snapshot_sql::statement(&args, config.system_column_prefix.as_str()))
         }
         Some(Command::SendTest(args)) => {
-            Ok(send_test::send(&args, clock::unix_millis() / 1000, &mut io::stdout().lock())?)
+            Ok(send_test::send(&args, UnixMillis::now().get() / 1000, &mut io::stdout().lock())?)
         }
     }
 }
@@ -221,16 +238,16 @@ fn wrong_usage<T>(kind: ErrorKind, message: &str) -> Result<T, CommandError> {
 fn discover(args: &ConfigArgs) -> Result<(), CommandError> {
     let (config, _) = read_config(args)?;
     // Without a configuration there is no telling which spool is meant.
-    let spool = if args.sources.is_empty() { None } else { Some(config.spool_path()?) };
-    let discovered =
-        spool.map(|path| DiscoveredColumns::look(&path)).transpose().map_err(RunError::from)?.flatten();
-    let appeared =
-        discovered.map(|columns| columns.all()).transpose().map_err(RunError::from)?.unwrap_or_default();
+    let spool = if args.sources.is_empty() { None } else { spool::open_existing(&config.spool_location()?)? };
+    let appeared = match spool {
+        Some(spool) => spool.registry_view()?.discovered_columns()?,
+        None => Vec::new(),
+    };
     let catalog = Catalog::new(streams(config.system_column_prefix.as_str(), &appeared));
     print(&(serde_json::to_string_pretty(&catalog).expect("a catalog is JSON") + "\n"))
 }
 
-fn streams(system_prefix: &str, appeared: &[Discovered]) -> Vec<Stream> {
+fn streams(system_prefix: &str, appeared: &[DiscoveredColumn]) -> Vec<Stream> {
     let stream = |id: StreamId| {
         let mut stream = Stream::new(id, system_prefix);
         let appeared = columns_of(&stream, appeared);
@@ -254,7 +271,7 @@ fn selection(catalog: Option<&Path>) -> Result<Selection, CommandError> {
 
 fn sample(shape: &OutputSpec, test: Test) -> Result<(), CommandError> {
     let mut lines = Vec::new();
-    write_samples(shape, test == Test::All, clock::unix_millis(), &mut lines).map_err(RunError::from)?;
+    write_samples(shape, test == Test::All, UnixMillis::now(), &mut lines).map_err(RunError::from)?;
     io::stdout().lock().write_all(&lines)?;
     Ok(())
 }
@@ -266,7 +283,7 @@ fn run(
     state: Option<PathBuf>,
     line: &LiveLine,
 ) -> Result<(), CommandError> {
-    let roles = Roles::take(&config.spool_path()?, rooms)?;
+    let roles = Roles::take(&config, rooms)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
         let signals = StopSignals::watch()?;
@@ -285,7 +302,7 @@ fn run(
         let reader_gone =
             async move { if rooms.emitter { reader_gone.await } else { std::future::pending().await } };
         let ends = Ends { stop: signals.first(), reader_gone };
-        let plan = Plan { config, shape, state, discarded: stdout.is_discarded()? };
+        let plan = Plan { config, output: shape, state, stdout_is_null: stdout.is_discarded()? };
         Ok(run::run(plan, roles, Sockets { webhooks: listener, admin }, stdout, line, ends).await?)
     });
     // A thread that is stuck in a write to a full pipe must not keep the process.
@@ -314,67 +331,190 @@ fn url(config: &Config, command: &UrlCommand) -> Result<(), CommandError> {
     if config.webhook_tokens.given().is_some() {
         return Err(CommandError::TokensInConfig);
     }
-    let mut store = UrlStore::open(&config.spool_path()?)?;
+    let mut registry = spool::open(&config.spool_location()?)?.registry()?;
     match command {
         UrlCommand::New { label } => {
             // Before a token is made that nobody would see.
             let public_url = config.public_url()?;
-            let (id, token) = store.mint(label.as_deref(), clock::unix_millis())?;
+            let token = Token::random()?;
+            let id = registry.add_webhook_url(token.hash(), label.as_deref(), MOST_ACTIVE)?;
+            let id = id.ok_or(CommandError::TooManyUrls)?;
             print(&(token.url(&public_url) + "\n"))?;
-            info!("this is webhook URL {id}; it is shown only now, and whoever has it can post events");
+            info!("this is webhook URL {id}; it is shown only now, and anyone who has it can post events");
             info!(
                 "in Mailjet: Account settings > Event notifications (webhooks): enter it for each event that you want"
             );
             Ok(())
         }
         UrlCommand::List => {
-            let rows = store.list()?.into_iter().map(|url| {
-                let last_used = url.last_used_at.map_or("never".to_owned(), clock::rfc3339);
-                [url.id.to_string(), url.label.unwrap_or_default(), clock::rfc3339(url.created_at), last_used]
+            let rows = registry.webhook_urls()?.into_iter().map(|url| {
+                let last_used = url.last_used_at.map_or_else(|| "never".to_owned(), UnixMillis::to_rfc3339);
+                let label = url.label.unwrap_or_default();
+                [url.id.to_string(), label, url.created_at.to_rfc3339(), last_used]
             });
             print(&table(["id", "label", "created", "last used"], rows.collect()))
         }
         UrlCommand::Revoke { id } => {
-            store.revoke(*id, clock::unix_millis())?;
-            info!("webhook URL {id} is revoked; a running listener stops taking it within a second");
+            if !registry.revoke_webhook_url(*id)? {
+                return Err(CommandError::UnknownUrl(*id));
+            }
+            info!("webhook URL {id} is revoked; a running listener stops accepting it within a second");
             Ok(())
         }
     }
 }
 
-fn spool_status(config: &Config, format: StatusFormat) -> Result<(), CommandError> {
-    let tokens = config.webhook_tokens.given().map(<[String]>::len);
-    let status = Status::of(&config.spool_path()?, tokens, clock::unix_millis())?;
-    print(&match format {
-        StatusFormat::Text => status.as_text(),
-        StatusFormat::Json => status.as_json(),
-    })
+/// Opens the spool that has to exist.
+fn existing_spool(config: &Config) -> Result<Arc<dyn SpoolView>, CommandError> {
+    let location = config.spool_location()?;
+    Ok(spool::open_existing(&location)?.ok_or_else(|| spool::missing(&location))?)
 }
+
+fn spool_status(config: &Config, format: StatusFormat) -> Result<(), CommandError> {
+    let spool = existing_spool(config)?;
+    let webhook_urls = match config.webhook_tokens.given() {
+        Some(tokens) => WebhookUrls::Configured { count: tokens.len() },
+        None => {
+            let urls = spool.registry_view()?.webhook_urls()?;
+            let last_used_at = urls.iter().filter_map(|url| url.last_used_at).max();
+            WebhookUrls::Registered { count: urls.len(), last_used_at }
+        }
+    };
+    let usage = SpoolUse {
+        listeners: spool.role_holders(Role::Listener)?,
+        emitters: spool.role_holders(Role::Emitter)?,
+        webhook_urls,
+    };
+    let status = StatusSource::new(spool, None, None).spool_status()?;
+    let render = match format {
+        StatusFormat::Text => text::render,
+        StatusFormat::Json => json::render,
+    };
+    print(&render(&status, &usage, UnixMillis::now()))
+}
+
+/// Findings about items that `spool verify` lists one by one.
+const MOST_FINDINGS: usize = 100;
 
 fn verify_spool(config: &Config) -> Result<(), CommandError> {
-    let path = config.spool_path()?;
-    let found = spool::verify(&path).map_err(RunError::from)?;
-    let summary =
-        format!("spool {}: {} events, {} rejected items\n", path.display(), found.events, found.rejected);
-    if found.findings.is_empty() {
+    let spool = existing_spool(config)?;
+    let mut findings = spool.check()?;
+    let (mut events, mut rejected, mut wrong_items) = (0, 0, Vec::new());
+    let mut reader = spool.reader()?;
+    reader.read_past(Sequence::START, u32::MAX, &mut |event| {
+        match event {
+            Ok(event) => {
+                events += 1;
+                if !is_object(event.body) {
+                    wrong_items.push(format!("event {}: its body is not a JSON object", event.sequence));
+                }
+            }
+            Err(damage) => wrong_items.push(describe("events", &damage)),
+        }
+        ControlFlow::Continue(())
+    })?;
+    reader.read_rejected_past(Sequence::START, u32::MAX, &mut |item| {
+        match item {
+            Ok(_) => rejected += 1,
+            Err(damage) => wrong_items.push(describe("rejected items", &damage)),
+        }
+        ControlFlow::Continue(())
+    })?;
+    let unlisted = wrong_items.len().saturating_sub(MOST_FINDINGS);
+    findings.extend(wrong_items.into_iter().take(MOST_FINDINGS));
+    if unlisted > 0 {
+        findings.push(format!("and {unlisted} more like these"));
+    }
+    let summary = format!("spool {spool}: {events} events, {rejected} rejected items\n");
+    if findings.is_empty() {
         return print(&(summary + "nothing is wrong\n"));
     }
-    let findings = found.findings.iter().map(|finding| format!("wrong: {finding}\n"));
-    print(&findings.fold(summary, |report, finding| report + &finding))?;
-    Err(CommandError::SpoolIsWrong { path, findings: found.findings.len() })
+    let report = findings.iter().fold(summary, |report, finding| report + &format!("wrong: {finding}\n"));
+    print(&report)?;
+    Err(CommandError::SpoolIsWrong { spool: spool.to_string(), findings: findings.len() })
 }
 
+/// Writes what can be read, a JSON object in each line: events, then rejected items.
 fn export_spool(config: &Config) -> Result<(), CommandError> {
-    let path = config.spool_path()?;
-    let stdout = io::BufWriter::new(io::stdout().lock());
-    let unreadable = spool::export(&path, stdout).map_err(RunError::from)??;
-    for what in &unreadable {
-        warn!("{what}");
-    }
-    match unreadable.len() {
+    let spool = existing_spool(config)?;
+    let mut export = Export { out: io::BufWriter::new(io::stdout().lock()), unreadable: 0, failure: None };
+    export.write_items(&mut *spool.reader()?)?;
+    let Export { mut out, unreadable, failure } = export;
+    failure.map_or_else(|| out.flush(), Err)?;
+    match unreadable {
         0 => Ok(()),
-        places => Err(CommandError::Unreadable { path, places }),
+        places => Err(CommandError::Unreadable { spool: spool.to_string(), places }),
     }
+}
+
+/// Where an export goes, and what goes wrong on the way.
+struct Export<W> {
+    out: W,
+    unreadable: usize,
+    failure: Option<io::Error>,
+}
+
+impl<W: Write> Export<W> {
+    fn write_items(&mut self, reader: &mut dyn EventReader) -> Result<(), SpoolError> {
+        reader.read_past(Sequence::START, u32::MAX, &mut |event| match event {
+            Ok(event) => self.write(format_args!(
+                r#"{{"sequence":{},"received_at":{},"body":{}}}"#,
+                event.sequence,
+                event.received_at,
+                body_of(event.body)
+            )),
+            Err(damage) => self.skip("events", &damage),
+        })?;
+        reader.read_rejected_past(Sequence::START, u32::MAX, &mut |item| match item {
+            Ok(item) => self.write(format_args!(
+                r#"{{"sequence":{},"received_at":{},"reason":{},"body":{}}}"#,
+                item.sequence,
+                item.received_at,
+                quoted(item.reason.as_bytes()),
+                quoted(item.body)
+            )),
+            Err(damage) => self.skip("rejected items", &damage),
+        })?;
+        Ok(())
+    }
+
+    fn write(&mut self, line: std::fmt::Arguments<'_>) -> ControlFlow<()> {
+        match writeln!(self.out, "{line}") {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                self.failure = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    fn skip(&mut self, what: &str, damage: &Damage) -> ControlFlow<()> {
+        warn!("{}", describe(what, damage));
+        self.unreadable += 1;
+        ControlFlow::Continue(())
+    }
+}
+
+fn describe(what: &str, damage: &Damage) -> String {
+    let Damage { after, through, reason } = damage;
+    format!("{what} with sequences from {} to {through} cannot be read: {reason}", after.next())
+}
+
+fn is_object(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"{") && serde_json::from_slice::<&RawValue>(body).is_ok()
+}
+
+/// The body of an event in one line: as it is or, if it is no longer a JSON object, as a JSON string.
+fn body_of(body: &[u8]) -> String {
+    match std::str::from_utf8(body) {
+        // Line breaks can only be between the parts of an object: its strings have none.
+        Ok(text) if is_object(body) => text.replace(['\n', '\r'], " "),
+        _ => quoted(body),
+    }
+}
+
+fn quoted(bytes: &[u8]) -> String {
+    serde_json::to_string(&String::from_utf8_lossy(bytes)).expect("text is JSON")
 }
 
 fn table<const N: usize>(head: [&str; N], rows: Vec<[String; N]>) -> String {

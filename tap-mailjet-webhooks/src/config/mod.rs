@@ -13,11 +13,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::emitter::{OutputSpec, Pace, UnknownFields};
-use crate::listener::token::{ActiveTokens, MOST_ACTIVE, Token};
+use crate::listener::ActiveTokens;
+use crate::listener::token::{MOST_ACTIVE, Token};
 use crate::listener::{
     AddressGuard, Credentials, Guards, Networks, Password, Tls, TlsError, TlsFiles, Username,
 };
-use crate::spool::{Limits, SequenceUnit};
+use crate::spool::{Limits, SequenceUnit, SpoolLocation};
 
 /// What environment variables that set a key start with.
 pub const ENVIRONMENT_PREFIX: &str = "TAP_MAILJET_WEBHOOKS_";
@@ -45,6 +46,18 @@ pub struct Components {
     pub listener: bool,
     /// Messages are written.
     pub emitter: bool,
+}
+
+impl Components {
+    /// What Singer's measurements call a run of these components.
+    #[must_use]
+    pub fn job_type(self) -> &'static str {
+        match self {
+            Components { emitter: false, .. } => "listen",
+            Components { listener: false, .. } => "drain",
+            Components { .. } => "continuous",
+        }
+    }
 }
 
 /// The configuration keys, flat as Singer has them. Every one has a default.
@@ -221,13 +234,14 @@ impl Config {
     }
 
     /// Where the spool is.
-    pub fn spool_path(&self) -> Result<PathBuf, ConfigError> {
+    pub fn spool_location(&self) -> Result<SpoolLocation, ConfigError> {
         if let Some(path) = &self.spool_path {
-            return Ok(path.0.clone());
+            return Ok(SpoolLocation::Sqlite(path.0.clone()));
         }
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let state_home = variable("XDG_STATE_HOME").or_else(|| Some(variable("HOME")?.join(".local/state")));
-        Ok(state_home.ok_or(ConfigError::NoHome)?.join("tap-mailjet-webhooks/spool.db"))
+        let state_home = state_home.ok_or(ConfigError::NoHome)?;
+        Ok(SpoolLocation::Sqlite(state_home.join("tap-mailjet-webhooks/spool.db")))
     }
 
     /// What printed webhook URLs start with: also the user name and the password, since Mailjet is given them so.

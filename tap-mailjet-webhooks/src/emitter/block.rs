@@ -6,7 +6,8 @@ use catalog::members::{self, MemberSpan, Members};
 
 use super::record::primary_key::PrimaryKey;
 use super::record::row;
-use crate::spool::{Damage, StoredEvent};
+use crate::os::clock::UnixMillis;
+use crate::spool::{Damage, Sequence, StoredEvent};
 
 /// Bytes of events at which a block is full.
 const FULL_BYTES: usize = 1 << 19;
@@ -31,8 +32,8 @@ enum Item {
 /// An event in its block.
 #[derive(Debug)]
 struct EventSpan {
-    sequence: i64,
-    received_at: i64,
+    sequence: Sequence,
+    received_at: UnixMillis,
     /// The key of an event whose text is no JSON object.
     unreadable: Option<[u8; 36]>,
     text: Range<usize>,
@@ -51,9 +52,9 @@ pub(super) enum Read<'b> {
 /// An event, taken apart.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Event<'b> {
-    pub(super) sequence: i64,
-    /// When its webhook arrived: Unix milliseconds.
-    pub(super) received_at: i64,
+    pub(super) sequence: Sequence,
+    /// When its webhook arrived.
+    pub(super) received_at: UnixMillis,
     /// Its members; none if its text is no JSON object.
     pub(super) members: Members<'b, 'b>,
     /// In that case, what is said instead.
@@ -116,7 +117,7 @@ impl Block {
     }
 
     /// The sequence that the last item goes up to, if there is one.
-    pub(super) fn end(&self) -> Option<i64> {
+    pub(super) fn end(&self) -> Option<Sequence> {
         self.items.last().map(|item| match item {
             Item::Event(event) => event.sequence,
             Item::Damage(damage) => damage.through,

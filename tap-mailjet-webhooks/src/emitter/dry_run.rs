@@ -9,7 +9,8 @@ use catalog::stream::StreamId;
 use super::block::{Block, Read};
 use super::streams::Streams;
 use super::{OutputSpec, OutputSpecError};
-use crate::spool::{StoredEvent, StoredRejection};
+use crate::os::clock::UnixMillis;
+use crate::spool::{Sequence, StoredEvent, StoredRejection};
 
 /// A run that reads nothing and keeps nothing: the selected streams, as they would be written.
 #[derive(Debug)]
@@ -30,11 +31,11 @@ impl DryRun {
 
     /// Appends the RECORDs of an event to `out`, after the SCHEMA of each stream in which it makes a column appear. Only an
     /// event with a larger sequence than the one before is written.
-    pub fn write_event(&mut self, event: StoredEvent<'_>, unix_millis: i64, out: &mut Vec<u8>) {
+    pub fn write_event(&mut self, event: StoredEvent<'_>, now: UnixMillis, out: &mut Vec<u8>) {
         let mut block = Block::default();
         block.push(Ok(event));
         if let Read::Event(event) = block.get(0) {
-            let Ok(_) = self.streams.write_event(&event, unix_millis, out, |_| Ok::<_, Infallible>(()));
+            let Ok(_) = self.streams.write_event(&event, now, out, |_| Ok::<_, Infallible>(()));
         }
     }
 }
@@ -44,7 +45,7 @@ impl DryRun {
 pub fn write_samples(
     shape: &OutputSpec,
     with_records: bool,
-    unix_millis: i64,
+    now: UnixMillis,
     out: &mut Vec<u8>,
 ) -> Result<(), OutputSpecError> {
     let mut rehearsal = DryRun::new(shape)?;
@@ -60,10 +61,11 @@ pub fn write_samples(
         types.push(EventType::Open);
     }
     let mut is_first = true;
-    for (sequence, event) in (unix_millis..).zip(types) {
+    for (number, event) in (now.get()..).zip(types) {
         let mut lines = Vec::new();
-        let event = StoredEvent { sequence, received_at: unix_millis, body: event.sample().as_bytes() };
-        rehearsal.write_event(event, unix_millis, &mut lines);
+        let sequence = Sequence::new(number);
+        let event = StoredEvent { sequence, received_at: now, body: event.sample().as_bytes() };
+        rehearsal.write_event(event, now, &mut lines);
         // One record for each stream is enough. A SCHEMA stays: a column may appear, if the catalog asks for odd types.
         let is_repeated =
             |line: &&[u8]| !is_first && line.starts_with(br#"{"type":"RECORD","stream":"data","#);
@@ -73,9 +75,13 @@ pub fn write_samples(
     }
     if selected.contains(&StreamId::Rejected) {
         let reason = "the body is not JSON: expected value at line 1 column 1";
-        let item =
-            StoredRejection { sequence: unix_millis, received_at: unix_millis, reason, body: b"event=open" };
-        rehearsal.streams.write_rejected(item, unix_millis, out);
+        let item = StoredRejection {
+            sequence: Sequence::new(now.get()),
+            received_at: now,
+            reason,
+            body: b"event=open",
+        };
+        rehearsal.streams.write_rejected(item, now, out);
     }
     Ok(())
 }

@@ -27,7 +27,7 @@ mod streams;
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use catalog::message::OutgoingMessage;
@@ -38,15 +38,17 @@ use tokio::sync::Notify;
 use tracing::warn;
 
 pub use dry_run::{DryRun, write_samples};
-pub use record::discovered::{Discovered, DiscoveredColumns, columns_of};
+pub use record::discovered::columns_of;
 pub use record::table::UnknownFields;
-pub use state::confirmation::{Confirmation, Confirmed};
+pub use state::confirmation::{Confirmation, follow};
 pub use state::file::{StateFile, StateFileError, last_state};
 pub use state::start::{Start, StartError};
 
-use crate::os::clock;
+use crate::os::clock::UnixMillis;
 use crate::os::log_throttle::LogThrottle;
-use crate::spool::{Backlog, ItemKind, Ledger, Reader, SpoolError, Wakeup, Watermark};
+use crate::spool::{
+    Backlog, EventReader, ItemKind, Registry, Sequence, Spool, SpoolError, SpoolErrorKind, Wakeup, Watermark,
+};
 use block::{Block, Read};
 use progress::Counters;
 use read_ahead::ReadAhead;
@@ -155,14 +157,14 @@ pub struct OutputSpec {
 /// One run: writes what lies past the bookmarks, then what arrives.
 #[derive(Debug)]
 pub struct Emitter<W> {
-    reader: Reader,
+    spool: Arc<dyn Spool>,
+    reader: Box<dyn EventReader>,
     /// What has been read, and how many of its items have been put into the buffer.
     block: Block,
     taken: usize,
-    discovered: DiscoveredColumns,
-    ledger: Ledger,
-    /// What the ledger has noted: no STATE has a bookmark past this.
-    written_through: i64,
+    registry: Box<dyn Registry>,
+    /// What the registry has noted: no STATE has a bookmark past this.
+    written_through: Sequence,
     streams: Streams,
     out: W,
     pace: Pace,
@@ -182,26 +184,24 @@ pub struct Emitter<W> {
 }
 
 impl<W: Write> Emitter<W> {
-    /// A run that writes `shape` to `out`. It begins at the beginning, unless [`Emitter::start_at`] is called.
+    /// A run that writes `spec` to `out`. It starts at the beginning unless [`Emitter::start_at`] is called.
     pub fn new(
-        reader: Reader,
-        discovered: DiscoveredColumns,
-        ledger: Ledger,
-        shape: &OutputSpec,
+        spool: Arc<dyn Spool>,
+        spec: &OutputSpec,
         out: W,
         pace: Pace,
         counters: Counters,
     ) -> Result<Self, OutputSpecError> {
-        let columns = discovered.all()?;
-        let streams = Streams::new(shape, &columns)?;
+        let (reader, mut registry) = (spool.reader()?, spool.registry()?);
+        let streams = Streams::new(spec, &registry.discovered_columns()?)?;
         let now = Instant::now();
         Ok(Emitter {
+            spool,
             reader,
             block: Block::default(),
             taken: 0,
-            discovered,
-            written_through: ledger.written_through()?.unwrap_or(0),
-            ledger,
+            written_through: registry.written_through()?.unwrap_or(Sequence::START),
+            registry,
             streams,
             out,
             pace,
@@ -222,14 +222,9 @@ impl<W: Write> Emitter<W> {
         self.streams.ids()
     }
 
-    /// The spool that is read.
-    pub fn reader(&self) -> &Reader {
-        &self.reader
-    }
-
-    /// What the spool knows of states.
-    pub fn ledger(&self) -> &Ledger {
-        &self.ledger
+    /// The spool's event log and registry, for finding where the run starts.
+    pub fn reader_and_registry(&mut self) -> (&mut dyn EventReader, &mut dyn Registry) {
+        (&mut *self.reader, &mut *self.registry)
     }
 
     /// Lets the run begin at `start`. A new spool that goes on with another one's state notes that, so that its own sequences
@@ -246,12 +241,12 @@ impl<W: Write> Emitter<W> {
     /// Writes SCHEMA, then RECORD and STATE messages until `watermark` has ended and all is written, or until
     /// `control` cuts it short. The last message is a STATE.
     pub fn run(mut self, watermark: &Watermark, control: &StopControl) -> Result<Ended, EmitError> {
-        let mut ahead = ReadAhead::start(self.reader.again()?).map_err(EmitError::Thread)?;
+        let mut ahead = ReadAhead::start(self.spool.reader()?).map_err(EmitError::Thread)?;
         self.streams.write_schemas(&mut self.buffer);
         let ended = loop {
             if control.is_over() {
                 let position = self.streams.reached().events;
-                break Ended::CutShort(self.reader.backlog_past(ItemKind::Events, position)?);
+                break Ended::CutShort(self.reader.backlog_past(ItemKind::Event, position)?);
             }
             // Taken before the spool is read: whatever is committed later lets the wait below end at once.
             let committed = watermark.committed();
@@ -281,9 +276,9 @@ impl<W: Write> Emitter<W> {
 
     /// Puts the next records into the buffer, and says how many items of the spool were read for them.
     fn write_batch(&mut self, ahead: &mut ReadAhead) -> Result<usize, EmitError> {
-        let Emitter { reader, block, taken, discovered, streams, buffer, .. } = self;
+        let Emitter { reader, block, taken, registry, streams, buffer, .. } = self;
         let until_state = self.pace.state_interval_records.saturating_sub(self.records_since_state).max(1);
-        let batched_at = clock::unix_millis();
+        let batched_at = UnixMillis::now();
         if *taken == block.len() {
             ahead.next(streams.reached().events, block)?;
             *taken = 0;
@@ -296,24 +291,25 @@ impl<W: Write> Emitter<W> {
         while *taken < block.len() && goes_on(*taken, records, buffer) {
             records += match block.get(*taken) {
                 // Should this fail, nothing of the batch has been written yet, and nothing will be.
-                Read::Event(event) => {
-                    streams.write_event(&event, batched_at, buffer, |columns| discovered.remember(columns))?
-                }
-                Read::Damage(damage) => streams.write_damage(ItemKind::Events, damage, batched_at, buffer),
+                Read::Event(event) => streams.write_event(&event, batched_at, buffer, |columns| {
+                    registry.add_discovered_columns(columns)
+                })?,
+                Read::Damage(damage) => streams.write_damage(ItemKind::Event, damage, batched_at, buffer),
             };
             *taken += 1;
         }
         let events = *taken - before;
-        let rejected = reader.read_rejected_past(streams.reached().rejected, BATCH_REJECTED, |item| {
-            records += match item {
-                Ok(item) => {
-                    streams.write_rejected(item, batched_at, buffer);
-                    1
-                }
-                Err(damage) => streams.write_damage(ItemKind::Rejected, &damage, batched_at, buffer),
-            };
-            until_full(buffer)
-        })?;
+        let rejected =
+            reader.read_rejected_past(streams.reached().rejected, BATCH_REJECTED, &mut |item| {
+                records += match item {
+                    Ok(item) => {
+                        streams.write_rejected(item, batched_at, buffer);
+                        1
+                    }
+                    Err(damage) => streams.write_damage(ItemKind::Rejected, &damage, batched_at, buffer),
+                };
+                until_full(buffer)
+            })?;
         if events + rejected > 0 {
             self.events_in_buffer += events as u64;
             self.records_since_state += records;
@@ -327,7 +323,7 @@ impl<W: Write> Emitter<W> {
     fn note_bookmark(&mut self) -> Result<(), SpoolError> {
         let bookmark = self.streams.furthest_bookmark();
         if bookmark > self.written_through {
-            self.ledger.note_written_through(bookmark)?;
+            self.registry.note_written_through(bookmark)?;
             self.written_through = bookmark;
         }
         self.counters.bookmark_written(self.written_through);
@@ -342,7 +338,7 @@ impl<W: Write> Emitter<W> {
     /// Writes a STATE, or leaves it to a later time if the disk has no room for the note that has to come first.
     fn write_state_if_there_is_room(&mut self) -> Result<(), EmitError> {
         match self.write_state() {
-            Err(EmitError::Spool(error)) if error.is_full() => {
+            Err(EmitError::Spool(error)) if error.kind() == SpoolErrorKind::NoRoom => {
                 if let Some(suppressed) = self.told_full.allow() {
                     warn!("{error}; no STATE is written until there is room{suppressed}");
                 }

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use catalog::stream::StreamId;
 
+use crate::spool::Sequence;
+
 /// How far the emitter has got. Clones count together.
 #[derive(Debug, Clone, Default)]
 pub struct Counters {
@@ -13,14 +15,20 @@ pub struct Counters {
 }
 
 /// How far stdout has got.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reached {
     /// Every event up to this sequence has been written to each selected stream that has it.
-    pub events: i64,
+    pub events: Sequence,
     /// So has every rejected item up to this one.
-    pub rejected: i64,
+    pub rejected: Sequence,
     /// What this run has written to each selected stream.
     pub streams: Vec<Written>,
+}
+
+impl Default for Reached {
+    fn default() -> Self {
+        Reached { events: Sequence::START, rejected: Sequence::START, streams: Vec::new() }
+    }
 }
 
 /// What a run has written to a stream.
@@ -29,14 +37,14 @@ pub struct Written {
     /// The stream.
     pub stream: StreamId,
     /// Sequence of its last record; 0 if there was none.
-    pub last: i64,
+    pub last: Sequence,
     /// How many records.
     pub records: u64,
 }
 
 impl Written {
     /// Counts a record.
-    pub fn count(&mut self, sequence: i64) {
+    pub fn count(&mut self, sequence: Sequence) {
         self.last = sequence;
         self.records += 1;
     }
@@ -50,9 +58,9 @@ impl Reached {
 
     /// Sequence up to which events, or rejected items, have been written; 0 where no stream of them is selected.
     #[must_use]
-    pub fn taken(&self, rejected: bool) -> i64 {
+    pub fn taken(&self, rejected: bool) -> Sequence {
         if self.streams(rejected).next().is_none() {
-            0
+            Sequence::START
         } else if rejected {
             self.rejected
         } else {
@@ -91,25 +99,27 @@ impl Counters {
     }
 
     /// Notes the largest bookmark of any STATE that has been or is about to be written.
-    pub fn bookmark_written(&self, sequence: i64) {
-        self.shared.bookmark.store(sequence, Ordering::Release);
+    pub fn bookmark_written(&self, sequence: Sequence) {
+        self.shared.bookmark.store(sequence.get(), Ordering::Release);
     }
 
     /// The largest bookmark that a state of this spool can have.
     #[must_use]
-    pub fn largest_bookmark(&self) -> i64 {
-        self.shared.bookmark.load(Ordering::Acquire)
+    pub fn largest_bookmark(&self) -> Sequence {
+        Sequence::new(self.shared.bookmark.load(Ordering::Acquire))
     }
 
     /// Notes that the target has everything up to `sequence`.
-    pub fn confirmed_through(&self, sequence: i64) {
-        self.shared.confirmed.store(sequence, Ordering::Relaxed);
+    pub fn confirmed_through(&self, sequence: Sequence) {
+        self.shared.confirmed.store(sequence.get(), Ordering::Relaxed);
     }
 
     /// Sequence up to which the target has everything; none while nothing follows what it confirms.
     #[must_use]
-    pub fn confirmed(&self) -> Option<i64> {
-        Some(self.shared.confirmed.load(Ordering::Relaxed)).filter(|sequence| *sequence >= 0)
+    pub fn confirmed(&self) -> Option<Sequence> {
+        Some(self.shared.confirmed.load(Ordering::Relaxed))
+            .filter(|sequence| *sequence >= 0)
+            .map(Sequence::new)
     }
 
     /// How far stdout has got.

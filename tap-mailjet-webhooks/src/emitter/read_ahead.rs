@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 
 use super::block::Block;
-use crate::spool::{Reader, SpoolError};
+use crate::spool::{EventReader, Sequence, SpoolError};
 
 /// Items of the spool that are read at once.
 const BLOCK_ITEMS: u32 = 1_000;
@@ -25,7 +25,7 @@ pub(super) struct ReadAhead {
 
 /// Asks for what lies past a sequence.
 struct Request {
-    position: i64,
+    position: Sequence,
     block: Block,
 }
 
@@ -38,12 +38,12 @@ struct Answer {
 
 impl ReadAhead {
     /// Starts the thread that reads with `reader`.
-    pub(super) fn start(reader: Reader) -> io::Result<Self> {
+    pub(super) fn start(mut reader: Box<dyn EventReader>) -> io::Result<Self> {
         let (requests, asked) = mpsc::channel::<Request>();
         let (answer, answers) = mpsc::channel();
         let thread = thread::Builder::new().name("read-ahead".to_owned()).spawn(move || {
             for Request { position, block } in asked {
-                if answer.send(read(&reader, position, block)).is_err() {
+                if answer.send(read(&mut *reader, position, block)).is_err() {
                     break;
                 }
             }
@@ -59,7 +59,7 @@ impl ReadAhead {
 
     /// Puts what lies past `position`, which is where the block before ended, into `block`. It is empty only if there was
     /// nothing when this was called.
-    pub(super) fn next(&mut self, position: i64, block: &mut Block) -> Result<(), SpoolError> {
+    pub(super) fn next(&mut self, position: Sequence, block: &mut Block) -> Result<(), SpoolError> {
         let was_asked = self.is_asked;
         self.spare = std::mem::take(block);
         if !was_asked {
@@ -78,7 +78,7 @@ impl ReadAhead {
         Ok(())
     }
 
-    fn ask(&mut self, position: i64) {
+    fn ask(&mut self, position: Sequence) {
         let mut block = std::mem::take(&mut self.spare);
         block.clear();
         let requests = self.requests.as_ref().expect("it is there until the end");
@@ -103,8 +103,8 @@ impl Drop for ReadAhead {
     }
 }
 
-fn read(reader: &Reader, position: i64, mut block: Block) -> Result<Answer, SpoolError> {
-    let seen = reader.read_past(position, BLOCK_ITEMS, |item| {
+fn read(reader: &mut dyn EventReader, position: Sequence, mut block: Block) -> Result<Answer, SpoolError> {
+    let seen = reader.read_past(position, BLOCK_ITEMS, &mut |item| {
         block.push(item);
         if block.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;

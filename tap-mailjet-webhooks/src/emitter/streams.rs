@@ -11,12 +11,12 @@ use tracing::warn;
 
 use super::OutputSpec;
 use super::block::Event;
-use super::record::discovered::Discovered;
 use super::record::field_layout::LayoutCache;
 use super::record::row::{self, RecordWriter};
 use super::record::table::Table;
 use crate::emitter::progress::{Reached, Written};
-use crate::spool::{Damage, ItemKind, StoredRejection};
+use crate::os::clock::UnixMillis;
+use crate::spool::{Damage, DiscoveredColumn, ItemKind, Sequence, StoredRejection};
 
 /// Types of events without a stream that are told by name; the rest are counted together.
 const TOLD_TYPES: usize = 50;
@@ -43,7 +43,7 @@ pub(super) struct Streams {
 struct StreamProgress {
     table: Table,
     /// Everything up to this sequence has been written to it.
-    bookmark: i64,
+    bookmark: Sequence,
 }
 
 impl StreamProgress {
@@ -63,19 +63,21 @@ impl StreamProgress {
 
 impl Streams {
     /// The streams that `shape` selects, with the columns that appeared before.
-    pub(super) fn new(shape: &OutputSpec, discovered: &[Discovered]) -> Result<Self, CatalogError> {
+    pub(super) fn new(shape: &OutputSpec, discovered: &[DiscoveredColumn]) -> Result<Self, CatalogError> {
         let mut tables = Vec::new();
         for id in StreamId::all() {
             if let Some(choice) = shape.selection.stream(id) {
                 let stream = Stream::new(id, &shape.system_prefix);
                 let table = Table::new(&stream, choice, shape.unknown_fields, discovered)?;
-                tables.push(StreamProgress { table, bookmark: 0 });
+                tables.push(StreamProgress { table, bookmark: Sequence::START });
             }
         }
         let by_type = tables.iter().any(|stream| matches!(stream.id(), StreamId::Event(_)))
             || !tables.iter().any(|stream| stream.id() == StreamId::Data);
-        let streams =
-            tables.iter().map(|stream| Written { stream: stream.id(), last: 0, records: 0 }).collect();
+        let streams = tables
+            .iter()
+            .map(|stream| Written { stream: stream.id(), last: Sequence::START, records: 0 })
+            .collect();
         let reached = Reached { streams, ..Reached::default() };
         Ok(Streams {
             tables,
@@ -96,7 +98,7 @@ impl Streams {
     /// Begins where `state` says.
     pub(super) fn start_at(&mut self, state: &State) {
         for stream in &mut self.tables {
-            stream.bookmark = state.bookmark(stream.table.name()).unwrap_or(0);
+            stream.bookmark = state.bookmark(stream.table.name()).map_or(Sequence::START, Sequence::new);
         }
         let bookmarks = |rejected: bool| {
             let streams =
@@ -104,8 +106,8 @@ impl Streams {
             streams.map(|stream| stream.bookmark).min()
         };
         // Where nothing is selected, nothing is left to be done.
-        self.reached.events = bookmarks(false).unwrap_or(i64::MAX);
-        self.reached.rejected = bookmarks(true).unwrap_or(i64::MAX);
+        self.reached.events = bookmarks(false).unwrap_or(Sequence::END);
+        self.reached.rejected = bookmarks(true).unwrap_or(Sequence::END);
     }
 
     /// How far the streams have got.
@@ -113,15 +115,19 @@ impl Streams {
         &self.reached
     }
 
-    /// The largest of the streams' bookmarks; 0 while none has got anywhere.
-    pub(super) fn furthest_bookmark(&self) -> i64 {
-        self.tables.iter().map(|stream| stream.bookmark).max().unwrap_or(0)
+    /// The largest of the streams' bookmarks; [`Sequence::START`] while none has got anywhere.
+    pub(super) fn furthest_bookmark(&self) -> Sequence {
+        self.tables.iter().map(|stream| stream.bookmark).max().unwrap_or(Sequence::START)
     }
 
     /// Moves the bookmarks of `state` to where the streams have got.
     pub(super) fn note_in(&self, state: &mut State) {
-        for stream in self.tables.iter().filter(|stream| stream.bookmark > 0) {
-            state.set_bookmark(stream.table.name(), stream.table.stream().replication_key(), stream.bookmark);
+        for stream in self.tables.iter().filter(|stream| stream.bookmark > Sequence::START) {
+            state.set_bookmark(
+                stream.table.name(),
+                stream.table.stream().replication_key(),
+                stream.bookmark.get(),
+            );
         }
     }
 
@@ -137,9 +143,9 @@ impl Streams {
     pub(super) fn write_event<E>(
         &mut self,
         event: &Event<'_>,
-        batched_at: i64,
+        batched_at: UnixMillis,
         out: &mut Vec<u8>,
-        mut remember: impl FnMut(&[Discovered]) -> Result<(), E>,
+        mut remember: impl FnMut(&[DiscoveredColumn]) -> Result<(), E>,
     ) -> Result<u64, E> {
         let members = event.members;
         let mut shape = if event.unreadable.is_none() { self.shapes.of(members) } else { None };
@@ -181,7 +187,12 @@ impl Streams {
     }
 
     /// Appends a rejected item to the stream of rejected items, if that is selected.
-    pub(super) fn write_rejected(&mut self, item: StoredRejection<'_>, batched_at: i64, out: &mut Vec<u8>) {
+    pub(super) fn write_rejected(
+        &mut self,
+        item: StoredRejection<'_>,
+        batched_at: UnixMillis,
+        out: &mut Vec<u8>,
+    ) {
         for (place, stream) in self.tables.iter_mut().enumerate() {
             if stream.id() == StreamId::Rejected {
                 self.records.write_rejected(&stream.table, item, batched_at, out);
@@ -201,20 +212,20 @@ impl Streams {
         &mut self,
         kept: ItemKind,
         damage: &Damage,
-        batched_at: i64,
+        batched_at: UnixMillis,
         out: &mut Vec<u8>,
     ) -> u64 {
         let Damage { after, through, reason } = damage;
-        let what = if through - after == 1 {
+        let what = if after.next() == *through {
             format!("the item with sequence {through}")
         } else {
-            format!("items with sequences from {} to {through}", after + 1)
+            format!("items with sequences from {} to {through}", after.next())
         };
         let reason = format!("the spool is damaged: {what} can't be read ({reason})");
         warn!("{reason}: passed over; `spool verify` tells more");
         self.damages += 1;
         // Where the row itself would stand, with a text that no other row has: its key is made of that.
-        let body = format!(r#"{{"damaged_from":{},"damaged_through":{through}}}"#, after + 1);
+        let body = format!(r#"{{"damaged_from":{},"damaged_through":{through}}}"#, after.next());
         let item = StoredRejection {
             sequence: *through,
             received_at: batched_at,
@@ -233,7 +244,7 @@ impl Streams {
             }
         }
         match kept {
-            ItemKind::Events => self.reached.events = *through,
+            ItemKind::Event => self.reached.events = *through,
             ItemKind::Rejected => self.reached.rejected = *through,
         }
         written

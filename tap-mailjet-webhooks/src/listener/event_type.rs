@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use catalog::event::EventType;
 
-use crate::spool::Items;
+use crate::spool::{ItemKind, Items};
 
 /// How many events of each type there are: the seven, and one count for whatever else.
 ///
@@ -37,8 +37,8 @@ impl Tally {
     #[must_use]
     pub fn of(text: &[u8], items: &Items) -> Self {
         let mut tally = Tally::default();
-        for (range, is_event) in items.iter() {
-            if is_event {
+        for (range, kind) in items.iter() {
+            if kind == ItemKind::Event {
                 let found = type_of(&text[range]);
                 let place = EventType::ALL.iter().position(|event| Some(*event) == found);
                 tally.counts[place.unwrap_or(EventType::ALL.len())] += 1;

@@ -36,6 +36,7 @@ use std::time::Duration;
 
 pub use accept::serve;
 pub use event_type::{Tally, type_of};
+pub use guards::active_tokens::{ActiveTokens, FollowError};
 pub use guards::address::{AddressGuard, Networks};
 pub use guards::credentials::{Credentials, Password, Username};
 pub use guards::token;
@@ -45,7 +46,6 @@ pub use tls::Tls;
 pub use tls::files::{TlsError, TlsFiles};
 pub use traffic::{Answer, Traffic, TypeLabel};
 
-use crate::listener::token::ActiveTokens;
 use crate::spool::Receipt;
 
 /// What the listener guards itself with.

@@ -87,6 +87,7 @@ impl Refusal {
             Refusal::Spool(AppendError::DiskLow) => "disk_low",
             Refusal::Spool(AppendError::Overloaded) => "overloaded",
             Refusal::Spool(AppendError::Locked) => "spool_locked",
+            Refusal::Spool(AppendError::OutcomeUnknown) => "outcome_unknown",
             Refusal::Spool(AppendError::Failed) => "spool_failed",
             Refusal::Spool(AppendError::Closed) => "stopping",
         }

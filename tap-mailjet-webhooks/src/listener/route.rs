@@ -25,8 +25,8 @@ use super::refusal_log::RefusalLog;
 use super::split::{self, SplitError};
 use super::traffic::Counted;
 use super::{Guards, Receipt, Traffic};
-use crate::os::clock;
-use crate::spool::{Append, Batch, Items, REJECTED_BODY_BYTES};
+use crate::os::clock::UnixMillis;
+use crate::spool::{Append, Batch, ItemKind, Items, REJECTED_BODY_BYTES};
 
 /// How much of a refused body is still read, and for how long: a client that is still sending would otherwise find its
 /// connection reset and never see the answer.
@@ -157,7 +157,7 @@ impl<S: Append> Route<S> {
         };
         let limits = BodyLimits { max_bytes: self.guards.max_body_bytes, timeout: self.guards.body_timeout };
         let (text, mut reservation) = body::read(body, length, limits, &self.spool).await?;
-        let received_at = clock::unix_millis();
+        let received_at = UnixMillis::now();
         self.guards.tokens.note_use(&admitted, received_at);
         match split::split(&text, &mut reservation) {
             Ok(items) => {
@@ -171,7 +171,7 @@ impl<S: Append> Route<S> {
             Err(SplitError::NotEvents(reason)) => {
                 let kept = Bytes::copy_from_slice(&text[..text.len().min(REJECTED_BODY_BYTES)]);
                 let mut items = Items::new(reason.clone());
-                items.push(0..kept.len(), false, &mut reservation).map_err(Refusal::Spool)?;
+                items.push(0..kept.len(), ItemKind::Rejected, &mut reservation).map_err(Refusal::Spool)?;
                 let batch = Batch::new(kept, items, received_at, reservation);
                 let receipt = self.spool.append(batch).await.map_err(Refusal::Spool)?;
                 self.traffic.kept(receipt);

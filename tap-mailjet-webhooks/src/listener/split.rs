@@ -10,7 +10,7 @@ use std::ops::Range;
 use serde::de::{Deserializer as _, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::spool::{AppendError, Items, REJECTED_BODY_BYTES, Reservation};
+use crate::spool::{AppendError, ItemKind, Items, REJECTED_BODY_BYTES, Reservation};
 
 /// An array element that is not an object.
 const NOT_AN_OBJECT: &str = "the array element is not a JSON object, and so no event";
@@ -32,7 +32,9 @@ pub fn split(body: &[u8], reservation: &mut Reservation) -> Result<Items, SplitE
     match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
         Some(b'{') => {
             let event: &RawValue = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
-            items.push(range_in(body, event), true, reservation).map_err(SplitError::AppendError)?;
+            items
+                .push(range_in(body, event), ItemKind::Event, reservation)
+                .map_err(SplitError::AppendError)?;
             Ok(items)
         }
         Some(b'[') => {
@@ -74,11 +76,11 @@ impl<'de> Visitor<'de> for Elements<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
         while let Some(element) = elements.next_element::<&RawValue>()? {
             let mut range = range_in(self.body, element);
-            let is_event = element.get().starts_with('{');
-            if !is_event {
+            let kind = if element.get().starts_with('{') { ItemKind::Event } else { ItemKind::Rejected };
+            if kind == ItemKind::Rejected {
                 range.end = range.end.min(range.start + REJECTED_BODY_BYTES);
             }
-            if let Err(refused) = self.items.push(range, is_event, self.reservation) {
+            if let Err(refused) = self.items.push(range, kind, self.reservation) {
                 *self.refused = Some(refused);
                 return Err(A::Error::custom(refused));
             }
@@ -103,7 +105,7 @@ mod tests {
             SplitError::NotEvents(reason) => reason.into_owned(),
             SplitError::AppendError(refused) => refused.to_string(),
         })?;
-        Ok(items.iter().map(|(range, is_event)| (&body[range], is_event)).collect())
+        Ok(items.iter().map(|(range, kind)| (&body[range], kind == ItemKind::Event)).collect())
     }
 
     fn split_within(budget: usize, body: &[u8]) -> Result<Items, SplitError> {

@@ -1,58 +1,104 @@
-//! The wall clock, and how it is written.
+//! The wall clock, and how its moments are written.
 
+use std::fmt;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, SecondsFormat};
 
-/// Now, in Unix milliseconds.
-#[must_use]
-pub fn unix_millis() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+/// A moment in Unix milliseconds, by a clock that may be wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnixMillis(i64);
+
+impl UnixMillis {
+    /// The last moment that RFC 3339 can express: the end of the year 9999.
+    const LAST_IN_RFC3339: i64 = 253_402_300_799_999;
+
+    /// The moment `millis` milliseconds after the start of 1970, UTC.
+    #[must_use]
+    pub const fn new(millis: i64) -> Self {
+        UnixMillis(millis)
+    }
+
+    /// Reads the system's clock.
+    #[must_use]
+    pub fn now() -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        UnixMillis(millis(since_epoch))
+    }
+
+    /// Milliseconds since the start of 1970, UTC.
+    #[must_use]
+    pub const fn get(self) -> i64 {
+        self.0
+    }
+
+    /// Returns how long after `earlier` this moment is; zero if it is not after it, because a clock stepped back.
+    #[must_use]
+    pub fn since(self, earlier: UnixMillis) -> Duration {
+        let passed = self.0.saturating_sub(earlier.0);
+        Duration::from_millis(u64::try_from(passed).unwrap_or(0))
+    }
+
+    /// Returns the moment `duration` earlier.
+    #[must_use]
+    pub fn saturating_sub(self, duration: Duration) -> Self {
+        UnixMillis(self.0.saturating_sub(millis(duration)))
+    }
+
+    /// Returns the moment `duration` later.
+    #[must_use]
+    pub fn saturating_add(self, duration: Duration) -> Self {
+        UnixMillis(self.0.saturating_add(millis(duration)))
+    }
+
+    /// Writes the moment as RFC 3339 text in UTC, with milliseconds and a Z.
+    ///
+    /// A moment that RFC 3339 cannot express becomes the nearest one that it can, because targets stop at anything
+    /// else.
+    #[must_use]
+    pub fn to_rfc3339(self) -> String {
+        let in_range = self.0.clamp(0, Self::LAST_IN_RFC3339);
+        let moment = DateTime::from_timestamp_millis(in_range).expect("the value was clamped to the range");
+        moment.to_rfc3339_opts(SecondsFormat::Millis, true)
+    }
 }
 
-/// How long after `earlier` a moment is (both in Unix milliseconds); 0 if a clock stepped back between them.
-#[must_use]
-#[expect(clippy::cast_precision_loss, reason = "no time that passes here is 285 000 years")]
-pub fn seconds_between(earlier: i64, later: i64) -> f64 {
-    later.saturating_sub(earlier).max(0) as f64 / 1000.0
+impl fmt::Display for UnixMillis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
-/// The wall clock, held back where it runs ahead of the time that has really passed: by it, nothing is older than it is.
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A wall clock that never runs ahead of the time that has really elapsed since it was started.
 ///
-/// A clock that is set an hour forward would otherwise have events deleted an hour early; set back again, it can't
-/// bring them back.
+/// If the system's clock is set an hour forward, events must not be deleted an hour early: setting the clock back does
+/// not bring them back.
 #[derive(Debug)]
-pub struct PatientClock {
-    wall: fn() -> i64,
-    started_at: i64,
+pub struct CappedClock {
+    wall: fn() -> UnixMillis,
+    started_at: UnixMillis,
     started: Instant,
 }
 
-impl PatientClock {
-    /// Goes by `wall`, which tells Unix milliseconds, from now on.
-    pub fn start(wall: fn() -> i64) -> Self {
-        PatientClock { wall, started_at: wall(), started: Instant::now() }
+impl CappedClock {
+    /// Starts a clock that follows `wall` from now on.
+    pub fn start(wall: fn() -> UnixMillis) -> Self {
+        CappedClock { wall, started_at: wall(), started: Instant::now() }
     }
 
-    /// Now, in Unix milliseconds.
+    /// Reads the clock.
     #[must_use]
-    pub fn unix_millis(&self) -> i64 {
-        self.at((self.wall)(), self.started.elapsed())
+    pub fn now(&self) -> UnixMillis {
+        self.cap((self.wall)(), self.started.elapsed())
     }
 
-    fn at(&self, wall: i64, elapsed: Duration) -> i64 {
-        wall.min(self.started_at.saturating_add(i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)))
+    fn cap(&self, wall: UnixMillis, elapsed: Duration) -> UnixMillis {
+        wall.min(self.started_at.saturating_add(elapsed))
     }
-}
-
-/// A moment as RFC 3339 text in UTC, with milliseconds and a Z. Moments that RFC 3339 can't express (the year is
-/// beyond 9999) become the last one that it can: targets would stop at anything else.
-#[must_use]
-pub fn rfc3339(unix_millis: i64) -> String {
-    const LAST: i64 = 253_402_300_799_999;
-    let moment = DateTime::from_timestamp_millis(unix_millis.clamp(0, LAST)).expect("it is within the range");
-    moment.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 #[cfg(test)]
@@ -60,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moment_is_always_one_that_targets_can_read() {
+    fn every_moment_becomes_text_that_targets_can_read() {
         let cases = [
             (1_513_975_381_042, "2017-12-22T20:43:01.042Z"),
             (0, "1970-01-01T00:00:00.000Z"),
@@ -72,20 +118,20 @@ mod tests {
             (i64::MAX, "9999-12-31T23:59:59.999Z"),
         ];
         for (millis, text) in cases {
-            assert_eq!(rfc3339(millis), text);
+            assert_eq!(UnixMillis::new(millis).to_rfc3339(), text);
         }
     }
 
     #[test]
-    fn a_patient_clock_runs_no_faster_than_time() {
+    fn a_capped_clock_runs_no_faster_than_elapsed_time() {
         const HOUR: i64 = 3_600_000;
-        let clock = PatientClock::start(|| 10 * HOUR);
-        // Hours that have passed, what the wall clock says, and what is taken for now.
+        let clock = CappedClock::start(|| UnixMillis::new(10 * HOUR));
+        // Hours elapsed, what the wall clock says, and what the capped clock says.
         let cases =
             [(0, 10, 10), (1, 11, 11), (1, 12, 11), (1, 10, 10), (2, 9, 9), (3, 13, 13), (3, 500, 13)];
-        for (passed, wall, expected) in cases {
-            let now = clock.at(wall * HOUR, Duration::from_secs(3600 * passed));
-            assert_eq!(now, expected * HOUR, "after {passed} hours, the wall clock at {wall}");
+        for (elapsed, wall, expected) in cases {
+            let now = clock.cap(UnixMillis::new(wall * HOUR), Duration::from_secs(3600 * elapsed));
+            assert_eq!(now.get(), expected * HOUR, "after {elapsed} hours, the wall clock at {wall}");
         }
     }
 }

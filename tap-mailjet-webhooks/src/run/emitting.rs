@@ -1,49 +1,55 @@
-//! The room that writes: the emitter, and what follows the confirmations of what it has written.
+//! The emitting side: the emitter, and what follows the confirmations of what it has written.
 
-use std::path::Path;
+use std::io::Write;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::{Plan, RunError};
 use crate::emitter::progress::Counters;
-use crate::emitter::{
-    Confirmation, Confirmed, DiscoveredColumns, EmitError, Emitter, Ended, Start, StateFile, StopControl,
-};
-use crate::os::clock::{self, PatientClock};
-use crate::spool::{Backlog, Ledger, Reader, Trimmer, Watermark};
+use crate::emitter::{self, Confirmation, EmitError, Emitter, Ended, Start, StateFile, StopControl};
+use crate::os::clock::UnixMillis;
+use crate::os::thread;
+use crate::os::worker::Worker;
+use crate::spool::{Backlog, Registry, Spool, SpoolError, Trimmer, Watermark};
 
-/// An emitter that knows where it begins.
-pub(super) struct Prepared<W> {
+/// An emitter that knows where it starts.
+pub(super) struct PreparedEmitter<W> {
     emitter: Emitter<W>,
     confirmation: Confirmation,
-    trimmer: Trimmer,
+    trimmer: Box<dyn Trimmer>,
+    registry: Box<dyn Registry>,
     /// Events that wait past its bookmarks.
-    pub(super) waiting: Backlog,
+    pub(super) backlog: Backlog,
 }
 
-impl<W: std::io::Write> Prepared<W> {
-    /// Finds where the run begins, and who confirms what it writes.
-    pub(super) fn find(plan: &Plan, path: &Path, out: W, counters: Counters) -> Result<Self, RunError> {
-        let (reader, ledger) = (Reader::open(path)?, Ledger::open(path)?);
+impl<W: Write> PreparedEmitter<W> {
+    /// Finds out where the run starts, and what confirms that the target has stored what it writes.
+    pub(super) fn find(
+        plan: &Plan,
+        spool: Arc<dyn Spool>,
+        out: W,
+        counters: Counters,
+    ) -> Result<Self, RunError> {
+        let (trimmer, registry) = (spool.trimmer()?, spool.registry()?);
         let mut state_file = plan.state.as_deref().map(StateFile::new);
-        let discovered = DiscoveredColumns::open(path)?;
-        let mut emitter =
-            Emitter::new(reader, discovered, ledger, &plan.shape, out, plan.config.pace(), counters)?;
+        let mut emitter = Emitter::new(spool, &plan.output, out, plan.config.pace(), counters)?;
+        let streams = emitter.streams();
+        let (reader, registry_of_emitter) = emitter.reader_and_registry();
         let start = Start::find(
-            &emitter.streams(),
+            &streams,
             state_file.as_mut(),
-            emitter.reader(),
-            emitter.ledger(),
+            reader,
+            registry_of_emitter,
             plan.config.sequence_unit,
-            clock::unix_millis(),
+            UnixMillis::now(),
         )?;
-        let waiting = start.waiting;
+        let backlog = start.waiting;
         emitter.start_at(start)?;
-        let confirmation = Confirmation::find(state_file, emitter.ledger(), plan.discarded)?;
-        Ok(Prepared { emitter, confirmation, trimmer: Trimmer::open(path)?, waiting })
+        let (_, registry_of_emitter) = emitter.reader_and_registry();
+        let confirmation = Confirmation::find(state_file, registry_of_emitter, plan.stdout_is_null)?;
+        Ok(PreparedEmitter { emitter, confirmation, trimmer, registry, backlog })
     }
 }
 
@@ -51,41 +57,40 @@ impl<W: std::io::Write> Prepared<W> {
 pub(super) struct Emitting {
     outcome: oneshot::Receiver<Result<Ended, EmitError>>,
     pub(super) control: Arc<StopControl>,
-    pub(super) confirmed: Confirmed,
+    confirmed: Worker<SpoolError>,
 }
 
 impl Emitting {
     /// Starts both threads.
     pub(super) fn start(
-        prepared: Prepared<impl std::io::Write + Send + 'static>,
+        prepared: PreparedEmitter<impl Write + Send + 'static>,
         retention: Duration,
         watermark: Watermark,
         counters: Counters,
     ) -> Result<Self, RunError> {
-        let Prepared { emitter, confirmation, trimmer, .. } = prepared;
-        let confirmed = Confirmed::follow(
-            confirmation,
-            trimmer,
-            retention,
-            counters,
-            PatientClock::start(clock::unix_millis),
-        )?;
+        let PreparedEmitter { emitter: messages, confirmation, trimmer, registry, .. } = prepared;
+        let confirmed = emitter::follow(confirmation, trimmer, registry, retention, counters)?;
         let control = Arc::new(StopControl::default());
         let (report, outcome) = oneshot::channel();
-        thread::Builder::new().name("emitter".to_owned()).spawn({
+        thread::spawn("emitter", {
             let control = Arc::clone(&control);
             move || {
-                let _ = report.send(emitter.run(&watermark, &control));
+                let _ = report.send(messages.run(&watermark, &control));
             }
         })?;
         Ok(Emitting { outcome, control, confirmed })
     }
 
-    /// Waits until the emitter has ended, or the disk fails under the trimming.
+    /// Waits until the emitter has ended, or the storage has failed under the trimming.
     pub(super) async fn ended(&mut self) -> Result<Ended, EmitError> {
         tokio::select! {
             error = self.confirmed.failed() => Err(error.into()),
             outcome = &mut self.outcome => outcome.expect("the emitter thread does not panic"),
         }
+    }
+
+    /// Reads the confirmations and trims a last time.
+    pub(super) async fn finish(self) -> Result<(), SpoolError> {
+        self.confirmed.finish().await
     }
 }

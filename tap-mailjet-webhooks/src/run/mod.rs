@@ -1,65 +1,80 @@
-//! The rooms put together: how a run starts, what can end it, and how it ends.
+//! The components wired together: how a run starts, what ends it, and how it ends.
+//!
+//! | module | what it decides |
+//! | --- | --- |
+//! | this one | how a run starts |
+//! | [`receiving`], [`emitting`] | how the components on either side of the spool are started and stopped |
+//! | [`supervisor`] | what ends a run, and in which order its components stop |
 
 mod emitting;
 mod receiving;
+mod supervisor;
 
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::admin::Admin;
 use crate::config::{Components, Config, ConfigError};
 use crate::emitter::progress::Counters;
-use crate::emitter::{EmitError, Ended, OutputSpec, OutputSpecError, StartError};
-use crate::listener::Traffic;
-use crate::listener::token::UrlError;
-use crate::spool::{self, Backlog, Reader, Role, RoleLock, SpoolError, Watermark};
-use crate::status::progress::{LiveLine, Progress};
-use crate::status::prometheus::MetricsExporter;
-use emitting::{Emitting, Prepared};
+use crate::emitter::{EmitError, OutputSpec, OutputSpecError, StartError};
+use crate::listener::{FollowError, Traffic};
+use crate::os::thread::ThreadError;
+use crate::spool::{self, Backlog, Role, RoleLock, Spool, SpoolError, SpoolView};
+use crate::status::live_line::{LiveLine, ProgressReporter};
+use crate::status::singer_metrics::{Outcome, SingerMetrics};
+use crate::status::{ListenerStatus, SharedSource, StatusSource};
+use emitting::{Emitting, PreparedEmitter};
 use receiving::Receiving;
+use supervisor::Supervisor;
 
-/// How long a run that was asked to end may go on writing.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
-/// When it ends come what may: the reader of stdout does not read, or somebody keeps the spool locked.
+/// When a run that was asked to end ends come what may: the reader of stdout does not read, or another process keeps the
+/// spool locked.
 const END_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long it may take, when the spool has failed, to answer whoever waits, to finish a line and to write a STATE.
-const FAILURE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a run failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The configuration does not say where the spool is.
+    /// The configuration does not say where the spool is, or what the listener needs.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The spool can't be used, or has failed.
+    /// The spool cannot be used, or has failed.
     #[error(transparent)]
     Spool(#[from] SpoolError),
-    /// The webhook URLs can't be read.
+    /// The webhook URLs cannot be followed.
     #[error(transparent)]
-    Url(#[from] UrlError),
-    /// The run can't begin where the state says.
+    WebhookUrls(#[from] FollowError),
+    /// The run cannot start where the state says.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// What is asked for can't be written.
+    /// The catalog asks for something that cannot be written.
     #[error(transparent)]
     OutputSpec(#[from] OutputSpecError),
-    /// The messages can't be written.
+    /// The messages cannot be written.
     #[error(transparent)]
     Emit(#[from] EmitError),
-    /// The run was asked to end, and does not get there.
+    /// A thread cannot be started.
+    #[error(transparent)]
+    Thread(#[from] ThreadError),
+    /// A bound socket does not say where it is.
+    #[error("config key \"{key}\": the system does not say which address the socket has: {source}")]
+    LocalAddress {
+        /// The key that the socket was bound for.
+        key: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The run was asked to end, and does not.
     #[error(
-        "the run did not end within {} seconds after it was asked to: nobody reads stdout, or another process keeps the \
-         spool locked. What was not written stays in the spool",
+        "the run did not end within {} seconds after it was asked to: the reader of stdout does not read, or another \
+         process keeps the spool locked. What was not written stays in the spool",
         END_TIMEOUT.as_secs()
     )]
     Stuck,
-    /// A thread can't be started.
-    #[error("a thread can't be started: {0}")]
-    Thread(#[from] std::io::Error),
 }
 
 /// What a run is to do.
@@ -68,59 +83,59 @@ pub struct Plan {
     /// The configuration.
     pub config: Config,
     /// What is written.
-    pub shape: OutputSpec,
+    pub output: OutputSpec,
     /// The file that `--state` names.
     pub state: Option<PathBuf>,
-    /// Whether what is written goes nowhere: then it never counts as stored.
-    pub discarded: bool,
+    /// Whether stdout is the null device: then what is written never counts as stored.
+    pub stdout_is_null: bool,
 }
 
-/// Where a run is reached: bound already, and there if somebody is to be there.
+/// Where a run can be reached. The sockets are already bound; `None` if nothing listens there.
 #[derive(Debug)]
 pub struct Sockets {
-    /// Where webhooks arrive, if there is a room for them.
+    /// Where webhooks arrive.
     pub webhooks: Option<TcpListener>,
-    /// Where health, readiness and metrics of that room are answered.
+    /// Where health, readiness and metrics are answered.
     pub admin: Option<TcpListener>,
 }
 
 /// What can end a run from outside.
 pub struct Ends<S, G> {
-    /// Ready when somebody asks the run to end.
+    /// Ready when the run is asked to end.
     pub stop: S,
-    /// Ready when nobody reads what it writes.
+    /// Ready when the reader of what it writes has gone.
     pub reader_gone: G,
 }
 
-/// The roles that a run needs on its spool.
+/// A spool, and the roles that a run has taken on it.
 #[derive(Debug)]
 pub struct Roles {
+    spool: Arc<dyn Spool>,
     listener: Option<RoleLock>,
     emitter: Option<RoleLock>,
 }
 
 impl Roles {
-    /// Makes the spool at `path`, if there is none, and takes the roles of `rooms` on it.
-    pub fn take(path: &Path, rooms: Components) -> Result<Self, RunError> {
-        drop(spool::open(path)?);
-        let take = |wanted: bool, role| wanted.then(|| RoleLock::take(role, path)).transpose();
-        Ok(Roles {
-            listener: take(rooms.listener, Role::Listener)?,
-            emitter: take(rooms.emitter, Role::Emitter)?,
-        })
+    /// Opens the spool of `config`, making it if there is none, and takes the roles that `components` need.
+    pub fn take(config: &Config, components: Components) -> Result<Self, RunError> {
+        let spool = spool::open(&config.spool_location()?)?;
+        let take = |is_needed: bool, role| is_needed.then(|| spool.take_role(role)).transpose();
+        let listener = take(components.listener, Role::Listener)?;
+        let emitter = take(components.emitter, Role::Emitter)?;
+        Ok(Roles { spool, listener, emitter })
     }
 
-    fn rooms(&self) -> Components {
+    fn components(&self) -> Components {
         Components { listener: self.listener.is_some(), emitter: self.emitter.is_some() }
     }
 }
 
-/// Runs the rooms that `roles` were taken for until something ends them. Messages go to `out`.
+/// Runs the components that `roles` were taken for until something ends them. Messages go to `out`.
 pub async fn run<S, G>(
     plan: Plan,
     roles: Roles,
     sockets: Sockets,
-    out: impl std::io::Write + Send + 'static,
+    out: impl Write + Send + 'static,
     line: &LiveLine,
     ends: Ends<S, G>,
 ) -> Result<(), RunError>
@@ -128,194 +143,108 @@ where
     S: Future<Output = ()>,
     G: Future<Output = ()>,
 {
-    let path = plan.config.spool_path()?;
-    info!("tap-mailjet-webhooks {}, spool {}", env!("CARGO_PKG_VERSION"), path.display());
-    let (counters, traffic) = (Counters::default(), Traffic::default());
-    let watermark = Watermark::default();
+    info!("tap-mailjet-webhooks {}, spool {}", env!("CARGO_PKG_VERSION"), roles.spool);
+    let max_runtime = plan.config.max_runtime();
     let (mut stop, mut reader_gone) = (std::pin::pin!(ends.stop), std::pin::pin!(ends.reader_gone));
-    let time_over = std::pin::pin!(end_of(plan.config.max_runtime()));
+    let time_is_up = std::pin::pin!(sleep_if_limited(max_runtime));
 
-    // Whatever can be wrong with spool, state and catalog is found before anybody is told that the tap listens. It may have
-    // to wait for a lock or for a slow disk, and so must not keep a run that is asked to end.
+    // Everything that can be wrong with spool, state and catalog is found before the tap says that it listens. That may
+    // wait for a lock or a slow disk, and must not delay the end of a run that is asked to stop.
+    let counters = Counters::default();
     let plan = Arc::new(plan);
     let preparing = tokio::task::spawn_blocking({
-        let (plan, path, counters) = (Arc::clone(&plan), path.clone(), counters.clone());
-        let rooms = roles.rooms();
-        move || {
-            let emitter = rooms.emitter.then(|| Prepared::find(&plan, &path, out, counters)).transpose()?;
-            Ok::<_, RunError>((emitter, Reader::open(&path)?))
-        }
+        let (plan, spool, counters) = (Arc::clone(&plan), Arc::clone(&roles.spool), counters.clone());
+        let is_emitter = roles.emitter.is_some();
+        move || is_emitter.then(|| PreparedEmitter::find(&plan, spool, out, counters)).transpose()
     });
-    let (emitter, reader) = tokio::select! {
+    let emitter = tokio::select! {
         biased;
         () = &mut reader_gone => return Err(EmitError::ReaderGone.into()),
         prepared = preparing => prepared.expect("preparing does not panic")?,
         () = &mut stop => {
-            info!("stopped before the run had begun");
+            info!("stopped before the run had started");
             return Ok(());
         }
-        () = end_of(plan.config.max_runtime().map(|limit| limit.saturating_add(END_TIMEOUT))) => {
+        () = sleep_if_limited(max_runtime.map(|limit| limit.saturating_add(END_TIMEOUT))) => {
             return Err(RunError::Stuck);
         }
     };
 
-    let config = &plan.config;
-    let waiting = emitter.as_ref().map_or(Backlog::Exactly(0), |emitter| emitter.waiting);
-    let receiving = if let (Some(listener), Some(role)) = (sockets.webhooks, &roles.listener) {
-        Some(Receiving::start(config, &path, role, listener, watermark.clone(), traffic.clone())?)
-    } else {
-        watermark.end();
-        None
-    };
-    let admin = match (sockets.admin, &receiving) {
-        (Some(listener), Some(receiving)) => {
-            let commits = receiving.handle.commits().clone();
-            let figures =
-                MetricsExporter::new(roles.rooms(), traffic.clone(), commits, counters.clone(), &path);
-            Some(Admin::start(listener, receiving.readiness(traffic.clone()), figures)?)
-        }
-        _ => None,
-    };
-    let emitting = emitter
-        .map(|emitter| Emitting::start(emitter, config.retention(), watermark, counters.clone()))
-        .transpose()?;
-    let progress = Progress::start(line, roles.rooms(), (counters, traffic.clone()), reader, waiting)?;
-    let whole = supervise(config, receiving, emitting, &traffic, stop, time_over);
+    let parts = Parts::start(&plan.config, &roles, sockets, emitter, counters, line)?;
+    let supervised = parts.supervisor.supervise(&plan.config, stop, time_is_up);
     let outcome = tokio::select! {
         biased;
-        // At once: whatever is under way is dropped and not waited for.
+        // At once: what is under way is dropped, not waited for.
         () = reader_gone => Err(EmitError::ReaderGone.into()),
-        outcome = whole => outcome,
+        outcome = supervised => outcome,
     };
-    progress.finish(outcome.is_ok());
-    drop(admin);
+    parts.progress.finish(if outcome.is_ok() { Outcome::Succeeded } else { Outcome::Failed });
+    drop(parts.admin);
     if outcome.is_ok() {
-        // Who looks only reads, and can't clean up: whoever closes a spool last, and may write, leaves all of it in one file.
-        drop(spool::open(&path));
+        roles.spool.tidy_up();
     }
     outcome
 }
 
-/// The end of a time that may have none.
-async fn end_of(limit: Option<Duration>) {
+/// What runs.
+struct Parts {
+    supervisor: Supervisor,
+    admin: Option<Admin>,
+    progress: ProgressReporter,
+}
+
+impl Parts {
+    fn start(
+        config: &Config,
+        roles: &Roles,
+        sockets: Sockets,
+        emitter: Option<PreparedEmitter<impl Write + Send + 'static>>,
+        counters: Counters,
+        line: &LiveLine,
+    ) -> Result<Self, RunError> {
+        let (spool, components) = (&roles.spool, roles.components());
+        let backlog = emitter.as_ref().map_or(Backlog::Exactly(0), |emitter| emitter.backlog);
+        let traffic = Traffic::default();
+        let receiving = match (sockets.webhooks, &roles.listener) {
+            (Some(listener), Some(role)) => {
+                Some(Receiving::start(config, &**spool, role, listener, traffic.clone())?)
+            }
+            _ => {
+                spool.watermark().close();
+                None
+            }
+        };
+        let source = || {
+            let listener = receiving.as_ref().map(|receiving| ListenerStatus {
+                traffic: traffic.clone(),
+                commits: receiving.handle.commits().clone(),
+            });
+            let spool: Arc<dyn SpoolView> = Arc::<dyn Spool>::clone(spool);
+            StatusSource::new(spool, listener, components.emitter.then(|| counters.clone()))
+        };
+        let admin = match (sockets.admin, &receiving) {
+            (Some(listener), Some(receiving)) => {
+                let readiness = receiving.readiness(traffic.clone());
+                let started = Admin::start(listener, readiness, SharedSource::new(source()));
+                Some(started.map_err(|source| RunError::LocalAddress { key: "admin_address", source })?)
+            }
+            _ => None,
+        };
+        let metrics = SingerMetrics::start(components.job_type(), counters.clone());
+        let progress = ProgressReporter::start(line, components, source(), backlog, metrics)?;
+        let emitting = emitter
+            .map(|emitter| {
+                Emitting::start(emitter, config.retention(), spool.watermark().clone(), counters.clone())
+            })
+            .transpose()?;
+        Ok(Parts { supervisor: Supervisor { receiving, emitting, traffic }, admin, progress })
+    }
+}
+
+/// Sleeps for `limit`, or for ever if there is none.
+async fn sleep_if_limited(limit: Option<Duration>) {
     match limit {
         Some(limit) => tokio::time::sleep(limit).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Waits for whatever ends the run first, then ends the rooms in the order in which events pass through them.
-async fn supervise(
-    config: &Config,
-    mut receiving: Option<Receiving>,
-    mut emitting: Option<Emitting>,
-    traffic: &Traffic,
-    stop: impl Future<Output = ()>,
-    time_over: impl Future<Output = ()>,
-) -> Result<(), RunError> {
-    let control = emitting.as_ref().map(|emitting| Arc::clone(&emitting.control));
-    let idle = async {
-        match (&control, config.pace().idle_exit) {
-            (Some(control), _) => control.idle.notified().await,
-            (None, Some(limit)) => traffic.nothing_for(limit).await,
-            (None, None) => std::future::pending().await,
-        }
-    };
-    let first = tokio::select! {
-        // A spool that has failed also ends the emitter, which must not hide why.
-        biased;
-        failure = failed(&mut receiving) => First::SpoolFailed(failure),
-        ended = ended(&mut emitting) => First::EmitterEnded(ended),
-        () = idle => First::Stop("idle_exit_seconds: nothing has arrived for so long, stopping"),
-        () = time_over => First::TimeOver,
-        () = stop => First::Stop(""),
-    };
-    let since = Instant::now();
-    match first {
-        First::SpoolFailed(error) => {
-            let wind_up = async {
-                // Whoever waits is told 503: the writer takes nothing any more.
-                if let Some(receiving) = &mut receiving {
-                    receiving.handle.close();
-                    receiving.stop_serving().await;
-                }
-                if let Some(emitting) = &mut emitting {
-                    emitting.control.cut_short_at(since);
-                    let _ = emitting.ended().await;
-                }
-            };
-            let _ = tokio::time::timeout(FAILURE_TIMEOUT, wind_up).await;
-            return Err(error.into());
-        }
-        First::EmitterEnded(ended) => {
-            tell(ended?);
-            if let Some(emitting) = emitting
-                && let Ok(trimmed) = tokio::time::timeout(END_TIMEOUT, emitting.confirmed.finish()).await
-            {
-                trimmed?;
-            }
-            return Ok(());
-        }
-        First::TimeOver => {
-            info!("max_runtime_seconds: the time is over, stopping");
-            if receiving.is_none() {
-                // Nothing more comes in, and a scheduler has said how long a backlog may take.
-                if let Some(emitting) = &emitting {
-                    emitting.control.cut_short_at(since);
-                }
-            }
-        }
-        First::Stop(reason) => {
-            if !reason.is_empty() {
-                info!("{reason}");
-            }
-        }
-    }
-    if let Some(emitting) = &emitting {
-        emitting.control.cut_short_at(since + DRAIN_TIMEOUT);
-    }
-    let wind_up = async {
-        if let Some(receiving) = receiving {
-            receiving.stop().await?;
-        }
-        if let Some(mut emitting) = emitting {
-            tell(emitting.ended().await?);
-            emitting.confirmed.finish().await?;
-        } else {
-            info!("stopped");
-        }
-        Ok(())
-    };
-    tokio::time::timeout(END_TIMEOUT.saturating_sub(since.elapsed()), wind_up)
-        .await
-        .unwrap_or(Err(RunError::Stuck))
-}
-
-/// What ends a run first.
-enum First {
-    SpoolFailed(SpoolError),
-    EmitterEnded(Result<Ended, EmitError>),
-    TimeOver,
-    Stop(&'static str),
-}
-
-fn tell(ended: Ended) {
-    match ended {
-        Ended::Dry => info!("everything in the spool is written; stopped"),
-        Ended::CutShort(events) => warn!("stopped with {events} events left in the spool for the next run"),
-    }
-}
-
-async fn failed(receiving: &mut Option<Receiving>) -> SpoolError {
-    match receiving {
-        Some(receiving) => receiving.failed().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn ended(emitting: &mut Option<Emitting>) -> Result<Ended, EmitError> {
-    match emitting {
-        Some(emitting) => emitting.ended().await,
         None => std::future::pending().await,
     }
 }

@@ -1,6 +1,4 @@
-//! The room that receives: the listener, the writer behind it, and the tokens that it takes.
-
-use std::path::Path;
+//! The receiving side: the listener, the writer behind it, and the tokens that it admits.
 
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -10,11 +8,10 @@ use tracing::{info, warn};
 use super::RunError;
 use crate::admin::Readiness;
 use crate::config::Config;
-use crate::listener;
-use crate::listener::Traffic;
-use crate::listener::token::{ActiveTokens, UrlStore, Watch};
-use crate::os::{clock, open_files, systemd};
-use crate::spool::{RoleLock, SpoolError, Watermark, Writer, WriterHandle};
+use crate::listener::{self, ActiveTokens, Traffic};
+use crate::os::worker::Worker;
+use crate::os::{open_files, systemd};
+use crate::spool::{RoleLock, Spool, SpoolError, Writer, WriterHandle};
 
 /// The listener, and the writer behind it.
 pub(super) struct Receiving {
@@ -24,24 +21,25 @@ pub(super) struct Receiving {
     stop: Option<oneshot::Sender<()>>,
     tokens: ActiveTokens,
     max_connections: usize,
-    watch: Option<Watch>,
+    /// Keeps the tokens up to date, unless they come from the configuration.
+    follower: Option<Worker<SpoolError>>,
 }
 
 impl Receiving {
-    /// Starts to take webhooks from `listener` into the spool at `path`.
+    /// Starts to take webhooks from `listener` into `spool`.
     pub(super) fn start(
         config: &Config,
-        path: &Path,
+        spool: &dyn Spool,
         role: &RoleLock,
         listener: TcpListener,
-        watermark: Watermark,
         traffic: Traffic,
     ) -> Result<Self, RunError> {
-        let (tokens, watch) = tokens(config, path)?;
+        let (tokens, follower) = tokens(config, spool)?;
         let mut guards = config.guards(tokens.clone())?;
-        let (handle, writer) =
-            Writer::start(path, role, config.sequence_unit, config.limits(), watermark, clock::unix_millis)?;
-        let address = listener.local_addr()?;
+        let (handle, writer) = spool.start_writer(role, config.sequence_unit, config.limits())?;
+        let address = listener
+            .local_addr()
+            .map_err(|source| RunError::LocalAddress { key: "listen_address", source })?;
         let (stop, stopped) = oneshot::channel();
         let stopped = async {
             let _ = stopped.await;
@@ -51,19 +49,19 @@ impl Receiving {
         let serving = tokio::spawn(listener::serve(listener, guards, handle.clone(), traffic, stopped));
         info!("listening on {}://{address}", config.scheme());
         systemd::is_ready();
-        Ok(Receiving { writer, handle, serving, stop: Some(stop), tokens, max_connections, watch })
+        Ok(Receiving { writer, handle, serving, stop: Some(stop), tokens, max_connections, follower })
     }
 
-    /// Whether webhooks are taken, by the facts that they are answered by.
+    /// Answers whether webhooks are accepted, from the facts that decide how they are answered.
     pub(super) fn readiness(&self, traffic: Traffic) -> Readiness {
         Readiness::new(traffic, self.tokens.clone(), self.max_connections, self.handle.clone())
     }
 
-    /// Waits until the spool has failed, under the writer or under whoever follows the webhook URLs.
+    /// Waits until the spool has failed, under the writer or under the follower of the webhook URLs.
     pub(super) async fn failed(&mut self) -> SpoolError {
-        let urls_failed = async {
-            match &mut self.watch {
-                Some(watch) => watch.failed().await,
+        let follower_failed = async {
+            match &mut self.follower {
+                Some(follower) => follower.failed().await,
                 None => std::future::pending().await,
             }
         };
@@ -71,22 +69,23 @@ impl Receiving {
             biased;
             // A writer that was not closed ends only by failing.
             Err(error) = self.writer.ended() => error,
-            error = urls_failed => error,
+            error = follower_failed => error,
         }
     }
 
-    /// Takes no further webhook, answers those that are being read, and closes the spool.
+    /// Accepts no more webhooks, answers those that are being read, and closes the spool.
     pub(super) async fn stop(mut self) -> Result<(), RunError> {
         self.stop_serving().await;
         self.handle.close();
         self.writer.ended().await?;
-        if let Some(watch) = self.watch {
-            watch.finish().await;
+        if let Some(follower) = self.follower {
+            // It only notes when each URL was last used.
+            let _ = follower.finish().await;
         }
         Ok(())
     }
 
-    /// Takes no further webhook, and answers those that are being read.
+    /// Accepts no more webhooks, and answers those that are being read.
     pub(super) async fn stop_serving(&mut self) {
         if let Some(stop) = self.stop.take() {
             systemd::is_stopping();
@@ -96,18 +95,21 @@ impl Receiving {
     }
 }
 
-fn tokens(config: &Config, path: &Path) -> Result<(ActiveTokens, Option<Watch>), RunError> {
-    let store = UrlStore::open(path)?;
+/// The tokens to admit, and what keeps them up to date.
+fn tokens(
+    config: &Config,
+    spool: &dyn Spool,
+) -> Result<(ActiveTokens, Option<Worker<SpoolError>>), RunError> {
     if let Some(tokens) = config.webhook_tokens.given() {
-        let unused = store.list()?.len();
-        if unused > 0 {
-            warn!("{unused} webhook URLs made by `url new` are not taken, since webhook_tokens is set");
+        let ignored = spool.registry_view()?.webhook_urls()?.len();
+        if ignored > 0 {
+            warn!("webhook_tokens is set: {ignored} webhook URLs made by `url new` are not accepted");
         }
         return Ok((ActiveTokens::from_config(tokens), None));
     }
-    let (tokens, watch) = ActiveTokens::watch(store)?;
+    let (tokens, follower) = ActiveTokens::follow(spool.impatient_registry()?)?;
     if tokens.count() == 0 {
         warn!("there is no webhook URL yet: make one with `url new`, it works at once");
     }
-    Ok((tokens, Some(watch)))
+    Ok((tokens, Some(follower)))
 }

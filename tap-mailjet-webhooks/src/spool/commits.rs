@@ -1,17 +1,19 @@
-//! How commits go: what the writer measures.
+//! Measurements of the commits.
+
+use std::time::Duration;
 
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
-/// What the writer has measured. Clones measure together.
+/// How long commits took and how much they wrote. Clones share the measurements.
 #[derive(Debug, Clone)]
-pub struct Commits {
+pub struct CommitStats {
     seconds: Histogram,
     rows: Histogram,
 }
 
-impl Default for Commits {
+impl Default for CommitStats {
     fn default() -> Self {
-        Commits {
+        CommitStats {
             // From a quarter of a millisecond (a fast disk) to 8 s (one that is about to fail).
             seconds: Histogram::new(exponential_buckets(0.000_25, 2.0, 16)),
             // Up to 16 384 events in one transaction.
@@ -20,14 +22,14 @@ impl Default for Commits {
     }
 }
 
-impl Commits {
-    /// Notes a commit. Once for each transaction, and so never more often than the disk syncs.
-    pub(super) fn note(&self, seconds: f64, rows: u32) {
-        self.seconds.observe(seconds);
+impl CommitStats {
+    /// Notes a commit: once for each transaction, and so never more often than the disk syncs.
+    pub(super) fn note(&self, duration: Duration, rows: u32) {
+        self.seconds.observe(duration.as_secs_f64());
         self.rows.observe(f64::from(rows));
     }
 
-    /// How long transactions took, their sync included: seconds.
+    /// How long transactions took, including their sync, in seconds.
     #[must_use]
     pub fn seconds(&self) -> &Histogram {
         &self.seconds

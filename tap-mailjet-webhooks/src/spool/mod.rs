@@ -1,293 +1,144 @@
 //! The spool: where events are safe between Mailjet and the target.
 //!
-//! It knows bytes, sequence numbers and fsync; it knows nothing of HTTP or of columns.
+//! It knows bytes, sequences and durability, and nothing of HTTP or of columns. This module is the contract: types,
+//! promises and errors. Each implementation is a folder beside it ([`sqlite`]) and an arm of the `match` in [`open`].
+//! Code outside sees two things:
 //!
-//! # What it promises
+//! - the *event log*: append ([`Append`]), read past a position ([`EventReader`]), trim ([`Trimmer`])
+//! - the *registry* ([`Registry`]): webhook URLs, discovered columns, positions, roles ([`RoleLock`])
 //!
-//! 1. [`Append::append`] answers with a [`Receipt`] only after the transaction that holds the whole [`Batch`] has been
-//!    committed and synced. There is no other way to get a `Receipt`.
-//! 2. Sequences are unique and strictly increasing, in the order of commits, across restarts, trimming and steps of
-//!    the clock. Reading past a sequence therefore never misses an event that is committed later.
-//! 3. A batch is kept whole or not at all.
-//! 4. After an error that leaves the state of the disk unknown (I/O error, damage), the connection is never used
-//!    again: everything waiting is refused and the process is told to stop. The kernel may have dropped the dirty pages
-//!    of a failed fsync, so that a retry would succeed without having stored anything. The same holds where the log is
-//!    copied into the database behind a commit, and for every other connection that the process writes through.
-//! 5. Files that somebody deletes, moves or replaces are noticed before the next answer, and end the process likewise. (Files that
-//!    are overwritten in place are not.)
-//! 6. Nothing is accepted that can't be kept: the size of the spool and the free space of its disk are checked before
-//!    the write.
-//! 7. Memory is bounded in bytes: what waits to be written holds a [`Reservation`], and the [`Budget`] has an end.
-//! 8. Damage is got past: what can be read is read, and what can't is told ([`Damage`]).
-//! 9. One process at a time has the role of the listener, and one the role of the emitter ([`RoleLock`]). The kernel
-//!    releases a role when its process ends, however it ends.
+//! # Promises
 //!
-//! # What it relies on
+//! 1. [`Append::append`] answers with a [`Receipt`] only after the whole [`Batch`] has been committed and is durable. There is
+//!    no other way to get a `Receipt`.
+//! 2. Sequences are unique and strictly increasing, in the order of commits, across restarts, trimming and steps of the
+//!    clock. Nothing is ever committed behind a sequence that a reader has seen, so reading past it misses nothing.
+//! 3. A batch is stored whole or not at all.
+//! 4. After an error that leaves it unknown what is stored ([`AppendError::OutcomeUnknown`], [`AppendError::Failed`]), nothing
+//!    is retried inside: the sender is asked to repeat. Where the storage itself has failed, the process ends.
+//! 5. Nothing is accepted that cannot be kept: room is checked before the write.
+//! 6. Memory is bounded in bytes: what waits to be written holds a [`Reservation`], and the [`Budget`] is finite.
+//! 7. Damage is skipped: what can be read is read, and what cannot be read is reported ([`Damage`]).
+//! 8. One process at a time has the role of the emitter ([`RoleLock`]); whether there can be several listeners is for the
+//!    implementation to say. A role ends with its process, however that ends.
 //!
-//! - SQLite in WAL mode with `synchronous=FULL`: the WAL is synced at each commit. Both settings are read back.
-//! - A disk that keeps what it said was synced, and POSIX file locks: a local file system, not NFS.
-//! - The directory entry of a new file, and those of new parent directories, are synced when they are made.
+//! # What an implementation decides
 //!
-//! # Format
-//!
-//! One SQLite file, made for anyone to open:
-//!
-//! | table | columns |
-//! | --- | --- |
-//! | `event` | `sequence` (key), `received_at` (Unix milliseconds), `body` (the event's JSON text as received) |
-//! | `rejected` | `sequence` (key, of the same series), `received_at`, `reason`, `body` (bytes as received, cut at 64 KiB) |
-//! | `webhook_url` | see [`crate::listener::token`] |
-//! | `discovered_column` | see [`crate::emitter`] |
-//! | `fact` | `name`, `value`: single facts about the spool itself |
+//! - Whose clock counts: "now" for sequences, for what is old enough to be trimmed and for the registry.
+//! - What tells readers of new events: a [`Watermark`] that this process's commits advance, or another process's.
+//! - Whether bytes free on a disk mean anything ([`DiskUsage`]).
 
 mod batch;
 mod budget;
 mod commits;
+#[cfg(test)]
+mod contract_tests;
+mod error;
+mod event_log;
+mod registry;
 mod sequence;
 mod sqlite;
+mod stats;
 mod watermark;
+mod writer;
 
-use std::path::{Path, PathBuf};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use rusqlite::ErrorCode;
-
-pub use batch::{Batch, Items};
+pub use batch::{Batch, Items, Receipt};
 pub use budget::{Budget, Reservation};
-pub use commits::Commits;
-pub use sequence::SequenceUnit;
-pub use sqlite::damage::Damage;
-pub use sqlite::disk_usage::DiskUsage;
-pub use sqlite::examine::{VerifyReport, export, verify};
-pub use sqlite::ledger::Ledger;
-pub use sqlite::reader::{Backlog, Reader, StoredEvent, StoredRejection};
-pub use sqlite::role::{Role, RoleLock, holder_of};
-pub use sqlite::stats::{Pending, SpoolStats, StatsReader};
-pub use sqlite::trim::{ItemKind, Trimmer};
-pub use sqlite::writer::{Limits, Writer, WriterHandle};
-pub(crate) use sqlite::{look, open, retry_while_locked};
+pub use commits::CommitStats;
+pub use error::{AppendError, SpoolError, SpoolErrorKind};
+pub use event_log::{Backlog, Damage, EventReader, ItemKind, StoredEvent, StoredRejection, Trimmer};
+pub use registry::{DiscoveredColumn, Registry, RegistryView, Role, RoleLock, TokenHash, WebhookUrl};
+pub use sequence::{Sequence, SequenceUnit};
+pub use stats::{DiskUsage, Pending, SpoolStats, StatsReader};
 pub use watermark::{Wakeup, Watermark};
+pub use writer::{Append, Limits, Writer, WriterHandle};
 
-/// The bytes of a rejected body that are kept.
+/// The bytes of a rejected item that are stored.
 pub const REJECTED_BODY_BYTES: usize = 65_536;
 
-/// Says that a batch is on disk. Only a spool gives receipts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Receipt {
-    /// Events that are kept.
-    pub accepted: usize,
-    /// Items that are kept although they are not events.
-    pub rejected: usize,
+/// Where a spool is, and so which implementation it is of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SpoolLocation {
+    /// An SQLite file on a local disk.
+    Sqlite(PathBuf),
 }
 
-/// Why a spool does not take a batch now. Nothing of the batch has been kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum AppendError {
-    /// The spool has reached `spool_max_bytes`.
-    #[error("the spool is full (spool_max_bytes)")]
-    SpoolFull,
-    /// The disk has less than `min_free_bytes` left, or has none.
-    #[error("the disk is full, or nearly so (min_free_bytes)")]
-    DiskLow,
-    /// Too many bytes wait to be written.
-    #[error("too much is waiting to be written")]
-    Overloaded,
-    /// Another process held the spool's write lock for too long.
-    #[error("another process keeps the spool locked")]
-    Locked,
-    /// The spool has failed and the process is about to end.
-    #[error("the spool has failed")]
-    Failed,
-    /// The spool is being closed.
-    #[error("the tap is stopping")]
-    Closed,
-}
-
-/// Something that keeps batches: the seam between the listener and the spool.
-pub trait Append: Clone + Send + Sync + 'static {
-    /// Asks for memory to read a request of `bytes` into.
-    fn reserve(&self, bytes: usize) -> Result<Reservation, AppendError>;
-
-    /// Keeps `batch`, and answers once it is on disk.
-    fn append(&self, batch: Batch) -> impl Future<Output = Result<Receipt, AppendError>> + Send;
-}
-
-impl SpoolError {
-    /// What an error of SQLite's means for the spool at `path`.
-    pub(crate) fn sqlite(path: &Path, doing: &'static str, source: rusqlite::Error) -> Self {
-        let path = path.to_owned();
-        match source.sqlite_error_code() {
-            Some(ErrorCode::DatabaseBusy) => SpoolError::Locked { path, doing },
-            Some(ErrorCode::NotADatabase) => SpoolError::NotASpool { path },
-            _ if sqlite::damage::is_damage(&source) => SpoolError::Damaged { path, doing, source },
-            _ => SpoolError::Sqlite { path, doing, source },
-        }
-    }
-
-    /// Whether the disk had no room. Nothing was written then.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        matches!(self, SpoolError::Sqlite { source, .. } if sqlite::is_full(source))
-    }
-
-    /// Whether the disk failed, after which nothing may be tried again: a sync that succeeds then says nothing of what the
-    /// failed one was to store.
-    #[must_use]
-    pub fn is_io_failure(&self) -> bool {
-        matches!(self, SpoolError::Sqlite { source, .. } if sqlite::is_io_failure(source))
+/// Opens a spool for reading and writing, and makes it if there is none.
+pub fn open(location: &SpoolLocation) -> Result<Arc<dyn Spool>, SpoolError> {
+    match location {
+        SpoolLocation::Sqlite(path) => Ok(Arc::new(sqlite::SqliteSpool::create_or_open(path)?)),
     }
 }
 
-/// What goes wrong with a spool, told to a person.
-#[derive(Debug, thiserror::Error)]
-pub enum SpoolError {
-    /// The directory or the file can't be made or opened.
-    #[error(
-        "spool {path}: {doing}: {source}; spool_path has to be a file that this user can write, on a local disk"
-    )]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// What was being done.
-        doing: &'static str,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// There is no spool to look at.
-    #[error(
-        "spool {path}: there is none yet; a run, `listen` or `url new` makes it. If there should be one, correct spool_path"
-    )]
-    Missing {
-        /// The file that is not there, or holds nothing.
-        path: PathBuf,
-    },
-    /// The file is gone, and what was not yet copied into it is still there.
-    #[error(
-        "spool {path}: the file is missing or empty, but its log {log} is there and may hold events that were answered with \
-         200; put back the file that it belongs to, or move the log away to begin with a new spool"
-    )]
-    LoneLog {
-        /// The spool.
-        path: PathBuf,
-        /// Its log.
-        log: PathBuf,
-    },
-    /// It can't be looked at: SQLite keeps a file beside it, also for those who only read.
-    #[error(
-        "spool {path}: {source}; it has to be a file that this user can read, in a folder that this user can write to. Copy it \
-         to such a folder, with its log ({path}-wal) if there is one, and name the copy in spool_path"
-    )]
-    Unreadable {
-        /// The spool.
-        path: PathBuf,
-        /// What SQLite said.
-        source: rusqlite::Error,
-    },
-    /// SQLite reports an error.
-    #[error("spool {path}: {doing}: {source}")]
-    Sqlite {
-        /// The spool.
-        path: PathBuf,
-        /// What was being done.
-        doing: &'static str,
-        /// What SQLite said.
-        source: rusqlite::Error,
-    },
-    /// Another process holds the lock that was needed; the same may succeed later.
-    #[error(
-        "spool {path}: {doing}: another process keeps the file locked; try again, and if it stays so, close the tool that has \
-         it open"
-    )]
-    Locked {
-        /// The spool.
-        path: PathBuf,
-        /// What was being done.
-        doing: &'static str,
-    },
-    /// The file has several names. SQLite keeps a log for each, and so would lose what is in the other's.
-    #[error("spool {path}: the file has {names} names (hard links); keep one of them")]
-    HardLinked {
-        /// The spool.
-        path: PathBuf,
-        /// How many.
-        names: u64,
-    },
-    /// What is in the file is not what was written.
-    #[error(
-        "spool {path}: {doing}: {source}; `spool verify` tells what is damaged, `spool export` writes what can be read. Set \
-         spool_path to another file, then start again"
-    )]
-    Damaged {
-        /// The spool.
-        path: PathBuf,
-        /// What was being done.
-        doing: &'static str,
-        /// What SQLite said.
-        source: rusqlite::Error,
-    },
-    /// The file was written by a later version of the tap.
-    #[error(
-        "spool {path}: it has format {found}, this version of tap-mailjet-webhooks knows up to {known}; use the version \
-         that made it, or a later one"
-    )]
-    NewerFormat {
-        /// The spool.
-        path: PathBuf,
-        /// The format of the file.
-        found: i64,
-        /// The newest format that is known.
-        known: i64,
-    },
-    /// The file is no spool.
-    #[error("spool {path}: this is a file of something else, and no spool; set spool_path to another file")]
-    NotASpool {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A setting that durability needs did not take.
-    #[error(
-        "spool {path}: SQLite answers {found} to {pragma}; the spool needs {needed} (is this a local disk?)"
-    )]
-    Setting {
-        /// The spool.
-        path: PathBuf,
-        /// The setting.
-        pragma: &'static str,
-        /// What it is.
-        found: String,
-        /// What it has to be.
-        needed: &'static str,
-    },
-    /// Another process has the role.
-    #[error("another process is the {role} of spool {path} (process {holder}); nothing to do here")]
-    RoleTaken {
-        /// The role.
-        role: Role,
-        /// The spool.
-        path: PathBuf,
-        /// Id of the process that has it, as far as known.
-        holder: String,
-    },
-    /// The writer met an error after which nothing can be said about the disk.
-    #[error(
-        "spool {path}: writing failed ({reason}); no webhook is accepted any more, since it can't be known what is on \
-         disk. Mailjet repeats what was not answered with 200. Check the disk, then start again"
-    )]
-    Poisoned {
-        /// The spool.
-        path: PathBuf,
-        /// What SQLite said.
-        reason: String,
-    },
-    /// Somebody has deleted or replaced a file of a spool that is in use.
-    #[error(
-        "spool {path}: {file} was deleted or replaced while the tap was running; no webhook is accepted any more. What \
-         was in it is lost, unless there is a copy: stop the tap before moving its spool. Mailjet repeats what was not \
-         answered with 200"
-    )]
-    Replaced {
-        /// The spool.
-        path: PathBuf,
-        /// The file of it that is gone.
-        file: PathBuf,
-    },
+/// Opens a spool for reading only; `None` if there is none. Nothing is made, and no role is needed.
+pub fn open_existing(location: &SpoolLocation) -> Result<Option<Arc<dyn SpoolView>>, SpoolError> {
+    match location {
+        SpoolLocation::Sqlite(path) => match sqlite::SqliteSpool::open_existing(path)? {
+            Some(spool) => Ok(Some(Arc::new(spool))),
+            None => Ok(None),
+        },
+    }
+}
+
+/// Returns the error for a spool that has to be there and is not.
+#[must_use]
+pub fn missing(location: &SpoolLocation) -> SpoolError {
+    match location {
+        SpoolLocation::Sqlite(path) => sqlite::missing(path),
+    }
+}
+
+/// A spool, as far as it can be looked at.
+///
+/// Messages name it by its [`Display`](fmt::Display) form, which has no secrets.
+pub trait SpoolView: fmt::Debug + fmt::Display + Send + Sync {
+    /// Opens a reader of the event log.
+    fn reader(&self) -> Result<Box<dyn EventReader>, SpoolError>;
+
+    /// Opens the registry for reading.
+    fn registry_view(&self) -> Result<Box<dyn RegistryView>, SpoolError>;
+
+    /// Opens what counts and measures.
+    fn stats_reader(&self) -> Result<Box<dyn StatsReader>, SpoolError>;
+
+    /// Returns who has `role`, as far as that is known: one name for each holder, such as a process id.
+    fn role_holders(&self, role: Role) -> Result<Vec<String>, SpoolError>;
+
+    /// Checks everything but the items themselves: the format, the storage, the order of sequences, the facts. Returns what
+    /// is wrong, each in a line.
+    fn check(&self) -> Result<Vec<String>, SpoolError>;
+}
+
+/// A spool that is open for reading and writing. It can be shared between threads; what it opens belongs to one thread each.
+pub trait Spool: SpoolView {
+    /// Takes a role, or says who has it.
+    fn take_role(&self, role: Role) -> Result<RoleLock, SpoolError>;
+
+    /// Starts the thread that appends to the event log. `role` proves that this process is a listener. The thread advances
+    /// the spool's [`watermark`](Spool::watermark) with each commit and closes it when it ends.
+    fn start_writer(
+        &self,
+        role: &RoleLock,
+        unit: SequenceUnit,
+        limits: Limits,
+    ) -> Result<(WriterHandle, Writer), SpoolError>;
+
+    /// Returns what tells readers in this process of new events.
+    fn watermark(&self) -> &Watermark;
+
+    /// Opens what deletes from the event log.
+    fn trimmer(&self) -> Result<Box<dyn Trimmer>, SpoolError>;
+
+    /// Opens the registry.
+    fn registry(&self) -> Result<Box<dyn Registry>, SpoolError>;
+
+    /// Opens the registry for a caller that comes back soon: it gives up after a moment if another process holds a lock.
+    fn impatient_registry(&self) -> Result<Box<dyn Registry>, SpoolError>;
+
+    /// Leaves the spool as tidy as it can be: called once, when everything that it has opened is closed.
+    fn tidy_up(&self);
 }

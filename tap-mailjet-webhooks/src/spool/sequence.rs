@@ -1,11 +1,61 @@
-//! Sequence numbers: a Unix epoch that never stands still and never goes back.
+//! Sequences: a Unix epoch that never stands still and never goes back.
+
+use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The largest sequence that a clock leads to: in nanoseconds, a moment of the year 2230. It leaves room for a sequence a
-/// nanosecond for thirty years to come: a clock that was once set to far away must not use them up.
+use crate::os::clock::UnixMillis;
+
+/// The largest sequence that a clock can lead to: in nanoseconds, a moment in the year 2230.
+///
+/// It leaves a sequence per nanosecond for thirty years, so that a clock that was once set far ahead does not use them
+/// all up.
 const LAST_BY_CLOCK: i64 = i64::MAX - 1_000_000_000_000_000_000;
+
+/// The number of an event or a rejected item: its key, its bookmark, and its place in the order of commits.
+///
+/// It is also used as a position: "everything up to this sequence".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sequence(i64);
+
+impl Sequence {
+    /// The position before the first event. Events have sequences from 1.
+    pub const START: Sequence = Sequence(0);
+    /// The position after every event.
+    pub const END: Sequence = Sequence(i64::MAX);
+
+    /// The sequence with this number.
+    #[must_use]
+    pub const fn new(number: i64) -> Self {
+        Sequence(number)
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> i64 {
+        self.0
+    }
+
+    /// The sequence after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Sequence(self.0.saturating_add(1))
+    }
+
+    /// The sequence before this one.
+    #[must_use]
+    pub const fn previous(self) -> Self {
+        Sequence(self.0.saturating_sub(1))
+    }
+}
+
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// The unit of `_sdc_sequence`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
@@ -14,44 +64,44 @@ pub enum SequenceUnit {
     /// 13 digits. Above 1000 events a second, the later ones borrow the milliseconds that follow.
     #[default]
     Millisecond,
-    /// 19 digits: milliseconds × 10^6 and a counter, the form that Stitch's own tables hold.
+    /// 19 digits: milliseconds × 10^6 plus a counter, the form that Stitch's own tables hold.
     Nanosecond,
 }
 
 impl SequenceUnit {
-    /// The sequence that belongs to a moment given in Unix milliseconds, up to one of the year 2230.
+    /// The sequence that belongs to a moment; at most one of the year 2230.
     #[must_use]
-    pub fn at(self, unix_millis: i64) -> i64 {
-        let sequence = match self {
-            SequenceUnit::Millisecond => unix_millis,
-            SequenceUnit::Nanosecond => unix_millis.saturating_mul(1_000_000),
+    pub fn sequence_at(self, moment: UnixMillis) -> Sequence {
+        let number = match self {
+            SequenceUnit::Millisecond => moment.get(),
+            SequenceUnit::Nanosecond => moment.get().saturating_mul(1_000_000),
         };
-        sequence.min(LAST_BY_CLOCK)
+        Sequence(number.min(LAST_BY_CLOCK))
     }
 }
 
-/// Hands out sequences: `max(last + 1, now)`.
+/// Assigns sequences: `max(last + 1, now)`.
 #[derive(Debug)]
 pub(super) struct Sequencer {
     unit: SequenceUnit,
-    last: i64,
+    last: Sequence,
 }
 
 impl Sequencer {
-    /// Goes on after `last`, the largest sequence that was ever handed out.
-    pub(super) fn after(last: i64, unit: SequenceUnit) -> Self {
+    /// Continues after `last`, the largest sequence that was ever assigned.
+    pub(super) fn after(last: Sequence, unit: SequenceUnit) -> Self {
         Sequencer { unit, last }
     }
 
-    /// The next sequence, given the time now.
-    pub(super) fn next(&mut self, unix_millis: i64) -> i64 {
-        // Where there are no more, SQLite refuses the one that it has.
-        self.last = self.unit.at(unix_millis).max(self.last.saturating_add(1));
+    /// Assigns the next sequence, at the moment `now`.
+    pub(super) fn next(&mut self, now: UnixMillis) -> Sequence {
+        // At the very end the last sequence is repeated, and the spool refuses the duplicate.
+        self.last = self.unit.sequence_at(now).max(self.last.next());
         self.last
     }
 
-    /// The last sequence that was handed out.
-    pub(super) fn last(&self) -> i64 {
+    /// The last sequence that was assigned.
+    pub(super) fn last(&self) -> Sequence {
         self.last
     }
 }
@@ -60,44 +110,49 @@ impl Sequencer {
 mod tests {
     use super::*;
 
-    #[test]
-    fn sequences_increase_whatever_the_clock_does() {
-        let mut sequencer = Sequencer::after(0, SequenceUnit::Millisecond);
-        let clock = [1000, 1000, 1000, 1001, 5000, 400, 400, 5001, 5003];
-        let sequences: Vec<_> = clock.into_iter().map(|now| sequencer.next(now)).collect();
-        assert_eq!(sequences, [1000, 1001, 1002, 1003, 5000, 5001, 5002, 5003, 5004]);
+    fn assign<const N: usize>(sequencer: &mut Sequencer, clock: [i64; N]) -> [i64; N] {
+        clock.map(|now| sequencer.next(UnixMillis::new(now)).get())
     }
 
-    /// An hour forward and back, twice, and the end of a year between two events.
     #[test]
-    fn sequences_increase_while_the_clock_jumps_by_an_hour() {
+    fn sequences_increase_whatever_the_clock_does() {
+        let mut sequencer = Sequencer::after(Sequence::START, SequenceUnit::Millisecond);
+        let clock = [1000, 1000, 1000, 1001, 5000, 400, 400, 5001, 5003];
+        let expected = [1000, 1001, 1002, 1003, 5000, 5001, 5002, 5003, 5004];
+        assert_eq!(assign(&mut sequencer, clock), expected);
+    }
+
+    #[test]
+    fn sequences_increase_while_the_clock_jumps_an_hour_back_and_forth_at_new_year() {
         const HOUR: i64 = 3_600_000;
         const NEW_YEAR: i64 = 1_798_761_600_000;
         let clock = [-1, 0, HOUR, HOUR + 1, 1, 2, -HOUR, -HOUR, HOUR + 2, HOUR + 9].map(|at| NEW_YEAR + at);
         let expected = [-1, 0, HOUR, HOUR + 1, HOUR + 2, HOUR + 3, HOUR + 4, HOUR + 5, HOUR + 6, HOUR + 9]
             .map(|at| NEW_YEAR + at);
-        let mut sequencer = Sequencer::after(0, SequenceUnit::Millisecond);
-        assert_eq!(clock.map(|now| sequencer.next(now)), expected);
+        let mut sequencer = Sequencer::after(Sequence::START, SequenceUnit::Millisecond);
+        assert_eq!(assign(&mut sequencer, clock), expected);
     }
 
     #[test]
     fn nanoseconds_have_stitchs_19_digits() {
-        let mut sequencer = Sequencer::after(0, SequenceUnit::Nanosecond);
-        let sequences = [sequencer.next(1_565_276_078_922), sequencer.next(1_565_276_078_922)];
+        let mut sequencer = Sequencer::after(Sequence::START, SequenceUnit::Nanosecond);
+        let sequences = assign(&mut sequencer, [1_565_276_078_922, 1_565_276_078_922]);
         assert_eq!(sequences, [1_565_276_078_922_000_000, 1_565_276_078_922_000_001]);
     }
 
     #[test]
     fn sequences_increase_at_the_end_of_time() {
-        let mut sequencer = Sequencer::after(0, SequenceUnit::Nanosecond);
-        let sequences = [i64::MAX, i64::MAX, 0].map(|now| sequencer.next(now));
+        let mut sequencer = Sequencer::after(Sequence::START, SequenceUnit::Nanosecond);
+        let sequences = assign(&mut sequencer, [i64::MAX, i64::MAX, 0]);
         assert_eq!(sequences, [LAST_BY_CLOCK, LAST_BY_CLOCK + 1, LAST_BY_CLOCK + 2]);
-        assert_eq!(Sequencer::after(i64::MAX, SequenceUnit::Millisecond).next(0), i64::MAX);
+        let mut exhausted = Sequencer::after(Sequence::END, SequenceUnit::Millisecond);
+        assert_eq!(exhausted.next(UnixMillis::new(0)), Sequence::END);
     }
 
     #[test]
     fn a_change_of_unit_does_not_go_back() {
-        let mut sequencer = Sequencer::after(1_565_276_078_922_000_000, SequenceUnit::Millisecond);
-        assert_eq!(sequencer.next(1_565_276_078_999), 1_565_276_078_922_000_001);
+        let last = Sequence::new(1_565_276_078_922_000_000);
+        let mut sequencer = Sequencer::after(last, SequenceUnit::Millisecond);
+        assert_eq!(sequencer.next(UnixMillis::new(1_565_276_078_999)), last.next());
     }
 }

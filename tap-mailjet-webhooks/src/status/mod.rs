@@ -1,5 +1,94 @@
-//! What a running tap and its spool look like from outside, and how that is shown.
+//! What a tap and its spool look like at one moment, and how that is shown.
+//!
+//! [`StatusSource`] takes a [`Snapshot`]; each renderer shows it in its own form:
+//!
+//! | module | form | shown by |
+//! | --- | --- | --- |
+//! | [`text`], [`json`] | lines for people, one JSON object | `spool status` |
+//! | [`prometheus`] | Prometheus's text format | `/metrics` |
+//! | [`live_line`] | one line that is drawn again and again, or a log line a minute | stderr |
+//! | [`singer_metrics`] | `INFO METRIC: {…}` | the log |
 
-pub mod progress;
+pub mod json;
+pub mod live_line;
 pub mod prometheus;
-pub mod spool_status;
+pub mod singer_metrics;
+mod source;
+pub mod text;
+
+use crate::emitter::progress::Counters;
+use crate::listener::Traffic;
+use crate::os::clock::UnixMillis;
+use crate::spool::{CommitStats, Pending, SpoolStats};
+
+pub use source::{SharedSource, StatusSource};
+
+/// Everything that is shown of a tap, at one moment.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The moment.
+    pub taken_at: UnixMillis,
+    /// The listener of this process, if it has one.
+    pub listener: Option<ListenerStatus>,
+    /// How far the emitter of this process has got, if it has one.
+    pub emitter: Option<Counters>,
+    /// The spool; `None` if it cannot be read now.
+    pub spool: Option<SpoolStatus>,
+}
+
+/// What a listener counts. The counters go on counting after the snapshot.
+#[derive(Debug, Clone)]
+pub struct ListenerStatus {
+    /// Requests and events.
+    pub traffic: Traffic,
+    /// Commits.
+    pub commits: CommitStats,
+}
+
+/// What a spool holds, and how far everyone has got with it.
+#[derive(Debug, Clone)]
+pub struct SpoolStatus {
+    /// How messages name the spool.
+    pub name: String,
+    /// What it holds.
+    pub stats: SpoolStats,
+    /// How far the emitter of this process is behind; `None` if it has none.
+    pub behind: Option<Behind>,
+}
+
+/// How far an emitter is behind what the spool holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Behind {
+    /// Events that it has not written yet.
+    pub unwritten: Pending,
+    /// Events that its target has not confirmed or, where nothing is confirmed, that it has not written: the lag.
+    pub unstored: Pending,
+}
+
+/// Who uses a spool, and through which webhook URLs it is reached.
+#[derive(Debug, Clone)]
+pub struct SpoolUse {
+    /// The processes that have the role of the listener.
+    pub listeners: Vec<String>,
+    /// The processes that have the role of the emitter.
+    pub emitters: Vec<String>,
+    /// The webhook URLs.
+    pub webhook_urls: WebhookUrls,
+}
+
+/// Which webhook URLs are accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WebhookUrls {
+    /// Those of `webhook_tokens`. When they are used is not noted.
+    Configured {
+        /// How many.
+        count: usize,
+    },
+    /// Those in the spool's registry.
+    Registered {
+        /// How many.
+        count: usize,
+        /// When one of them was last used.
+        last_used_at: Option<UnixMillis>,
+    },
+}

@@ -6,8 +6,8 @@ use catalog::event::EventType;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tap_mailjet_webhooks::listener::{Tally, SplitError, split, type_of};
-use tap_mailjet_webhooks::spool::{Budget, REJECTED_BODY_BYTES};
+use tap_mailjet_webhooks::listener::{SplitError, Tally, split, type_of};
+use tap_mailjet_webhooks::spool::{Budget, ItemKind, REJECTED_BODY_BYTES};
 
 fuzz_target!(|body: &[u8]| {
     let mut reservation = Budget::new(64 << 20).reserve(0).expect("nothing is taken yet");
@@ -31,9 +31,10 @@ fuzz_target!(|body: &[u8]| {
     let tally = Tally::of(body, &items);
     let items: Vec<_> = items.iter().collect();
     assert_eq!(items.len(), elements.len());
-    let events = items.iter().filter(|(_, is_event)| *is_event).count();
+    let events = items.iter().filter(|(_, kind)| *kind == ItemKind::Event).count();
     assert_eq!(tally.counts().sum::<u64>(), events as u64);
-    for ((range, is_event), element) in items.into_iter().zip(elements) {
+    for ((range, kind), element) in items.into_iter().zip(elements) {
+        let is_event = kind == ItemKind::Event;
         assert_eq!(is_event, element.starts_with('{'));
         let kept = if is_event { element.len() } else { element.len().min(REJECTED_BODY_BYTES) };
         assert_eq!(&body[range], &element.as_bytes()[..kept]);

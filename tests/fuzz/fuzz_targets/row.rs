@@ -13,7 +13,8 @@ use catalog::selection::Selection;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use tap_mailjet_webhooks::emitter::{DryRun, OutputSpec, UnknownFields};
-use tap_mailjet_webhooks::spool::StoredEvent;
+use tap_mailjet_webhooks::os::clock::UnixMillis;
+use tap_mailjet_webhooks::spool::{Sequence, StoredEvent};
 use target_jsonl::validate::RecordCheck;
 
 const EVERY_STREAM: &[u8] = include_bytes!("../../catalog/catalog.json");
@@ -43,7 +44,9 @@ fuzz_target!(|input: &[u8]| {
         out.clear();
         // The spool holds events as they came in a body: with line ends between their parts.
         let body: Vec<u8> = body.iter().map(|byte| if *byte == b'\r' { b'\n' } else { *byte }).collect();
-        rehearsal.write_event(StoredEvent { sequence, received_at: 1, body: &body }, 2, &mut out);
+        let (sequence, received_at) = (Sequence::new(sequence), UnixMillis::new(1));
+        let event = StoredEvent { sequence, received_at, body: &body };
+        rehearsal.write_event(event, UnixMillis::new(2), &mut out);
         let records = demand(&out, &mut streams);
         assert!((1..=2).contains(&records), "{records} records");
     }

@@ -126,7 +126,7 @@ fn discover_reports_an_unknown_key_and_a_foreign_database() {
     let other = rusqlite::Connection::open(tap.spool().path).expect("a database");
     other.execute_batch("CREATE TABLE t (a)").expect("a table");
     let foreign = discover();
-    assert!(foreign.sole_error().contains("a file of something else"), "{:?}", foreign.stderr);
+    assert!(foreign.sole_error().contains("this file is not a spool"), "{:?}", foreign.stderr);
     assert_eq!(foreign.stdout, [""; 0]);
 }
 

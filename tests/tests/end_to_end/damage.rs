@@ -62,7 +62,7 @@ fn assert_only_damaged_pages_are_lost(choose: fn(&[Page]) -> Vec<Page>) {
     assert_eq!(numbers, drained.records().iter().map(number_of).collect::<Vec<_>>());
     let verified = tap.launch(&["spool", "verify"]).finish();
     verified.assert_code(1);
-    assert!(verified.stdout.iter().filter(|line| line.contains("can't be read")).count() >= gaps.len());
+    assert!(verified.stdout.iter().filter(|line| line.contains("cannot be read")).count() >= gaps.len());
 
     let bookmark = drained.messages().iter().rev().find_map(Message::bookmark).expect("a STATE");
     tap.append_state(bookmark);
@@ -100,7 +100,7 @@ fn with_a_damaged_last_page_a_drain_reads_the_rest_and_the_listener_refuses() {
     assert_eq!(drained.records().len() + rows, 400);
     assert!(drained.says("`spool export` writes what can be read"), "{:?}", drained.stderr);
     let refused = tap.listen().finish();
-    assert!(refused.sole_error().contains("`spool verify` tells what is damaged"), "{:?}", refused.stderr);
+    assert!(refused.sole_error().contains("`spool verify` lists what is damaged"), "{:?}", refused.stderr);
     tap.launch(&["spool", "verify"]).finish().assert_code(1);
 }
 
@@ -193,14 +193,14 @@ fn verify_reports_a_missing_spool_wrong_rows_and_a_foreign_file() {
     verified.assert_code(1);
     let report = verified.stdout.join("\n");
     for sign in
-        ["is no JSON object", "an event and a rejected item share", "not above 0", "written_through is -1"]
+        ["is not a JSON object", "both an event and a rejected item", "are below 1", "written_through is -1"]
     {
         assert!(report.contains(sign), "{sign}: {report}");
     }
     std::fs::write(&tap.spool().path, "x".repeat(8192)).expect("a write");
     for command in ["verify", "export"] {
         let finished = tap.launch(&["spool", command]).finish();
-        assert!(finished.sole_error().contains("a file of something else"), "{:?}", finished.stderr);
+        assert!(finished.sole_error().contains("this file is not a spool"), "{:?}", finished.stderr);
     }
 }
 
@@ -212,7 +212,7 @@ fn another_programs_database_is_refused_and_left_unchanged() {
     let before = std::fs::read(&path).expect("a database");
     for command in [&["listen"][..], &["spool", "verify"]] {
         let finished = tap.launch(command).finish();
-        assert!(finished.sole_error().contains("a file of something else"), "{:?}", finished.stderr);
+        assert!(finished.sole_error().contains("this file is not a spool"), "{:?}", finished.stderr);
         assert!(std::fs::read(&path).expect("a database") == before, "{command:?} changed it");
     }
 }
@@ -223,6 +223,6 @@ fn a_directory_is_not_accepted_as_a_spool() {
     std::fs::create_dir_all(&tap.spool().path).expect("a directory");
     for command in [&["listen"][..], &["spool", "verify"]] {
         let finished = tap.launch(command).finish();
-        assert!(finished.sole_error().contains("of something else"), "{:?}", finished.stderr);
+        assert!(finished.sole_error().contains("this file is not a spool"), "{:?}", finished.stderr);
     }
 }

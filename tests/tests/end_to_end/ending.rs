@@ -265,7 +265,7 @@ fn a_tap_that_waits_for_a_lock_at_its_start_can_be_stopped() {
         waiting.program.signal(Signal::TERM);
         let finished = waiting.finish();
         finished.assert_code(0);
-        assert!(finished.says("before the run had begun"), "{:?}", finished.stderr);
+        assert!(finished.says("before the run had started"), "{:?}", finished.stderr);
     }
     drop(lock);
 }

@@ -7,8 +7,8 @@ use super::field_layout::FieldLayout;
 use super::primary_key::{CanonicalOrder, PrimaryKey};
 use super::table::{Output, Row, Table};
 use crate::emitter::block::Event;
-use crate::os::clock;
-use crate::spool::{REJECTED_BODY_BYTES, StoredRejection};
+use crate::os::clock::UnixMillis;
+use crate::spool::{REJECTED_BODY_BYTES, Sequence, StoredRejection};
 
 /// The table that rejected items were meant for.
 const TABLE_NAME: &str = "data";
@@ -24,7 +24,7 @@ pub(in crate::emitter) struct RecordWriter {
 /// What the system columns of a row say.
 pub(in crate::emitter) struct System<'a> {
     key: [u8; 36],
-    sequence: i64,
+    sequence: Sequence,
     received_at: &'a [u8],
     batched_at: &'a [u8],
 }
@@ -35,7 +35,7 @@ impl System<'_> {
         match source {
             ColumnSource::PrimaryKey => write_quoted(&self.key, out),
             ColumnSource::Sequence => {
-                out.extend_from_slice(itoa::Buffer::new().format(self.sequence).as_bytes());
+                out.extend_from_slice(itoa::Buffer::new().format(self.sequence.get()).as_bytes());
             }
             ColumnSource::ReceivedAt => write_quoted(self.received_at, out),
             ColumnSource::BatchedAt => write_quoted(self.batched_at, out),
@@ -66,7 +66,7 @@ impl RecordWriter {
         &mut self,
         key: [u8; 36],
         event: &Event<'_>,
-        batched_at: i64,
+        batched_at: UnixMillis,
     ) -> System<'_> {
         let received_at = self.received.text(event.received_at);
         let batched_at = self.batched.text(batched_at);
@@ -78,13 +78,13 @@ impl RecordWriter {
         &mut self,
         table: &Table,
         item: StoredRejection<'_>,
-        batched_at: i64,
+        batched_at: UnixMillis,
         out: &mut Vec<u8>,
     ) {
         // Of what was cut off there is no telling whether it is the same.
         let key = match item.body.len() < REJECTED_BODY_BYTES {
             true => PrimaryKey::of_bytes(item.body),
-            false => PrimaryKey::of_bytes(&[item.body, &item.sequence.to_be_bytes()].concat()),
+            false => PrimaryKey::of_bytes(&[item.body, &item.sequence.get().to_be_bytes()].concat()),
         };
         let received_at = self.received.text(item.received_at);
         let batched_at = self.batched.text(batched_at);
@@ -170,15 +170,15 @@ fn write_quoted(text: &[u8], out: &mut Vec<u8>) {
 /// The text of the last moment that was asked for: neighbours usually share it.
 #[derive(Debug, Default)]
 struct Moment {
-    unix_millis: Option<i64>,
+    unix_millis: Option<UnixMillis>,
     text: String,
 }
 
 impl Moment {
-    fn text(&mut self, unix_millis: i64) -> &[u8] {
+    fn text(&mut self, unix_millis: UnixMillis) -> &[u8] {
         if self.unix_millis != Some(unix_millis) {
             self.unix_millis = Some(unix_millis);
-            self.text = clock::rfc3339(unix_millis);
+            self.text = unix_millis.to_rfc3339();
         }
         self.text.as_bytes()
     }

@@ -43,8 +43,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tracing::warn;
 
-use super::discovered::{self, Discovered};
+use super::discovered;
 use super::target_safe;
+use crate::spool::DiscoveredColumn;
 
 /// Bytes of a name that PostgreSQL keeps.
 const NAME_BYTES: usize = 63;
@@ -78,7 +79,7 @@ pub(in crate::emitter) struct Table {
     /// Names without their case.
     folded: HashSet<String>,
     /// Columns that have appeared since they were last asked for.
-    appeared: Vec<Discovered>,
+    appeared: Vec<DiscoveredColumn>,
 }
 
 /// How a column is written.
@@ -128,7 +129,7 @@ impl Table {
         stream: &Stream,
         choice: StreamSelection,
         unknown_fields: UnknownFields,
-        discovered: &[Discovered],
+        discovered: &[DiscoveredColumn],
     ) -> Result<Self, CatalogError> {
         let mut table = Table {
             stream: Stream { id: stream.id, columns: Vec::new() },
@@ -210,12 +211,12 @@ impl Table {
     }
 
     /// Takes the columns that have appeared since the last call.
-    pub(in crate::emitter) fn take_appeared(&mut self) -> Vec<Discovered> {
+    pub(in crate::emitter) fn take_appeared(&mut self) -> Vec<DiscoveredColumn> {
         std::mem::take(&mut self.appeared)
     }
 
     /// Whether any of these columns changes the SCHEMA.
-    pub(in crate::emitter) fn are_written(&self, columns: &[Discovered]) -> bool {
+    pub(in crate::emitter) fn are_written(&self, columns: &[DiscoveredColumn]) -> bool {
         columns.iter().any(|column| self.outputs[self.places[&column.name]].selected)
     }
 
@@ -394,10 +395,10 @@ impl Table {
     }
 
     fn appear(&mut self, row: &mut Row<'_>, name: &str, kind: ColumnType) {
-        self.appeared.push(Discovered {
+        self.appeared.push(DiscoveredColumn {
             stream: self.stream.id.name().to_owned(),
             name: name.to_owned(),
-            kind,
+            json_type: kind.json_type().to_owned(),
         });
         self.add(discovered_column(name.to_owned(), kind));
         row.values.push(None);

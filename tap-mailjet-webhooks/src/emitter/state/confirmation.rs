@@ -1,18 +1,16 @@
 //! What the target has stored: followed in the state file, shown as lag, and trimmed from the spool once it is old.
 
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use catalog::state::State;
-use tokio::sync::oneshot;
 use tracing::{debug, error, warn};
 
 use super::file::StateFile;
 use crate::emitter::progress::{Counters, Reached};
-use crate::os::clock::PatientClock;
 use crate::os::log_throttle::LogThrottle;
-use crate::spool::{ItemKind, Ledger, SpoolError, Trimmer};
+use crate::os::thread::ThreadError;
+use crate::os::worker::{Round, Worker};
+use crate::spool::{ItemKind, Registry, Sequence, SpoolError, SpoolErrorKind, Trimmer};
 
 /// How often the state file is looked at.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(250);
@@ -37,15 +35,19 @@ pub enum Confirmation {
 
 impl Confirmation {
     /// Decides by what this run was given, and what runs before it were. `discarded`: stdout is the null device.
-    pub fn find(state_file: Option<StateFile>, ledger: &Ledger, discarded: bool) -> Result<Self, SpoolError> {
+    pub fn find(
+        state_file: Option<StateFile>,
+        registry: &mut dyn Registry,
+        discarded: bool,
+    ) -> Result<Self, SpoolError> {
         if let Some(file) = state_file {
-            if let Err(error) = ledger.note_state_given() {
+            if let Err(error) = registry.note_state_given() {
                 // On a full disk, a run that makes room is worth more than this note.
                 warn!("{error}");
             }
             return Ok(Confirmation::StateFile(file));
         }
-        if ledger.state_was_given()? {
+        if registry.state_was_given()? {
             warn!("earlier runs were given a state, this one is not: nothing is trimmed from the spool");
             return Ok(Confirmation::Nobody);
         }
@@ -63,76 +65,49 @@ impl Confirmation {
     }
 }
 
-/// Follows the confirmations and trims, in a thread, until it is dropped; then once more.
-#[derive(Debug)]
-pub struct Confirmed {
-    stop: mpsc::Sender<()>,
-    ended: oneshot::Receiver<Result<(), SpoolError>>,
-}
-
-impl Confirmed {
-    /// Starts the thread. The run has noted in `counters` where it begins.
-    pub fn follow(
-        confirmation: Confirmation,
-        trimmer: Trimmer,
-        retention: Duration,
-        counters: Counters,
-        clock: PatientClock,
-    ) -> std::io::Result<Self> {
-        let (stop, stopped) = mpsc::channel();
-        let start = counters.reached();
-        if matches!(confirmation, Confirmation::StateFile(_)) {
-            // As the lag is shown: where no stream is selected, nothing is behind.
-            counters.confirmed_through(start.events);
-        }
-        let (events, rejected) = (start.taken(false), start.taken(true));
-        let follower = Follower {
-            confirmation,
-            trimmer,
-            retention,
-            counters,
-            clock,
-            events,
-            rejected,
-            noted: 0,
-            told: LogThrottle::default(),
-            foreign_told: LogThrottle::default(),
-        };
-        let (end, ended) = oneshot::channel();
-        thread::Builder::new().name("confirmed".to_owned()).spawn(move || {
-            let _ = end.send(follower.follow(&stopped));
-        })?;
-        Ok(Confirmed { stop, ended })
+/// Follows the confirmations and trims, on a thread of its own. The run has noted in `counters` where it starts.
+pub fn follow(
+    confirmation: Confirmation,
+    trimmer: Box<dyn Trimmer>,
+    registry: Box<dyn Registry>,
+    retention: Duration,
+    counters: Counters,
+) -> Result<Worker<SpoolError>, ThreadError> {
+    let start = counters.reached();
+    if matches!(confirmation, Confirmation::StateFile(_)) {
+        // As the lag is shown: where no stream is selected, nothing is behind.
+        counters.confirmed_through(start.events);
     }
-
-    /// Waits until the disk fails under the trimming, if it ever does.
-    pub async fn failed(&mut self) -> SpoolError {
-        match (&mut self.ended).await {
-            Ok(Err(error)) => error,
-            // It ends otherwise only when it is told to.
-            Ok(Ok(())) | Err(_) => std::future::pending().await,
-        }
-    }
-
-    /// Looks and trims a last time, and waits until that is done.
-    pub async fn finish(self) -> Result<(), SpoolError> {
-        drop(self.stop);
-        self.ended.await.unwrap_or(Ok(()))
-    }
+    let (events, rejected) = (start.taken(false), start.taken(true));
+    let mut follower = Follower {
+        confirmation,
+        trimmer,
+        registry,
+        retention,
+        counters,
+        events,
+        rejected,
+        noted: Sequence::START,
+        rounds: 0,
+        told: LogThrottle::default(),
+        foreign_told: LogThrottle::default(),
+    };
+    Worker::start("confirmed", FOLLOW_INTERVAL, move |round| follower.round(round))
 }
 
 struct Follower {
     confirmation: Confirmation,
-    trimmer: Trimmer,
+    trimmer: Box<dyn Trimmer>,
+    registry: Box<dyn Registry>,
     retention: Duration,
     counters: Counters,
-    clock: PatientClock,
     /// Sequence up to which events are confirmed.
-    events: i64,
+    events: Sequence,
     /// Sequence up to which rejected items are.
-    rejected: i64,
+    rejected: Sequence,
     /// What the spool has been told of `events`.
-    noted: i64,
+    noted: Sequence,
+    rounds: u32,
     /// When trouble with trimming was last told.
     told: LogThrottle,
     /// When a state of another spool was last told.
@@ -140,18 +115,12 @@ struct Follower {
 }
 
 impl Follower {
-    /// Goes on until it is told to stop. The spool is closed when this returns.
-    fn follow(mut self, stopped: &mpsc::Receiver<()>) -> Result<(), SpoolError> {
-        for round in 1_u32.. {
-            let going_on = stopped.recv_timeout(FOLLOW_INTERVAL) == Err(RecvTimeoutError::Timeout);
-            self.look();
-            // The last round trims too: a drain on a schedule is usually over before the first is due.
-            if round.is_multiple_of(TRIM_EVERY) || !going_on {
-                self.trim()?;
-            }
-            if !going_on {
-                break;
-            }
+    fn round(&mut self, round: Round) -> Result<(), SpoolError> {
+        self.rounds += 1;
+        self.look();
+        // The last round trims too: a drain on a schedule is usually over before the first is due.
+        if round == Round::Last || self.rounds % TRIM_EVERY == 0 {
+            self.trim()?;
         }
         Ok(())
     }
@@ -168,7 +137,8 @@ impl Follower {
                 Some(state) => {
                     let reached = self.counters.reached();
                     // What has been written is on its way to a STATE, if it is not in one yet.
-                    let written = reached.streams.iter().map(|written| written.last).max().unwrap_or(0);
+                    let written =
+                        reached.streams.iter().map(|written| written.last).max().unwrap_or(Sequence::START);
                     let largest = self.counters.largest_bookmark().max(written);
                     if let Some(stream) = foreign(&state, &reached, largest) {
                         if let Some(suppressed) = self.foreign_told.allow() {
@@ -197,10 +167,8 @@ impl Follower {
         if matches!(self.confirmation, Confirmation::Nobody) {
             return Ok(());
         }
-        let retention = i64::try_from(self.retention.as_millis()).unwrap_or(i64::MAX);
-        let before = self.clock.unix_millis().saturating_sub(retention);
-        match self.try_trim(before) {
-            Err(error) if error.is_io_failure() => return Err(error),
+        match self.try_trim() {
+            Err(error) if error.kind() == SpoolErrorKind::StorageFailed => return Err(error),
             Err(error) => {
                 // Rows stay longer than they must, and the next look tries again.
                 if let Some(suppressed) = self.told.allow() {
@@ -212,11 +180,11 @@ impl Follower {
         Ok(())
     }
 
-    fn try_trim(&mut self, before: i64) -> Result<(), SpoolError> {
+    fn try_trim(&mut self) -> Result<(), SpoolError> {
         let start = Instant::now();
-        for (kept, confirmed) in [(ItemKind::Events, self.events), (ItemKind::Rejected, self.rejected)] {
+        for (kind, confirmed) in [(ItemKind::Event, self.events), (ItemKind::Rejected, self.rejected)] {
             while start.elapsed() < TRIM_TIME {
-                match self.trimmer.step(kept, confirmed, before)? {
+                match self.trimmer.step(kind, confirmed, self.retention)? {
                     0 => break,
                     trimmed => debug!("{trimmed} rows were trimmed"),
                 }
@@ -225,7 +193,7 @@ impl Follower {
         while start.elapsed() < TRIM_TIME + GIVE_BACK_TIME && self.trimmer.give_back()? {}
         // Last: on a full disk, room is worth more than this note.
         if self.events > self.noted {
-            self.trimmer.note_confirmed(self.events)?;
+            self.registry.note_confirmed_through(self.events)?;
             self.noted = self.events;
         }
         Ok(())
@@ -233,25 +201,27 @@ impl Follower {
 }
 
 /// A selected stream whose bookmark no STATE of this spool can have had, the largest being `largest`.
-fn foreign(state: &State, reached: &Reached, largest: i64) -> Option<&'static str> {
+fn foreign(state: &State, reached: &Reached, largest: Sequence) -> Option<&'static str> {
     let names = reached.streams.iter().map(|written| written.stream.name());
-    names.into_iter().find(|name| state.bookmark(name).is_some_and(|bookmark| bookmark > largest))
+    names
+        .into_iter()
+        .find(|name| state.bookmark(name).is_some_and(|bookmark| Sequence::new(bookmark) > largest))
 }
 
 /// Up to where a state confirms events and rejected items, given how far stdout has got.
 ///
 /// Each selected stream has to confirm. A stream that has confirmed the last record that was written to it has all that
 /// was written: some targets keep only the bookmarks of streams that had records.
-fn confirmed_by(state: &State, reached: &Reached) -> (i64, i64) {
+fn confirmed_by(state: &State, reached: &Reached) -> (Sequence, Sequence) {
     let confirmed = |rejected: bool| {
         let all = reached.taken(rejected);
         let each = reached.streams(rejected).map(|written| {
-            let bookmark = state.bookmark(written.stream.name()).unwrap_or(0);
+            let bookmark = state.bookmark(written.stream.name()).map_or(Sequence::START, Sequence::new);
             // No more than what was written: a state can't confirm what it has not seen.
             if bookmark >= written.last { all } else { bookmark.min(all) }
         });
         // Where no stream is selected, nobody confirms anything.
-        each.min().unwrap_or(0)
+        each.min().unwrap_or(Sequence::START)
     };
     (confirmed(false), confirmed(true))
 }
@@ -271,11 +241,11 @@ mod tests {
     fn events_are_confirmed_by_every_selected_stream_that_has_them() {
         let click = StreamId::Event(EventType::Click);
         let reached = |last_records: &[(StreamId, i64)]| Reached {
-            events: 100,
-            rejected: 50,
+            events: Sequence::new(100),
+            rejected: Sequence::new(50),
             streams: last_records
                 .iter()
-                .map(|(stream, last)| Written { stream: *stream, last: *last, records: 1 })
+                .map(|(stream, last)| Written { stream: *stream, last: Sequence::new(*last), records: 1 })
                 .collect(),
         };
         let (data, rejected) = (StreamId::Data, StreamId::Rejected);
@@ -297,7 +267,7 @@ mod tests {
             }
             assert_eq!(
                 confirmed_by(&state, &reached(last_records)),
-                expected,
+                (Sequence::new(expected.0), Sequence::new(expected.1)),
                 "{bookmarks:?} of {last_records:?}"
             );
         }

@@ -5,7 +5,8 @@ use catalog::stream::StreamId;
 use tracing::{info, warn};
 
 use super::file::{StateFile, StateFileError};
-use crate::spool::{Backlog, ItemKind, Ledger, Reader, SequenceUnit, SpoolError};
+use crate::os::clock::UnixMillis;
+use crate::spool::{Backlog, EventReader, ItemKind, Registry, Sequence, SequenceUnit, SpoolError};
 
 /// Where a run begins.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,9 +37,9 @@ pub enum StartError {
         /// The stream.
         stream: &'static str,
         /// What the state says.
-        bookmark: i64,
+        bookmark: Sequence,
         /// The largest sequence that a state of this spool can have.
-        written_through: i64,
+        written_through: Sequence,
     },
 }
 
@@ -47,10 +48,10 @@ impl Start {
     pub fn find(
         streams: &[StreamId],
         state_file: Option<&mut StateFile>,
-        reader: &Reader,
-        ledger: &Ledger,
+        reader: &mut dyn EventReader,
+        registry: &mut dyn Registry,
         unit: SequenceUnit,
-        unix_millis: i64,
+        now: UnixMillis,
     ) -> Result<Self, StartError> {
         let with_state = state_file.is_some();
         let state = match state_file {
@@ -62,28 +63,31 @@ impl Start {
         };
         // A spool that nothing was written from can go on with the state of one that is lost, if that is older than all
         // that it holds and, since it goes on from the clock, will hold.
-        let written_through = match ledger.written_through()? {
+        let written_through = match registry.written_through()? {
             Some(sequence) => sequence,
-            None => reader.first_sequence()?.unwrap_or(unit.at(unix_millis)) - 1,
+            None => reader.first_sequence()?.unwrap_or(unit.sequence_at(now)).previous(),
         };
         for stream in streams.iter().map(|stream| stream.name()) {
-            let bookmark = state.bookmark(stream).unwrap_or(0);
+            let bookmark = state.bookmark(stream).map_or(Sequence::START, Sequence::new);
             if bookmark > written_through {
                 return Err(StartError::BookmarkAhead { stream, bookmark, written_through });
             }
         }
         let of_events = streams.iter().filter(|stream| **stream != StreamId::Rejected);
-        let position = of_events.map(|stream| state.bookmark(stream.name()).unwrap_or(0)).min();
+        let position = of_events
+            .map(|stream| state.bookmark(stream.name()).map_or(Sequence::START, Sequence::new))
+            .min();
         let Some(position) = position else {
             warn!(
                 "the catalog selects no stream that has events: they are received and kept, but not written"
             );
             return Ok(Start { state, waiting: Backlog::Exactly(0) });
         };
-        let waiting = reader.backlog_past(ItemKind::Events, position)?;
+        let waiting = reader.backlog_past(ItemKind::Event, position)?;
         let rejected = match streams.contains(&StreamId::Rejected) {
             true => {
-                let position = state.bookmark(StreamId::Rejected.name()).unwrap_or(0);
+                let position =
+                    state.bookmark(StreamId::Rejected.name()).map_or(Sequence::START, Sequence::new);
                 reader.backlog_past(ItemKind::Rejected, position)?
             }
             false => Backlog::Exactly(0),

@@ -12,7 +12,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::sign::CertifiedKey;
 
-use crate::os::clock;
+use crate::os::clock::UnixMillis;
 
 /// The end of the year 9999: there is no date after it in a certificate.
 const END_OF_DATES: Duration = Duration::from_secs(253_402_300_799);
@@ -214,5 +214,5 @@ impl Validity {
 
 fn date(time: Option<UnixTime>) -> String {
     let millis = time.and_then(|time| i64::try_from(time.as_secs()).ok()).map(|seconds| seconds * 1000);
-    millis.map_or_else(|| "further notice".to_owned(), clock::rfc3339)
+    millis.map_or_else(|| "further notice".to_owned(), |millis| UnixMillis::new(millis).to_rfc3339())
 }

@@ -1,37 +1,26 @@
-//! Getting past what can't be read.
+//! Skipping what cannot be read.
 //!
-//! A table is a tree of pages. A page that is damaged makes SQLite stop in the middle of a read, whatever is asked for
-//! behind it; asked for what lies on another page, it answers. The keys at which one page ends and the next begins stand
-//! in the inner pages of the tree. They are read here from the file itself, since SQLite does not tell them, and taken as
-//! no more than hints: what they lead to is read by SQLite. (Pages that are still in the log have checksums; what is
-//! damaged is in the file.)
+//! A table is a tree of pages. A damaged page makes SQLite stop in the middle of a read, whatever lies behind it; asked for
+//! what lies on another page, it answers. The sequences at which one page ends and the next begins are in the inner pages
+//! of the tree. They are read here from the file itself, because SQLite does not show them, and are only hints: what they
+//! lead to is read by SQLite. (Pages that are still in the log have checksums, so what is damaged is in the file.)
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension};
 
-use crate::spool::ItemKind;
+use super::database::Database;
+use super::table;
+use crate::spool::{Damage, ItemKind, Sequence};
 
 /// The first byte of an inner page of a table's tree.
 const INNER_PAGE: u8 = 5;
-/// Trees are never so deep: past it, pages that are damaged lead in a circle.
+/// No tree is deeper: past this, damaged pages lead in a circle.
 const DEEPEST: usize = 20;
 
-/// Rows that can't be read: those with a sequence past `after`, up to `through`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Damage {
-    /// The last sequence before them.
-    pub after: i64,
-    /// The last sequence that they can have.
-    pub through: i64,
-    /// What is wrong with them.
-    pub reason: String,
-}
-
-/// Whether an error says that what was read is damaged.
-pub(in crate::spool) fn is_damage(error: &rusqlite::Error) -> bool {
+/// Whether an error means that what was read is damaged.
+pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(
         error,
         rusqlite::Error::InvalidColumnType(..)
@@ -40,61 +29,69 @@ pub(in crate::spool) fn is_damage(error: &rusqlite::Error) -> bool {
     ) || error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt)
 }
 
-/// What has to be skipped to read on, where reading past `after` has met `error`. None if nothing can be read behind it.
+/// Finds what has to be skipped to read on, where reading past `after` has met `error`. Returns `None` if nothing behind it
+/// can be read.
 pub(super) fn skip(
-    connection: &Connection,
-    path: &Path,
-    kept: ItemKind,
-    after: i64,
+    database: &Database,
+    kind: ItemKind,
+    after: Sequence,
     error: &rusqlite::Error,
 ) -> Option<Damage> {
-    let next = |position| next_sequence(connection, kept, position);
-    let through = match next(after) {
-        // The row itself is damaged, or what it holds stands on other pages that are.
+    let connection = &database.connection;
+    let next = |position| next_sequence(connection, kind, position);
+    let through = match next(after.get()) {
+        // The row itself is damaged, or what it holds is on other pages that are.
         Ok(Some(sequence)) => sequence,
-        // It was there, and is gone: somebody else has trimmed it.
+        // It was there and is gone: another process has trimmed it.
         Ok(None) => return None,
         Err(_) => {
-            let ends = page_ends(connection, path, kept, after).unwrap_or_default();
+            let after = after.get();
+            let ends = page_ends(database, kind, after).unwrap_or_default();
             let readable = ends.into_iter().filter(|end| *end > after).find(|end| next(*end).is_ok())?;
-            // The page may be damaged in its middle only: its end is read backwards.
-            match first_from_behind(connection, kept, after, readable) {
+            // The page may be damaged only in its middle: its end is read backwards.
+            match first_readable_backwards(connection, kind, after, readable) {
                 Some(first) if first - 1 > after && next(first - 1).is_ok() => first - 1,
                 _ => readable,
             }
         }
     };
-    Some(Damage { after, through, reason: error.to_string() })
+    Some(Damage { after, through: Sequence::new(through), reason: error.to_string() })
 }
 
-fn next_sequence(connection: &Connection, kept: ItemKind, position: i64) -> rusqlite::Result<Option<i64>> {
-    let table = kept.table();
-    connection
-        .prepare_cached(&format!(
-            "SELECT sequence FROM {table} WHERE sequence >= ?1 + 1 ORDER BY sequence LIMIT 1"
-        ))?
-        .query_row([position], |row| row.get(0))
-        .optional()
+fn next_sequence(connection: &Connection, kind: ItemKind, position: i64) -> rusqlite::Result<Option<i64>> {
+    let query =
+        format!("SELECT sequence FROM {} WHERE sequence >= ?1 + 1 ORDER BY sequence LIMIT 1", table(kind));
+    connection.prepare_cached(&query)?.query_row([position], |row| row.get(0)).optional()
 }
 
-/// The smallest sequence past `after` that can be reached from `through` backwards.
-fn first_from_behind(connection: &Connection, kept: ItemKind, after: i64, through: i64) -> Option<i64> {
-    let table = kept.table();
-    let backwards =
-        format!("SELECT sequence FROM {table} WHERE sequence > ?1 AND sequence <= ?2 ORDER BY sequence DESC");
-    let mut statement = connection.prepare_cached(&backwards).ok()?;
+/// Returns the smallest sequence past `after` that can be reached from `through` backwards.
+fn first_readable_backwards(
+    connection: &Connection,
+    kind: ItemKind,
+    after: i64,
+    through: i64,
+) -> Option<i64> {
+    let query = format!(
+        "SELECT sequence FROM {} WHERE sequence > ?1 AND sequence <= ?2 ORDER BY sequence DESC",
+        table(kind)
+    );
+    let mut statement = connection.prepare_cached(&query).ok()?;
     let rows = statement.query_map([after, through], |row| row.get::<_, i64>(0)).ok()?;
     rows.map_while(Result::ok).last()
 }
 
-/// The sequences past `after` with which pages of the table's tree end, in their order.
-fn page_ends(connection: &Connection, path: &Path, kept: ItemKind, after: i64) -> Option<Vec<i64>> {
+/// Returns the sequences past `after` with which pages of the table's tree end, in their order.
+fn page_ends(database: &Database, kind: ItemKind, after: i64) -> Option<Vec<i64>> {
+    let connection = &database.connection;
     let root = connection
-        .query_row("SELECT rootpage FROM sqlite_schema WHERE name = ?1", [kept.table()], |row| row.get(0))
+        .query_row("SELECT rootpage FROM sqlite_schema WHERE name = ?1", [table(kind)], |row| row.get(0))
         .ok()?;
     let page_size: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0)).ok()?;
-    let mut tree =
-        Tree { file: File::open(path).ok()?, page_size: u64::try_from(page_size).ok()?, ends: Vec::new() };
+    let mut tree = Tree {
+        file: File::open(&database.path).ok()?,
+        page_size: u64::try_from(page_size).ok()?,
+        ends: Vec::new(),
+    };
     tree.walk(root, after, 0);
     tree.ends.sort_unstable();
     Some(tree.ends)
@@ -107,44 +104,44 @@ struct Tree {
 }
 
 impl Tree {
-    /// Notes where the pages below an inner page end, as far as they hold anything past `after`.
+    /// Collects where the pages below an inner page end, as far as they hold anything past `after`.
     fn walk(&mut self, number: u32, after: i64, depth: usize) -> Option<()> {
         let page = self.page(number)?;
-        // The first page of a file begins with the file's own head.
-        let head = if number == 1 { 100 } else { 0 };
-        if *page.get(head)? != INNER_PAGE || depth > DEEPEST {
+        // The first page of a file begins with the file's own header.
+        let header = if number == 1 { 100 } else { 0 };
+        if *page.get(header)? != INNER_PAGE || depth > DEEPEST {
             return None;
         }
-        let cells = usize::from(u16::from_be_bytes(at(&page, head + 3)?));
+        let cells = usize::from(u16::from_be_bytes(at(&page, header + 3)?));
         for cell in 0..cells {
-            let place = usize::from(u16::from_be_bytes(at(&page, head + 12 + 2 * cell)?));
-            let child = u32::from_be_bytes(at(&page, place)?);
-            let end = varint(page.get(place + 4..)?)?;
+            let offset = usize::from(u16::from_be_bytes(at(&page, header + 12 + 2 * cell)?));
+            let child = u32::from_be_bytes(at(&page, offset)?);
+            let end = varint(page.get(offset + 4..)?)?;
             if end > after {
                 self.ends.push(end);
                 self.walk(child, after, depth + 1);
             }
         }
-        self.walk(u32::from_be_bytes(at(&page, head + 8)?), after, depth + 1)
+        self.walk(u32::from_be_bytes(at(&page, header + 8)?), after, depth + 1)
     }
 
     fn page(&self, number: u32) -> Option<Vec<u8>> {
         let mut page = vec![0; usize::try_from(self.page_size).ok()?];
-        let place = u64::from(number.checked_sub(1)?) * self.page_size;
-        self.file.read_exact_at(&mut page, place).ok()?;
+        let offset = u64::from(number.checked_sub(1)?) * self.page_size;
+        self.file.read_exact_at(&mut page, offset).ok()?;
         Some(page)
     }
 }
 
-fn at<const N: usize>(page: &[u8], place: usize) -> Option<[u8; N]> {
-    page.get(place..place + N)?.try_into().ok()
+fn at<const N: usize>(page: &[u8], offset: usize) -> Option<[u8; N]> {
+    page.get(offset..offset + N)?.try_into().ok()
 }
 
-/// A number as SQLite writes it: seven bits a byte, the highest first; the ninth byte has eight.
+/// Reads a number as SQLite writes it: seven bits a byte, the highest first; the ninth byte has eight.
 fn varint(bytes: &[u8]) -> Option<i64> {
     let mut number: u64 = 0;
-    for (place, byte) in bytes.iter().take(9).enumerate() {
-        if place == 8 {
+    for (index, byte) in bytes.iter().take(9).enumerate() {
+        if index == 8 {
             return Some((number << 8 | u64::from(*byte)).cast_signed());
         }
         number = number << 7 | u64::from(byte & 0x7f);

@@ -1,56 +1,57 @@
-//! Whether there is room for more: nothing is accepted that can't be kept.
+//! Whether there is room for more: nothing is accepted that cannot be kept.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rusqlite::Connection;
+use super::SqliteError;
+use super::database::Database;
+use super::disk_usage;
+use crate::spool::{AppendError, DiskUsage, Limits};
 
-use super::disk_usage::DiskUsage;
-use crate::spool::{AppendError, Limits, SpoolError};
+/// How long a measurement of spool and disk is relied on.
+const MEASUREMENT_AGE: Duration = Duration::from_secs(1);
+/// How many bytes may be written on the strength of one measurement.
+const MEASUREMENT_BYTES: u64 = 8 << 20;
 
-/// How long a look at the sizes of spool and disk may be relied on.
-const ROOM_AGE: Duration = Duration::from_secs(1);
-/// How many bytes may be written on the strength of one such look.
-const ROOM_BYTES: u64 = 8 << 20;
-
-/// How much room there was at the last look, less what has been written since.
+/// How much room there was at the last measurement, less what has been written since.
 #[derive(Debug)]
 pub(super) struct Headroom {
     limits: Limits,
-    looked_at: Instant,
+    measured_at: Instant,
     written: u64,
-    space: DiskUsage,
+    disk: DiskUsage,
 }
 
 impl Headroom {
-    pub(super) fn look(path: &Path, connection: &Connection, limits: Limits) -> Result<Self, SpoolError> {
-        let space = DiskUsage::look(path, connection)?;
-        Ok(Headroom { limits, looked_at: Instant::now(), written: 0, space })
+    /// Measures spool and disk.
+    pub(super) fn measure(database: &Database, limits: Limits) -> Result<Self, SqliteError> {
+        let disk = disk_usage::measure(database)?;
+        Ok(Headroom { limits, measured_at: Instant::now(), written: 0, disk })
     }
 
-    pub(super) fn limits(&self) -> Limits {
-        self.limits
-    }
-
-    pub(super) fn is_stale(&self) -> bool {
-        self.looked_at.elapsed() >= ROOM_AGE || self.written >= ROOM_BYTES
-    }
-
-    /// Decides whether there is room for a batch of so many bytes, and counts it as written if so.
-    pub(super) fn admit(&mut self, cost: u64) -> Result<(), AppendError> {
-        self.could_take(cost)?;
-        self.written += cost;
+    /// Measures again if the last measurement is too old.
+    pub(super) fn refresh(&mut self, database: &Database) -> Result<(), SqliteError> {
+        if self.measured_at.elapsed() >= MEASUREMENT_AGE || self.written >= MEASUREMENT_BYTES {
+            *self = Headroom::measure(database, self.limits)?;
+        }
         Ok(())
     }
 
-    /// Decides whether there is room for a batch of so many bytes.
-    pub(super) fn could_take(&self, cost: u64) -> Result<(), AppendError> {
-        let written = self.written + cost;
-        if self.space.used + written > self.limits.spool_max_bytes {
+    /// Decides whether there is room for `bytes`, and counts them as written if so.
+    pub(super) fn admit(&mut self, bytes: u64) -> Result<(), AppendError> {
+        self.could_admit(bytes)?;
+        self.written += bytes;
+        Ok(())
+    }
+
+    /// Decides whether there is room for `bytes`.
+    pub(super) fn could_admit(&self, bytes: u64) -> Result<(), AppendError> {
+        let DiskUsage { used, free_within, disk_free } = self.disk;
+        let written = self.written + bytes;
+        if used + written > self.limits.spool_max_bytes {
             return Err(AppendError::SpoolFull);
         }
-        if self.space.disk_free + self.space.free_within < self.limits.min_free_bytes.saturating_add(written)
-        {
+        let free = disk_free.unwrap_or(u64::MAX).saturating_add(free_within.unwrap_or(0));
+        if free < self.limits.min_free_bytes.saturating_add(written) {
             return Err(AppendError::DiskLow);
         }
         Ok(())
@@ -62,9 +63,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_trimming_emptied_is_room() {
+    fn pages_that_trimming_has_freed_count_as_room() {
         let limits = Limits { spool_max_bytes: 1000, min_free_bytes: 500, memory_bytes: 0 };
-        let looked_at = Instant::now();
+        let measured_at = Instant::now();
         // (used, free within the spool, free on the disk) and how much is admitted, in batches of 100
         let cases = [
             ((0, 0, 499), 0),
@@ -75,10 +76,10 @@ mod tests {
             ((1000, 9000, 9000), 0),
         ];
         for ((used, free_within, disk_free), expected) in cases {
-            let space = DiskUsage { used, free_within, disk_free };
-            let mut room = Headroom { limits, looked_at, written: 0, space };
-            while room.admit(100).is_ok() {}
-            assert_eq!(room.written, expected, "{space:?}");
+            let disk = DiskUsage { used, free_within: Some(free_within), disk_free: Some(disk_free) };
+            let mut headroom = Headroom { limits, measured_at, written: 0, disk };
+            while headroom.admit(100).is_ok() {}
+            assert_eq!(headroom.written, expected, "{disk:?}");
         }
     }
 }

@@ -1,13 +1,14 @@
-//! How many rows a table has, without reading all of it each time.
+//! Counts the rows of a table without reading all of it each time.
 //!
-//! SQLite counts by reading, and a spool may have gigabytes. But rows come only at its end and go only from its front, in
-//! the order of their sequences: what lies between was counted before.
+//! SQLite counts by reading, and a spool may have gigabytes. But rows are added only at the end of a table and deleted only
+//! at its front, in the order of their sequences: everything between was counted before.
 
 use std::collections::VecDeque;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::spool::ItemKind;
+use super::table;
+use crate::spool::{ItemKind, Sequence};
 
 /// Rows that are counted together.
 const BLOCK_ROWS: i64 = 10_000;
@@ -16,27 +17,28 @@ const BLOCK_ROWS: i64 = 10_000;
 #[derive(Debug)]
 pub(super) struct RowCount {
     table: &'static str,
-    /// From the front of the table to its end, as of the last look.
+    /// From the front of the table to its end, as of the last update.
     blocks: VecDeque<Block>,
     /// The table's smallest sequence then.
     first: i64,
 }
 
-/// Rows that follow each other.
+/// A run of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Block {
-    /// The largest sequence of them.
+    /// The largest of their sequences.
     last: i64,
     rows: u64,
 }
 
 impl RowCount {
-    pub(super) fn of(kept: ItemKind) -> Self {
-        RowCount { table: kept.table(), blocks: VecDeque::new(), first: 0 }
+    /// Counts the items of this kind.
+    pub(super) fn new(kind: ItemKind) -> Self {
+        RowCount { table: table(kind), blocks: VecDeque::new(), first: 0 }
     }
 
-    /// Counts what has come and what has gone since the last look. Says how many rows there are.
-    pub(super) fn look(&mut self, connection: &Connection) -> rusqlite::Result<u64> {
+    /// Counts what was added and deleted since the last time, and returns how many rows there are.
+    pub(super) fn update(&mut self, connection: &Connection) -> rusqlite::Result<u64> {
         let first = format!("SELECT sequence FROM {} ORDER BY sequence LIMIT 1", self.table);
         let first =
             connection.prepare_cached(&first)?.query_row([], |row| row.get::<_, i64>(0)).optional()?;
@@ -79,8 +81,9 @@ impl RowCount {
         }
     }
 
-    /// How many rows, of those that the last look found, have a sequence past `position`.
-    pub(super) fn past(&self, connection: &Connection, position: i64) -> rusqlite::Result<u64> {
+    /// Returns how many of the rows that the last update found have a sequence past `position`.
+    pub(super) fn past(&self, connection: &Connection, position: Sequence) -> rusqlite::Result<u64> {
+        let position = position.get();
         let mut past = 0;
         let mut before = self.first - 1;
         for block in &self.blocks {
@@ -107,12 +110,13 @@ fn count(connection: &Connection, table: &str, after: i64, last: i64) -> rusqlit
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spool::sqlite;
+    use crate::spool::sqlite::database::Database;
 
     #[test]
-    fn the_count_follows_what_comes_and_goes() {
+    fn the_count_follows_additions_and_deletions() {
         let folder = tempfile::tempdir().expect("a folder");
-        let connection = sqlite::open(&folder.path().join("spool.db")).expect("a spool");
+        let Database { connection, .. } =
+            Database::create_or_open(&folder.path().join("spool.db")).expect("a spool");
         let add = |from: i64, to: i64| {
             let insert = "WITH RECURSIVE n(n) AS (SELECT ?1 UNION ALL SELECT n + 3 FROM n WHERE n + 3 < ?2)
                 INSERT INTO event SELECT n, 0, '{}' FROM n";
@@ -121,31 +125,36 @@ mod tests {
         let trim = |through: i64| {
             connection.execute("DELETE FROM event WHERE sequence <= ?1", [through]).expect("a deletion");
         };
-        let mut rows = RowCount::of(ItemKind::Events);
-        let mut demand = || {
-            let counted = rows.look(&connection).expect("a count");
-            let demanded = |position: i64| count(&connection, "event", position, i64::MAX).expect("a count");
-            assert_eq!(counted, demanded(0));
+        let mut rows = RowCount::new(ItemKind::Event);
+        let mut demand_equal = || {
+            let counted = rows.update(&connection).expect("a count");
+            let counted_anew =
+                |position: i64| count(&connection, "event", position, i64::MAX).expect("a count");
+            assert_eq!(counted, counted_anew(0));
             for position in [0, 50, 29_999, 30_000, 30_001, 45_000, 100_000, 200_000, i64::MAX] {
-                assert_eq!(rows.past(&connection, position), Ok(demanded(position)), "past {position}");
+                assert_eq!(
+                    rows.past(&connection, Sequence::new(position)),
+                    Ok(counted_anew(position)),
+                    "past {position}"
+                );
             }
             (counted, rows.blocks.len())
         };
-        assert_eq!(demand(), (0, 0));
+        assert_eq!(demand_equal(), (0, 0));
         add(100, 400);
-        assert_eq!(demand(), (100, 1));
+        assert_eq!(demand_equal(), (100, 1));
         add(400, 100_000);
-        assert_eq!(demand().0, 33_300);
+        assert_eq!(demand_equal().0, 33_300);
         trim(150);
-        demand();
+        demand_equal();
         trim(60_000);
         add(100_000, 100_010);
-        demand();
+        demand_equal();
         trim(100_000);
-        assert_eq!(demand(), (3, 1));
+        assert_eq!(demand_equal(), (3, 1));
         trim(200_000);
-        assert_eq!(demand(), (0, 0));
+        assert_eq!(demand_equal(), (0, 0));
         add(300_000, 300_001);
-        assert_eq!(demand(), (1, 1));
+        assert_eq!(demand_equal(), (1, 1));
     }
 }

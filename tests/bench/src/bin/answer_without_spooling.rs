@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use tap_mailjet_webhooks::listener::token::ActiveTokens;
+use tap_mailjet_webhooks::listener::ActiveTokens;
 use tap_mailjet_webhooks::listener::{self, Guards, Traffic};
 use tap_mailjet_webhooks::spool::{Append, AppendError, Batch, Budget, Receipt, Reservation};
 
@@ -20,7 +20,7 @@ impl Append for Nowhere {
     }
 
     async fn append(&self, batch: Batch) -> Result<Receipt, AppendError> {
-        Ok(batch.count())
+        Ok(batch.receipt())
     }
 }
 

@@ -1,0 +1,399 @@
+//! The tests that every implementation of the spool has to pass.
+//!
+//! Each test gets a [`Fixture`]: a new, empty spool of one implementation, which can be opened any number of times and whose
+//! clock the test sets. [`contract_tests!`] makes a module of them for an implementation.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::os::clock::UnixMillis;
+
+const LIMITS: Limits = Limits { spool_max_bytes: 1 << 30, min_free_bytes: 0, memory_bytes: 1 << 20 };
+
+/// A new, empty spool of one implementation.
+trait Fixture {
+    fn new() -> Self;
+    /// Opens the spool with a clock that shows what [`set_clock`] has set in this thread.
+    fn open(&self) -> Arc<dyn Spool>;
+}
+
+/// What the fixtures' clocks show. Each test runs in a process of its own or sets it before it is read.
+static CLOCK: AtomicI64 = AtomicI64::new(1_000);
+/// Held by each test: they share the clock.
+static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+fn clock() -> UnixMillis {
+    UnixMillis::new(CLOCK.load(Ordering::SeqCst))
+}
+
+fn set_clock(millis: i64) {
+    CLOCK.store(millis, Ordering::SeqCst);
+}
+
+/// A running writer.
+struct Running {
+    handle: WriterHandle,
+    writer: Writer,
+    _role: RoleLock,
+}
+
+impl Running {
+    fn start(spool: &dyn Spool, limits: Limits) -> Self {
+        let role = spool.take_role(Role::Listener).expect("no other process has it");
+        let (handle, writer) =
+            spool.start_writer(&role, SequenceUnit::Millisecond, limits).expect("a writer");
+        Running { handle, writer, _role: role }
+    }
+
+    async fn append(&self, text: &str, kind: ItemKind) -> Result<Receipt, AppendError> {
+        let mut reservation = self.handle.reserve(text.len()).expect("memory");
+        let mut items = Items::new("a reason");
+        items.push(0..text.len(), kind, &mut reservation).expect("memory");
+        let text = Bytes::copy_from_slice(text.as_bytes());
+        self.handle.append(Batch::new(text, items, clock(), reservation)).await
+    }
+
+    async fn append_event(&self) {
+        assert_eq!(self.append("{}", ItemKind::Event).await, Ok(Receipt { accepted: 1, rejected: 0 }));
+    }
+
+    async fn append_rejected(&self) {
+        assert_eq!(self.append("5", ItemKind::Rejected).await, Ok(Receipt { accepted: 0, rejected: 1 }));
+    }
+
+    async fn close(mut self) {
+        self.handle.close();
+        self.writer.ended().await.expect("a clean end");
+    }
+}
+
+fn events_past(spool: &dyn Spool, position: Sequence) -> Vec<i64> {
+    let mut sequences = Vec::new();
+    let mut reader = spool.reader().expect("a reader");
+    let visit = &mut |event: Result<StoredEvent<'_>, Damage>| {
+        sequences.push(event.expect("no damage").sequence.get());
+        ControlFlow::Continue(())
+    };
+    reader.read_past(position, u32::MAX, visit).expect("events");
+    sequences
+}
+
+fn rejected(spool: &dyn Spool) -> Vec<(i64, String, Vec<u8>)> {
+    let mut items = Vec::new();
+    let mut reader = spool.reader().expect("a reader");
+    let visit = &mut |item: Result<StoredRejection<'_>, Damage>| {
+        let item = item.expect("no damage");
+        items.push((item.sequence.get(), item.reason.to_owned(), item.body.to_owned()));
+        ControlFlow::Continue(())
+    };
+    reader.read_rejected_past(Sequence::START, u32::MAX, visit).expect("items");
+    items
+}
+
+async fn sequences_continue_when_the_clock_steps_back_between_two_runs<F: Fixture>() {
+    let fixture = F::new();
+    for now in [5_000_000, 1_000_000, 5_000_001] {
+        set_clock(now);
+        let spool = fixture.open();
+        let running = Running::start(&*spool, LIMITS);
+        running.append_event().await;
+        let handle = running.handle.clone();
+        running.close().await;
+        let closed = handle.append(Batch::new(
+            Bytes::from_static(b"{}"),
+            Items::new(""),
+            clock(),
+            handle.reserve(2).expect("memory"),
+        ));
+        assert_eq!(closed.await, Err(AppendError::Closed));
+    }
+    let spool = fixture.open();
+    assert_eq!(events_past(&*spool, Sequence::START), [5_000_000, 5_000_001, 5_000_002]);
+    assert_eq!(events_past(&*spool, Sequence::new(5_000_001)), [5_000_002]);
+}
+
+async fn events_and_rejected_items_share_one_series<F: Fixture>() {
+    let fixture = F::new();
+    set_clock(1_000);
+    let spool = fixture.open();
+    let running = Running::start(&*spool, LIMITS);
+    running.append_event().await;
+    running.append_rejected().await;
+    running.append_event().await;
+    assert_eq!(events_past(&*spool, Sequence::START), [1_000, 1_002]);
+    assert_eq!(rejected(&*spool), [(1_001, "a reason".to_owned(), b"5".to_vec())]);
+    let mut reader = spool.reader().expect("a reader");
+    let first = reader.first_sequence().expect("a sequence");
+    assert_eq!(first, Some(Sequence::new(1_000)));
+    let backlog = |reader: &mut dyn EventReader, kind, position| {
+        reader.backlog_past(kind, Sequence::new(position)).expect("a number")
+    };
+    assert_eq!(backlog(&mut *reader, ItemKind::Event, 1_000), Backlog::Exactly(1));
+    assert_eq!(backlog(&mut *reader, ItemKind::Rejected, 0), Backlog::Exactly(1));
+    assert_eq!(reader.count_past(ItemKind::Event, Sequence::START).expect("a number"), 2);
+    let oldest = |reader: &mut dyn EventReader, position| reader.oldest_past(Sequence::new(position));
+    assert_eq!(oldest(&mut *reader, 0).expect("a moment"), Some(clock()));
+    assert_eq!(oldest(&mut *reader, 1_002).expect("no moment"), None);
+}
+
+async fn each_commit_advances_the_watermark_and_the_end_closes_it<F: Fixture>() {
+    let fixture = F::new();
+    set_clock(7_000);
+    let spool = fixture.open();
+    let (watermark, soon) = (spool.watermark().clone(), Duration::from_millis(1));
+    let running = Running::start(&*spool, LIMITS);
+    assert_eq!(watermark.wait_past(Sequence::START, soon), Wakeup::TimedOut);
+    running.append_event().await;
+    let long = Duration::from_secs(10);
+    assert_eq!(watermark.wait_past(Sequence::START, long), Wakeup::Advanced);
+    assert_eq!(watermark.committed(), Sequence::new(7_000));
+    running.close().await;
+    assert_eq!(watermark.wait_past(Sequence::START, long), Wakeup::Advanced);
+    assert_eq!(watermark.wait_past(Sequence::new(7_000), long), Wakeup::Closed);
+}
+
+async fn a_probe_is_answered_as_a_batch_would_be<F: Fixture>() {
+    let fixture = F::new();
+    let spool = fixture.open();
+    let running = Running::start(&*spool, LIMITS);
+    assert_eq!(running.handle.probe().await, Ok(()));
+    let all = running.handle.reserve(LIMITS.memory_bytes).expect("nothing else is reserved");
+    assert_eq!(running.handle.probe().await, Err(AppendError::Overloaded));
+    drop(all);
+    let handle = running.handle.clone();
+    running.close().await;
+    assert_eq!(handle.probe().await, Err(AppendError::Closed));
+
+    let full = Running::start(&*spool, Limits { spool_max_bytes: 1, ..LIMITS });
+    assert_eq!(full.handle.probe().await, Err(AppendError::SpoolFull));
+    full.close().await;
+}
+
+async fn a_batch_without_room_is_refused_and_a_smaller_one_is_stored<F: Fixture>() {
+    let fixture = F::new();
+    let spool = fixture.open();
+    let running = Running::start(&*spool, Limits { spool_max_bytes: 256 << 10, ..LIMITS });
+    let large = format!("{{\"a\":\"{}\"}}", "x".repeat(400_000));
+    assert_eq!(running.append(&large, ItemKind::Event).await, Err(AppendError::SpoolFull));
+    running.append_event().await;
+}
+
+/// A new spool may take over the state of one that was lost; its sequences must be past that, whatever the clock does.
+async fn sequences_continue_after_a_state_that_was_taken_over<F: Fixture>() {
+    let fixture = F::new();
+    set_clock(1_000);
+    let spool = fixture.open();
+    let running = Running::start(&*spool, LIMITS);
+    running.append_event().await;
+    let mut registry = fixture.open().registry().expect("a registry");
+    registry.note_written_through(Sequence::new(5_000)).expect("a note");
+    running.append_event().await;
+    assert_eq!(events_past(&*spool, Sequence::START), [1_000, 5_001]);
+}
+
+async fn only_confirmed_and_old_items_are_trimmed<F: Fixture>() {
+    // (confirmed through, age at which an item goes) and which items of 1_000, 2_000, 3_000 and 4_000 stay at 4_000
+    let cases: [(i64, i64, &[i64]); 6] = [
+        (0, 0, &[1_000, 2_000, 3_000, 4_000]),
+        (2_000, 0, &[3_000, 4_000]),
+        (4_000, 1_500, &[3_000, 4_000]),
+        (4_000, 3_000, &[1_000, 2_000, 3_000, 4_000]),
+        (3_000, 0, &[4_000]),
+        (9_000, -1, &[]),
+    ];
+    for (confirmed, age, stay) in cases {
+        let fixture = F::new();
+        let spool = fixture.open();
+        let running = Running::start(&*spool, LIMITS);
+        for now in [1_000, 2_000, 3_000, 4_000] {
+            set_clock(now);
+            running.append_event().await;
+        }
+        // An item goes once it is older than the retention.
+        set_clock(if age < 0 { 4_001 } else { 4_000 });
+        let retention = Duration::from_millis(u64::try_from(age).unwrap_or(0));
+        let mut trimmer = fixture.open().trimmer().expect("a trimmer");
+        while trimmer.step(ItemKind::Event, Sequence::new(confirmed), retention).expect("a step") > 0 {}
+        assert_eq!(events_past(&*spool, Sequence::START), stay, "confirmed {confirmed}, age {age}");
+        running.append_event().await;
+        assert!(events_past(&*spool, Sequence::START).last() > Some(&4_000), "no sequence comes again");
+    }
+}
+
+async fn events_and_rejected_items_are_trimmed_separately<F: Fixture>() {
+    let fixture = F::new();
+    set_clock(1_000);
+    let spool = fixture.open();
+    let running = Running::start(&*spool, LIMITS);
+    for _ in 0..3 {
+        running.append_event().await;
+        running.append_rejected().await;
+    }
+    set_clock(9_000);
+    let mut trimmer = spool.trimmer().expect("a trimmer");
+    let mut step =
+        |kind, through| trimmer.step(kind, Sequence::new(through), Duration::ZERO).expect("a step");
+    assert_eq!(step(ItemKind::Rejected, 1_005), 3);
+    assert_eq!(
+        (events_past(&*spool, Sequence::START), rejected(&*spool)),
+        (vec![1_000, 1_002, 1_004], vec![])
+    );
+    assert_eq!(step(ItemKind::Event, 1_002), 2);
+    assert_eq!(events_past(&*spool, Sequence::START), [1_004]);
+}
+
+async fn trimming_stops_at_the_first_item_that_has_to_stay<F: Fixture>() {
+    let fixture = F::new();
+    let spool = fixture.open();
+    let running = Running::start(&*spool, LIMITS);
+    for now in [10, 90, 20] {
+        set_clock(now);
+        running.append_event().await;
+    }
+    set_clock(50);
+    let mut trimmer = spool.trimmer().expect("a trimmer");
+    let mut step = || trimmer.step(ItemKind::Event, Sequence::new(100), Duration::ZERO).expect("a step");
+    assert_eq!((step(), step()), (1, 0));
+    assert_eq!(events_past(&*spool, Sequence::START), [90, 91]);
+}
+
+async fn a_role_is_held_by_one_process_and_ends_with_its_lock<F: Fixture>() {
+    let fixture = F::new();
+    let (spool, other) = (fixture.open(), fixture.open());
+    let held = spool.take_role(Role::Emitter).expect("nobody has it");
+    let refused = other.take_role(Role::Emitter).expect_err("it is taken");
+    assert_eq!(refused.kind(), SpoolErrorKind::RoleTaken);
+    assert_eq!(other.role_holders(Role::Emitter).expect("holders").len(), 1);
+    drop(held);
+    assert!(other.role_holders(Role::Emitter).expect("no holder").is_empty());
+    other.take_role(Role::Emitter).expect("it is free again");
+}
+
+async fn webhook_urls_are_limited_and_their_ids_are_not_reused<F: Fixture>() {
+    let fixture = F::new();
+    set_clock(10);
+    let mut registry = fixture.open().registry().expect("a registry");
+    let hash = |byte| TokenHash([byte; 32]);
+    let first = registry.add_webhook_url(hash(1), Some("primary"), 2).expect("room").expect("an id");
+    let second = registry.add_webhook_url(hash(2), None, 2).expect("room").expect("an id");
+    assert_eq!(registry.add_webhook_url(hash(3), None, 2).expect("an answer"), None);
+    registry.note_webhook_url_use(first, UnixMillis::new(70)).expect("a note");
+    registry.note_webhook_url_use(first, UnixMillis::new(60)).expect("a note");
+    let urls = fixture.open().registry_view().expect("a view").webhook_urls().expect("URLs");
+    let expected = WebhookUrl {
+        id: first,
+        label: Some("primary".to_owned()),
+        token: hash(1),
+        created_at: UnixMillis::new(10),
+        last_used_at: Some(UnixMillis::new(70)),
+    };
+    assert_eq!((urls.len(), &urls[0]), (2, &expected));
+
+    assert!(registry.revoke_webhook_url(first).expect("an answer"));
+    assert!(!registry.revoke_webhook_url(first).expect("an answer"), "it is not active any more");
+    let third = registry.add_webhook_url(hash(4), None, 2).expect("room").expect("an id");
+    assert!(third > second && second > first);
+}
+
+async fn the_registry_remembers_columns_and_positions<F: Fixture>() {
+    let fixture = F::new();
+    let column = |name: &str| DiscoveredColumn {
+        stream: "data".to_owned(),
+        name: name.to_owned(),
+        json_type: "string".to_owned(),
+    };
+    let mut registry = fixture.open().registry().expect("a registry");
+    registry.add_discovered_columns(&[column("b"), column("a")]).expect("a note");
+    registry.add_discovered_columns(&[column("c"), column("a")]).expect_err("a column appears once");
+    assert!(!registry.state_was_given().expect("an answer"));
+    registry.note_state_given().expect("a note");
+    registry.note_confirmed_through(Sequence::new(9)).expect("a note");
+    registry.note_confirmed_through(Sequence::new(4)).expect("a note");
+
+    let spool = fixture.open();
+    let mut registry = spool.registry().expect("a registry");
+    assert_eq!(registry.discovered_columns().expect("columns"), [column("b"), column("a")]);
+    assert!(registry.state_was_given().expect("an answer"));
+    assert_eq!(registry.written_through().expect("an answer"), None);
+    let stats = spool.stats_reader().and_then(|mut reader| reader.read()).expect("stats");
+    assert_eq!(stats.confirmed_through, Some(Sequence::new(9)), "it never goes back");
+}
+
+async fn stats_follow_what_is_added_and_trimmed<F: Fixture>() {
+    let fixture = F::new();
+    set_clock(1_000);
+    let spool = fixture.open();
+    let mut stats = spool.stats_reader().expect("a stats reader");
+    let running = Running::start(&*spool, LIMITS);
+    for _ in 0..4 {
+        running.append_event().await;
+    }
+    running.append_rejected().await;
+    let before = stats.read().expect("stats");
+    assert_eq!((before.events, before.rejected, before.unconfirmed.events), (4, 1, 4));
+    assert_eq!(before.committed_through, Sequence::new(1_004));
+    set_clock(3_000);
+    let mut trimmer = spool.trimmer().expect("a trimmer");
+    trimmer.step(ItemKind::Event, Sequence::new(1_001), Duration::ZERO).expect("a step");
+    let after = stats.read().expect("stats");
+    assert_eq!((after.events, after.trimmed_through), (2, Some(Sequence::new(1_001))));
+    let pending = stats.pending_past(Sequence::new(1_002)).expect("a number");
+    assert_eq!((pending.events, pending.oldest), (1, Some(UnixMillis::new(1_000))));
+    assert!(spool.check().expect("a check").is_empty());
+}
+
+/// Makes a module with all of these tests for one implementation.
+macro_rules! contract_tests {
+    ($implementation:ident, $fixture:ty, [$($test:ident),+ $(,)?]) => {
+        mod $implementation {
+            use super::*;
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    let _alone = ONE_AT_A_TIME.lock().await;
+                    super::$test::<$fixture>().await;
+                }
+            )+
+        }
+    };
+    ($implementation:ident, $fixture:ty) => {
+        contract_tests!($implementation, $fixture, [
+            sequences_continue_when_the_clock_steps_back_between_two_runs,
+            events_and_rejected_items_share_one_series,
+            each_commit_advances_the_watermark_and_the_end_closes_it,
+            a_probe_is_answered_as_a_batch_would_be,
+            a_batch_without_room_is_refused_and_a_smaller_one_is_stored,
+            sequences_continue_after_a_state_that_was_taken_over,
+            only_confirmed_and_old_items_are_trimmed,
+            events_and_rejected_items_are_trimmed_separately,
+            trimming_stops_at_the_first_item_that_has_to_stay,
+            a_role_is_held_by_one_process_and_ends_with_its_lock,
+            webhook_urls_are_limited_and_their_ids_are_not_reused,
+            the_registry_remembers_columns_and_positions,
+            stats_follow_what_is_added_and_trimmed,
+        ]);
+    };
+}
+
+/// A spool in an SQLite file in a temporary folder.
+struct SqliteFixture {
+    folder: tempfile::TempDir,
+}
+
+impl Fixture for SqliteFixture {
+    fn new() -> Self {
+        SqliteFixture { folder: tempfile::tempdir().expect("a folder") }
+    }
+
+    fn open(&self) -> Arc<dyn Spool> {
+        let path = self.folder.path().join("spool.db");
+        Arc::new(sqlite::SqliteSpool::with_clock(&path, clock).expect("a spool"))
+    }
+}
+
+contract_tests!(sqlite_file, SqliteFixture);

@@ -1,0 +1,227 @@
+//! A connection to the SQLite file: opened, checked, and set up so that a commit is durable.
+
+use std::ffi::c_int;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::hooks::Wal;
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
+use tracing::warn;
+
+use super::error::{SqliteError, is_busy, is_full};
+use super::{file, format};
+
+/// How long to wait for another process's transaction. The tap's own are all short, so a longer wait means that somebody
+/// has the file open in a tool.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A log that grew in a burst is cut back to this many bytes when it is next reset.
+pub(super) const LOG_BYTES: u32 = 64 << 20;
+
+/// Pages in the log at which it is copied into the database: SQLite's own default.
+const CHECKPOINT_PAGES: c_int = 1000;
+
+/// A connection, and the path it leads to.
+#[derive(Debug)]
+pub(super) struct Database {
+    pub(super) path: PathBuf,
+    pub(super) connection: Connection,
+}
+
+impl Database {
+    /// Opens the spool at `path` for reading and writing, and makes it, with its directory, if it does not exist.
+    pub(super) fn create_or_open(path: &Path) -> Result<Self, SqliteError> {
+        file::demand_no_lone_log(path)?;
+        file::warn_if_log_is_gone(path);
+        file::create(path)?;
+        let names = file::demand_regular(path)?.nlink();
+        if names > 1 {
+            return Err(SqliteError::HardLinked { path: path.to_owned(), names });
+        }
+        let failed = |source| SqliteError::from_sqlite(path, "opening", source);
+        let mut connection = Connection::open(path).map_err(failed)?;
+        // SQLite opens a file that it may not write for reading, and a listener would find out at its first webhook.
+        if connection.is_readonly("main").map_err(failed)? {
+            let source = ErrorKind::PermissionDenied.into();
+            return Err(SqliteError::Io { path: path.to_owned(), action: "opening it for writing", source });
+        }
+        connection.busy_handler(Some(wait_for_lock)).map_err(failed)?;
+        // Before WAL mode is set, which is written into the file: a file that is not a spool stays as it is.
+        format::read(&connection, path)?;
+        configure(&connection, path)?;
+        connection.wal_hook(Some(checkpoint)).map_err(failed)?;
+        format::migrate(&mut connection, path, format::FORMATS)?;
+        Ok(Database { path: path.to_owned(), connection })
+    }
+
+    /// Opens the spool at `path` for reading; `None` if there is none. Nothing is made.
+    pub(super) fn open_existing(path: &Path) -> Result<Option<Self>, SqliteError> {
+        let failed = |source: rusqlite::Error| match source.sqlite_error_code() {
+            Some(ErrorCode::CannotOpen) => SqliteError::Unreadable { path: path.to_owned(), source },
+            _ => SqliteError::from_sqlite(path, "opening", source),
+        };
+        file::demand_no_lone_log(path)?;
+        if !path.exists() {
+            return Ok(None);
+        }
+        file::demand_regular(path)?;
+        let connection =
+            Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
+        connection.busy_timeout(LOCK_TIMEOUT).map_err(failed)?;
+        let format = format::read(&connection, path).map_err(|error| match error {
+            SqliteError::Sqlite { source, .. } => failed(source),
+            other => other,
+        })?;
+        // A file that is just being made has no tables yet.
+        Ok((format > 0).then(|| Database { path: path.to_owned(), connection }))
+    }
+
+    /// Says what an error of SQLite's means, given what was being done.
+    pub(super) fn failed(&self, action: &'static str) -> impl Fn(rusqlite::Error) -> SqliteError + '_ {
+        move |source| SqliteError::from_sqlite(&self.path, action, source)
+    }
+
+    /// Does `work` in one transaction that holds the write lock from its start.
+    pub(super) fn write<T>(
+        &mut self,
+        action: &'static str,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, SqliteError> {
+        let write = |connection: &mut Connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let value = work(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        };
+        write(&mut self.connection).map_err(|source| SqliteError::from_sqlite(&self.path, action, source))
+    }
+
+    /// Does `work` like [`Database::write`], and again for as long as another process keeps the file locked.
+    pub(super) fn write_when_unlocked<T>(
+        &mut self,
+        action: &'static str,
+        work: impl Fn(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, SqliteError> {
+        loop {
+            match self.write(action, &work) {
+                // The attempt itself has waited for LOCK_TIMEOUT.
+                Err(SqliteError::Locked { .. }) => warn!(
+                    "spool {}: {action}: waiting, because another process keeps the file locked",
+                    self.path.display()
+                ),
+                other => return other,
+            }
+        }
+    }
+
+    /// Makes every later attempt wait no longer than `limit` for another process's transaction.
+    pub(super) fn set_lock_timeout(&self, limit: Duration) -> Result<(), SqliteError> {
+        self.connection.busy_timeout(limit).map_err(self.failed("opening"))
+    }
+
+    /// Makes the one `attempt` wait no longer than `limit` for another process's transaction.
+    pub(super) fn with_lock_timeout<T>(
+        &mut self,
+        limit: Duration,
+        attempt: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        self.connection.busy_timeout(limit)?;
+        let outcome = attempt(&mut self.connection);
+        self.connection.busy_handler(Some(wait_for_lock))?;
+        outcome
+    }
+}
+
+/// Waits for the holder of a lock, for about [`LOCK_TIMEOUT`] in all. `tries` is how often it has waited for this lock.
+///
+/// SQLite's own handler would sleep for tens of milliseconds where the lock is held for one.
+fn wait_for_lock(tries: i32) -> bool {
+    const SHORT_WAITS: i32 = 100;
+    const SHORT: Duration = Duration::from_micros(200);
+    const LONG: Duration = Duration::from_millis(5);
+    let long_waits = i32::try_from(LOCK_TIMEOUT.as_millis() / LONG.as_millis()).unwrap_or(i32::MAX);
+    std::thread::sleep(if tries < SHORT_WAITS { SHORT } else { LONG });
+    tries < SHORT_WAITS + long_waits
+}
+
+fn configure(connection: &Connection, path: &Path) -> Result<(), SqliteError> {
+    let failed = |source| SqliteError::from_sqlite(path, "opening", source);
+    let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0)).map_err(failed)?;
+    if pages == 0 {
+        // Can be chosen only while the file is empty: it allows the pages of trimmed events to be given back.
+        connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(failed)?;
+    }
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
+    connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
+    // On macOS, fsync alone does not reach the disk. Elsewhere these two do nothing.
+    connection.pragma_update(None, "fullfsync", true).map_err(failed)?;
+    connection.pragma_update(None, "checkpoint_fullfsync", true).map_err(failed)?;
+    connection.pragma_update(None, "journal_size_limit", LOG_BYTES).map_err(failed)?;
+
+    let demand = |pragma: &'static str, found: String, needed: &'static str| {
+        if found == needed {
+            return Ok(());
+        }
+        Err(SqliteError::Setting { path: path.to_owned(), pragma, found, needed })
+    };
+    let journal_mode: String =
+        connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).map_err(failed)?;
+    demand("journal_mode", journal_mode, "wal")?;
+    let synchronous: i64 =
+        connection.pragma_query_value(None, "synchronous", |row| row.get(0)).map_err(failed)?;
+    demand("synchronous", synchronous.to_string(), "2")
+}
+
+/// Copies the log into the database once it has enough pages, as SQLite itself would.
+///
+/// SQLite would keep a failure of the copy to itself and try again behind the next commit, including the sync that failed.
+fn checkpoint(wal: &mut Wal, pages: c_int) -> rusqlite::Result<()> {
+    if pages < CHECKPOINT_PAGES {
+        return Ok(());
+    }
+    match wal.checkpoint() {
+        // Another process is doing it, or there is no room for it: what is committed is safe in the log.
+        Err(error) if is_busy(&error) || is_full(&error) => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spool_and_its_directories_are_made_for_their_owner_only() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a/b/spool.db");
+        Database::create_or_open(&path).expect("a new spool");
+        Database::create_or_open(&path).expect("the same spool");
+        let mode = |path: &Path| path.metadata().expect("it exists").permissions().mode() & 0o777;
+        assert_eq!(
+            (mode(&path), mode(path.parent().expect("b")), mode(&folder.path().join("a"))),
+            (0o600, 0o700, 0o700)
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_not_our_spool_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let other = folder.path().join("other.db");
+        Connection::open(&other).and_then(|c| c.execute_batch("CREATE TABLE t (a)")).expect("a database");
+        assert!(matches!(Database::create_or_open(&other), Err(SqliteError::NotASpool { .. })));
+
+        let text = folder.path().join("notes.txt");
+        std::fs::write(&text, "x".repeat(5000)).expect("a file");
+        assert!(matches!(Database::create_or_open(&text), Err(SqliteError::NotASpool { .. })));
+
+        let newer = folder.path().join("newer.db");
+        let spool = Database::create_or_open(&newer).expect("a spool");
+        spool.connection.pragma_update(None, "user_version", 99).expect("an update");
+        drop(spool);
+        let error = Database::create_or_open(&newer).expect_err("a newer format").to_string();
+        assert!(error.contains("format 99"), "{error}");
+    }
+}

@@ -1,0 +1,137 @@
+//! What can go wrong with the SQLite file, worded for people.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::ErrorCode;
+
+use super::damage;
+use crate::os::thread::ThreadError;
+use crate::spool::{Role, SpoolError, SpoolErrorKind};
+
+/// What can go wrong with the SQLite file.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SqliteError {
+    /// The directory or the file cannot be made, opened or looked at.
+    #[error(
+        "spool {path}: {action}: {source}; spool_path must name a file on a local disk that this user can write"
+    )]
+    Io { path: PathBuf, action: &'static str, source: io::Error },
+    /// There is no spool to look at.
+    #[error(
+        "spool {path}: there is none yet; a run, `listen` or `url new` makes it. If there should be one, correct \
+         spool_path"
+    )]
+    Missing { path: PathBuf },
+    /// The file is gone, but what was not yet copied into it is still there.
+    #[error(
+        "spool {path}: the file is missing or empty, but its log {log} exists and may hold events that were answered \
+         with 200; put back the file that the log belongs to, or move the log away to start with a new spool"
+    )]
+    LogWithoutSpool { path: PathBuf, log: PathBuf },
+    /// It cannot be looked at: SQLite keeps a file beside it even for those who only read.
+    #[error(
+        "spool {path}: {source}; this user must be able to read the file and to write to its folder. Copy it to such a \
+         folder, together with its log ({path}-wal) if there is one, and name the copy in spool_path"
+    )]
+    Unreadable { path: PathBuf, source: rusqlite::Error },
+    /// SQLite reports an error.
+    #[error("spool {path}: {action}: {source}")]
+    Sqlite { path: PathBuf, action: &'static str, source: rusqlite::Error },
+    /// Another process holds the lock that was needed.
+    #[error(
+        "spool {path}: {action}: another process keeps the file locked; try again, and if that does not help, close the \
+         tool that has it open"
+    )]
+    Locked { path: PathBuf, action: &'static str },
+    /// The file has several names. SQLite keeps a log for each name, and would lose what is in the others' logs.
+    #[error("spool {path}: the file has {names} names (hard links); keep one of them")]
+    HardLinked { path: PathBuf, names: u64 },
+    /// What is in the file is not what was written.
+    #[error(
+        "spool {path}: {action}: {source}; `spool verify` lists what is damaged, `spool export` writes what can be read. \
+         Set spool_path to another file, then start again"
+    )]
+    Damaged { path: PathBuf, action: &'static str, source: rusqlite::Error },
+    /// A later version of the tap wrote the file.
+    #[error(
+        "spool {path}: it has format {found}, but this version of tap-mailjet-webhooks knows formats up to {known}; use \
+         the version that made it, or a later one"
+    )]
+    NewerFormat { path: PathBuf, found: i64, known: i64 },
+    /// The file is not a spool.
+    #[error("spool {path}: this file is not a spool; set spool_path to another file")]
+    NotASpool { path: PathBuf },
+    /// A setting that durability needs has no effect.
+    #[error(
+        "spool {path}: SQLite answers {found} to {pragma}, but the spool needs {needed} (is this a local disk?)"
+    )]
+    Setting { path: PathBuf, pragma: &'static str, found: String, needed: &'static str },
+    /// Another process has the role.
+    #[error("another process is the {role} of spool {path} (process {holder}); nothing to do here")]
+    RoleTaken { role: Role, path: PathBuf, holder: String },
+    /// The writer's thread cannot be started.
+    #[error(transparent)]
+    Thread(#[from] ThreadError),
+    /// A commit failed in a way that leaves it unknown what is on the disk.
+    #[error(
+        "spool {path}: writing failed ({reason}); no more webhooks are accepted, because it is unknown what is on the \
+         disk. Mailjet repeats everything that was not answered with 200. Check the disk, then start again"
+    )]
+    WriteFailed { path: PathBuf, reason: String },
+    /// A file of a spool in use was deleted or replaced.
+    #[error(
+        "spool {path}: {file} was deleted or replaced while the tap was running; no more webhooks are accepted. What was \
+         in it is lost unless there is a copy: stop the tap before you move its spool. Mailjet repeats everything that \
+         was not answered with 200"
+    )]
+    Replaced { path: PathBuf, file: PathBuf },
+}
+
+impl SqliteError {
+    /// What an error of SQLite's means for the spool at `path`.
+    pub(super) fn from_sqlite(path: &Path, action: &'static str, source: rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        match source.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy) => SqliteError::Locked { path, action },
+            Some(ErrorCode::NotADatabase) => SqliteError::NotASpool { path },
+            _ if damage::is_damage(&source) => SqliteError::Damaged { path, action, source },
+            _ => SqliteError::Sqlite { path, action, source },
+        }
+    }
+
+    fn kind(&self) -> SpoolErrorKind {
+        match self {
+            SqliteError::Missing { .. } => SpoolErrorKind::Missing,
+            SqliteError::RoleTaken { .. } => SpoolErrorKind::RoleTaken,
+            SqliteError::Locked { .. } => SpoolErrorKind::Locked,
+            SqliteError::Sqlite { source, .. } if is_full(source) => SpoolErrorKind::NoRoom,
+            SqliteError::Sqlite { source, .. } if is_io_failure(source) => SpoolErrorKind::StorageFailed,
+            SqliteError::WriteFailed { .. } | SqliteError::Replaced { .. } => SpoolErrorKind::StorageFailed,
+            _ => SpoolErrorKind::Other,
+        }
+    }
+}
+
+impl From<SqliteError> for SpoolError {
+    fn from(error: SqliteError) -> Self {
+        SpoolError::new(error.kind(), error)
+    }
+}
+
+/// Whether another process holds the lock that was needed.
+pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+}
+
+/// Whether the disk had no room.
+pub(super) fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+}
+
+/// Whether the disk failed, so that it is unknown what it holds.
+fn is_io_failure(error: &rusqlite::Error) -> bool {
+    // A failure in the hook behind a commit may lose its code and come back as SQLite's "logic error". Nothing else causes
+    // that here, and if something did, the state of the disk would be just as unknown.
+    matches!(error.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::Unknown))
+}

@@ -1,0 +1,134 @@
+//! How a group of batches is stored: one transaction, synced at its commit.
+
+use std::time::Duration;
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{ErrorCode, ToSql, TransactionBehavior};
+use tracing::debug;
+
+use super::SqliteError;
+use super::database::Database;
+use super::facts;
+use super::file::OpenFiles;
+use super::headroom::Headroom;
+use crate::os::clock::UnixMillis;
+use crate::spool::sequence::Sequencer;
+use crate::spool::writer::{CommitError, Committed, GroupStore};
+use crate::spool::{AppendError, Batch, SequenceUnit, SpoolError};
+
+/// How long a probe waits for another process's transaction. A batch waits longer, and a probe asks whether it would have to.
+const PROBE_LOCK_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The writer's side of a spool in an SQLite file.
+#[derive(Debug)]
+pub(super) struct SqliteGroupStore {
+    pub(super) database: Database,
+    pub(super) files: OpenFiles,
+    pub(super) unit: SequenceUnit,
+    pub(super) headroom: Headroom,
+    pub(super) clock: fn() -> UnixMillis,
+}
+
+impl SqliteGroupStore {
+    /// Stores a group and syncs it. All of it is on the disk when this returns `Ok`, and none of it otherwise, as far as
+    /// anyone can tell.
+    fn try_commit(&mut self, group: &[&Batch]) -> rusqlite::Result<Committed> {
+        let mut rows = 0;
+        let transaction =
+            self.database.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let now = (self.clock)();
+        // Read each time: a run beside this one may have taken over the state of another spool.
+        let mut sequencer = Sequencer::after(facts::last_sequence(&transaction)?, self.unit);
+        {
+            let mut event = transaction
+                .prepare_cached("INSERT INTO event (sequence, received_at, body) VALUES (?1, ?2, ?3)")?;
+            let mut rejected = transaction.prepare_cached(
+                "INSERT INTO rejected (sequence, received_at, reason, body) VALUES (?1, ?2, ?3, ?4)",
+            )?;
+            for batch in group {
+                let received_at = batch.received_at().get();
+                for (body, rejected_for) in batch.items() {
+                    let sequence = sequencer.next(now).get();
+                    rows += 1;
+                    match rejected_for {
+                        None => event.execute((sequence, received_at, Utf8(body)))?,
+                        Some(reason) => rejected.execute((sequence, received_at, reason, body))?,
+                    };
+                }
+            }
+        }
+        transaction.commit()?;
+        Ok(Committed { rows, last: sequencer.last() })
+    }
+
+    /// What an error of a transaction means. The writer goes on only if the spool is known to be as it was before.
+    fn meaning_of(&self, error: &rusqlite::Error) -> CommitError {
+        let rolled_back = self.database.connection.is_autocommit();
+        match error.sqlite_error_code() {
+            // No byte of the transaction has reached the committed part of the file, and no sync was asked for.
+            Some(ErrorCode::DiskFull) if rolled_back => CommitError::Refused(AppendError::DiskLow),
+            Some(ErrorCode::DatabaseBusy) if rolled_back => CommitError::Refused(AppendError::Locked),
+            _ => {
+                let (path, reason) = (self.database.path.clone(), error.to_string());
+                CommitError::Failed(self.explain(SqliteError::WriteFailed { path, reason }))
+            }
+        }
+    }
+
+    /// Names the cause of a failure: SQLite fails in many ways when its files are taken away, and never says so.
+    fn explain(&self, error: SqliteError) -> SpoolError {
+        self.files.demand_unchanged().err().unwrap_or(error).into()
+    }
+}
+
+impl GroupStore for SqliteGroupStore {
+    fn check(&mut self) -> Result<(), SpoolError> {
+        Ok(self.files.demand_unchanged()?)
+    }
+
+    fn refresh_headroom(&mut self) -> Result<(), SpoolError> {
+        self.headroom.refresh(&self.database).map_err(|error| self.explain(error))
+    }
+
+    fn admit(&mut self, bytes: u64) -> Result<(), AppendError> {
+        self.headroom.admit(bytes)
+    }
+
+    fn commit(&mut self, group: &[&Batch]) -> Result<Committed, CommitError> {
+        match self.try_commit(group) {
+            Ok(committed) => {
+                // If they have changed, the group is on the disk in a file that nobody will find.
+                self.check()?;
+                Ok(committed)
+            }
+            Err(error) => {
+                debug!("a group was not stored: {error}");
+                Err(self.meaning_of(&error))
+            }
+        }
+    }
+
+    fn rehearse(&mut self, bytes: u64) -> Result<(), CommitError> {
+        self.check()?;
+        self.refresh_headroom()?;
+        self.headroom.could_admit(bytes).map_err(CommitError::Refused)?;
+        let begun = self.database.with_lock_timeout(PROBE_LOCK_TIMEOUT, |connection| {
+            connection.transaction_with_behavior(TransactionBehavior::Immediate)?.rollback()
+        });
+        begun.map_err(|error| self.meaning_of(&error))
+    }
+
+    fn abandon(self) {
+        // Closing the connection would write to the file as well. The kernel takes everything back when the process ends.
+        std::mem::forget(self.database.connection);
+    }
+}
+
+/// Text that is bound without another check: the listener has checked that it is UTF-8.
+struct Utf8<'a>(&'a [u8]);
+
+impl ToSql for Utf8<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(ValueRef::Text(self.0)))
+    }
+}

@@ -1,0 +1,162 @@
+//! The registry, as tables of the SQLite file.
+
+use rusqlite::{Connection, params};
+
+use super::SqliteError;
+use super::database::Database;
+use super::facts;
+use crate::os::clock::UnixMillis;
+use crate::spool::{DiscoveredColumn, Registry, RegistryView, Sequence, SpoolError, TokenHash, WebhookUrl};
+
+const URLS: &str = "reading or writing its webhook URLs";
+const COLUMNS: &str = "reading or writing its discovered columns";
+const POSITIONS: &str = "reading or writing its positions";
+
+/// The registry in a file that is open for reading, or for reading and writing.
+#[derive(Debug)]
+pub(super) struct SqliteRegistry {
+    database: Database,
+    clock: fn() -> UnixMillis,
+}
+
+impl SqliteRegistry {
+    /// The registry in `database`; `clock` tells when something was done.
+    pub(super) fn new(database: Database, clock: fn() -> UnixMillis) -> Self {
+        SqliteRegistry { database, clock }
+    }
+
+    fn read<T>(
+        &self,
+        action: &'static str,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, SpoolError> {
+        Ok(read(&self.database.connection).map_err(self.database.failed(action))?)
+    }
+}
+
+impl RegistryView for SqliteRegistry {
+    fn webhook_urls(&mut self) -> Result<Vec<WebhookUrl>, SpoolError> {
+        self.read(URLS, |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT id, label, token_sha256, created_at, last_used_at FROM webhook_url \
+                     WHERE revoked_at IS NULL ORDER BY id",
+                )?
+                .query_map([], |row| {
+                    Ok(WebhookUrl {
+                        id: row.get(0)?,
+                        label: row.get(1)?,
+                        token: TokenHash(row.get(2)?),
+                        created_at: UnixMillis::new(row.get(3)?),
+                        last_used_at: row.get::<_, Option<i64>>(4)?.map(UnixMillis::new),
+                    })
+                })?
+                .collect()
+        })
+    }
+
+    fn discovered_columns(&mut self) -> Result<Vec<DiscoveredColumn>, SpoolError> {
+        self.read(COLUMNS, |connection| {
+            connection
+                .prepare("SELECT stream, name, json_type FROM discovered_column ORDER BY rowid")?
+                .query_map([], |row| {
+                    Ok(DiscoveredColumn { stream: row.get(0)?, name: row.get(1)?, json_type: row.get(2)? })
+                })?
+                .collect()
+        })
+    }
+}
+
+impl Registry for SqliteRegistry {
+    fn add_webhook_url(
+        &mut self,
+        token: TokenHash,
+        label: Option<&str>,
+        most_active: usize,
+    ) -> Result<Option<i64>, SpoolError> {
+        let now = (self.clock)().get();
+        let id = self.database.write(URLS, |transaction| {
+            let active: i64 = transaction.query_row(
+                "SELECT count(*) FROM webhook_url WHERE revoked_at IS NULL",
+                [],
+                |row| row.get(0),
+            )?;
+            if usize::try_from(active).is_ok_and(|active| active >= most_active) {
+                return Ok(None);
+            }
+            transaction.execute(
+                "INSERT INTO webhook_url (label, token_sha256, created_at) VALUES (?1, ?2, ?3)",
+                params![label, token.0, now],
+            )?;
+            Ok(Some(transaction.last_insert_rowid()))
+        })?;
+        Ok(id)
+    }
+
+    fn revoke_webhook_url(&mut self, id: i64) -> Result<bool, SpoolError> {
+        let now = (self.clock)().get();
+        let revoked = self.database.write(URLS, |transaction| {
+            transaction.execute(
+                "UPDATE webhook_url SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL",
+                params![id, now],
+            )
+        })?;
+        Ok(revoked > 0)
+    }
+
+    fn note_webhook_url_use(&mut self, id: i64, used_at: UnixMillis) -> Result<(), SpoolError> {
+        self.database.write(URLS, |transaction| {
+            transaction
+                .prepare_cached(
+                    "UPDATE webhook_url SET last_used_at = max(coalesce(last_used_at, 0), ?2) WHERE id = ?1",
+                )?
+                .execute(params![id, used_at.get()])
+        })?;
+        Ok(())
+    }
+
+    fn add_discovered_columns(&mut self, columns: &[DiscoveredColumn]) -> Result<(), SpoolError> {
+        self.database.write_when_unlocked("noting a new column", |transaction| {
+            let mut insert = transaction.prepare_cached(
+                "INSERT INTO discovered_column (stream, name, json_type) VALUES (?1, ?2, ?3)",
+            )?;
+            for DiscoveredColumn { stream, name, json_type } in columns {
+                insert.execute((stream, name, json_type))?;
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    fn state_was_given(&mut self) -> Result<bool, SpoolError> {
+        self.read(POSITIONS, |connection| Ok(facts::read(connection, facts::STATE_GIVEN)?.is_some()))
+    }
+
+    fn note_state_given(&mut self) -> Result<(), SpoolError> {
+        if !self.state_was_given()? {
+            self.database.write_when_unlocked("noting a state", |transaction| {
+                facts::set(transaction, facts::STATE_GIVEN, 1)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn written_through(&mut self) -> Result<Option<Sequence>, SpoolError> {
+        self.read(POSITIONS, |connection| facts::read_sequence(connection, facts::WRITTEN_THROUGH))
+    }
+
+    fn note_written_through(&mut self, sequence: Sequence) -> Result<(), SpoolError> {
+        self.database.write_when_unlocked("noting a state", |transaction| {
+            facts::set(transaction, facts::WRITTEN_THROUGH, sequence.get())
+        })?;
+        Ok(())
+    }
+
+    fn note_confirmed_through(&mut self, sequence: Sequence) -> Result<(), SpoolError> {
+        self.database
+            .write("noting what was confirmed", |transaction| {
+                facts::raise(transaction, facts::CONFIRMED_THROUGH, sequence)
+            })
+            .map_err(SqliteError::into)
+    }
+}

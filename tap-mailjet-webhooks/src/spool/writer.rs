@@ -1,0 +1,332 @@
+//! The thread that appends to the event log: group commit without a timer.
+//!
+//! The writer takes everything that is waiting, stores it in one transaction, and then answers all of it. While that
+//! transaction is synced, the next group gathers: the busier the listener, the larger the group. Nothing ever waits for a
+//! timer. On a busy machine the writer yields once before it commits, and finds that more is waiting.
+//!
+//! How a group is stored is the implementation's ([`GroupStore`]); everything else is here.
+
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use tracing::debug;
+
+use crate::os::thread::{self, ThreadError};
+
+use super::{AppendError, Batch, Budget, CommitStats, Receipt, Reservation, Sequence, SpoolError, Watermark};
+
+/// A group is closed at this many bytes of text, so that no transaction grows without end.
+const GROUP_BYTES: usize = 4 << 20;
+/// How often an idle writer checks that its storage is still the one that others would open.
+const IDLE_CHECK: Duration = Duration::from_secs(1);
+/// The room that a probe asks for: an event of the usual size.
+const PROBE_BYTES: u64 = 1024;
+
+/// What a spool may use.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Size of the spool in bytes, past which it is full.
+    pub spool_max_bytes: u64,
+    /// Bytes of the disk that are left to others.
+    pub min_free_bytes: u64,
+    /// Bytes in memory that may wait to be written.
+    pub memory_bytes: usize,
+}
+
+/// Stores batches: the seam between the listener and the spool.
+pub trait Append: Clone + Send + Sync + 'static {
+    /// Asks for memory to read a request of `bytes` into.
+    fn reserve(&self, bytes: usize) -> Result<Reservation, AppendError>;
+
+    /// Stores `batch`, and answers once it is durable.
+    fn append(&self, batch: Batch) -> impl Future<Output = Result<Receipt, AppendError>> + Send;
+}
+
+/// What a transaction has stored.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Committed {
+    /// How many items.
+    pub(super) rows: u32,
+    /// The sequence of the last one.
+    pub(super) last: Sequence,
+}
+
+/// Why a transaction has not been confirmed.
+#[derive(Debug)]
+pub(super) enum CommitError {
+    /// The group is answered with this, and the writer goes on.
+    Refused(AppendError),
+    /// The storage has failed, and the writer ends.
+    Failed(SpoolError),
+}
+
+impl From<SpoolError> for CommitError {
+    fn from(error: SpoolError) -> Self {
+        CommitError::Failed(error)
+    }
+}
+
+/// What an implementation does for the writer, on the writer's thread.
+pub(super) trait GroupStore: Send + 'static {
+    /// Checks that the storage is still the one that others would open. Called once a second while nothing happens.
+    fn check(&mut self) -> Result<(), SpoolError>;
+
+    /// Finds out how much room there is, unless that was found out a moment ago.
+    fn refresh_headroom(&mut self) -> Result<(), SpoolError>;
+
+    /// Decides whether there is room for `bytes`, and counts them as written if so.
+    fn admit(&mut self, bytes: u64) -> Result<(), AppendError>;
+
+    /// Stores the batches in one transaction. All of them are durable when this returns `Ok`.
+    fn commit(&mut self, group: &[&Batch]) -> Result<Committed, CommitError>;
+
+    /// Does what is done for a batch of `bytes`, except for storing anything.
+    fn rehearse(&mut self, bytes: u64) -> Result<(), CommitError>;
+
+    /// Lets go of the storage without writing anything more to it, after it has failed.
+    fn abandon(self);
+}
+
+/// The writer thread.
+#[derive(Debug)]
+pub struct Writer {
+    outcome: oneshot::Receiver<Result<(), SpoolError>>,
+}
+
+/// Hands batches to the writer thread. Clones hand to the same one.
+#[derive(Debug, Clone)]
+pub struct WriterHandle {
+    jobs: mpsc::Sender<Job>,
+    budget: Budget,
+    commits: CommitStats,
+}
+
+enum Job {
+    Write(Waiting),
+    Probe(oneshot::Sender<Result<(), AppendError>>),
+    Close,
+}
+
+struct Waiting {
+    batch: Batch,
+    answer: oneshot::Sender<Result<Receipt, AppendError>>,
+}
+
+impl Writer {
+    /// Starts the thread, which stores with `store`. It advances `watermark` with each commit, and closes it when it ends.
+    pub(super) fn start(
+        store: impl GroupStore,
+        memory_bytes: usize,
+        watermark: Watermark,
+    ) -> Result<(WriterHandle, Self), ThreadError> {
+        let (jobs, queue) = mpsc::channel();
+        let (report, outcome) = oneshot::channel();
+        let commits = CommitStats::default();
+        let mut thread = WriterThread { store, queue, watermark, commits: commits.clone() };
+        thread::spawn("spool-writer", move || {
+            let outcome = thread.write_groups();
+            let WriterThread { store, watermark, .. } = thread;
+            match outcome {
+                Ok(()) => drop(store),
+                Err(_) => store.abandon(),
+            }
+            let _ = report.send(outcome);
+            // Only now, so that the emitter does not end before the failure is known.
+            watermark.close();
+        })?;
+        Ok((WriterHandle { jobs, budget: Budget::new(memory_bytes), commits }, Writer { outcome }))
+    }
+
+    /// Waits until the thread has ended: after [`WriterHandle::close`], or because the spool has failed.
+    pub async fn ended(&mut self) -> Result<(), SpoolError> {
+        (&mut self.outcome).await.expect("the writer thread does not panic")
+    }
+}
+
+impl WriterHandle {
+    /// Ends the thread once everything that was handed over before has been written and answered.
+    pub fn close(&self) {
+        let _ = self.jobs.send(Job::Close);
+    }
+
+    /// Asks whether an event of the usual size would be stored now.
+    ///
+    /// The writer decides, by the same rules as for a batch, and answers after everything that was handed over before.
+    pub async fn probe(&self) -> Result<(), AppendError> {
+        self.budget.could_reserve(usize::try_from(PROBE_BYTES).unwrap_or(usize::MAX))?;
+        let (answer, answered) = oneshot::channel();
+        self.jobs.send(Job::Probe(answer)).map_err(|_| AppendError::Closed)?;
+        answered.await.unwrap_or(Err(AppendError::Closed))
+    }
+
+    /// Measurements of the commits.
+    #[must_use]
+    pub fn commits(&self) -> &CommitStats {
+        &self.commits
+    }
+}
+
+impl Append for WriterHandle {
+    fn reserve(&self, bytes: usize) -> Result<Reservation, AppendError> {
+        self.budget.reserve(bytes)
+    }
+
+    async fn append(&self, batch: Batch) -> Result<Receipt, AppendError> {
+        let (answer, receipt) = oneshot::channel();
+        self.jobs.send(Job::Write(Waiting { batch, answer })).map_err(|_| AppendError::Closed)?;
+        // The thread drops the answer only if it ends without having written the batch.
+        receipt.await.unwrap_or(Err(AppendError::Closed))
+    }
+}
+
+struct WriterThread<S> {
+    store: S,
+    queue: mpsc::Receiver<Job>,
+    watermark: Watermark,
+    commits: CommitStats,
+}
+
+/// What the writer has taken from its queue in one go.
+#[derive(Default)]
+struct Group {
+    waiting: Vec<Waiting>,
+    probes: Vec<oneshot::Sender<Result<(), AppendError>>>,
+    bytes: usize,
+    is_last: bool,
+}
+
+impl Group {
+    fn add(&mut self, job: Job) {
+        match job {
+            Job::Write(waiting) => {
+                self.bytes += waiting.batch.text_bytes();
+                self.waiting.push(waiting);
+            }
+            Job::Probe(answer) => self.probes.push(answer),
+            Job::Close => self.is_last = true,
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.is_last || self.bytes >= GROUP_BYTES
+    }
+}
+
+impl<S: GroupStore> WriterThread<S> {
+    fn write_groups(&mut self) -> Result<(), SpoolError> {
+        loop {
+            let first = match self.queue.recv_timeout(IDLE_CHECK) {
+                Ok(job) => job,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.store.check()?;
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            };
+            let Group { waiting, probes, is_last, .. } = self.gather(first);
+            self.write_group(waiting)?;
+            self.answer_probes(probes)?;
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes everything that is waiting from the queue.
+    fn gather(&self, first: Job) -> Group {
+        let mut group = Group::default();
+        group.add(first);
+        let mut yielded_at = 0;
+        while !group.is_complete() {
+            let mut job = self.queue.try_recv();
+            if job.is_err() && group.waiting.len() > yielded_at {
+                // Tasks that are ready to hand over a batch, and lack only a processor, go first for as long as that adds
+                // to the group: a sync costs the same for one batch and for a hundred.
+                yielded_at = group.waiting.len();
+                std::thread::yield_now();
+                job = self.queue.try_recv();
+            }
+            match job {
+                Ok(job) => group.add(job),
+                Err(_) => break,
+            }
+        }
+        group
+    }
+
+    fn answer_probes(
+        &mut self,
+        probes: Vec<oneshot::Sender<Result<(), AppendError>>>,
+    ) -> Result<(), SpoolError> {
+        if probes.is_empty() {
+            return Ok(());
+        }
+        let (answer, outcome) = match self.store.rehearse(PROBE_BYTES) {
+            Ok(()) => (Ok(()), Ok(())),
+            Err(CommitError::Refused(refused)) => (Err(refused), Ok(())),
+            Err(CommitError::Failed(error)) => (Err(AppendError::Failed), Err(error)),
+        };
+        for probe in probes {
+            let _ = probe.send(answer);
+        }
+        outcome
+    }
+
+    fn write_group(&mut self, group: Vec<Waiting>) -> Result<(), SpoolError> {
+        if let Err(error) = self.store.refresh_headroom() {
+            refuse_all(group, AppendError::Failed);
+            return Err(error);
+        }
+        let mut admitted = Vec::with_capacity(group.len());
+        for waiting in group {
+            let receipt = waiting.batch.receipt();
+            if receipt == Receipt::default() {
+                answer(waiting, Ok(receipt));
+                continue;
+            }
+            match self.store.admit(waiting.batch.cost()) {
+                Ok(()) => admitted.push(waiting),
+                Err(refused) => answer(waiting, Err(refused)),
+            }
+        }
+        if admitted.is_empty() {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let batches: Vec<&Batch> = admitted.iter().map(|waiting| &waiting.batch).collect();
+        match self.store.commit(&batches) {
+            Ok(Committed { rows, last }) => {
+                self.commits.note(started.elapsed(), rows);
+                self.watermark.advance(last);
+                for waiting in admitted {
+                    let receipt = waiting.batch.receipt();
+                    answer(waiting, Ok(receipt));
+                }
+                Ok(())
+            }
+            Err(CommitError::Refused(refused)) => {
+                debug!("{} requests were refused: {refused}", admitted.len());
+                refuse_all(admitted, refused);
+                Ok(())
+            }
+            Err(CommitError::Failed(error)) => {
+                refuse_all(admitted, AppendError::Failed);
+                Err(error)
+            }
+        }
+    }
+}
+
+fn refuse_all(group: Vec<Waiting>, refused: AppendError) {
+    for waiting in group {
+        answer(waiting, Err(refused));
+    }
+}
+
+fn answer(waiting: Waiting, answer: Result<Receipt, AppendError>) {
+    // The client may have gone: its events are stored all the same, and Mailjet repeats them.
+    if waiting.answer.send(answer).is_err() {
+        debug!("a client went away before its answer");
+    }
+}

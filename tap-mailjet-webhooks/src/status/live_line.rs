@@ -1,0 +1,258 @@
+//! What people see while the tap runs: one live line on a terminal; elsewhere a log line a minute.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tracing::info;
+
+use super::singer_metrics::{Outcome, SingerMetrics};
+use super::{Snapshot, StatusSource};
+use crate::config::Components;
+use crate::os::thread::{self, ThreadError};
+use crate::spool::Backlog;
+
+/// How often the live line is drawn again.
+const DRAW_INTERVAL: Duration = Duration::from_millis(500);
+/// How long the end of a run waits for the last line to be drawn.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often the log says how the run goes, where there is no terminal and there is news.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// The live line.
+const LINE: &str = "{spinner} {wide_msg}";
+/// The live line of a drain: how much of the backlog is written, and when it will be done.
+const BAR: &str = "{spinner} {bar:20} {human_pos}/{human_len} events, {wide_msg}";
+
+/// The live line. Everything else that goes to stderr while it is shown has to pass through [`LiveLine::writer`].
+#[derive(Debug, Clone)]
+pub struct LiveLine {
+    bar: ProgressBar,
+}
+
+impl Default for LiveLine {
+    fn default() -> Self {
+        LiveLine { bar: ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()) }
+    }
+}
+
+impl LiveLine {
+    /// A writer to stderr that takes the live line away while it writes.
+    #[must_use]
+    pub fn writer(&self) -> impl Write + use<> {
+        struct Suspending(ProgressBar);
+        impl Write for Suspending {
+            fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+                self.0.suspend(|| io::stderr().write(text))
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                io::stderr().flush()
+            }
+        }
+        Suspending(self.bar.clone())
+    }
+
+    /// Whether to show the line: stderr is a terminal, and the messages on stdout go elsewhere.
+    fn is_wanted() -> bool {
+        io::stderr().is_terminal() && !io::stdout().is_terminal()
+    }
+}
+
+/// Says how the run goes until it is finished: on the live line, or in the log.
+#[derive(Debug)]
+pub struct ProgressReporter {
+    stop: mpsc::Sender<()>,
+    stopped: mpsc::Receiver<()>,
+    line: LiveLine,
+    metrics: Arc<Mutex<SingerMetrics>>,
+    is_live: bool,
+}
+
+impl ProgressReporter {
+    /// Starts reporting what `source` sees. `backlog` is what waits for the run at its start.
+    pub fn start(
+        line: &LiveLine,
+        components: Components,
+        source: StatusSource,
+        backlog: Backlog,
+        metrics: SingerMetrics,
+    ) -> Result<Self, ThreadError> {
+        let is_live = LiveLine::is_wanted();
+        let mut view = View { components, source, has_backlog: !backlog.is_empty(), rate: Rate::default() };
+        let bar = line.bar.clone();
+        if is_live {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+            let template = if view.has_end() { BAR } else { LINE };
+            let style = ProgressStyle::with_template(template).expect("a valid template");
+            bar.set_style(style.progress_chars("=> "));
+        }
+        if is_live && matches!(backlog, Backlog::Exactly(_)) {
+            // At once, so that there is something to see of a short run too. A large backlog takes long to count.
+            view.draw(&bar);
+        }
+        let metrics = Arc::new(Mutex::new(metrics));
+        let (stop, asked_to_stop) = mpsc::channel();
+        let (end, stopped) = mpsc::channel();
+        let shared = Arc::clone(&metrics);
+        thread::spawn("progress", move || {
+            let mut logged_at = Instant::now();
+            let mut logged_total = 0;
+            while asked_to_stop.recv_timeout(DRAW_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                if is_live {
+                    view.draw(&bar);
+                } else if logged_at.elapsed() >= LOG_INTERVAL {
+                    logged_at = Instant::now();
+                    let snapshot = view.source.snapshot();
+                    let (line, total) = (view.line(&snapshot), view.total(&snapshot));
+                    if total != logged_total {
+                        logged_total = total;
+                        info!("{line}");
+                        shared.lock().unwrap_or_else(PoisonError::into_inner).log_counts();
+                    }
+                }
+            }
+            // The spool is closed before the end is reported.
+            drop(view);
+            let _ = end.send(());
+        })?;
+        Ok(ProgressReporter { stop, stopped, line: line.clone(), metrics, is_live })
+    }
+
+    /// Logs the last measurements of a run that has ended, and takes the live line away.
+    pub fn finish(self, outcome: Outcome) {
+        if !self.is_live {
+            self.metrics.lock().unwrap_or_else(PoisonError::into_inner).log_end(outcome);
+        }
+        self.line.bar.finish_and_clear();
+        self.line.bar.set_draw_target(ProgressDrawTarget::hidden());
+        drop(self.stop);
+        // A reader of stderr that does not read must not delay the end of the run.
+        let _ = self.stopped.recv_timeout(END_TIMEOUT);
+    }
+}
+
+/// What the live line shows of a snapshot.
+struct View {
+    components: Components,
+    source: StatusSource,
+    has_backlog: bool,
+    rate: Rate,
+}
+
+impl View {
+    /// Whether the run ends when its backlog is written.
+    fn has_end(&self) -> bool {
+        !self.components.listener && self.has_backlog
+    }
+
+    /// How many events this run has dealt with.
+    fn total(&self, snapshot: &Snapshot) -> u64 {
+        if self.components.emitter { written(snapshot) } else { received(snapshot) }
+    }
+
+    fn draw(&mut self, bar: &ProgressBar) {
+        let snapshot = self.source.snapshot();
+        if self.has_end() {
+            let written = written(&snapshot);
+            let rate = self.rate.after(written);
+            let left = waiting(&snapshot);
+            bar.set_length(written + left.unwrap_or(0));
+            bar.set_position(written);
+            bar.set_message(format!("{}/s, {}", HumanCount(rate), time_left(left, rate)));
+        } else {
+            let line = self.line(&snapshot);
+            bar.set_message(line);
+        }
+        bar.tick();
+    }
+
+    fn line(&mut self, snapshot: &Snapshot) -> String {
+        let rate = self.rate.after(self.total(snapshot));
+        let mut parts = Vec::new();
+        if self.components.listener {
+            parts.push(format!("received {}", HumanCount(received(snapshot))));
+        }
+        if self.components.emitter {
+            parts.push(format!("written {}", HumanCount(written(snapshot))));
+            parts.push(match waiting(snapshot) {
+                Some(waiting) => format!("waiting {}", HumanCount(waiting)),
+                None => "waiting unknown".to_owned(),
+            });
+        }
+        parts.push(format!("{}/s", HumanCount(rate)));
+        if self.components.emitter {
+            parts.push(match lag(snapshot) {
+                Some(seconds) => format!("lag {seconds:.1} s"),
+                None => "lag unknown".to_owned(),
+            });
+        }
+        parts.join("   ")
+    }
+}
+
+fn received(snapshot: &Snapshot) -> u64 {
+    snapshot.listener.as_ref().map_or(0, |listener| listener.traffic.total_events())
+}
+
+fn written(snapshot: &Snapshot) -> u64 {
+    snapshot.emitter.as_ref().map_or(0, |emitter| emitter.total_written())
+}
+
+/// Events in the spool that this run has not written yet.
+fn waiting(snapshot: &Snapshot) -> Option<u64> {
+    Some(snapshot.spool.as_ref()?.behind?.unwritten.events)
+}
+
+/// How far the target is behind, in seconds.
+fn lag(snapshot: &Snapshot) -> Option<f64> {
+    let behind = snapshot.spool.as_ref()?.behind?;
+    Some(behind.unstored.age_seconds(snapshot.taken_at))
+}
+
+/// How long it takes to write `events` at this rate.
+fn time_left(events: Option<u64>, rate: u64) -> String {
+    match events.and_then(|events| events.checked_div(rate)) {
+        None => "time left unknown".to_owned(),
+        Some(seconds) => format!("{} left", HumanDuration(Duration::from_secs(seconds))),
+    }
+}
+
+/// Events a second, over the last few snapshots.
+#[derive(Default)]
+struct Rate {
+    totals: std::collections::VecDeque<(Instant, u64)>,
+}
+
+impl Rate {
+    fn after(&mut self, total: u64) -> u64 {
+        let now = Instant::now();
+        self.totals.push_back((now, total));
+        if self.totals.len() > 10 {
+            self.totals.pop_front();
+        }
+        let (since, before) = self.totals[0];
+        let millis = u64::try_from(now.duration_since(since).as_millis()).unwrap_or(u64::MAX);
+        ((total - before) * 1000).checked_div(millis).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_follows_from_the_rate() {
+        let cases = [
+            ((None, 5), "time left unknown"),
+            ((Some(100), 0), "time left unknown"),
+            ((Some(0), 5), "0 seconds left"),
+            ((Some(100), 5), "20 seconds left"),
+            ((Some(600), 5), "2 minutes left"),
+            ((Some(36_600), 5), "2 hours left"),
+        ];
+        for ((events, rate), expected) in cases {
+            assert_eq!(time_left(events, rate), expected);
+        }
+    }
+}

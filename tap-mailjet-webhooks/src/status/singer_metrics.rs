@@ -1,0 +1,78 @@
+//! Measurements in the form that Singer's tools read: `INFO METRIC: {…}`.
+
+use std::time::Instant;
+
+use catalog::stream::StreamId;
+use serde_json::{Value, json};
+use tracing::info;
+
+use crate::emitter::progress::Counters;
+
+/// Logs how many records a run has written, and how long it took.
+#[derive(Debug)]
+pub struct SingerMetrics {
+    job_type: &'static str,
+    counters: Counters,
+    started: Instant,
+    /// Records of each stream that have been logged, in the order of the selected streams.
+    logged: Vec<u64>,
+}
+
+impl SingerMetrics {
+    /// Starts the run's timer. `job_type` is a tag of the measurements.
+    #[must_use]
+    pub fn start(job_type: &'static str, counters: Counters) -> Self {
+        SingerMetrics { job_type, counters, started: Instant::now(), logged: Vec::new() }
+    }
+
+    /// Logs how many records each stream has got since the last time.
+    pub fn log_counts(&mut self) {
+        let streams = self.counters.reached().streams;
+        self.logged.resize(streams.len(), 0);
+        for (written, logged) in streams.iter().zip(&mut self.logged) {
+            let more = written.records - std::mem::replace(logged, written.records);
+            if more > 0 {
+                log(&record_count(written.stream, more));
+            }
+        }
+    }
+
+    /// Logs the last counts of a run, and how long it took.
+    pub fn log_end(&mut self, outcome: Outcome) {
+        self.log_counts();
+        log(&json!({
+            "type": "timer",
+            "metric": "job_duration",
+            "value": self.started.elapsed().as_secs_f64(),
+            "tags": { "job_type": self.job_type, "status": outcome.name() },
+        }));
+    }
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// As it should.
+    Succeeded,
+    /// With an error.
+    Failed,
+}
+
+impl Outcome {
+    fn name(self) -> &'static str {
+        match self {
+            Outcome::Succeeded => "succeeded",
+            Outcome::Failed => "failed",
+        }
+    }
+}
+
+fn record_count(stream: StreamId, records: u64) -> Value {
+    json!({
+        "type": "counter", "metric": "record_count", "value": records, "tags": { "endpoint": stream.name() }
+    })
+}
+
+fn log(point: &Value) {
+    info!("METRIC: {point}");
+}

@@ -1,0 +1,94 @@
+//! Takes snapshots.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tracing::warn;
+
+use super::{Behind, ListenerStatus, Snapshot, SpoolStatus};
+use crate::emitter::progress::Counters;
+use crate::os::clock::UnixMillis;
+use crate::os::log_throttle::LogThrottle;
+use crate::spool::{SpoolError, SpoolView, StatsReader};
+
+/// Takes snapshots of a spool and of the components that this process runs on it.
+#[derive(Debug)]
+pub struct StatusSource {
+    listener: Option<ListenerStatus>,
+    emitter: Option<Counters>,
+    spool: Arc<dyn SpoolView>,
+    /// Opened when it is first needed.
+    stats: Option<Box<dyn StatsReader>>,
+    throttle: LogThrottle,
+}
+
+impl StatusSource {
+    /// A source for these components; `None` for those that this process does not run.
+    #[must_use]
+    pub fn new(
+        spool: Arc<dyn SpoolView>,
+        listener: Option<ListenerStatus>,
+        emitter: Option<Counters>,
+    ) -> Self {
+        StatusSource { listener, emitter, spool, stats: None, throttle: LogThrottle::default() }
+    }
+
+    /// Takes a snapshot. If the spool cannot be read, that is logged, and the snapshot lacks it. It reads files.
+    pub fn snapshot(&mut self) -> Snapshot {
+        let spool = self.spool_status().map_err(|error| {
+            if let Some(suppressed) = self.throttle.allow() {
+                warn!("the status lacks what is in the spool: {error}{suppressed}");
+            }
+            // The next snapshot opens the spool again.
+            self.stats = None;
+        });
+        Snapshot {
+            taken_at: UnixMillis::now(),
+            listener: self.listener.clone(),
+            emitter: self.emitter.clone(),
+            spool: spool.ok(),
+        }
+    }
+
+    /// Reads the spool, or says why it cannot be read.
+    pub fn spool_status(&mut self) -> Result<SpoolStatus, SpoolError> {
+        let reader = match &mut self.stats {
+            Some(reader) => reader,
+            none => none.insert(self.spool.stats_reader()?),
+        };
+        let stats = reader.read()?;
+        let behind = match &self.emitter {
+            None => None,
+            Some(emitter) => {
+                let written = emitter.reached().events;
+                let unwritten = reader.pending_past(written)?;
+                let unstored =
+                    emitter.confirmed().map(|confirmed| reader.pending_past(confirmed)).transpose()?;
+                Some(Behind { unwritten, unstored: unstored.unwrap_or(unwritten) })
+            }
+        };
+        Ok(SpoolStatus { name: self.spool.to_string(), stats, behind })
+    }
+}
+
+/// A source that several tasks share, and that can be closed while they still have it.
+#[derive(Debug, Clone)]
+pub struct SharedSource(Arc<Mutex<Option<StatusSource>>>);
+
+impl SharedSource {
+    /// Shares `source`.
+    #[must_use]
+    pub fn new(source: StatusSource) -> Self {
+        SharedSource(Arc::new(Mutex::new(Some(source))))
+    }
+
+    /// Takes a snapshot; `None` once the source is closed.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut().map(StatusSource::snapshot)
+    }
+
+    /// Closes the source, and the spool with it. Waits for a snapshot that is being taken.
+    pub fn close(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
