@@ -372,13 +372,12 @@ fn existing_spool(config: &Config) -> Result<Arc<dyn SpoolView>, CommandError> {
 
 fn spool_status(config: &Config, format: StatusFormat) -> Result<(), CommandError> {
     let spool = existing_spool(config)?;
-    let webhook_urls = match config.webhook_tokens.given() {
-        Some(tokens) => WebhookUrls::Configured { count: tokens.len() },
-        None => {
-            let urls = spool.registry_view()?.webhook_urls()?;
-            let last_used_at = urls.iter().filter_map(|url| url.last_used_at).max();
-            WebhookUrls::Registered { count: urls.len(), last_used_at }
-        }
+    let webhook_urls = if let Some(tokens) = config.webhook_tokens.given() {
+        WebhookUrls::Configured { count: tokens.len() }
+    } else {
+        let urls = spool.registry_view()?.webhook_urls()?;
+        let last_used_at = urls.iter().filter_map(|url| url.last_used_at).max();
+        WebhookUrls::Registered { count: urls.len(), last_used_at }
     };
     let usage = SpoolUse {
         listeners: spool.role_holders(Role::Listener)?,

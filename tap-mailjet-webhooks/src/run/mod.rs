@@ -170,7 +170,7 @@ where
         }
     };
 
-    let parts = Parts::start(&plan.config, &roles, sockets, emitter, counters, line)?;
+    let parts = Parts::start(&plan.config, &roles, sockets, emitter, &counters, line)?;
     let supervised = parts.supervisor.supervise(&plan.config, stop, time_is_up);
     let outcome = tokio::select! {
         biased;
@@ -199,20 +199,18 @@ impl Parts {
         roles: &Roles,
         sockets: Sockets,
         emitter: Option<PreparedEmitter<impl Write + Send + 'static>>,
-        counters: Counters,
+        counters: &Counters,
         line: &LiveLine,
     ) -> Result<Self, RunError> {
         let (spool, components) = (&roles.spool, roles.components());
         let backlog = emitter.as_ref().map_or(Backlog::Exactly(0), |emitter| emitter.backlog);
         let traffic = Traffic::default();
-        let receiving = match (sockets.webhooks, &roles.listener) {
-            (Some(listener), Some(role)) => {
-                Some(Receiving::start(config, &**spool, role, listener, traffic.clone())?)
-            }
-            _ => {
-                spool.watermark().close();
-                None
-            }
+        let receiving = if let (Some(listener), Some(role)) = (sockets.webhooks, &roles.listener) {
+            Some(Receiving::start(config, &**spool, role, listener, traffic.clone())?)
+        } else {
+            // Nothing more will come.
+            spool.watermark().close();
+            None
         };
         let source = || {
             let listener = receiving.as_ref().map(|receiving| ListenerStatus {

@@ -137,12 +137,11 @@ impl Supervisor {
         if let Some(receiving) = self.receiving {
             receiving.stop().await?;
         }
-        match self.emitting {
-            Some(mut emitting) => {
-                log_end(emitting.ended().await?);
-                emitting.finish().await?;
-            }
-            None => info!("stopped"),
+        if let Some(mut emitting) = self.emitting {
+            log_end(emitting.ended().await?);
+            emitting.finish().await?;
+        } else {
+            info!("stopped");
         }
         Ok(())
     }

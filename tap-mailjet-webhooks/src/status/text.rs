@@ -1,7 +1,5 @@
 //! A status as lines for people.
 
-use std::time::Duration;
-
 use indicatif::{BinaryBytes, HumanCount, HumanDuration};
 
 use super::{SpoolStatus, SpoolUse, WebhookUrls};
@@ -16,13 +14,8 @@ pub fn render(status: &SpoolStatus, usage: &SpoolUse, now: UnixMillis) -> String
         (Some(oldest), Some(newest)) => format!(" ({} to {})", oldest.to_rfc3339(), newest.to_rfc3339()),
         _ => String::new(),
     };
-    let oldest = match stats.unconfirmed.events {
-        0 => String::new(),
-        _ => {
-            let age = Duration::from_secs_f64(stats.unconfirmed.age_seconds(now));
-            format!(" (the oldest is {} old)", HumanDuration(age))
-        }
-    };
+    let age = stats.unconfirmed.oldest.map(|oldest| HumanDuration(now.since(oldest)));
+    let oldest = age.map(|age| format!(" (the oldest is {age} old)")).unwrap_or_default();
     let (count, urls) = match usage.webhook_urls {
         WebhookUrls::Configured { count } => (count, "given by webhook_tokens".to_owned()),
         WebhookUrls::Registered { count, last_used_at: None } => (count, "never used".to_owned()),

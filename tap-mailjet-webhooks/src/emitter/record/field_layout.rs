@@ -11,7 +11,7 @@ use super::template::Templates;
 /// Names that are kept at most, over all shapes. Past that all are forgotten and learnt anew: somebody sends names that do
 /// not come again.
 const MOST_NAMES: usize = 2_000;
-/// LayoutCache that are kept at most. With what a shape may hold ([`Template`]), that bounds the memory for all of them.
+/// Layouts that are kept at most. With what a shape may hold ([`Template`]), that bounds the memory for all of them.
 ///
 /// [`Template`]: super::template::Template
 const MOST_SHAPES: usize = 128;

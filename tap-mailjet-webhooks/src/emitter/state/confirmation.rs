@@ -119,7 +119,7 @@ impl Follower {
         self.rounds += 1;
         self.look();
         // The last round trims too: a drain on a schedule is usually over before the first is due.
-        if round == Round::Last || self.rounds % TRIM_EVERY == 0 {
+        if round == Round::Last || self.rounds.is_multiple_of(TRIM_EVERY) {
             self.trim()?;
         }
         Ok(())
