@@ -1,14 +1,13 @@
-//! The admin address: whether the tap is alive, whether it would take a webhook, and its figures.
+//! The admin address: whether the tap is alive, whether it would accept a webhook, and its metrics.
 //!
-//! It belongs to no room: it asks each of them, and changes nothing. It has a listener of its own with bounds of its own, so
-//! that it answers while all of the connections for webhooks are taken, and it ends with the process.
+//! It only asks the components, and changes nothing. It has connections of its own, so that it answers while all those for
+//! webhooks are in use.
 //!
 //! | module | what it decides |
 //! | --- | --- |
-//! | this one | what can be asked, and what is answered |
+//! | this one | the paths, and their answers |
 //! | [`serve`] | connections |
-//! | [`readiness`] | whether a webhook would be taken now, and why not |
-//! | [`metrics`] | the figures, in Prometheus's text format |
+//! | [`readiness`] | whether a webhook would be accepted now, and why not |
 
 mod readiness;
 mod serve;
@@ -29,10 +28,11 @@ use warp::reply::Response;
 use crate::status::{SharedSource, prometheus};
 pub use readiness::Readiness;
 
+const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 /// Prometheus's text format.
-const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The admin address, served until this is dropped.
+/// The admin address, which answers until this is dropped.
 #[derive(Debug)]
 pub struct Admin {
     serving: AbortHandle,
@@ -57,48 +57,47 @@ impl Drop for Admin {
     }
 }
 
-/// What can be asked.
+/// What the admin address answers.
 #[derive(Debug, Clone, Copy)]
-enum Question {
+enum Endpoint {
     Health,
     Readiness,
     Metrics,
 }
 
-impl Question {
-    fn at(path: &str) -> Option<Self> {
+impl Endpoint {
+    fn from_path(path: &str) -> Option<Self> {
         match path {
-            "/healthz" => Some(Question::Health),
-            "/readyz" => Some(Question::Readiness),
-            "/metrics" => Some(Question::Metrics),
+            "/healthz" => Some(Endpoint::Health),
+            "/readyz" => Some(Endpoint::Readiness),
+            "/metrics" => Some(Endpoint::Metrics),
             _ => None,
         }
     }
 }
 
-/// The filter that answers every request; it rejects none.
+/// The filter that answers every request. It rejects none.
 fn filter(
     readiness: Readiness,
     source: SharedSource,
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
-    let asked = Arc::new((readiness, source));
+    let state = Arc::new((readiness, source));
     warp::path::full().and(warp::method()).then(move |path: FullPath, method: Method| {
-        let asked = Arc::clone(&asked);
+        let state = Arc::clone(&state);
         async move {
-            let Some(question) = Question::at(path.as_str()) else { return not_found() };
-            if method != Method::GET {
-                return not_get();
-            }
-            match question {
-                Question::Health => text(StatusCode::OK, "text/plain; charset=utf-8", "ok\n".to_owned()),
-                Question::Readiness => ready(&asked.0).await,
-                Question::Metrics => metrics(&asked.1).await,
+            let (readiness, source) = &*state;
+            match Endpoint::from_path(path.as_str()) {
+                None => respond(StatusCode::NOT_FOUND, PLAIN_TEXT, "not found\n".to_owned()),
+                Some(_) if method != Method::GET => method_not_allowed(),
+                Some(Endpoint::Health) => respond(StatusCode::OK, PLAIN_TEXT, "ok\n".to_owned()),
+                Some(Endpoint::Readiness) => report_readiness(readiness).await,
+                Some(Endpoint::Metrics) => report_metrics(source).await,
             }
         }
     })
 }
 
-async fn ready(readiness: &Readiness) -> Response {
+async fn report_readiness(readiness: &Readiness) -> Response {
     let reasons = readiness.reasons().await;
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let listed: Vec<_> = reasons
@@ -106,32 +105,25 @@ async fn ready(readiness: &Readiness) -> Response {
         .map(|reason| json!({ "reason": reason.tag(), "detail": reason.to_string() }))
         .collect();
     let body = json!({ "ready": reasons.is_empty(), "reasons": listed });
-    text(status, "application/json", body.to_string() + "\n")
+    respond(status, "application/json", body.to_string() + "\n")
 }
 
-async fn metrics(source: &SharedSource) -> Response {
+async fn report_metrics(source: &SharedSource) -> Response {
     let source = source.clone();
-    // Taking a snapshot reads files.
+    // Taking a snapshot reads files. There is none once the tap is stopping.
     let snapshot = tokio::task::spawn_blocking(move || source.snapshot()).await.ok().flatten();
-    match snapshot {
-        Some(snapshot) => text(StatusCode::OK, PROMETHEUS, prometheus::render(&snapshot)),
-        // The tap is stopping.
-        None => text(StatusCode::OK, PROMETHEUS, String::new()),
-    }
+    let text = snapshot.map(|snapshot| prometheus::render(&snapshot)).unwrap_or_default();
+    respond(StatusCode::OK, PROMETHEUS_TEXT, text)
 }
 
-fn not_found() -> Response {
-    text(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "not found\n".to_owned())
-}
-
-fn not_get() -> Response {
-    let only_get = "only GET is allowed here\n".to_owned();
-    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "text/plain; charset=utf-8", only_get);
+fn method_not_allowed() -> Response {
+    let body = "only GET is allowed here\n".to_owned();
+    let mut response = respond(StatusCode::METHOD_NOT_ALLOWED, PLAIN_TEXT, body);
     response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
     response
 }
 
-fn text(status: StatusCode, content_type: &'static str, body: String) -> Response {
+fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -1,4 +1,4 @@
-//! Whether a webhook would be taken now, by the facts that the listener answers by.
+//! Whether a webhook would be accepted now, from the facts that decide how the listener answers.
 
 use std::time::Duration;
 
@@ -7,30 +7,30 @@ use tokio::sync::Mutex;
 use crate::listener::{ActiveTokens, Refusal, Traffic};
 use crate::spool::{AppendError, WriterHandle};
 
-/// How long the writer may take to answer. Whoever asks usually waits no longer than a few seconds.
+/// How long the writer may take to answer. Probes usually wait no longer than a few seconds.
 const WRITER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Whether a webhook would be taken now.
+/// Answers whether a webhook would be accepted now.
 #[derive(Debug)]
 pub struct Readiness {
     traffic: Traffic,
     tokens: ActiveTokens,
     max_connections: usize,
-    /// One question at a time, so that any number of them does not queue before the webhooks.
+    /// Asked one question at a time, so that many of them do not queue in front of the webhooks.
     writer: Mutex<WriterHandle>,
 }
 
-/// Why no webhook would be taken now.
+/// Why no webhook would be accepted now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unready {
-    /// It would be refused, as the listener refuses.
+    /// The listener would refuse it.
     #[error("{0}")]
     AppendError(Refusal),
-    /// None could come: no URL leads here.
+    /// No webhook can arrive, because there is no URL.
     #[error("there is no webhook URL (make one with `url new`)")]
     NoWebhookUrl,
-    /// It would have to wait for one of the others to go.
-    #[error("all of max_connections ({0}) are taken by webhooks that are being answered")]
+    /// It would have to wait until another connection is done.
+    #[error("all of max_connections ({0}) are in use by webhooks that are being answered")]
     ConnectionsTaken(usize),
     /// It would have to wait for its answer.
     #[error("the spool does not answer: its disk is slow, or another process keeps it locked")]
@@ -38,7 +38,7 @@ pub(super) enum Unready {
 }
 
 impl Unready {
-    /// A short name that never changes. What is refused has the name that it has in the log and in the metrics.
+    /// A short name that never changes. A refusal has the same name here as in the log and in the metrics.
     pub(super) fn tag(&self) -> &'static str {
         match self {
             Unready::AppendError(refusal) => refusal.tag(),
@@ -50,13 +50,13 @@ impl Unready {
 }
 
 impl Readiness {
-    /// Asks these.
+    /// Answers from these facts.
     #[must_use]
     pub fn new(traffic: Traffic, tokens: ActiveTokens, max_connections: usize, writer: WriterHandle) -> Self {
         Readiness { traffic, tokens, max_connections, writer: Mutex::new(writer) }
     }
 
-    /// Why no webhook would be taken now; nothing if one would.
+    /// Returns why no webhook would be accepted now; nothing if one would be.
     pub(super) async fn reasons(&self) -> Vec<Unready> {
         let mut reasons = Vec::new();
         if self.traffic.is_closed() {
@@ -69,12 +69,12 @@ impl Readiness {
             reasons.push(Unready::ConnectionsTaken(self.max_connections));
         }
         let ask = async { self.writer.lock().await.probe().await };
-        let of_writer = match tokio::time::timeout(WRITER_TIMEOUT, ask).await {
+        let from_writer = match tokio::time::timeout(WRITER_TIMEOUT, ask).await {
             Ok(Ok(())) => None,
             Ok(Err(refused)) => Some(Unready::AppendError(Refusal::Spool(refused))),
             Err(_) => Some(Unready::NoAnswer),
         };
-        reasons.extend(of_writer.filter(|reason| !reasons.contains(reason)));
+        reasons.extend(from_writer.filter(|reason| !reasons.contains(reason)));
         reasons
     }
 }

@@ -31,8 +31,6 @@
 mod batch;
 mod budget;
 mod commits;
-#[cfg(test)]
-mod contract_tests;
 mod error;
 mod event_log;
 mod registry;
@@ -45,6 +43,8 @@ mod writer;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use crate::os::clock::UnixMillis;
 
 pub use batch::{Batch, Items, Receipt};
 pub use budget::{Budget, Reservation};
@@ -69,8 +69,17 @@ pub enum SpoolLocation {
 
 /// Opens a spool for reading and writing, and makes it if there is none.
 pub fn open(location: &SpoolLocation) -> Result<Arc<dyn Spool>, SpoolError> {
+    open_with_clock(location, UnixMillis::now)
+}
+
+/// Does what [`open`] does, with another clock than this machine's. An implementation that goes by a server's clock
+/// ignores it.
+pub fn open_with_clock(
+    location: &SpoolLocation,
+    clock: fn() -> UnixMillis,
+) -> Result<Arc<dyn Spool>, SpoolError> {
     match location {
-        SpoolLocation::Sqlite(path) => Ok(Arc::new(sqlite::SqliteSpool::create_or_open(path)?)),
+        SpoolLocation::Sqlite(path) => Ok(Arc::new(sqlite::SqliteSpool::create_or_open(path, clock)?)),
     }
 }
 

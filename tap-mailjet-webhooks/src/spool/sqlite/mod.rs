@@ -96,20 +96,15 @@ fn table(kind: ItemKind) -> &'static str {
 
 impl SqliteSpool {
     /// Opens the spool at `path`, and makes it, with its directory, if it does not exist.
-    pub(super) fn create_or_open(path: &Path) -> Result<Self, SpoolError> {
-        Self::with_clock(path, UnixMillis::now)
+    pub(super) fn create_or_open(path: &Path, clock: fn() -> UnixMillis) -> Result<Self, SpoolError> {
+        drop(Database::create_or_open(path)?);
+        Ok(Self::new(path, Access::ReadWrite, clock))
     }
 
     /// Opens the spool at `path` for reading; `None` if there is none. Nothing is made.
     pub(super) fn open_existing(path: &Path) -> Result<Option<Self>, SpoolError> {
         let exists = Database::open_existing(path)?.is_some();
         Ok(exists.then(|| Self::new(path, Access::ReadOnly, UnixMillis::now)))
-    }
-
-    /// Does what [`SqliteSpool::create_or_open`] does, with another clock than the system's.
-    pub(super) fn with_clock(path: &Path, clock: fn() -> UnixMillis) -> Result<Self, SpoolError> {
-        drop(Database::create_or_open(path)?);
-        Ok(Self::new(path, Access::ReadWrite, clock))
     }
 
     fn new(path: &Path, access: Access, clock: fn() -> UnixMillis) -> Self {
@@ -221,7 +216,7 @@ mod tests {
     async fn a_file_that_is_deleted_under_the_writer_is_a_failure() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("spool.db");
-        let spool = SqliteSpool::create_or_open(&path).expect("a spool");
+        let spool = SqliteSpool::create_or_open(&path, UnixMillis::now).expect("a spool");
         let role = spool.take_role(Role::Listener).expect("no other process has it");
         let limits = Limits { spool_max_bytes: 1 << 30, min_free_bytes: 0, memory_bytes: 1 << 20 };
         let (handle, mut writer) =

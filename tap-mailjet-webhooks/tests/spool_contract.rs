@@ -1,7 +1,7 @@
-//! The tests that every implementation of the spool has to pass.
+//! The tests that every implementation of the spool has to pass. They see what all code outside `spool/` sees.
 //!
-//! Each test gets a [`Fixture`]: a new, empty spool of one implementation, which can be opened any number of times and whose
-//! clock the test sets. [`contract_tests!`] makes a module of them for an implementation.
+//! Each test gets a fixture: a new, empty spool of one implementation, which can be opened any number of times and whose
+//! clock the test sets. To test another implementation, write a `Fixture` and add a line at the end.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -10,19 +10,23 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::*;
-use crate::os::clock::UnixMillis;
+use tap_mailjet_webhooks::os::clock::UnixMillis;
+use tap_mailjet_webhooks::spool::{
+    self, Append, AppendError, Backlog, Batch, Damage, DiscoveredColumn, EventReader, ItemKind, Items,
+    Limits, Receipt, Role, RoleLock, Sequence, SequenceUnit, Spool, SpoolErrorKind, SpoolLocation,
+    StoredEvent, StoredRejection, TokenHash, Wakeup, WebhookUrl, Writer, WriterHandle,
+};
 
 const LIMITS: Limits = Limits { spool_max_bytes: 1 << 30, min_free_bytes: 0, memory_bytes: 1 << 20 };
 
 /// A new, empty spool of one implementation.
 trait Fixture {
     fn new() -> Self;
-    /// Opens the spool with a clock that shows what [`set_clock`] has set in this thread.
+    /// Opens the spool with the clock that [`set_clock`] sets.
     fn open(&self) -> Arc<dyn Spool>;
 }
 
-/// What the fixtures' clocks show. Each test runs in a process of its own or sets it before it is read.
+/// What the fixtures' clock shows.
 static CLOCK: AtomicI64 = AtomicI64::new(1_000);
 /// Held by each test: they share the clock.
 static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -392,7 +396,7 @@ impl Fixture for SqliteFixture {
 
     fn open(&self) -> Arc<dyn Spool> {
         let path = self.folder.path().join("spool.db");
-        Arc::new(sqlite::SqliteSpool::with_clock(&path, clock).expect("a spool"))
+        spool::open_with_clock(&SpoolLocation::Sqlite(path), clock).expect("a spool")
     }
 }
 
