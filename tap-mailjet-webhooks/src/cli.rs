@@ -1,14 +1,25 @@
-//! The command line, as types.
+//! The command line: its parser, and which command each of its forms runs.
 
-use std::path::PathBuf;
-
-use crate::commands::snapshot_sql::SnapshotArgs;
-use catalog::event::EventType;
 use catalog::plugin::about::AboutFormat;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use catalog::plugin::settings::LoadedConfig;
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use tracing::warn;
 
-/// Receives Mailjet's webhooks, has them on disk before it answers 200, and writes them to stdout as Singer messages.
+use crate::commands::discover::Columns;
+use crate::commands::run::RunArgs;
+use crate::commands::send_test::SendTestArgs;
+use crate::commands::snapshot_sql::SnapshotSqlArgs;
+use crate::commands::spool_status::SpoolStatusArgs;
+use crate::commands::url::UrlCommand;
+use crate::commands::{
+    self, CommandError, about, discover, listen, run, sample, send_test, snapshot_sql, spool_export,
+    spool_status, spool_verify,
+};
+use crate::config::{Config, ConfigError};
+use crate::status::live_line::LiveLine;
+
+/// Receives Mailjet's webhooks, stores them durably before it answers 200, and writes them to stdout as Singer messages.
 ///
 /// Without a command it runs as configured: it listens and emits until it is stopped (`mode` continuous), or emits what
 /// the spool holds and exits (`mode` drain). Stdout carries Singer messages and nothing else.
@@ -17,10 +28,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     name = "tap-mailjet-webhooks",
     version,
     after_help = "\
-Exit codes: 0 done or asked to stop; 1 a failure; 2 wrong usage; 75 another process has this spool's role."
+Exit codes: 0 done or asked to stop; 1 a failure; 2 wrong usage; 75 another process has this role on the spool."
 )]
 pub struct Cli {
-    /// Where configuration comes from.
+    /// The sources of the configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
 
@@ -28,45 +39,24 @@ pub struct Cli {
     #[arg(long)]
     pub discover: bool,
 
-    /// Print what this tap is, what it can do and which settings it takes, and do nothing else
+    /// Print what this tap is, what it can do and which settings it has, and do nothing else
     #[arg(long)]
     pub about: bool,
 
-    /// How --about answers
+    /// How to print --about
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "text", requires = "about")]
     pub format: AboutFormat,
 
-    /// Write the streams and columns that this Singer catalog selects
-    #[arg(long, value_name = "FILE", conflicts_with = "properties")]
-    pub catalog: Option<PathBuf>,
+    /// The options of a run.
+    #[command(flatten)]
+    pub run: RunArgs,
 
-    /// The old name of --catalog
-    #[arg(long, value_name = "FILE")]
-    pub properties: Option<PathBuf>,
-
-    /// Print the SCHEMA of each selected stream and a sample RECORD of it, without touching the spool
-    #[arg(long, value_name = "WHAT", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "all")]
-    pub test: Option<Test>,
-
-    /// Start from this state, and follow the file while it grows: its last complete line counts
-    #[arg(long, value_name = "FILE")]
-    pub state: Option<PathBuf>,
-
-    /// What to do, if not to run.
+    /// What to do other than run.
     #[command(subcommand)]
     pub command: Option<Command>,
 }
 
-/// What `--test` prints.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Test {
-    /// SCHEMA, and a sample RECORD
-    All,
-    /// SCHEMA only
-    Schema,
-}
-
-/// Where configuration comes from.
+/// The sources of the configuration.
 #[derive(Debug, Args)]
 pub struct ConfigArgs {
     /// A JSON file with configuration keys, or the word ENV for `TAP_MAILJET_WEBHOOKS_<KEY>`; may be repeated
@@ -74,91 +64,112 @@ pub struct ConfigArgs {
     pub sources: Vec<String>,
 }
 
-/// What to do, if not to run.
+/// What to do other than run.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Receive webhooks into the spool, and emit nothing: a service beside which runs in mode drain come and go
+    /// Receive webhooks into the spool and emit nothing: a service, beside which runs in mode drain start and end
     Listen,
     /// Make, list and revoke the secret URLs that Mailjet posts to
     #[command(subcommand)]
     Url(UrlCommand),
-    /// Look at the spool and after it, beside a running tap or without one
+    /// Inspect, check or export the spool, whether or not a tap is running
     #[command(subcommand)]
     Spool(SpoolCommand),
     /// Post what Mailjet's "Send a test" button posts, and print the answers
     SendTest(SendTestArgs),
-    /// Print the query for the latest version of each row, or the view of it
-    SnapshotSql(SnapshotArgs),
+    /// Print a query for the latest version of each row, or a view of it
+    SnapshotSql(SnapshotSqlArgs),
 }
 
-/// Make, list and revoke webhook URLs.
-#[derive(Debug, Subcommand)]
-pub enum UrlCommand {
-    /// Make a URL and print it; it is shown only this once
-    New {
-        /// What to call it
-        #[arg(long, value_name = "LABEL", value_parser = label)]
-        label: Option<String>,
-    },
-    /// List the active URLs, without their secret part
-    List,
-    /// Revoke a URL: a running listener stops taking it within a second
-    Revoke {
-        /// The id that `url list` shows
-        id: i64,
-    },
-}
-
-/// Look at the spool and after it.
+/// Inspect, check or export the spool.
 #[derive(Debug, Subcommand)]
 pub enum SpoolCommand {
-    /// Print what it holds, how far everybody has got with it, and who uses it
-    Status {
-        /// How to print it
-        #[arg(long = "format", value_name = "FORMAT", value_enum, default_value = "text")]
-        status_format: StatusFormat,
-    },
-    /// Check the spool, and say what is wrong with it: exit code 0 if nothing is, 1 otherwise
+    /// Print what it holds, how far each component has got with it, and which processes use it
+    Status(SpoolStatusArgs),
+    /// Check the spool and print what is wrong with it: exit code 0 if nothing is, 1 otherwise
     Verify,
-    /// Write what can be read of the spool as JSON Lines, also of one that is damaged: sequence, `received_at` (Unix
-    /// milliseconds) and body of each event, and the reason of what was rejected
+    /// Write what can be read of the spool as JSON Lines, even if it is damaged: sequence, `received_at` (Unix
+    /// milliseconds) and body of each event, and the reason for each rejection
     Export,
 }
 
-/// How a status is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum StatusFormat {
-    /// Lines for people
-    Text,
-    /// One JSON object
-    Json,
-}
-
-/// What `send-test` posts, and where.
-#[derive(Debug, Args)]
-pub struct SendTestArgs {
-    /// The event to post; by default each of the seven
-    #[arg(long, value_name = "EVENT", value_parser = event_type())]
-    pub event: Option<EventType>,
-    /// How often to post it
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    pub count: u32,
-    /// The webhook URL to post to
-    #[arg(long, value_name = "URL")]
-    pub url: String,
-}
-
-/// A label that fits a line of a table.
-fn label(text: &str) -> Result<String, &'static str> {
-    if text.chars().any(char::is_control) || text.chars().count() > 100 {
-        return Err("a label has up to 100 characters, in one line");
+impl Cli {
+    /// Does what the command line says. Wrong usage ends the process here, with exit code 2.
+    pub fn execute(self) -> Result<(), CommandError> {
+        if self.about {
+            return Ok(about::execute(self.format)?);
+        }
+        if self.discover {
+            let (config, _) = self.config.read()?;
+            // Without a configuration, there is no telling which spool is meant.
+            let is_configured = !self.config.sources.is_empty();
+            let columns = if is_configured { Columns::WithDiscovered } else { Columns::Documented };
+            return Ok(discover::execute(&config, columns)?);
+        }
+        match self.command {
+            None => {
+                let (config, line) = self.config.demand()?;
+                match self.run.test {
+                    Some(samples) => Ok(sample::execute(&config, self.run.catalog(), samples)?),
+                    None => Ok(run::execute(config, self.run, &line)?),
+                }
+            }
+            Some(_) if self.run.any() => wrong_usage(
+                ErrorKind::ArgumentConflict,
+                "--state, --catalog, --properties and --test belong to a run, not to a command",
+            ),
+            Some(command) => command.execute(&self.config),
+        }
     }
-    Ok(text.to_owned())
 }
 
-/// One of Mailjet's events, by its name.
-fn event_type() -> impl TypedValueParser<Value = EventType> {
-    PossibleValuesParser::new(EventType::ALL.map(EventType::name)).map(|name| {
-        EventType::ALL.into_iter().find(|event| event.name() == name).expect("one of the possible values")
-    })
+impl Command {
+    fn execute(self, config: &ConfigArgs) -> Result<(), CommandError> {
+        match self {
+            Command::Listen => {
+                let (config, line) = config.demand()?;
+                Ok(listen::execute(config, &line)?)
+            }
+            Command::Url(command) => Ok(commands::url::execute(&config.demand()?.0, command)?),
+            Command::Spool(command) => {
+                let (config, _) = config.demand()?;
+                match command {
+                    SpoolCommand::Status(args) => Ok(spool_status::execute(&config, &args)?),
+                    SpoolCommand::Verify => Ok(spool_verify::execute(&config)?),
+                    SpoolCommand::Export => Ok(spool_export::execute(&config)?),
+                }
+            }
+            Command::SnapshotSql(args) => Ok(snapshot_sql::execute(&config.read()?.0, &args)?),
+            Command::SendTest(args) => Ok(send_test::execute(&args)?),
+        }
+    }
+}
+
+impl ConfigArgs {
+    /// Reads the configuration, starts the log and logs what is odd about the configuration.
+    fn read(&self) -> Result<(Config, LiveLine), ConfigError> {
+        let LoadedConfig { config, warnings } = Config::load(&self.sources)?;
+        let line = LiveLine::default();
+        let stderr = line.clone();
+        config.log().start(env!("CARGO_PKG_NAME"), move || stderr.writer());
+        for warning in warnings {
+            warn!("{warning}");
+        }
+        Ok((config, line))
+    }
+
+    /// Like [`read`](Self::read), for commands that need a configuration, if only to say that the defaults are wanted.
+    fn demand(&self) -> Result<(Config, LiveLine), ConfigError> {
+        if self.sources.is_empty() {
+            wrong_usage(
+                ErrorKind::MissingRequiredArgument,
+                "--config <FILE|ENV> is missing: name a JSON file (it may hold just {}), or ENV",
+            );
+        }
+        self.read()
+    }
+}
+
+fn wrong_usage(kind: ErrorKind, message: &str) -> ! {
+    Cli::command().error(kind, message).exit()
 }

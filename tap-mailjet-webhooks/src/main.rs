@@ -5,10 +5,9 @@ use std::process::ExitCode;
 use catalog::plugin::logging;
 use clap::Parser;
 use tap_mailjet_webhooks::cli::Cli;
-use tap_mailjet_webhooks::commands;
 
 fn main() -> ExitCode {
-    match commands::execute(Cli::parse()) {
+    match Cli::parse().execute() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             logging::print_failure(env!("CARGO_PKG_NAME"), &error);

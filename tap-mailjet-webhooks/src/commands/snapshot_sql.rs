@@ -8,7 +8,8 @@ use clap::{Args, ValueEnum};
 
 use catalog::stream::PRIMARY_KEY_COLUMN;
 
-use crate::config::SystemColumnPrefix;
+use super::output::{OutputError, print};
+use crate::config::{Config, SystemColumnPrefix};
 
 /// What `snapshot-sql` prints.
 #[derive(Debug, Clone, Args)]
@@ -20,7 +21,7 @@ Redshift.
 
 Except in SQLite, a view has the columns that the table had when it was made: when the table has got a new one, run \
 the same CREATE OR REPLACE VIEW again.")]
-pub struct SnapshotArgs {
+pub struct SnapshotSqlArgs {
     /// The database that runs the query
     #[arg(long, value_enum)]
     pub dialect: Dialect,
@@ -54,6 +55,11 @@ fn path(text: &str) -> Result<String, &'static str> {
 
 fn system_column_prefix(text: &str) -> Result<SystemColumnPrefix, &'static str> {
     SystemColumnPrefix::try_from(text.to_owned())
+}
+
+/// Prints the statement.
+pub fn execute(config: &Config, args: &SnapshotSqlArgs) -> Result<(), OutputError> {
+    print(statement(args, &config.system_column_prefix))
 }
 
 /// A database's SQL.
@@ -113,10 +119,8 @@ fn is_plain(name: &str) -> bool {
 
 /// The statement, with a semicolon and a newline at its end. `configured_prefix` is what the names of the system columns
 /// start with where the arguments do not say.
-#[must_use]
-pub fn statement(args: &SnapshotArgs, configured_prefix: &str) -> String {
-    let query =
-        query(args, args.system_column_prefix.as_ref().map_or(configured_prefix, SystemColumnPrefix::as_str));
+fn statement(args: &SnapshotSqlArgs, configured_prefix: &SystemColumnPrefix) -> String {
+    let query = query(args, args.system_column_prefix.as_ref().unwrap_or(configured_prefix).as_str());
     match &args.view {
         None => format!("{query};\n"),
         Some(view) => {
@@ -125,7 +129,7 @@ pub fn statement(args: &SnapshotArgs, configured_prefix: &str) -> String {
     }
 }
 
-fn query(args: &SnapshotArgs, system_prefix: &str) -> String {
+fn query(args: &SnapshotSqlArgs, system_prefix: &str) -> String {
     let dialect = args.dialect;
     let table = dialect.quote_path(&args.table);
     // Rows from before the prefix was changed have none. Not every database takes that for the least by itself.
@@ -153,7 +157,7 @@ fn query(args: &SnapshotArgs, system_prefix: &str) -> String {
 
 /// The columns that make two rows versions of one. A null is not equal to another: where a column of a business key is
 /// null, the row is told apart by its own key.
-fn partition(args: &SnapshotArgs) -> String {
+fn partition(args: &SnapshotSqlArgs) -> String {
     let columns: Vec<_> = args.key.iter().map(|name| args.dialect.column(name)).collect();
     let list = columns.join(", ");
     if args.key == [PRIMARY_KEY_COLUMN] {
@@ -172,7 +176,7 @@ mod tests {
     #[derive(Debug, Parser)]
     struct Line {
         #[command(flatten)]
-        args: SnapshotArgs,
+        args: SnapshotSqlArgs,
     }
 
     /// What a command line prints.
@@ -180,7 +184,7 @@ mod tests {
         let name = dialect.to_possible_value().expect("each dialect has a name");
         let line =
             ["snapshot-sql", "--dialect", name.get_name()].into_iter().chain(arguments.iter().copied());
-        statement(&Line::try_parse_from(line).expect("right usage").args, "_sdc_")
+        statement(&Line::try_parse_from(line).expect("right usage").args, &SystemColumnPrefix::default())
     }
 
     #[test]

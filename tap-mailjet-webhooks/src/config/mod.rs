@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use catalog::plugin::logging::{LogFormat, LogLevel};
+use catalog::plugin::logging::{LogConfig, LogFormat, LogLevel};
 use catalog::plugin::settings::{self, LoadedConfig, SettingsError};
 use catalog::selection::Selection;
 use catalog::stream::DEFAULT_SYSTEM_PREFIX;
@@ -231,6 +231,12 @@ impl Config {
     /// Reads what `--config` names: files, and the word ENV for the environment.
     pub fn load(sources: &[String]) -> Result<LoadedConfig<Self>, ConfigError> {
         Ok(settings::load(sources, ENVIRONMENT_PREFIX)?)
+    }
+
+    /// What is logged, and how.
+    #[must_use]
+    pub fn log(&self) -> LogConfig {
+        LogConfig { level: self.log_level, format: self.log_format }
     }
 
     /// Where the spool is.

@@ -1,7 +1,5 @@
-//! Plays Mailjet's "Send a test" button: the same events, with the same empty fields.
+//! Posts test events to a webhook URL, as Mailjet's "Send a test" button does: the same events, with the same empty fields.
 
-use std::borrow::Cow;
-use std::io::{self, Write};
 use std::time::Duration;
 
 use base64::Engine;
@@ -9,96 +7,112 @@ use base64::engine::general_purpose::STANDARD;
 use catalog::event::EventType;
 use catalog::stream::event_columns;
 use percent_encoding::percent_decode_str;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 use ureq::Agent;
-
-use crate::cli::SendTestArgs;
+use url::Url;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// How much of an answer is shown.
+/// The bytes of an answer that are read. The answers of this program are shorter.
 const ANSWER_BYTES: u64 = 1_000;
 
-/// Why `send-test` failed.
+/// There is no answer from the webhook URL. No message repeats the URL, because parts of it are secret.
 #[derive(Debug, thiserror::Error)]
-pub enum SendTestError {
-    /// No answer came. The URL is not repeated: its last part is secret.
-    #[error("no answer from the webhook URL: {0}; is the tap running, and is this its address?")]
+pub enum PostError {
+    /// The text is not a URL.
+    #[error(
+        "the webhook URL is not valid ({0}); it has to look like https://hooks.example.com/v1/mailjet/<token>"
+    )]
+    InvalidUrl(&'static str),
+    /// The request failed.
+    #[error(
+        "no answer from the webhook URL: {0}; check that the tap is running and that this is its address"
+    )]
     NoAnswer(String),
-    /// Something else than 200 was answered.
-    #[error("{refused} of {posts} posts were not answered with 200")]
-    AppendError {
-        /// How many.
-        refused: u32,
-        /// Of how many.
-        posts: u32,
-    },
-    /// The answers can't be printed.
-    #[error("stdout can't be written to: {0}")]
-    Output(#[from] io::Error),
 }
 
-/// Posts the events, and prints a line for each answer.
-pub fn send(args: &SendTestArgs, unix_seconds: i64, out: &mut impl Write) -> Result<(), SendTestError> {
-    let agent: Agent = Agent::config_builder()
-        .timeout_global(Some(TIMEOUT))
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .build()
-        .into();
-    let events = args.event.map_or(EventType::ALL.to_vec(), |event| vec![event]);
-    let (mut posts, mut refused) = (0, 0);
-    for event in events {
-        for _ in 0..args.count {
-            let (status, answer) = post(&agent, &args.url, &test_event(event, unix_seconds))?;
-            writeln!(out, "{:8} {status} {answer}", event.name())?;
-            posts += 1;
-            refused += u32::from(status != 200);
+/// What the other side answered.
+#[derive(Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body, in one line.
+    pub body: String,
+}
+
+/// Posts test events to one webhook URL.
+#[derive(Debug)]
+pub struct TestPoster {
+    agent: Agent,
+    /// The URL without user name and password. Its last part is secret.
+    url: SecretString,
+    /// The `Authorization` header, if the URL has a user name or password.
+    authorization: Option<SecretString>,
+}
+
+impl TestPoster {
+    /// Prepares to post to `url`, which may contain a user name and password.
+    pub fn new(url: &SecretString) -> Result<Self, PostError> {
+        let mut url = Url::parse(url.expose_secret()).map_err(|error| {
+            PostError::InvalidUrl(match error {
+                url::ParseError::RelativeUrlWithoutBase => "it does not start with https:// or http://",
+                url::ParseError::EmptyHost => "it has no host",
+                url::ParseError::InvalidPort => "its port is not a number up to 65535",
+                _ => "its host is not a name or an address",
+            })
+        })?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(PostError::InvalidUrl("it does not start with https:// or http://"));
         }
+        let agent = Agent::config_builder()
+            .timeout_global(Some(TIMEOUT))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .build()
+            .into();
+        let authorization = take_credentials(&mut url)
+            .map(|credentials| format!("Basic {}", STANDARD.encode(credentials)).into());
+        Ok(TestPoster { agent, url: String::from(url).into(), authorization })
     }
-    if refused == 0 { Ok(()) } else { Err(SendTestError::AppendError { refused, posts }) }
-}
 
-fn post(agent: &Agent, url: &str, event: &Value) -> Result<(u16, String), SendTestError> {
-    let no_answer = |error: ureq::Error| SendTestError::NoAnswer(reason(&error));
-    let (url, credentials) = split_credentials(url);
-    let mut request = agent.post(&*url).content_type("application/json");
-    if let Some(credentials) = credentials {
-        request = request.header("Authorization", format!("Basic {}", STANDARD.encode(credentials)));
-    }
-    let mut answer = request.send(event.to_string().as_bytes()).map_err(no_answer)?;
-    let text = answer.body_mut().with_config().limit(ANSWER_BYTES).lossy_utf8(true).read_to_string();
-    // A longer answer is not one of ours: its status says enough.
-    Ok((answer.status().as_u16(), text.unwrap_or_default().trim_end().replace(['\n', '\r'], " ")))
-}
-
-/// Takes `user:password@` out of a URL, and what is escaped in it as it was meant.
-fn split_credentials(url: &str) -> (Cow<'_, str>, Option<Vec<u8>>) {
-    let split = || {
-        let (scheme, rest) = url.split_once("://")?;
-        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        let (credentials, host) = authority.rsplit_once('@')?;
-        let (username, password) = credentials.split_once(':').unwrap_or((credentials, ""));
-        let [username, password] =
-            [username, password].map(|text| percent_decode_str(text).collect::<Vec<_>>());
-        Some((format!("{scheme}://{host}{path}"), [username, password].join(&b':')))
-    };
-    match split() {
-        Some((url, credentials)) => (url.into(), Some(credentials)),
-        None => (url.into(), None),
+    /// Posts one event that happened at `unix_seconds`.
+    pub fn post(&self, event: EventType, unix_seconds: i64) -> Result<Answer, PostError> {
+        let mut request = self.agent.post(self.url.expose_secret()).content_type("application/json");
+        if let Some(authorization) = &self.authorization {
+            request = request.header("Authorization", authorization.expose_secret());
+        }
+        let event = test_event(event, unix_seconds).to_string();
+        let mut answer =
+            request.send(event.as_bytes()).map_err(|error| PostError::NoAnswer(reason(&error)))?;
+        let body = answer.body_mut().with_config().limit(ANSWER_BYTES).lossy_utf8(true).read_to_string();
+        Ok(Answer {
+            status: answer.status().as_u16(),
+            // A longer body is not from this program, and its status says enough.
+            body: body.unwrap_or_default().trim_end().replace(['\n', '\r'], " "),
+        })
     }
 }
 
-/// What went wrong, without the URL.
+/// Removes user name and password from a URL. Returns them unescaped, as `user:password`.
+fn take_credentials(url: &mut Url) -> Option<Vec<u8>> {
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let unescaped = |text: &str| percent_decode_str(text).collect::<Vec<_>>();
+    let credentials = [unescaped(url.username()), unescaped(url.password().unwrap_or_default())].join(&b':');
+    url.set_username("").and_then(|()| url.set_password(None)).expect("an http URL has a host");
+    Some(credentials)
+}
+
+/// Says what went wrong without naming the URL.
 fn reason(error: &ureq::Error) -> String {
     match error {
-        ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
-            "it is not a URL; one looks like https://hooks.example.com/v1/mailjet/<token>".to_owned()
-        }
+        ureq::Error::BadUri(_) | ureq::Error::Http(_) => "it is not a valid URL".to_owned(),
         other => other.to_string(),
     }
 }
 
-/// What the button sends: no message, and `""` for every other field, whatever its type.
+/// Returns what the button sends: no message, and `""` for every other field, whatever its type.
 fn test_event(event: EventType, unix_seconds: i64) -> Value {
     let mut fields = Map::new();
     for column in event_columns(event) {
@@ -119,17 +133,50 @@ mod tests {
     use super::*;
 
     #[test]
-    fn credentials_are_taken_out_of_a_url() {
-        let (url, credentials) = split_credentials("https://mail%3Ajet:a:b%40%C3%A9@example.com:1/x@y");
-        assert_eq!(&*url, "https://example.com:1/x@y");
-        assert_eq!(credentials.as_deref(), Some("mail:jet:a:b@é".as_bytes()));
-        assert_eq!(split_credentials("http://example.com/a@b").1, None);
+    fn credentials_are_moved_from_the_url_to_the_header() {
+        let take = |url: &str| {
+            let mut url = Url::parse(url).expect("a URL");
+            let credentials = take_credentials(&mut url);
+            (url.to_string(), credentials.map(|bytes| String::from_utf8(bytes).expect("UTF-8")))
+        };
+        let cases = [
+            (
+                "https://mail%3Ajet:a:b%40%C3%A9%25@example.com:1/x@y",
+                "https://example.com:1/x@y",
+                Some("mail:jet:a:b@é%"),
+            ),
+            ("https://user@example.com/x", "https://example.com/x", Some("user:")),
+            ("http://example.com/a@b", "http://example.com/a@b", None),
+        ];
+        for (url, without, credentials) in cases {
+            assert_eq!(take(url), (without.to_owned(), credentials.map(str::to_owned)));
+        }
+    }
+
+    #[test]
+    fn no_error_shows_the_url() {
+        for url in [
+            "hunter2",
+            "ftp://u:hunter2@localhost/",
+            "http://u:hunter2@local host/hunter2",
+            "http://u:hunter2@localhost:port/",
+        ] {
+            let error = TestPoster::new(&url.into()).expect_err(url);
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+            assert!(error.to_string().contains("https://hooks.example.com/v1/mailjet/<token>"), "{error}");
+        }
+        let poster = TestPoster::new(&"http://u:hunter2@127.0.0.1:9/hunter2".into()).expect("a URL");
+        let error = poster.post(EventType::Open, 0).expect_err("nothing listens on this port");
+        assert!(!format!("{error} {error:?} {poster:?}").contains("hunter2"), "{error}");
     }
 
     #[test]
     fn a_test_event_is_as_empty_as_mailjets() {
         let bounce = test_event(EventType::Bounce, 1_513_975_381).to_string();
-        let expected = r#"{"event":"bounce","time":1513975381,"MessageID":0,"email":"","mj_campaign_id":"","mj_contact_id":"","customcampaign":"","CustomID":"","Payload":"","blocked":"","hard_bounce":"","error_related_to":"","error":""}"#;
+        let expected = r#"{"event":"bounce","time":1513975381,"MessageID":0,"email":"","mj_campaign_id":"","#
+            .to_owned()
+            + r#""mj_contact_id":"","customcampaign":"","CustomID":"","Payload":"","blocked":"","hard_bounce":"","#
+            + r#""error_related_to":"","error":""}"#;
         assert_eq!(bounce, expected);
     }
 }

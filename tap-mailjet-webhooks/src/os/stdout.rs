@@ -1,16 +1,31 @@
-//! Stdout: written without a buffer of its own, and watched for the end of its reader.
+//! Stdout, written without a buffer and watched for the loss of its reader.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::thread;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use tokio::sync::oneshot;
 
-/// Stdout, for large writes of whole lines.
+use super::thread::{self, ThreadError};
+
+/// Stdout cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StdoutError {
+    /// It cannot be opened.
+    #[error("cannot open stdout: {0}")]
+    Open(io::Error),
+    /// It cannot be compared with the null device.
+    #[error("cannot find out whether stdout is /dev/null: {0}")]
+    Inspect(io::Error),
+    /// It cannot be watched.
+    #[error(transparent)]
+    Watch(#[from] ThreadError),
+}
+
+/// Stdout. Each write should be large and consist of whole lines.
 #[derive(Debug)]
 pub struct Stdout {
     file: File,
@@ -18,29 +33,31 @@ pub struct Stdout {
 
 impl Stdout {
     /// Opens stdout.
-    pub fn open() -> io::Result<Self> {
-        Ok(Stdout { file: File::from(io::stdout().as_fd().try_clone_to_owned()?) })
+    pub fn open() -> Result<Self, StdoutError> {
+        let descriptor = io::stdout().as_fd().try_clone_to_owned().map_err(StdoutError::Open)?;
+        Ok(Stdout { file: File::from(descriptor) })
     }
 
-    /// Whether what is written goes nowhere: stdout is the null device, also where it was closed when the program started
-    /// (Rust opens the null device in its place).
-    pub fn is_discarded(&self) -> io::Result<bool> {
-        let (stdout, null) = (self.file.metadata()?, std::fs::metadata("/dev/null")?);
+    /// Whether stdout is the null device, and what is written to it is lost. Rust also opens the null device if stdout was
+    /// closed when the program started.
+    pub fn is_null_device(&self) -> Result<bool, StdoutError> {
+        let metadata = || Ok((self.file.metadata()?, std::fs::metadata("/dev/null")?));
+        let (stdout, null) = metadata().map_err(StdoutError::Inspect)?;
         Ok(stdout.file_type().is_char_device() && stdout.rdev() == null.rdev())
     }
 
-    /// Becomes ready when nobody can read stdout any more, also while nothing is written: the reader of a pipe has gone,
-    /// a terminal was closed. A file has no reader that could go.
-    pub fn reader_gone(&self) -> io::Result<impl Future<Output = ()> + use<>> {
-        let file = self.file.try_clone()?;
-        let (gone, told) = oneshot::channel();
-        thread::Builder::new().name("stdout-watch".to_owned()).spawn(move || {
-            // Asked for nothing, poll reports nothing but errors and hang-ups.
+    /// Becomes ready when nobody can read stdout any more, even while nothing is written: the reader of a pipe has gone, or
+    /// a terminal was closed. A file has no reader, so it never becomes ready.
+    pub fn reader_gone(&self) -> Result<impl Future<Output = ()> + use<>, StdoutError> {
+        let file = self.file.try_clone().map_err(StdoutError::Open)?;
+        let (report, gone) = oneshot::channel();
+        thread::spawn("stdout-watch", move || {
+            // Without any flags, poll reports only errors and hang-ups.
             wait_for(&file, PollFlags::empty());
-            let _ = gone.send(());
+            let _ = report.send(());
         })?;
         Ok(async move {
-            let _ = told.await;
+            let _ = gone.await;
         })
     }
 }
@@ -49,7 +66,7 @@ impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
             match self.file.write(bytes) {
-                // Somebody who shares this pipe has made it non-blocking.
+                // A process that shares this pipe has made it non-blocking.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => wait_for(&self.file, PollFlags::OUT),
                 other => return other,
             }

@@ -1,0 +1,56 @@
+//! `--discover`: the catalog of all streams and columns.
+
+use catalog::selection::Catalog;
+use catalog::stream::{Stream, StreamId};
+
+use super::output::{OutputError, print};
+use crate::config::{Config, ConfigError};
+use crate::emitter::columns_of;
+use crate::spool::{self, DiscoveredColumn, SpoolError};
+
+/// The catalog cannot be printed.
+#[derive(Debug, thiserror::Error)]
+pub enum DiscoverError {
+    /// The configuration does not say where the spool is.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The columns that appeared in events cannot be read.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// Stdout cannot be written to.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+}
+
+/// Which columns the catalog has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Columns {
+    /// The documented ones.
+    Documented,
+    /// Also those that appeared in events and are recorded in the configured spool, if there is one.
+    WithDiscovered,
+}
+
+/// Prints the catalog.
+pub fn execute(config: &Config, columns: Columns) -> Result<(), DiscoverError> {
+    let discovered = match columns {
+        Columns::Documented => Vec::new(),
+        Columns::WithDiscovered => match spool::open_existing(&config.spool_location()?)? {
+            Some(spool) => spool.registry_view()?.discovered_columns()?,
+            None => Vec::new(),
+        },
+    };
+    let catalog = Catalog::new(streams(config.system_column_prefix.as_str(), &discovered));
+    let text = serde_json::to_string_pretty(&catalog).expect("a catalog is JSON");
+    Ok(print(text + "\n")?)
+}
+
+fn streams(system_prefix: &str, discovered: &[DiscoveredColumn]) -> Vec<Stream> {
+    let stream = |id: StreamId| {
+        let mut stream = Stream::new(id, system_prefix);
+        let discovered = columns_of(&stream, discovered);
+        stream.columns.extend(discovered);
+        stream
+    };
+    StreamId::all().map(stream).collect()
+}

@@ -1,0 +1,13 @@
+//! `listen`: receives webhooks into the spool and emits nothing.
+
+use catalog::selection::Selection;
+
+use super::run::{self, RunCommandError};
+use crate::config::{Components, Config};
+use crate::status::live_line::LiveLine;
+
+/// Receives webhooks until it is stopped.
+pub fn execute(config: Config, line: &LiveLine) -> Result<(), RunCommandError> {
+    let output = config.shape(Selection::default());
+    run::start(config, Components { listener: true, emitter: false }, output, None, line)
+}

@@ -1,0 +1,157 @@
+//! A run: what the tap does without a command. It opens everything that a run needs of the system and hands it over.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use tokio::net::{TcpListener, TcpSocket};
+
+use super::catalog_file::{CatalogFileError, read_selection};
+use super::sample::Samples;
+use crate::config::{AdminAddress, Components, Config, ConfigError, Mode};
+use crate::emitter::OutputSpec;
+use crate::os::signals::StopSignals;
+use crate::os::stdout::{Stdout, StdoutError};
+use crate::run::{self, Ends, Plan, Roles, RunError, Sockets};
+use crate::status::live_line::LiveLine;
+
+/// Connections that the kernel holds until they are accepted. With the usual 128, the clients of a larger burst try again
+/// only after a second.
+const BACKLOG: u32 = 4096;
+
+/// The options of a run.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Write the streams and columns that this Singer catalog selects
+    #[arg(long, value_name = "FILE", conflicts_with = "properties")]
+    pub catalog: Option<PathBuf>,
+
+    /// The old name of --catalog
+    #[arg(long, value_name = "FILE")]
+    pub properties: Option<PathBuf>,
+
+    /// Print the SCHEMA and a sample RECORD of each selected stream, without using the spool
+    #[arg(long, value_name = "WHAT", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "all")]
+    pub test: Option<Samples>,
+
+    /// Start from this state, and follow the file while it grows: its last complete line counts
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
+}
+
+impl RunArgs {
+    /// Whether any of the options is given.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        let RunArgs { catalog, properties, test, state } = self;
+        catalog.is_some() || properties.is_some() || test.is_some() || state.is_some()
+    }
+
+    /// Returns the catalog file, under either name.
+    #[must_use]
+    pub fn catalog(&self) -> Option<&Path> {
+        self.catalog.as_deref().or(self.properties.as_deref())
+    }
+}
+
+/// The run cannot start, or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RunCommandError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The catalog cannot be used.
+    #[error(transparent)]
+    Catalog(#[from] CatalogFileError),
+    /// The address for webhooks cannot be bound.
+    #[error(
+        "config key \"listen_address\": cannot bind {address}: {source}; stop the process that uses it, or set another \
+         address"
+    )]
+    Bind {
+        /// `listen_address`.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The admin address cannot be bound.
+    #[error(
+        "config key \"admin_address\": cannot bind {address}: {source}; stop the process that uses it, or set another \
+         address, or off"
+    )]
+    BindAdmin {
+        /// `admin_address`.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Tokio's threads cannot be started.
+    #[error("cannot start the threads of a run: {0}; allow more of them (ulimit -u, systemd's TasksMax=)")]
+    Runtime(io::Error),
+    /// The signals that end a run cannot be watched.
+    #[error("cannot watch for SIGTERM and SIGINT: {0}")]
+    Signals(io::Error),
+    /// Stdout cannot be used.
+    #[error(transparent)]
+    Stdout(#[from] StdoutError),
+    /// The run failed.
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+/// Runs in the configured mode.
+pub fn execute(config: Config, args: RunArgs, line: &LiveLine) -> Result<(), RunCommandError> {
+    let output = config.shape(read_selection(args.catalog())?);
+    let components = match config.mode {
+        Mode::Continuous => Components { listener: true, emitter: true },
+        Mode::Drain => Components { listener: false, emitter: true },
+    };
+    start(config, components, output, args.state, line)
+}
+
+/// Takes the roles, binds the addresses and runs until something ends the run.
+pub(super) fn start(
+    config: Config,
+    components: Components,
+    output: OutputSpec,
+    state: Option<PathBuf>,
+    line: &LiveLine,
+) -> Result<(), RunCommandError> {
+    let roles = Roles::take(&config, components)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(RunCommandError::Runtime)?;
+    let outcome = runtime.block_on(async {
+        let signals = StopSignals::watch().map_err(RunCommandError::Signals)?;
+        let webhooks = if components.listener { Some(bind(config.listen_address)?) } else { None };
+        // A drain has no admin address: it runs beside a listener on the same machine, which has the port.
+        let admin = if components.listener { bind_admin(config.admin_address).await? } else { None };
+        let stdout = Stdout::open()?;
+        let reader_gone = stdout.reader_gone()?;
+        // A process that writes nothing to stdout does not need a reader.
+        let reader_gone =
+            async move { if components.emitter { reader_gone.await } else { std::future::pending().await } };
+        let ends = Ends { stop: signals.first(), reader_gone };
+        let plan = Plan { config, output, state, stdout_is_null: stdout.is_null_device()? };
+        Ok(run::run(plan, roles, Sockets { webhooks, admin }, stdout, line, ends).await?)
+    });
+    // A thread that is stuck in a write to a full pipe must not keep the process alive.
+    runtime.shutdown_background();
+    outcome
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, RunCommandError> {
+    let bind = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    bind().map_err(|source| RunCommandError::Bind { address, source })
+}
+
+async fn bind_admin(address: AdminAddress) -> Result<Option<TcpListener>, RunCommandError> {
+    let AdminAddress::At(address) = address else { return Ok(None) };
+    let bound = TcpListener::bind(address).await;
+    bound.map(Some).map_err(|source| RunCommandError::BindAdmin { address, source })
+}

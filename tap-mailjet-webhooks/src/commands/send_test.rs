@@ -1,0 +1,70 @@
+//! `send-test`: posts what Mailjet's "Send a test" button posts, and prints the answers.
+
+use std::convert::Infallible;
+
+use catalog::event::EventType;
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use secrecy::SecretString;
+
+use super::output::{OutputError, print};
+use crate::mailjet::send_test::{PostError, TestPoster};
+use crate::os::clock::UnixMillis;
+
+/// What to post, and where.
+#[derive(Debug, Args)]
+pub struct SendTestArgs {
+    /// The event to post; by default each of the seven
+    #[arg(long, value_name = "EVENT", value_parser = event_type())]
+    pub event: Option<EventType>,
+    /// How often to post it
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub count: u32,
+    /// The webhook URL to post to
+    // clap repeats a value that it cannot parse, so a secret is taken as any text and parsed later.
+    #[arg(long, value_name = "URL", value_parser = |text: &str| Ok::<SecretString, Infallible>(text.into()))]
+    pub url: SecretString,
+}
+
+/// Not every event was accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum SendTestError {
+    /// There was no answer.
+    #[error(transparent)]
+    Post(#[from] PostError),
+    /// The answer was something other than 200.
+    #[error("{refused} of {posted} events were not accepted (their status is not 200)")]
+    Refused {
+        /// How many.
+        refused: u32,
+        /// Of how many.
+        posted: u32,
+    },
+    /// Stdout cannot be written to.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+}
+
+/// Posts the events and prints one line for each answer.
+pub fn execute(args: &SendTestArgs) -> Result<(), SendTestError> {
+    let poster = TestPoster::new(&args.url)?;
+    let unix_seconds = UnixMillis::now().get() / 1000;
+    let events = args.event.map_or(EventType::ALL.to_vec(), |event| vec![event]);
+    let (mut posted, mut refused) = (0, 0);
+    for event in events {
+        for _ in 0..args.count {
+            let answer = poster.post(event, unix_seconds)?;
+            print(format!("{:8} {} {}\n", event.name(), answer.status, answer.body))?;
+            posted += 1;
+            refused += u32::from(answer.status != 200);
+        }
+    }
+    if refused == 0 { Ok(()) } else { Err(SendTestError::Refused { refused, posted }) }
+}
+
+/// Accepts the name of one of Mailjet's events.
+fn event_type() -> impl TypedValueParser<Value = EventType> {
+    PossibleValuesParser::new(EventType::ALL.map(EventType::name)).map(|name| {
+        EventType::ALL.into_iter().find(|event| event.name() == name).expect("one of the possible values")
+    })
+}

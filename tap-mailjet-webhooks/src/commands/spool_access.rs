@@ -1,0 +1,32 @@
+//! What the commands that look at a spool share.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use crate::config::{Config, ConfigError};
+use crate::spool::{self, Damage, ItemKind, SpoolError, SpoolView};
+
+/// Opens the configured spool for reading. It has to exist.
+pub(super) fn open_existing<E>(config: &Config) -> Result<Arc<dyn SpoolView>, E>
+where
+    E: From<ConfigError> + From<SpoolError>,
+{
+    let location = config.spool_location()?;
+    Ok(spool::open_existing(&location)?.ok_or_else(|| spool::missing(&location))?)
+}
+
+/// Says which items cannot be read, and why.
+pub(super) fn describe_damage(kind: ItemKind, damage: &Damage) -> String {
+    let Damage { after, through, reason } = damage;
+    let items = match kind {
+        ItemKind::Event => "events",
+        ItemKind::Rejected => "rejected items",
+    };
+    format!("{items} with sequences from {} to {through} cannot be read: {reason}", after.next())
+}
+
+/// Whether the body of an event is what it was when it was stored: one JSON object.
+pub(super) fn is_json_object(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"{") && serde_json::from_slice::<&RawValue>(body).is_ok()
+}

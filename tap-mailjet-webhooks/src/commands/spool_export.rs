@@ -1,0 +1,110 @@
+//! `spool export`: writes what can be read of the spool as JSON Lines, even if it is damaged.
+
+use std::fmt;
+use std::io::{self, BufWriter, Write};
+use std::ops::ControlFlow;
+
+use tracing::warn;
+
+use super::output::OutputError;
+use super::spool_access::{describe_damage, is_json_object, open_existing};
+use crate::config::{Config, ConfigError};
+use crate::spool::{Damage, EventReader, ItemKind, Sequence, SpoolError};
+
+/// The spool cannot be exported, or not all of it.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolExportError {
+    /// The configuration does not say where the spool is.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The spool cannot be read at all.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// Parts of the spool are unreadable.
+    #[error("spool {spool}: {places} places are damaged (see above); everything else was exported")]
+    Damaged {
+        /// The spool.
+        spool: String,
+        /// How many places are damaged.
+        places: usize,
+    },
+    /// Stdout cannot be written to.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+}
+
+/// Writes everything that is readable: events first, then rejected items. Fails if something is not readable.
+pub fn execute(config: &Config) -> Result<(), SpoolExportError> {
+    let spool = open_existing::<SpoolExportError>(config)?;
+    let mut export = Export { out: BufWriter::new(io::stdout().lock()), damaged: 0, failure: None };
+    export.write_items(&mut *spool.reader()?)?;
+    let Export { mut out, damaged, failure } = export;
+    failure.map_or_else(|| out.flush(), Err).map_err(OutputError::from)?;
+    match damaged {
+        0 => Ok(()),
+        places => Err(SpoolExportError::Damaged { spool: spool.to_string(), places }),
+    }
+}
+
+/// An export under way.
+struct Export<W> {
+    out: W,
+    /// How many places could not be read.
+    damaged: usize,
+    /// Why the output could not be written to.
+    failure: Option<io::Error>,
+}
+
+impl<W: Write> Export<W> {
+    fn write_items(&mut self, reader: &mut dyn EventReader) -> Result<(), SpoolError> {
+        reader.read_past(Sequence::START, u32::MAX, &mut |event| match event {
+            Ok(event) => self.write(format_args!(
+                r#"{{"sequence":{},"received_at":{},"body":{}}}"#,
+                event.sequence,
+                event.received_at,
+                one_line_body(event.body)
+            )),
+            Err(damage) => self.skip(ItemKind::Event, &damage),
+        })?;
+        reader.read_rejected_past(Sequence::START, u32::MAX, &mut |item| match item {
+            Ok(item) => self.write(format_args!(
+                r#"{{"sequence":{},"received_at":{},"reason":{},"body":{}}}"#,
+                item.sequence,
+                item.received_at,
+                json_string(item.reason.as_bytes()),
+                json_string(item.body)
+            )),
+            Err(damage) => self.skip(ItemKind::Rejected, &damage),
+        })?;
+        Ok(())
+    }
+
+    fn write(&mut self, line: fmt::Arguments<'_>) -> ControlFlow<()> {
+        match writeln!(self.out, "{line}") {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                self.failure = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    fn skip(&mut self, kind: ItemKind, damage: &Damage) -> ControlFlow<()> {
+        warn!("{}", describe_damage(kind, damage));
+        self.damaged += 1;
+        ControlFlow::Continue(())
+    }
+}
+
+/// Returns the body of an event in one line: as it is or, if it is no longer a JSON object, as a JSON string.
+fn one_line_body(body: &[u8]) -> String {
+    match str::from_utf8(body) {
+        // The strings of a JSON object contain no line breaks, so they can only be between its parts.
+        Ok(text) if is_json_object(body) => text.replace(['\n', '\r'], " "),
+        _ => json_string(body),
+    }
+}
+
+fn json_string(text: &[u8]) -> String {
+    serde_json::to_string(&String::from_utf8_lossy(text)).expect("text is JSON")
+}

@@ -1,0 +1,94 @@
+//! `spool verify`: checks the spool and prints what is wrong with it.
+
+use std::fmt::Write as _;
+use std::ops::ControlFlow;
+
+use super::output::{OutputError, print};
+use super::spool_access::{describe_damage, is_json_object, open_existing};
+use crate::config::{Config, ConfigError};
+use crate::spool::{EventReader, ItemKind, Sequence, SpoolError, StoredEvent};
+
+/// Problems with single items that are listed one by one.
+const MOST_LISTED: usize = 100;
+
+/// The spool cannot be checked, or something is wrong with it.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolVerifyError {
+    /// The configuration does not say where the spool is.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The spool cannot be read at all.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// Something is wrong.
+    #[error(
+        "spool {spool}: {problems} problems found; `spool export` writes what can be read. A run skips what it cannot read; \
+         for a sound spool, drain this one and then set spool_path to another file"
+    )]
+    Problems {
+        /// The spool.
+        spool: String,
+        /// How many things are wrong with it.
+        problems: usize,
+    },
+    /// Stdout cannot be written to.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+}
+
+/// Checks the spool. Fails if anything is wrong.
+pub fn execute(config: &Config) -> Result<(), SpoolVerifyError> {
+    let spool = open_existing::<SpoolVerifyError>(config)?;
+    let mut problems = spool.check()?;
+    let items = ItemCheck::read(&mut *spool.reader()?)?;
+    let unlisted = items.problems.len().saturating_sub(MOST_LISTED);
+    problems.extend(items.problems.into_iter().take(MOST_LISTED));
+    if unlisted > 0 {
+        problems.push(format!("and {unlisted} more like these"));
+    }
+    let mut report = format!("spool {spool}: {} events, {} rejected items\n", items.events, items.rejected);
+    if problems.is_empty() {
+        return Ok(print(report + "nothing is wrong\n")?);
+    }
+    for problem in &problems {
+        let _ = writeln!(report, "wrong: {problem}");
+    }
+    print(report)?;
+    Err(SpoolVerifyError::Problems { spool: spool.to_string(), problems: problems.len() })
+}
+
+/// What a look at every item has found.
+#[derive(Debug, Default)]
+struct ItemCheck {
+    events: u64,
+    rejected: u64,
+    problems: Vec<String>,
+}
+
+impl ItemCheck {
+    fn read(reader: &mut dyn EventReader) -> Result<Self, SpoolError> {
+        let mut check = ItemCheck::default();
+        reader.read_past(Sequence::START, u32::MAX, &mut |event| {
+            match event {
+                Ok(event) => check.add_event(&event),
+                Err(damage) => check.problems.push(describe_damage(ItemKind::Event, &damage)),
+            }
+            ControlFlow::Continue(())
+        })?;
+        reader.read_rejected_past(Sequence::START, u32::MAX, &mut |item| {
+            match item {
+                Ok(_) => check.rejected += 1,
+                Err(damage) => check.problems.push(describe_damage(ItemKind::Rejected, &damage)),
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(check)
+    }
+
+    fn add_event(&mut self, event: &StoredEvent<'_>) {
+        self.events += 1;
+        if !is_json_object(event.body) {
+            self.problems.push(format!("event {}: its body is not a JSON object", event.sequence));
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! `url`: makes, lists and revokes the secret URLs that Mailjet posts to.
+
+use clap::Subcommand;
+use tracing::info;
+
+use super::output::{OutputError, print};
+use crate::config::{Config, ConfigError};
+use crate::listener::token::{MOST_ACTIVE, RandomSourceError, Token};
+use crate::os::clock::UnixMillis;
+use crate::spool::{self, Registry, SpoolError};
+
+/// Make, list and revoke webhook URLs.
+#[derive(Debug, Subcommand)]
+pub enum UrlCommand {
+    /// Make a URL and print it; it is never shown again
+    New {
+        /// A name for it
+        #[arg(long, value_name = "LABEL", value_parser = label)]
+        label: Option<String>,
+    },
+    /// List the active URLs, without their secret part
+    List,
+    /// Revoke a URL: a running listener stops accepting it within a second
+    Revoke {
+        /// The id that `url list` shows
+        id: i64,
+    },
+}
+
+/// The URLs cannot be made, listed or revoked.
+#[derive(Debug, thiserror::Error)]
+pub enum UrlCommandError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The configuration gives the tokens.
+    #[error(
+        "config key \"webhook_tokens\" is set, so the spool's webhook URLs are not used; remove it to use `url`"
+    )]
+    TokensInConfig,
+    /// The spool cannot be used.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// There are no random numbers for a token.
+    #[error(transparent)]
+    Random(#[from] RandomSourceError),
+    /// As many URLs as allowed are active.
+    #[error(
+        "two webhook URLs are active already; revoke one first (`url list` shows them, `url revoke ID` revokes)"
+    )]
+    TooMany,
+    /// There is no such URL.
+    #[error("there is no active webhook URL with id {0}; `url list` shows the active ones")]
+    Unknown(i64),
+    /// Stdout cannot be written to.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+}
+
+/// Makes a URL, lists them or revokes one.
+pub fn execute(config: &Config, command: UrlCommand) -> Result<(), UrlCommandError> {
+    if config.webhook_tokens.given().is_some() {
+        return Err(UrlCommandError::TokensInConfig);
+    }
+    let mut registry = spool::open(&config.spool_location()?)?.registry()?;
+    match command {
+        UrlCommand::New { label } => new(config, &mut *registry, label.as_deref()),
+        UrlCommand::List => list(&mut *registry),
+        UrlCommand::Revoke { id } => revoke(&mut *registry, id),
+    }
+}
+
+fn new(config: &Config, registry: &mut dyn Registry, label: Option<&str>) -> Result<(), UrlCommandError> {
+    // This can fail, and a token that was made before would never be seen.
+    let public_url = config.public_url()?;
+    let token = Token::random()?;
+    let id = registry.add_webhook_url(token.hash(), label, MOST_ACTIVE)?.ok_or(UrlCommandError::TooMany)?;
+    print(token.url(&public_url) + "\n")?;
+    info!("this is webhook URL {id}; it is not shown again, and anyone who has it can post events");
+    info!(
+        "in Mailjet, open Account settings > Event notifications (webhooks) and enter it for each event that you want"
+    );
+    Ok(())
+}
+
+fn list(registry: &mut dyn Registry) -> Result<(), UrlCommandError> {
+    let rows = registry.webhook_urls()?.into_iter().map(|url| {
+        let last_used = url.last_used_at.map_or_else(|| "never".to_owned(), UnixMillis::to_rfc3339);
+        let label = url.label.unwrap_or_default();
+        [url.id.to_string(), label, url.created_at.to_rfc3339(), last_used]
+    });
+    Ok(print(table(["id", "label", "created", "last used"], rows.collect()))?)
+}
+
+fn revoke(registry: &mut dyn Registry, id: i64) -> Result<(), UrlCommandError> {
+    if !registry.revoke_webhook_url(id)? {
+        return Err(UrlCommandError::Unknown(id));
+    }
+    info!("webhook URL {id} is revoked; a running listener stops accepting it within a second");
+    Ok(())
+}
+
+/// Checks that a label fits a line of the table.
+fn label(text: &str) -> Result<String, &'static str> {
+    if text.chars().any(char::is_control) || text.chars().count() > 100 {
+        return Err("a label has up to 100 characters, in one line");
+    }
+    Ok(text.to_owned())
+}
+
+/// Aligns cells in columns.
+fn table<const N: usize>(head: [&str; N], rows: Vec<[String; N]>) -> String {
+    let rows: Vec<_> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
+    let widths: [usize; N] =
+        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}
