@@ -8,6 +8,6 @@ use crate::status::live_line::LiveLine;
 
 /// Receives webhooks until it is stopped.
 pub fn execute(config: Config, line: &LiveLine) -> Result<(), RunCommandError> {
-    let output = config.shape(Selection::default());
-    run::start(config, Components { listener: true, emitter: false }, output, None, line)
+    let output = config.output(Selection::default());
+    run::start(config, Components::Listener, output, None, line)
 }

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use super::catalog_file::{CatalogFileError, read_selection};
 use super::sample::Samples;
-use crate::config::{AdminAddress, Components, Config, ConfigError, Mode};
+use crate::config::{AdminAddress, Components, Config, ConfigError};
 use crate::emitter::OutputSpec;
 use crate::os::signals::StopSignals;
 use crate::os::stdout::{Stdout, StdoutError};
@@ -102,11 +102,8 @@ pub enum RunCommandError {
 
 /// Runs in the configured mode.
 pub fn execute(config: Config, args: RunArgs, line: &LiveLine) -> Result<(), RunCommandError> {
-    let output = config.shape(read_selection(args.catalog())?);
-    let components = match config.mode {
-        Mode::Continuous => Components { listener: true, emitter: true },
-        Mode::Drain => Components { listener: false, emitter: true },
-    };
+    let output = config.output(read_selection(args.catalog())?);
+    let components = config.mode.into();
     start(config, components, output, args.state, line)
 }
 
@@ -123,14 +120,15 @@ pub(super) fn start(
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(RunCommandError::Runtime)?;
     let outcome = runtime.block_on(async {
         let signals = StopSignals::watch().map_err(RunCommandError::Signals)?;
-        let webhooks = if components.listener { Some(bind(config.listen_address)?) } else { None };
+        let webhooks = if components.has_listener() { Some(bind(config.listen_address)?) } else { None };
         // A drain has no admin address: it runs beside a listener on the same machine, which has the port.
-        let admin = if components.listener { bind_admin(config.admin_address).await? } else { None };
+        let admin = if components.has_listener() { bind_admin(config.admin_address).await? } else { None };
         let stdout = Stdout::open()?;
         let reader_gone = stdout.reader_gone()?;
         // A process that writes nothing to stdout does not need a reader.
-        let reader_gone =
-            async move { if components.emitter { reader_gone.await } else { std::future::pending().await } };
+        let reader_gone = async move {
+            if components.has_emitter() { reader_gone.await } else { std::future::pending().await }
+        };
         let ends = Ends { stop: signals.first(), reader_gone };
         let plan = Plan { config, output, state, stdout_is_null: stdout.is_null_device()? };
         Ok(run::run(plan, roles, Sockets { webhooks, admin }, stdout, line, ends).await?)

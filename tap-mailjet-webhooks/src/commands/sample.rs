@@ -35,7 +35,7 @@ pub enum SampleError {
 
 /// Prints the samples. The spool is not used.
 pub fn execute(config: &Config, catalog: Option<&Path>, samples: Samples) -> Result<(), SampleError> {
-    let output = config.shape(read_selection(catalog)?);
+    let output = config.output(read_selection(catalog)?);
     let mut lines = Vec::new();
     write_samples(&output, samples == Samples::All, UnixMillis::now(), &mut lines)?;
     Ok(print(lines)?)

@@ -57,7 +57,7 @@ pub fn execute(config: &Config, args: &SpoolStatusArgs) -> Result<(), SpoolStatu
 }
 
 fn webhook_urls(config: &Config, spool: &dyn SpoolView) -> Result<WebhookUrls, SpoolError> {
-    if let Some(tokens) = config.webhook_tokens.given() {
+    if let Some(tokens) = config.webhook_tokens.configured() {
         return Ok(WebhookUrls::Configured { count: tokens.len() });
     }
     let urls = spool.registry_view()?.webhook_urls()?;

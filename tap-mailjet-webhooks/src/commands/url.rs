@@ -59,7 +59,7 @@ pub enum UrlCommandError {
 
 /// Makes a URL, lists them or revokes one.
 pub fn execute(config: &Config, command: UrlCommand) -> Result<(), UrlCommandError> {
-    if config.webhook_tokens.given().is_some() {
+    if config.webhook_tokens.configured().is_some() {
         return Err(UrlCommandError::TokensInConfig);
     }
     let mut registry = spool::open(&config.spool_location()?)?.registry()?;
@@ -75,7 +75,7 @@ fn new(config: &Config, registry: &mut dyn Registry, label: Option<&str>) -> Res
     let public_url = config.public_url()?;
     let token = Token::random()?;
     let id = registry.add_webhook_url(token.hash(), label, MOST_ACTIVE)?.ok_or(UrlCommandError::TooMany)?;
-    print(token.url(&public_url) + "\n")?;
+    print(token.url(public_url.as_str()) + "\n")?;
     info!("this is webhook URL {id}; it is not shown again, and anyone who has it can post events");
     info!(
         "in Mailjet, open Account settings > Event notifications (webhooks) and enter it for each event that you want"

@@ -111,6 +111,7 @@ pub struct Ends<S, G> {
 #[derive(Debug)]
 pub struct Roles {
     spool: Arc<dyn Spool>,
+    components: Components,
     listener: Option<RoleLock>,
     emitter: Option<RoleLock>,
 }
@@ -120,13 +121,9 @@ impl Roles {
     pub fn take(config: &Config, components: Components) -> Result<Self, RunError> {
         let spool = spool::open(&config.spool_location()?)?;
         let take = |is_needed: bool, role| is_needed.then(|| spool.take_role(role)).transpose();
-        let listener = take(components.listener, Role::Listener)?;
-        let emitter = take(components.emitter, Role::Emitter)?;
-        Ok(Roles { spool, listener, emitter })
-    }
-
-    fn components(&self) -> Components {
-        Components { listener: self.listener.is_some(), emitter: self.emitter.is_some() }
+        let listener = take(components.has_listener(), Role::Listener)?;
+        let emitter = take(components.has_emitter(), Role::Emitter)?;
+        Ok(Roles { spool, components, listener, emitter })
     }
 }
 
@@ -202,7 +199,7 @@ impl Parts {
         counters: &Counters,
         line: &LiveLine,
     ) -> Result<Self, RunError> {
-        let (spool, components) = (&roles.spool, roles.components());
+        let (spool, components) = (&roles.spool, roles.components);
         let backlog = emitter.as_ref().map_or(Backlog::Exactly(0), |emitter| emitter.backlog);
         let traffic = Traffic::default();
         let receiving = if let (Some(listener), Some(role)) = (sockets.webhooks, &roles.listener) {
@@ -218,7 +215,7 @@ impl Parts {
                 commits: receiving.handle.commits().clone(),
             });
             let spool: Arc<dyn SpoolView> = Arc::<dyn Spool>::clone(spool);
-            StatusSource::new(spool, listener, components.emitter.then(|| counters.clone()))
+            StatusSource::new(spool, listener, components.has_emitter().then(|| counters.clone()))
         };
         let admin = match (sockets.admin, &receiving) {
             (Some(listener), Some(receiving)) => {

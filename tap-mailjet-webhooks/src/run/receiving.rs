@@ -100,7 +100,7 @@ fn tokens(
     config: &Config,
     spool: &dyn Spool,
 ) -> Result<(ActiveTokens, Option<Worker<SpoolError>>), RunError> {
-    if let Some(tokens) = config.webhook_tokens.given() {
+    if let Some(tokens) = config.webhook_tokens.configured() {
         let ignored = spool.registry_view()?.webhook_urls()?.len();
         if ignored > 0 {
             warn!("webhook_tokens is set: {ignored} webhook URLs made by `url new` are not accepted");

@@ -144,12 +144,12 @@ struct View {
 impl View {
     /// Whether the run ends when its backlog is written.
     fn has_end(&self) -> bool {
-        !self.components.listener && self.has_backlog
+        !self.components.has_listener() && self.has_backlog
     }
 
     /// How many events this run has dealt with.
     fn total(&self, snapshot: &Snapshot) -> u64 {
-        if self.components.emitter { written(snapshot) } else { received(snapshot) }
+        if self.components.has_emitter() { written(snapshot) } else { received(snapshot) }
     }
 
     fn draw(&mut self, bar: &ProgressBar) {
@@ -171,10 +171,10 @@ impl View {
     fn line(&mut self, snapshot: &Snapshot) -> String {
         let rate = self.rate.after(self.total(snapshot));
         let mut parts = Vec::new();
-        if self.components.listener {
+        if self.components.has_listener() {
             parts.push(format!("received {}", HumanCount(received(snapshot))));
         }
-        if self.components.emitter {
+        if self.components.has_emitter() {
             parts.push(format!("written {}", HumanCount(written(snapshot))));
             parts.push(match waiting(snapshot) {
                 Some(waiting) => format!("waiting {}", HumanCount(waiting)),
@@ -182,7 +182,7 @@ impl View {
             });
         }
         parts.push(format!("{}/s", HumanCount(rate)));
-        if self.components.emitter {
+        if self.components.has_emitter() {
             parts.push(match lag(snapshot) {
                 Some(seconds) => format!("lag {seconds:.1} s"),
                 None => "lag unknown".to_owned(),

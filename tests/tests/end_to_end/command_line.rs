@@ -201,8 +201,8 @@ fn a_bad_value_is_an_error_that_names_the_key_the_value_and_valid_ones() {
         ("header_timeout_seconds", "1e30", &["header_timeout_seconds", "number", "86400"]),
         ("sequence_unit", "second", &["sequence_unit", "second", "millisecond", "nanosecond"]),
         ("log_level", "loud", &["log_level", "loud", "info"]),
-        ("spool_path", "", &["spool_path", "names no file"]),
-        ("spool_path", "/var/lib/", &["spool_path", "/var/lib/", "names no file"]),
+        ("spool_path", "", &["spool_path", "does not name a file"]),
+        ("spool_path", "/var/lib/", &["spool_path", "/var/lib/", "does not name a file"]),
     ];
     for (key, value, words) in cases {
         let finished = Tap::new().drain().set(key, value).finish();

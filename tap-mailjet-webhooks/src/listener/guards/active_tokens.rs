@@ -51,9 +51,8 @@ enum TokenSource {
 impl ActiveTokens {
     /// Admits the tokens that the configuration gives, instead of those in the registry.
     #[must_use]
-    pub fn from_config(tokens: &[String]) -> Self {
-        let active =
-            tokens.iter().map(|token| ActiveToken { source: TokenSource::Config, hash: token::hash(token) });
+    pub fn from_config(tokens: &[TokenHash]) -> Self {
+        let active = tokens.iter().map(|hash| ActiveToken { source: TokenSource::Config, hash: *hash });
         ActiveTokens::new(active.collect())
     }
 

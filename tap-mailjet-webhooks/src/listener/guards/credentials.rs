@@ -8,6 +8,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use url::Url;
 use warp::http::HeaderMap;
 use warp::http::header::AUTHORIZATION;
 
@@ -77,12 +78,14 @@ impl Credentials {
         Credentials { username, password, hash }
     }
 
-    /// `user:password@`, as it stands in a URL.
-    #[must_use]
-    pub fn in_url(&self) -> String {
+    /// Puts them into an http URL, as Mailjet takes them from it.
+    pub fn add_to(&self, url: &mut Url) {
+        // `Url` does not escape `%`, so the texts are escaped before.
         let [username, password] =
-            [&self.username.0, &self.password.0].map(|text| utf8_percent_encode(text, ESCAPED));
-        format!("{username}:{password}@")
+            [&self.username.0, &self.password.0].map(|text| utf8_percent_encode(text, ESCAPED).to_string());
+        url.set_username(&username)
+            .and_then(|()| url.set_password(Some(&password)))
+            .expect("an http URL has a host");
     }
 
     /// Whether a request brings them. They are compared in constant time.
@@ -147,7 +150,9 @@ mod tests {
 
     #[test]
     fn in_a_url_what_means_something_there_is_escaped() {
-        assert_eq!(credentials("mail.jet", "a:b@c/d é%").in_url(), "mail.jet:a%3Ab%40c%2Fd%20%C3%A9%25@");
+        let mut url = Url::parse("https://example.com/x").expect("a URL");
+        credentials("mail.jet", "a:b@c/d é%").add_to(&mut url);
+        assert_eq!(url.as_str(), "https://mail.jet:a%3Ab%40c%2Fd%20%C3%A9%25@example.com/x");
     }
 
     #[test]

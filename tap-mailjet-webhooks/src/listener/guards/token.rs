@@ -30,6 +30,12 @@ impl Token {
         Ok(Token(digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()))
     }
 
+    /// Reads a token; `None` if `text` does not have the form of one.
+    #[must_use]
+    pub fn parse(text: String) -> Option<Self> {
+        Token::is_well_formed(&text).then_some(Token(text))
+    }
+
     /// Whether `text` has the form of a token.
     #[must_use]
     pub fn is_well_formed(text: &str) -> bool {

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use tap_mailjet_webhooks::listener::ActiveTokens;
+use tap_mailjet_webhooks::listener::token::Token;
 use tap_mailjet_webhooks::listener::{self, Guards, Traffic};
 use tap_mailjet_webhooks::spool::{Append, AppendError, Batch, Budget, Receipt, Reservation};
 
@@ -29,8 +30,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (Some(address), Some(token)) = (arguments.next(), arguments.next()) else {
         return Err("usage: answer_without_spooling ADDRESS TOKEN".into());
     };
+    let token = Token::parse(token).ok_or("TOKEN has 64 lower-case hexadecimal digits")?;
     let guards = Guards {
-        tokens: ActiveTokens::from_config(&[token]),
+        tokens: ActiveTokens::from_config(&[token.hash()]),
         addresses: None,
         credentials: None,
         tls: None,

@@ -1,0 +1,205 @@
+//! What each component receives from the configuration.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use catalog::plugin::logging::LogConfig;
+use catalog::selection::Selection;
+use url::Url;
+
+use super::ConfigError;
+use super::keys::Config;
+use super::values::{Mode, PublicUrl};
+use crate::emitter::{OutputSpec, Pace};
+use crate::listener::{ActiveTokens, AddressGuard, Credentials, Guards, Tls, TlsFiles};
+use crate::spool::{Limits, SpoolLocation};
+
+/// Memory for events that wait to be written, unless `max_body_bytes` needs more. A usual body takes about 1 KiB.
+const MEMORY_BYTES: usize = 64 << 20;
+/// How long requests in flight may take once the listener stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The components that a process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Components {
+    /// Webhooks are received.
+    Listener,
+    /// Messages are written.
+    Emitter,
+    /// Webhooks are received and messages are written.
+    Both,
+}
+
+impl Components {
+    /// Whether the process receives webhooks.
+    #[must_use]
+    pub fn has_listener(self) -> bool {
+        matches!(self, Components::Listener | Components::Both)
+    }
+
+    /// Whether the process writes messages.
+    #[must_use]
+    pub fn has_emitter(self) -> bool {
+        matches!(self, Components::Emitter | Components::Both)
+    }
+
+    /// What Singer's measurements call a run of these components.
+    #[must_use]
+    pub fn job_type(self) -> &'static str {
+        match self {
+            Components::Listener => "listen",
+            Components::Emitter => "drain",
+            Components::Both => "continuous",
+        }
+    }
+}
+
+impl From<Mode> for Components {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Continuous => Components::Both,
+            Mode::Drain => Components::Emitter,
+        }
+    }
+}
+
+impl Config {
+    /// What is logged, and how.
+    #[must_use]
+    pub fn log(&self) -> LogConfig {
+        LogConfig { level: self.log_level, format: self.log_format }
+    }
+
+    /// How long the run may take.
+    #[must_use]
+    pub fn max_runtime(&self) -> Option<Duration> {
+        self.max_runtime_seconds.map(seconds)
+    }
+
+    /// Where the spool is.
+    pub fn spool_location(&self) -> Result<SpoolLocation, ConfigError> {
+        let path = match &self.spool_path {
+            Some(path) => path.as_path().to_owned(),
+            None => default_spool_path().ok_or(ConfigError::NoDefaultSpoolPath)?,
+        };
+        Ok(SpoolLocation::Sqlite(path))
+    }
+
+    /// What the spool may use of memory and disk.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        // The largest body has to fit when it comes alone. While its list of events grows, the old and the new list exist
+        // side by side for a moment, and each is at most as large as the text.
+        let largest = usize::try_from(self.max_body_bytes).unwrap_or(usize::MAX);
+        Limits {
+            spool_max_bytes: self.spool_max_bytes,
+            min_free_bytes: self.min_free_bytes,
+            memory_bytes: largest.saturating_mul(4).max(MEMORY_BYTES),
+        }
+    }
+
+    /// How long events stay in the spool after they arrived.
+    #[must_use]
+    pub fn retention(&self) -> Duration {
+        seconds(self.retention_days * 86_400.0)
+    }
+
+    /// Returns the start of the webhook URLs that are printed. It contains the user name and the password, because Mailjet
+    /// takes them from the URL.
+    pub fn public_url(&self) -> Result<Url, ConfigError> {
+        let mut url = match &self.public_url {
+            Some(PublicUrl::Valid(url)) => url.clone(),
+            Some(PublicUrl::WithCredentials) => return Err(ConfigError::CredentialsInUrl),
+            None => {
+                // Without the scope of a link-local address, which has no place in a URL.
+                let address = SocketAddr::new(self.listen_address.ip(), self.listen_address.port());
+                Url::parse(&format!("{}://{address}", self.scheme()))
+                    .expect("an address is the host of a URL")
+            }
+        };
+        if let Some(credentials) = self.credentials()? {
+            credentials.add_to(&mut url);
+        }
+        Ok(url)
+    }
+
+    /// The scheme that the listener speaks: http or https.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        if self.tls_certificate.is_some() { "https" } else { "http" }
+    }
+
+    /// What the listener checks, and what a connection may use.
+    pub fn guards(&self, tokens: ActiveTokens) -> Result<Guards, ConfigError> {
+        Ok(Guards {
+            tokens,
+            addresses: AddressGuard::new(self.allowed_networks.clone(), self.trusted_proxies.clone()),
+            credentials: self.credentials()?,
+            tls: self.tls()?,
+            max_body_bytes: self.max_body_bytes,
+            max_connections: self.max_connections,
+            header_timeout: seconds(self.header_timeout_seconds),
+            body_timeout: seconds(self.body_timeout_seconds),
+            stop_timeout: STOP_TIMEOUT,
+        })
+    }
+
+    fn tls(&self) -> Result<Option<Tls>, ConfigError> {
+        let certificate = ("tls_certificate", &self.tls_certificate);
+        let both = both_or_neither(certificate, ("tls_private_key", &self.tls_private_key))?;
+        let Some((certificate, private_key)) = both else { return Ok(None) };
+        let files = TlsFiles { certificate: certificate.clone(), private_key: private_key.clone() };
+        Ok(Some(Tls::load(files)?))
+    }
+
+    fn credentials(&self) -> Result<Option<Credentials>, ConfigError> {
+        let username = ("basic_auth_username", &self.basic_auth_username);
+        let both = both_or_neither(username, ("basic_auth_password", &self.basic_auth_password))?;
+        Ok(both.map(|(username, password)| Credentials::new(username.clone(), password.clone())))
+    }
+
+    /// When the emitter writes a STATE, and when it ends by itself.
+    #[must_use]
+    pub fn pace(&self) -> Pace {
+        Pace {
+            state_interval: seconds(self.state_interval_seconds),
+            state_interval_records: self.state_interval_records,
+            idle_exit: self.idle_exit_seconds.map(seconds),
+        }
+    }
+
+    /// What the emitter writes, given what is selected.
+    #[must_use]
+    pub fn output(&self, selection: Selection) -> OutputSpec {
+        OutputSpec {
+            selection,
+            system_prefix: self.system_column_prefix.as_str().to_owned(),
+            unknown_fields: self.unknown_fields,
+        }
+    }
+}
+
+fn default_spool_path() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let state_home = variable("XDG_STATE_HOME").or_else(|| Some(variable("HOME")?.join(".local/state")));
+    Some(state_home?.join("tap-mailjet-webhooks/spool.db"))
+}
+
+/// Returns the values of two keys, each given with its name, that make sense only together.
+fn both_or_neither<'a, A, B>(
+    (first, first_value): (&'static str, &'a Option<A>),
+    (second, second_value): (&'static str, &'a Option<B>),
+) -> Result<Option<(&'a A, &'a B)>, ConfigError> {
+    match (first_value, second_value) {
+        (Some(first_value), Some(second_value)) => Ok(Some((first_value, second_value))),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(ConfigError::OneOfTwo { set: first, missing: second }),
+        (None, Some(_)) => Err(ConfigError::OneOfTwo { set: second, missing: first }),
+    }
+}
+
+/// Converts seconds. A number too large for a `Duration` becomes the longest one.
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+}

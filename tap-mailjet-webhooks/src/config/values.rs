@@ -1,0 +1,260 @@
+//! The types of configuration values that no component has a type of its own for. Reading one checks its form.
+
+use std::net::{AddrParseError, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use catalog::stream::DEFAULT_SYSTEM_PREFIX;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::listener::token::{MOST_ACTIVE, Token};
+use crate::spool::TokenHash;
+
+/// What a run does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Listen and emit until stopped.
+    #[default]
+    Continuous,
+    /// Emit what the spool holds, then exit.
+    Drain,
+}
+
+/// The start of a webhook URL.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum PublicUrl {
+    /// A URL without user name and password.
+    Valid(Url),
+    /// Something with an `@`, which may follow a password. It is refused only when it is needed, because the error for a
+    /// value that cannot be read shows the value.
+    WithCredentials,
+}
+
+impl TryFrom<String> for PublicUrl {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let invalid = |reason| if text.contains('@') { Ok(PublicUrl::WithCredentials) } else { Err(reason) };
+        let Ok(url) = Url::parse(&text) else { return invalid("it is not a URL") };
+        if !url.username().is_empty() || url.password().is_some() {
+            return Ok(PublicUrl::WithCredentials);
+        }
+        if !matches!(url.scheme(), "http" | "https") {
+            return invalid("it does not start with https:// or http://");
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return invalid("a path cannot follow its query or fragment");
+        }
+        Ok(PublicUrl::Valid(url))
+    }
+}
+
+/// Where health, readiness and metrics are answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum AdminAddress {
+    /// Nowhere.
+    Off,
+    /// At this address.
+    At(SocketAddr),
+}
+
+impl TryFrom<String> for AdminAddress {
+    type Error = AddrParseError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.as_str() {
+            // An empty environment variable counts as not set, so there has to be a word as well.
+            "" | "off" => Ok(AdminAddress::Off),
+            address => address.parse().map(AdminAddress::At),
+        }
+    }
+}
+
+impl From<AdminAddress> for String {
+    fn from(address: AdminAddress) -> Self {
+        match address {
+            AdminAddress::Off => "off".to_owned(),
+            AdminAddress::At(address) => address.to_string(),
+        }
+    }
+}
+
+/// The path of the spool's file.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "PathBuf")]
+pub struct SpoolPath(PathBuf);
+
+impl SpoolPath {
+    /// The path, without `~`.
+    #[must_use]
+    pub fn as_path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl TryFrom<PathBuf> for SpoolPath {
+    type Error = &'static str;
+
+    fn try_from(path: PathBuf) -> Result<Self, Self::Error> {
+        // A shell does not expand `~` in a file or an environment variable.
+        let path = match (path.strip_prefix("~"), std::env::home_dir()) {
+            (Ok(rest), Some(home)) => home.join(rest),
+            _ => path,
+        };
+        if path.file_name().is_none() || path.as_os_str().as_bytes().ends_with(b"/") {
+            return Err("it does not name a file");
+        }
+        Ok(SpoolPath(path))
+    }
+}
+
+/// What the names of the system columns start with.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String")]
+pub struct SystemColumnPrefix(String);
+
+impl SystemColumnPrefix {
+    /// Bytes of a prefix: half of what PostgreSQL allows for a name, which leaves the other half for the rest of the name.
+    const MOST_BYTES: usize = 31;
+
+    /// The prefix as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for SystemColumnPrefix {
+    fn default() -> Self {
+        SystemColumnPrefix(DEFAULT_SYSTEM_PREFIX.to_owned())
+    }
+}
+
+impl TryFrom<String> for SystemColumnPrefix {
+    type Error = &'static str;
+
+    fn try_from(prefix: String) -> Result<Self, Self::Error> {
+        if prefix.is_empty() {
+            return Err("it is empty");
+        }
+        if prefix.len() > Self::MOST_BYTES {
+            return Err("it is longer than 31 characters");
+        }
+        if prefix.starts_with(|c: char| c.is_ascii_digit()) {
+            return Err("it starts with a digit");
+        }
+        if !prefix.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_')) {
+            return Err("it contains other characters than lower-case letters, digits and _");
+        }
+        Ok(SystemColumnPrefix(prefix))
+    }
+}
+
+/// The webhook URL tokens of the configuration. Only their hashes are kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Vec<String>")]
+pub struct WebhookTokens(Vec<TokenHash>);
+
+impl WebhookTokens {
+    /// Returns the tokens; `None` if the spool's registry has them.
+    #[must_use]
+    pub fn configured(&self) -> Option<&[TokenHash]> {
+        if self.0.is_empty() { None } else { Some(&self.0) }
+    }
+}
+
+impl TryFrom<Vec<String>> for WebhookTokens {
+    type Error = &'static str;
+
+    fn try_from(texts: Vec<String>) -> Result<Self, Self::Error> {
+        let tokens: Option<Vec<_>> = texts.into_iter().map(|text| Some(Token::parse(text)?.hash())).collect();
+        match tokens.as_deref() {
+            None => Err("one of them is not a token"),
+            Some([first, second]) if first == second => Err("both are the same"),
+            Some(tokens) if tokens.len() > MOST_ACTIVE => Err("there are more than two"),
+            Some(tokens) => Ok(WebhookTokens(tokens.to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn public_url(text: &str) -> Result<PublicUrl, &'static str> {
+        PublicUrl::try_from(text.to_owned())
+    }
+
+    #[test]
+    fn a_public_url_is_the_start_of_an_http_url() {
+        for url in ["http://127.0.0.1:8480", "https://hooks.example.com/mail/@me", "https://[2001:db8::1]/"] {
+            assert!(matches!(public_url(url), Ok(PublicUrl::Valid(_))), "{url}");
+        }
+        for wrong in [
+            "",
+            "hooks.example.com",
+            "ftp://example.com",
+            "https://",
+            "https://a b/",
+            "https://a/?x",
+            "https://a/#x",
+        ] {
+            assert!(public_url(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn whatever_may_contain_a_password_is_neither_kept_nor_shown() {
+        for url in [
+            "https://u:secret@example.com",
+            "https://secret@example.com",
+            "https://u:secret@a b/",
+            "u:secret@x",
+            "x@y",
+        ] {
+            assert_eq!(public_url(url), Ok(PublicUrl::WithCredentials), "{url}");
+        }
+    }
+
+    #[test]
+    fn an_admin_address_can_be_off() {
+        let address = |text: &str| AdminAddress::try_from(text.to_owned());
+        assert_eq!([address(""), address("off")], [Ok(AdminAddress::Off), Ok(AdminAddress::Off)]);
+        assert!(matches!(address("127.0.0.1:8481"), Ok(AdminAddress::At(_))));
+        assert!(address("localhost").is_err());
+    }
+
+    #[test]
+    fn a_system_column_prefix_is_the_start_of_a_column_name() {
+        let prefix = |text: &str| SystemColumnPrefix::try_from(text.to_owned());
+        for right in ["_sdc_", "mailjet_2", &"x".repeat(31)] {
+            assert!(prefix(right).is_ok(), "{right}");
+        }
+        for wrong in ["", "2_", "_Mailjet_", "a-b", "é", &"x".repeat(32)] {
+            assert!(prefix(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn webhook_tokens_are_up_to_two_different_ones_and_are_not_shown() {
+        let token = |digit: &str| digit.repeat(64);
+        let tokens = |texts: &[String]| WebhookTokens::try_from(texts.to_vec());
+        assert_eq!(tokens(&[]).expect("none is right").configured(), None);
+        let two = tokens(&[token("a"), token("b")]).expect("two are right");
+        assert_eq!(two.configured().map(<[_]>::len), Some(2));
+        assert!(!format!("{two:?}").contains("aaaa"), "{two:?}");
+        for wrong in [
+            &[token("a"), token("a")][..],
+            &[token("a"), token("b"), token("c")],
+            &["a".to_owned()],
+            &[token("A")],
+        ] {
+            assert!(tokens(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}
