@@ -8,7 +8,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension};
 
 use super::database::Database;
 use super::table;
@@ -18,16 +18,6 @@ use crate::spool::{Damage, ItemKind, Sequence};
 const INNER_PAGE: u8 = 5;
 /// No tree is deeper: past this, damaged pages lead in a circle.
 const DEEPEST: usize = 20;
-
-/// Whether an error means that what was read is damaged.
-pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(
-        error,
-        rusqlite::Error::InvalidColumnType(..)
-            | rusqlite::Error::FromSqlConversionFailure(..)
-            | rusqlite::Error::Utf8Error(..)
-    ) || error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt)
-}
 
 /// Finds what has to be skipped to read on, where reading past `after` has met `error`. Returns `None` if nothing behind it
 /// can be read.

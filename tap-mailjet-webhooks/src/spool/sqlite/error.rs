@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 
-use super::damage;
 use crate::os::thread::ThreadError;
 use crate::spool::{Role, SpoolError, SpoolErrorKind};
 
@@ -95,7 +94,7 @@ impl SqliteError {
         match source.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy) => SqliteError::Locked { path, action },
             Some(ErrorCode::NotADatabase) => SqliteError::NotASpool { path },
-            _ if damage::is_damage(&source) => SqliteError::Damaged { path, action, source },
+            _ if is_damage(&source) => SqliteError::Damaged { path, action, source },
             _ => SqliteError::Sqlite { path, action, source },
         }
     }
@@ -134,4 +133,14 @@ fn is_io_failure(error: &rusqlite::Error) -> bool {
     // A failure in the hook behind a commit may lose its code and come back as SQLite's "logic error". Nothing else causes
     // that here, and if something did, the state of the disk would be just as unknown.
     matches!(error.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::Unknown))
+}
+
+/// Whether an error means that what was read is damaged.
+pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(
+        error,
+        rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::Utf8Error(..)
+    ) || error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt)
 }

@@ -6,6 +6,7 @@ use rusqlite::{OptionalExtension, Row, params};
 use tracing::error;
 
 use super::database::Database;
+use super::error::is_damage;
 use super::{damage, table};
 use crate::os::clock::UnixMillis;
 use crate::os::log_throttle::LogThrottle;
@@ -61,7 +62,7 @@ impl SqliteReader {
             };
             let error = match read() {
                 Ok(()) => return Ok(seen),
-                Err(error) if damage::is_damage(&error) => error,
+                Err(error) if is_damage(&error) => error,
                 Err(error) => return Err(self.failed(error)),
             };
             let Some(damage) = damage::skip(&self.database, kind, position, &error) else {
@@ -93,7 +94,7 @@ impl SqliteReader {
             .prepare_cached(&query)
             .and_then(|mut query| query.query_row([position.get()], |row| row.get::<_, i64>(0)));
         match count {
-            Err(error) if damage::is_damage(&error) => {
+            Err(error) if is_damage(&error) => {
                 // One by one, past what cannot be read, which is not counted.
                 let each = format!(
                     "SELECT sequence FROM {table} WHERE sequence >= ?1 + 1 ORDER BY sequence LIMIT ?2"
@@ -174,7 +175,7 @@ impl EventReader for SqliteReader {
             .prepare_cached(query)
             .and_then(|mut query| query.query_row([position.get()], |row| row.get(0)).optional());
         match oldest {
-            Err(error) if damage::is_damage(&error) => Ok(None),
+            Err(error) if is_damage(&error) => Ok(None),
             oldest => Ok(oldest.map_err(|source| self.failed(source))?.map(UnixMillis::new)),
         }
     }
@@ -183,7 +184,7 @@ impl EventReader for SqliteReader {
         let query = "SELECT min(sequence) FROM (SELECT min(sequence) AS sequence FROM event \
                      UNION ALL SELECT min(sequence) FROM rejected)";
         match self.database.connection.query_row(query, [], |row| row.get::<_, Option<i64>>(0)) {
-            Err(error) if damage::is_damage(&error) => Ok(Some(Sequence::START.next())),
+            Err(error) if is_damage(&error) => Ok(Some(Sequence::START.next())),
             first => Ok(first.map_err(|source| self.failed(source))?.map(Sequence::new)),
         }
     }
