@@ -125,7 +125,7 @@ fn a_reader_that_does_not_read_cannot_stop_a_tap_from_ending() {
     let _ = running.stderr().wait_for("listening on");
     running.signal(Signal::TERM);
     assert_eq!(running.wait(), Some(1));
-    assert!(running.stderr().to_end().iter().any(|line| line.contains("nobody reads stdout")));
+    assert!(running.stderr().to_end().iter().any(|line| line.contains("the reader of stdout does not read")));
     assert_eq!(tap.spool().events().len(), 3000);
 }
 

@@ -227,7 +227,7 @@ fn a_listener_whose_spool_is_deleted_or_replaced_accepts_nothing_more() {
         if suffix.is_empty() {
             // As a scheduled drain would.
             let drained = tap.drain().finish();
-            assert!(drained.sole_error().contains("spool.db-wal is there"), "{:?}", drained.stderr);
+            assert!(drained.sole_error().contains("spool.db-wal exists"), "{:?}", drained.stderr);
         }
         // The listener may have ended already.
         if let Ok(mut client) = Client::connect(endpoint.address)
@@ -255,11 +255,11 @@ fn a_write_ahead_log_without_its_database_is_left_untouched() {
         }
         for launch in [tap.run(), tap.listen(), tap.drain()] {
             let refused = launch.finish();
-            assert!(refused.sole_error().contains("spool.db-wal is there"), "{:?}", refused.stderr);
+            assert!(refused.sole_error().contains("spool.db-wal exists"), "{:?}", refused.stderr);
         }
         for command in ["status", "verify", "export"] {
             let refused = tap.launch(&["spool", command]).finish();
-            assert!(refused.sole_error().contains("spool.db-wal is there"), "{:?}", refused.stderr);
+            assert!(refused.sole_error().contains("spool.db-wal exists"), "{:?}", refused.stderr);
         }
     }
     fs::rename(&away, &tap.spool().path).expect("the spool exists");
@@ -283,7 +283,7 @@ fn a_write_ahead_log_deleted_after_a_crash_is_reported() {
             let drained = tap.drain().finish();
             drained.assert_code(0);
             let reports =
-                drained.stderr.iter().filter(|line| line.contains("what only the log held is lost"));
+                drained.stderr.iter().filter(|line| line.contains("that only the log held are lost"));
             assert_eq!(reports.count(), usize::from(deleted && run == 0), "{:?}", drained.stderr);
         }
     }
