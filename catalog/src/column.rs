@@ -39,12 +39,13 @@ impl ColumnType {
     /// The types that a field's column can have.
     const FIELD_TYPES: [Self; 5] = [Self::Text, Self::Integer, Self::Number, Self::Boolean, Self::Object];
 
-    /// Decides whether `value`, the text of one JSON value without surrounding space, goes into a column of this
-    /// type.
+    /// Decides whether `value`, the text of one JSON value without surrounding space, goes into a column of
+    /// this type.
     ///
-    /// In a column that is not text, `""` is null (Mailjet's test button sends `""` for every field), and in one of numbers or
-    /// booleans text that spells a value of the column's type exactly (`"1513975381"`, `"true"`) is that value. A value whose own type
-    /// ([`ColumnType::infer`]) is text goes into a text column. Numbers are copied, never reprinted.
+    /// In a column that is not text, `""` is null (Mailjet's test button sends `""` for every field), and in
+    /// one of numbers or booleans text that spells a value of the column's type exactly (`"1513975381"`,
+    /// `"true"`) is that value. A value whose own type ([`ColumnType::infer`]) is text goes into a text
+    /// column. Numbers are copied, never reprinted.
     #[must_use]
     pub fn fit(self, value: &str) -> Fit<'_> {
         match self {
@@ -64,8 +65,8 @@ impl ColumnType {
         }
     }
 
-    /// The type that a column for `value` has to have. An array, an object and a number that is neither a 64-bit
-    /// integer nor exact as a double are kept as their JSON text, and so are text.
+    /// The type that a column for `value` has to have. An array, an object and a number that is neither a
+    /// 64-bit integer nor exact as a double are kept as their JSON text, and so are text.
     #[must_use]
     pub fn infer(value: &str) -> Self {
         match value.as_bytes().first() {
@@ -76,8 +77,8 @@ impl ColumnType {
         }
     }
 
-    /// The JSON text of `value` in a column of this type, which is the type that it has or text: as text, anything but a
-    /// string is its own JSON text.
+    /// The JSON text of `value` in a column of this type, which is the type that it has or text: as text,
+    /// anything but a string is its own JSON text.
     #[must_use]
     pub fn to_json(self, value: &str) -> Cow<'_, str> {
         if self == ColumnType::Text && !value.starts_with('"') {
@@ -99,7 +100,8 @@ impl ColumnType {
         }
     }
 
-    /// What is appended, after `__`, to the name of a column for values that do not fit it: Stitch's suffixes.
+    /// What is appended, after `__`, to the name of a column for values that do not fit it: Stitch's
+    /// suffixes.
     #[must_use]
     pub fn split_suffix(self) -> &'static str {
         match self {
@@ -131,8 +133,8 @@ impl ColumnType {
         }
     }
 
-    /// What a JSON Schema says of its values' type, if it is something that no column can have. One that says nothing of it
-    /// is fine.
+    /// What a JSON Schema says of its values' type, if it is something that no column can have. One that says
+    /// nothing of it is fine.
     #[must_use]
     pub fn unsupported_type(schema: &Value) -> Option<String> {
         let Some(keywords) = schema.as_object() else {
@@ -245,8 +247,8 @@ fn is_integer(text: &str) -> bool {
     well_formed && (digits.len() <= 18 || text.parse::<i64>().is_ok())
 }
 
-/// Whether `text` is a JSON number that a double holds without loss: a target may print it differently, but it is the
-/// same number.
+/// Whether `text` is a JSON number that a double holds without loss: a target may print it differently, but
+/// it is the same number.
 fn is_exact_double(text: &str) -> bool {
     let unsigned = text.strip_prefix('-').unwrap_or(text);
     let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));

@@ -1,7 +1,7 @@
 //! Mailjet's events, as Mailjet documents them.
 //!
-//! The structs are never filled in: an event stays the bytes that arrived. They exist so that the columns, their
-//! types and their descriptions are written once, as Rust, and the JSON Schemas are derived from them.
+//! The structs are never filled in: an event stays the bytes that arrived. They exist so that the columns,
+//! their types and their descriptions are written once, as Rust, and the JSON Schemas are derived from them.
 
 use schemars::JsonSchema;
 
@@ -147,11 +147,11 @@ pub struct Event {
     reason = "the names are Stitch's, and they are the names of the columns"
 )]
 pub struct SystemColumns {
-    /// Key of the row: a 128-bit hash of the event's content, in the shape of a UUID. A webhook that Mailjet repeats
-    /// has the key of its first delivery.
+    /// Key of the row: a 128-bit hash of the event's content, in the shape of a UUID. A webhook that Mailjet
+    /// repeats has the key of its first delivery.
     pub __sdc_primary_key: String,
-    /// Position of the row: unique, strictly increasing, a Unix epoch in milliseconds (or nanoseconds). Of rows with
-    /// one key, the one with the largest value is the latest version.
+    /// Position of the row: unique, strictly increasing, a Unix epoch in milliseconds (or nanoseconds). Of
+    /// rows with one key, the one with the largest value is the latest version.
     pub _sdc_sequence: i64,
     /// When the webhook arrived.
     #[schemars(extend("format" = "date-time"))]

@@ -1,4 +1,8 @@
-//! An object's members as places in its text: read once, without a tree.
+//! The members of a JSON object, found in its text without building a tree.
+//!
+//! Reading is most of the work for a row that is copied as it is. That is why this module has its own
+//! scanner: with `serde_json`, as a tree or as pairs of `RawValue`, a drain took two to three times as long.
+//! Both find the same members in the same texts; a test compares them.
 
 use std::borrow::Cow;
 
@@ -11,39 +15,40 @@ pub struct Member<'a> {
     pub quoted_name: &'a str,
     /// The text of the value.
     pub value: &'a str,
-    /// Whether the value is one that is never written in another way: no object or array, and no string with escapes.
+    /// Whether the value can only be spelled this way: it is not an object or array, and not a string with
+    /// escapes.
     pub is_plain: bool,
 }
 
 impl<'a> Member<'a> {
-    /// The name as it may stand in a column's name: one that targets would stop at is its JSON text.
+    /// Returns the name for use in a column's name. A name with a NUL, at which targets stop, is its JSON
+    /// text.
     #[must_use]
     pub fn column_name(&self) -> Cow<'a, str> {
         let name = self.name();
         if name.contains('\0') { Cow::Borrowed(self.quoted_name) } else { name }
     }
 
-    /// The name, without quotes and escapes. A name that is not Unicode (it has half a surrogate pair) is its JSON text.
+    /// Returns the name without quotes and escapes. A name that is not Unicode (with half a surrogate pair)
+    /// is its JSON text.
     #[must_use]
     pub fn name(&self) -> Cow<'a, str> {
         let bare = &self.quoted_name[1..self.quoted_name.len() - 1];
-        if bare.contains('\\') { unescape(self.quoted_name) } else { Cow::Borrowed(bare) }
+        if !bare.contains('\\') {
+            return Cow::Borrowed(bare);
+        }
+        serde_json::from_str::<String>(self.quoted_name).map_or(Cow::Borrowed(self.quoted_name), Cow::Owned)
     }
 }
 
-/// What a quoted JSON string says; one that is not Unicode says its own JSON text.
-fn unescape(quoted: &str) -> Cow<'_, str> {
-    serde_json::from_str::<String>(quoted).map_or(Cow::Borrowed(quoted), Cow::Owned)
-}
-
-/// Text as a JSON string.
+/// Writes text as a JSON string.
 #[must_use]
 pub fn json_string(text: &str) -> String {
     serde_json::to_string(text).expect("text is JSON")
 }
 
-/// Where a member stands in the text of its object. It outlives the text's borrow, so that members can be handed on to
-/// another thread, and the memory for them used again.
+/// Where a member stands in the text of its object. Unlike a [`Member`], it does not borrow the text: it can
+/// be passed to another thread, and its memory used again.
 #[derive(Debug, Clone, Copy)]
 pub struct MemberSpan {
     name: (u32, u32),
@@ -59,32 +64,32 @@ pub struct Members<'a, 's> {
 }
 
 impl<'a, 's> Members<'a, 's> {
-    /// The members of the object `text`, which stand at `spans`.
+    /// The members at `spans` in `text`, from which the spans must have been parsed.
     #[must_use]
     pub fn new(text: &'a str, spans: &'s [MemberSpan]) -> Self {
         Members { text, spans }
     }
 
-    /// How many there are.
+    /// Returns the number of members.
     #[must_use]
     pub fn len(self) -> usize {
         self.spans.len()
     }
 
-    /// Whether there is none.
+    /// Whether the object is empty.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self.spans.is_empty()
     }
 
-    /// Member number `number`, counted from 0.
+    /// Returns the member at `index`, counted from 0.
     #[inline]
     #[must_use]
-    pub fn get(self, number: usize) -> Member<'a> {
-        self.at(&self.spans[number])
+    pub fn get(self, index: usize) -> Member<'a> {
+        self.at(&self.spans[index])
     }
 
-    /// Each of them.
+    /// Iterates over the members.
     #[must_use]
     pub fn iter(self) -> impl DoubleEndedIterator<Item = Member<'a>> + ExactSizeIterator {
         self.spans.iter().map(move |span| self.at(span))
@@ -97,114 +102,117 @@ impl<'a, 's> Members<'a, 's> {
     }
 }
 
-/// Where the members of the object that `text` is stand in it. None if it is no object.
+/// Finds the members of the object `text`. Returns `None` if `text` is not a JSON object.
 #[must_use]
 pub fn parse_object(text: &str) -> Option<Vec<MemberSpan>> {
-    // Room for all of Mailjet's fields.
+    // Enough for all of Mailjet's fields.
     let mut spans = Vec::with_capacity(24);
     parse_object_into(text, &mut spans).then_some(spans)
 }
 
-/// The elements of the array that `text` is.
-pub fn parse_array(text: &str) -> serde_json::Result<Vec<&RawValue>> {
-    serde_json::from_str(text)
-}
-
-/// Appends where the members of the object that `text` is stand in it. If it is no object, it says so, and appends nothing.
+/// Appends the spans of the members of the object `text`. If `text` is not a JSON object, returns false and
+/// appends nothing.
 pub fn parse_object_into(text: &str, spans: &mut Vec<MemberSpan>) -> bool {
     let before = spans.len();
-    let is_object = Scanner::of(text).is_some_and(|scanner| scanner.whole(spans, None).is_some());
+    let is_object = Scanner::new(text).is_some_and(|scanner| scanner.scan(spans, None).is_some());
     if !is_object {
         spans.truncate(before);
     }
     is_object
 }
 
-/// Where the members of the object that `text` is stand in it, and where in `text` those of its member `name` do, if that
-/// is an object: both in one go. None if `text` is no object.
+/// Finds the members of the object `text` and those of its member `name`, both in one pass. The second list
+/// is empty unless that member is an object whose name stands there without escapes. Returns `None` if `text`
+/// is not a JSON object.
 #[must_use]
 pub fn parse_object_and_member(text: &str, name: &str) -> Option<(Vec<MemberSpan>, Vec<MemberSpan>)> {
     let (mut outer, mut inner) = (Vec::with_capacity(8), Vec::with_capacity(40));
-    Scanner::of(text)?.whole(&mut outer, Some((name, &mut inner)))?;
+    Scanner::new(text)?.scan(&mut outer, Some((name, &mut inner)))?;
     Some((outer, inner))
 }
 
-/// Levels of nesting that are gone through here. What lies deeper is left to `serde_json`, which needs no stack for it.
-const DEPTH: usize = 32;
+/// Splits the array `text` into its elements.
+pub fn parse_array(text: &str) -> serde_json::Result<Vec<&RawValue>> {
+    serde_json::from_str(text)
+}
 
-/// Goes through the text of an object.
-///
-/// Its own, since reading is most of what there is to be done for a row that is copied as it is.
+/// Levels of nesting that the scanner follows by recursion. Anything deeper is left to `serde_json`, which
+/// skips a value without using the stack.
+const MAX_DEPTH: usize = 32;
+
+/// Moves through the text of an object. Its methods return `None` at the first byte that is not JSON.
 struct Scanner<'a> {
     text: &'a str,
     at: usize,
 }
 
 impl<'a> Scanner<'a> {
-    /// One for `text`. A place in it is 32 bits, which is enough: SQLite keeps no more than a gigabyte in a row.
-    fn of(text: &'a str) -> Option<Self> {
+    /// Returns `None` if the text is longer than a span can express. SQLite keeps at most a gigabyte in a
+    /// row, so no event is.
+    fn new(text: &'a str) -> Option<Self> {
         u32::try_from(text.len()).is_ok().then_some(Scanner { text, at: 0 })
     }
 
-    /// Goes through the whole text, an object with nothing but space around it. If a member has the name that is asked for,
-    /// and is an object, its members are appended to what stands beside the name.
-    fn whole(
+    /// Scans the whole text: an object with nothing but space around it. Of the member with the `wanted`
+    /// name, if it is an object, the members are collected too.
+    fn scan(
         mut self,
         spans: &mut Vec<MemberSpan>,
-        mut asked: Option<(&str, &mut Vec<MemberSpan>)>,
+        mut wanted: Option<(&str, &mut Vec<MemberSpan>)>,
     ) -> Option<()> {
-        self.space();
+        self.skip_space();
         self.expect(b'{')?;
-        self.parts(b'}', |scanner| {
-            let span = scanner.member(|scanner, quoted_name| match &mut asked {
+        self.list(b'}', |scanner| {
+            let span = scanner.member(|scanner, quoted_name| match &mut wanted {
                 Some((name, inner))
-                    if scanner.next() == Some(b'{') && quoted_name[1..quoted_name.len() - 1] == **name =>
+                    if scanner.peek() == Some(b'{') && quoted_name[1..quoted_name.len() - 1] == **name =>
                 {
                     inner.clear();
-                    scanner.object(DEPTH, &mut |span| inner.push(span)).map(|()| false)
+                    scanner.object(MAX_DEPTH, &mut |span| inner.push(span)).map(|()| false)
                 }
-                _ => scanner.value(DEPTH),
+                _ => scanner.value(MAX_DEPTH),
             })?;
             spans.push(span);
             Some(())
         })?;
-        self.space();
+        self.skip_space();
         (self.at == self.text.len()).then_some(())
     }
 
-    /// Goes through an object, and shows its members to `see`.
-    fn object(&mut self, depth: usize, see: &mut dyn FnMut(MemberSpan)) -> Option<()> {
+    /// Scans an object, and passes its members to `visit`.
+    fn object(&mut self, depth: usize, visit: &mut dyn FnMut(MemberSpan)) -> Option<()> {
         self.expect(b'{')?;
-        self.parts(b'}', |scanner| {
-            see(scanner.member(|scanner, _| scanner.value(depth))?);
+        self.list(b'}', |scanner| {
+            visit(scanner.member(|scanner, _| scanner.value(depth))?);
             Some(())
         })
     }
 
-    /// Goes through a member, whose value `read` goes through.
+    /// Scans a member. `value` scans its value, and returns whether that is plain.
     #[inline]
-    fn member(&mut self, read: impl FnOnce(&mut Self, &str) -> Option<bool>) -> Option<MemberSpan> {
+    fn member(&mut self, value: impl FnOnce(&mut Self, &str) -> Option<bool>) -> Option<MemberSpan> {
         let start = self.at;
-        let (name, _) = self.part(Self::string)?;
+        let (name, _) = self.spanned(Self::string)?;
         let quoted_name = &self.text[start..self.at];
-        self.space();
+        self.skip_space();
         self.expect(b':')?;
-        self.space();
-        let (value, is_plain) = self.part(|scanner| read(scanner, quoted_name))?;
+        self.skip_space();
+        let (value, is_plain) = self.spanned(|scanner| value(scanner, quoted_name))?;
         Some(MemberSpan { name, value, is_plain })
     }
 
-    /// Goes through what lies between commas, up to the end of an object or array.
-    fn parts(&mut self, end: u8, mut each: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
-        self.space();
-        if self.next()? == end {
+    /// Scans the items of an object or array and the commas between them, up to and including the closing
+    /// byte `end`.
+    fn list(&mut self, end: u8, mut item: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
+        self.skip_space();
+        if self.peek()? == end {
             self.at += 1;
             return Some(());
         }
         loop {
-            each(self)?;
-            self.space();
-            let next = self.next()?;
+            item(self)?;
+            self.skip_space();
+            let next = self.peek()?;
             self.at += 1;
             if next == end {
                 return Some(());
@@ -212,35 +220,35 @@ impl<'a> Scanner<'a> {
             if next != b',' {
                 return None;
             }
-            self.space();
+            self.skip_space();
         }
     }
 
-    fn next(&self) -> Option<u8> {
+    fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
     fn expect(&mut self, byte: u8) -> Option<()> {
-        (self.next()? == byte).then(|| self.at += 1)
+        (self.peek()? == byte).then(|| self.at += 1)
     }
 
-    fn space(&mut self) {
-        while matches!(self.next(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+    fn skip_space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
         }
     }
 
-    /// Where what `read` goes through stands, and what it says of it.
-    fn part<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<((u32, u32), T)> {
-        let place = |at| u32::try_from(at).ok();
+    /// Returns where the part that `scan` scans begins and ends, and what `scan` returns.
+    fn spanned<T>(&mut self, scan: impl FnOnce(&mut Self) -> Option<T>) -> Option<((u32, u32), T)> {
+        let offset = |at| u32::try_from(at).ok();
         let start = self.at;
-        let said = read(self)?;
-        Some(((place(start)?, place(self.at)?), said))
+        let outcome = scan(self)?;
+        Some(((offset(start)?, offset(self.at)?), outcome))
     }
 
-    /// Goes through a value, and says whether it is plain.
+    /// Scans a value, and returns whether it is plain.
     fn value(&mut self, depth: usize) -> Option<bool> {
-        match self.next()? {
+        match self.peek()? {
             b'"' => self.string(),
             b't' => self.literal("true"),
             b'f' => self.literal("false"),
@@ -248,7 +256,7 @@ impl<'a> Scanner<'a> {
             b'{' if depth > 0 => self.object(depth - 1, &mut |_| ()).map(|()| false),
             b'[' if depth > 0 => {
                 self.at += 1;
-                self.parts(b']', |scanner| scanner.value(depth - 1).map(drop)).map(|()| false)
+                self.list(b']', |scanner| scanner.value(depth - 1).map(drop)).map(|()| false)
             }
             b'{' | b'[' => {
                 let rest = &self.text[self.at..];
@@ -261,26 +269,25 @@ impl<'a> Scanner<'a> {
     }
 
     fn literal(&mut self, word: &str) -> Option<bool> {
-        let is_there = self.text[self.at..].starts_with(word);
-        is_there.then(|| self.at += word.len())?;
+        self.text[self.at..].starts_with(word).then(|| self.at += word.len())?;
         Some(true)
     }
 
     fn number(&mut self) -> Option<bool> {
-        if self.next() == Some(b'-') {
+        if self.peek() == Some(b'-') {
             self.at += 1;
         }
-        match self.next()? {
+        match self.peek()? {
             b'0' => self.at += 1,
             _ => self.digits()?,
         }
-        if self.next() == Some(b'.') {
+        if self.peek() == Some(b'.') {
             self.at += 1;
             self.digits()?;
         }
-        if matches!(self.next(), Some(b'e' | b'E')) {
+        if matches!(self.peek(), Some(b'e' | b'E')) {
             self.at += 1;
-            if matches!(self.next(), Some(b'+' | b'-')) {
+            if matches!(self.peek(), Some(b'+' | b'-')) {
                 self.at += 1;
             }
             self.digits()?;
@@ -288,22 +295,22 @@ impl<'a> Scanner<'a> {
         Some(true)
     }
 
-    /// Goes through digits, of which there has to be one.
+    /// Scans one or more digits.
     fn digits(&mut self) -> Option<()> {
         let start = self.at;
-        while self.next().is_some_and(|byte| byte.is_ascii_digit()) {
+        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
             self.at += 1;
         }
         (self.at > start).then_some(())
     }
 
-    /// Goes through a string, and says whether it is free of escapes.
+    /// Scans a string, and returns whether it has no escapes.
     fn string(&mut self) -> Option<bool> {
         self.expect(b'"')?;
         let mut is_plain = true;
         loop {
-            self.at = end_of_run(self.text.as_bytes(), self.at)?;
-            match self.next()? {
+            self.at = next_special_byte(self.text.as_bytes(), self.at)?;
+            match self.peek()? {
                 b'"' => {
                     self.at += 1;
                     return Some(is_plain);
@@ -321,12 +328,13 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Where, from `at` on, the next byte stands that does not simply stand for itself in a string: a quote, a backslash or a
-/// control character. Eight bytes are looked at in one go.
-fn end_of_run(bytes: &[u8], mut at: usize) -> Option<usize> {
+/// Finds the next byte, from `at` on, that ends a string or does not stand for itself in one: a quote, a
+/// backslash or a control character. Compares eight bytes at a time.
+fn next_special_byte(bytes: &[u8], mut at: usize) -> Option<usize> {
     const EACH: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
-    // The highest bit of each byte that is 0. A byte above such a one can be marked too; the lowest mark is true.
+    // Sets the highest bit of each byte that is 0. A byte above such a byte may be marked wrongly, but the
+    // lowest mark is right.
     let zeros = |word: u64| word.wrapping_sub(EACH) & !word & HIGH;
     while let Some(chunk) = bytes.get(at..at + 8) {
         let word = u64::from_le_bytes(chunk.try_into().expect("eight bytes"));
@@ -338,8 +346,8 @@ fn end_of_run(bytes: &[u8], mut at: usize) -> Option<usize> {
         }
         at += 8;
     }
-    let ends = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
-    bytes.get(at..)?.iter().position(ends).map(|offset| at + offset)
+    let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
+    bytes.get(at..)?.iter().position(is_special).map(|offset| at + offset)
 }
 
 #[cfg(test)]
@@ -363,7 +371,7 @@ mod tests {
         assert!(parse_object("[]").is_none());
     }
 
-    /// Every member of an object by `serde_json`, as pairs of texts.
+    /// The members that `serde_json` finds, as pairs of texts.
     fn by_serde(text: &str) -> Option<Vec<(String, String)>> {
         struct Pairs;
         impl<'de> serde::de::Visitor<'de> for Pairs {
@@ -386,9 +394,10 @@ mod tests {
         text.end().ok().map(|()| pairs)
     }
 
-    /// Whatever byte of an object is another, and wherever it ends: it is an object for both, or for none.
+    /// Whichever byte of an object is removed, replaced or inserted, and wherever it ends: both readers agree
+    /// on the result.
     #[test]
-    fn what_is_an_object_is_what_serde_json_says() {
+    fn the_scanner_and_serde_json_find_the_same_members() {
         let objects = [
             r#"{"event":"open","time":1433103519,"n":-0.5e+10,"z":0,"b":true,"f":false,"x":null,"long":"0123456789abcdef é 😀"}"#,
             "{ \"a\\u0041\\n\\\\\" : [1, {\"b\": \"\\ud800\"}] ,\t\"c\":{}\r\n, \"c\" : \"\\\"\\/\" } ",

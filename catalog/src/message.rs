@@ -1,17 +1,16 @@
 //! Singer messages: SCHEMA, RECORD and STATE as types, one JSON object a line.
 //!
-//! RECORD has no type for writing: the tap copies a record's bytes into its line and never holds it as a tree. For the
-//! same reason [`IncomingMessage`], the reading half, borrows from its line: a record stays the text that arrived.
+//! There is no type for writing a RECORD: the tap copies a record's bytes into the line and never builds a
+//! tree. Likewise, an [`IncomingMessage`] borrows from its line, so that a record stays the text that
+//! arrived.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::de::{Deserializer, Error as _, Visitor};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
-use serde_json::value::RawValue;
 
-use crate::members::{self, MemberSpan, Members};
+use crate::members::{self, Member, MemberSpan, Members};
 use crate::state::State;
 
 /// A message that the tap writes as a whole.
@@ -26,12 +25,12 @@ pub enum OutgoingMessage<'a> {
         schema: &'a Value,
         /// Columns that together identify a row.
         key_properties: &'a [&'a str],
-        /// Columns that a bookmark is made of.
+        /// Columns that a bookmark consists of.
         bookmark_properties: &'a [&'a str],
     },
-    /// Says how far the stream of messages has got.
+    /// Says which messages have been written so far.
     State {
-        /// The bookmarks, complete.
+        /// A bookmark for every stream.
         value: &'a State,
     },
 }
@@ -47,13 +46,13 @@ impl OutgoingMessage<'_> {
 /// A message as a target reads it.
 #[derive(Debug)]
 pub enum IncomingMessage<'a> {
-    /// Announces a stream, or changes what its records look like.
+    /// Announces a stream, or changes the schema of its records.
     Schema {
         /// Name of the stream.
         stream: Cow<'a, str>,
-        /// JSON Schema of a record, as text. Nothing is checked here but that it is JSON.
-        schema: &'a RawValue,
-        /// Columns that together identify a row; `None` where the message does not say.
+        /// JSON text that should be the JSON Schema of a record.
+        schema: &'a str,
+        /// Columns that together identify a row. `None` if the message does not say.
         key_properties: Option<Vec<String>>,
     },
     /// One row.
@@ -61,43 +60,43 @@ pub enum IncomingMessage<'a> {
         /// Name of the stream.
         stream: Cow<'a, str>,
         /// The row.
-        record: Row<'a>,
+        record: Record<'a>,
     },
-    /// What to hand back once everything before it is stored.
+    /// What to print once everything before it is stored.
     State {
-        /// The value's text, exactly as it came.
-        value: &'a RawValue,
+        /// The JSON text of the value, unchanged.
+        value: &'a str,
     },
     /// A message of any other type.
     Other {
         /// The type.
         kind: Cow<'a, str>,
-        /// Name of the stream, where the message has one.
+        /// Name of the stream, if the message has one.
         stream: Option<Cow<'a, str>>,
     },
 }
 
-/// A row, and its fields.
+/// A record: a JSON object and its members.
 #[derive(Debug)]
-pub struct Row<'a> {
-    /// Its text, exactly as it came. It is a JSON object.
+pub struct Record<'a> {
+    /// The object's text, unchanged.
     pub text: &'a str,
-    /// The text that the fields' places are places in.
-    whole: &'a str,
+    /// The text that the spans refer to: the object, or the line that contains it.
+    spans_text: &'a str,
     spans: Vec<MemberSpan>,
 }
 
-impl<'a> Row<'a> {
-    /// The row that `text` is, unless that is no object.
+impl<'a> Record<'a> {
+    /// Reads a record. Returns `None` if `text` is not a JSON object.
     #[must_use]
-    pub fn of(text: &'a str) -> Option<Self> {
-        Some(Row { text, whole: text, spans: members::parse_object(text)? })
+    pub fn parse(text: &'a str) -> Option<Self> {
+        Some(Record { text, spans_text: text, spans: members::parse_object(text)? })
     }
 
-    /// Its fields.
+    /// Returns the record's members.
     #[must_use]
-    pub fn fields(&self) -> Members<'a, '_> {
-        Members::new(self.whole, &self.spans)
+    pub fn members(&self) -> Members<'a, '_> {
+        Members::new(self.spans_text, &self.spans)
     }
 }
 
@@ -107,14 +106,12 @@ pub enum MessageError {
     /// The line is not text.
     #[error("it is not UTF-8 text (column {column})")]
     NotUtf8 {
-        /// Where the first bad byte is, counted in bytes from 1.
+        /// The first bad byte, counted from 1.
         column: usize,
     },
-    /// The line is not JSON, or a key of the message holds something that it can't hold.
-    #[error("{}: {reason} (column {column})", if *.is_json { "it is not a Singer message" } else { "it is not JSON" })]
-    Unreadable {
-        /// Whether the line is JSON at least.
-        is_json: bool,
+    /// The line is not JSON.
+    #[error("it is not JSON: {reason} (column {column})")]
+    NotJson {
         /// What is wrong.
         reason: String,
         /// Where, counted in bytes from 1.
@@ -125,7 +122,7 @@ pub enum MessageError {
         "it is not a JSON object; a Singer message looks like {{\"type\": \"RECORD\", \"stream\": \"data\", …}}"
     )]
     NotAnObject,
-    /// A message lacks a key that its type demands.
+    /// A message lacks a key that its type requires.
     #[error("{kind} has no \"{key}\"")]
     MissingKey {
         /// What lacks the key.
@@ -133,8 +130,22 @@ pub enum MessageError {
         /// The key.
         key: &'static str,
     },
-    /// A row is something other than an object.
-    #[error("\"record\" is not a JSON object")]
+    /// A key appears twice, so there is no telling which value is meant.
+    #[error("it has more than one \"{key}\"")]
+    RepeatedKey {
+        /// The key.
+        key: String,
+    },
+    /// A key has a value of the wrong type.
+    #[error("its \"{key}\" is wrong: {reason}")]
+    WrongType {
+        /// The key.
+        key: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A record is not an object.
+    #[error("stream {stream:?}: \"record\" is not a JSON object")]
     RecordNotAnObject {
         /// Name of the stream.
         stream: String,
@@ -146,128 +157,91 @@ impl<'a> IncomingMessage<'a> {
     pub fn parse(line: &'a [u8]) -> Result<Self, MessageError> {
         let text = std::str::from_utf8(line)
             .map_err(|error| MessageError::NotUtf8 { column: error.valid_up_to() + 1 })?;
-        if let Some(record) = Self::plain_record(text) {
-            return Ok(record);
-        }
-        // Serde would take an array for a struct: its elements, in order, for the fields.
-        if !text.trim_start().starts_with('{') {
-            return match serde_json::from_str::<&RawValue>(text) {
-                Ok(_) => Err(MessageError::NotAnObject),
-                Err(error) => Err(unreadable(&error)),
+        let (spans, record_spans) =
+            members::parse_object_and_member(text, "record").ok_or_else(|| not_an_object(text))?;
+        let (mut kind, mut stream, mut record) = (None, None, None);
+        let (mut value, mut schema, mut key_properties) = (None, None, None);
+        for member in Members::new(text, &spans).iter() {
+            let name = member.name();
+            let slot = match name.as_ref() {
+                "type" => &mut kind,
+                "stream" => &mut stream,
+                "record" => &mut record,
+                "value" => &mut value,
+                "schema" => &mut schema,
+                "key_properties" => &mut key_properties,
+                _ => continue,
             };
+            if slot.replace(member).is_some() {
+                return Err(MessageError::RepeatedKey { key: name.into_owned() });
+            }
         }
-        let envelope: Envelope = serde_json::from_str(text).map_err(|error| unreadable(&error))?;
-        let Some(kind) = envelope.kind else { return Err(missing("the message", "type")) };
-        let stream = envelope.stream.map(|name| name.0);
-        match kind.0.as_ref() {
+        let kind = text_of("type", kind)?.ok_or_else(|| missing("the message", "type"))?;
+        let stream = text_of("stream", stream)?;
+        match kind.as_ref() {
             "RECORD" => {
                 let stream = stream.ok_or_else(|| missing("RECORD", "stream"))?;
-                let record = envelope.record.ok_or_else(|| missing("RECORD", "record"))?;
-                match Row::of(record.get()) {
+                let record = record.ok_or_else(|| missing("RECORD", "record"))?;
+                let record = match record {
+                    Member { quoted_name: "\"record\"", value, .. } if value.starts_with('{') => {
+                        Some(Record { text: value, spans_text: text, spans: record_spans })
+                    }
+                    // The name is spelled with escapes, or the value is not an object.
+                    _ => Record::parse(record.value),
+                };
+                match record {
                     Some(record) => Ok(IncomingMessage::Record { stream, record }),
                     None => Err(MessageError::RecordNotAnObject { stream: stream.into_owned() }),
                 }
             }
             "STATE" => {
-                let value = envelope.value.ok_or_else(|| missing("STATE", "value"))?;
-                Ok(IncomingMessage::State { value })
+                let value = value.ok_or_else(|| missing("STATE", "value"))?;
+                Ok(IncomingMessage::State { value: value.value })
             }
             "SCHEMA" => Ok(IncomingMessage::Schema {
                 stream: stream.ok_or_else(|| missing("SCHEMA", "stream"))?,
-                schema: envelope.schema.ok_or_else(|| missing("SCHEMA", "schema"))?,
-                key_properties: envelope.key_properties,
+                schema: schema.ok_or_else(|| missing("SCHEMA", "schema"))?.value,
+                key_properties: match key_properties {
+                    Some(names) => serde_json::from_str(names.value)
+                        .map_err(|error| wrong_type("key_properties", &error))?,
+                    None => None,
+                },
             }),
-            _ => Ok(IncomingMessage::Other { kind: kind.0, stream }),
+            _ => Ok(IncomingMessage::Other { kind, stream }),
         }
     }
 }
 
-impl<'a> IncomingMessage<'a> {
-    /// A RECORD of which nothing is odd, which nearly every line is. Any other line is for serde, which also says what is wrong
-    /// with it.
-    fn plain_record(text: &'a str) -> Option<Self> {
-        let (spans, fields) = members::parse_object_and_member(text, "record")?;
-        let (mut kind, mut stream, mut record) = (None, None, None);
-        for member in Members::new(text, &spans).iter() {
-            let slot = match member.quoted_name {
-                "\"type\"" => &mut kind,
-                "\"stream\"" => &mut stream,
-                "\"record\"" => &mut record,
-                "\"time_extracted\"" | "\"version\"" => continue,
-                _ => return None,
-            };
-            if slot.replace(member).is_some() {
-                return None;
-            }
-        }
-        let (kind, stream, record) = (kind?, stream?, record?);
-        let name = stream.value.strip_prefix('"')?.strip_suffix('"')?;
-        let is_plain = kind.value == "\"RECORD\"" && stream.is_plain && record.value.starts_with('{');
-        is_plain.then_some(IncomingMessage::Record {
-            stream: Cow::Borrowed(name),
-            record: Row { text: record.value, whole: text, spans: fields },
-        })
+/// Returns the text of a JSON string. A missing member and null are alike.
+fn text_of<'a>(key: &'static str, member: Option<Member<'a>>) -> Result<Option<Cow<'a, str>>, MessageError> {
+    let Some(Member { value, is_plain, .. }) = member else { return Ok(None) };
+    if is_plain && value.starts_with('"') {
+        return Ok(Some(Cow::Borrowed(&value[1..value.len() - 1])));
     }
-}
-
-/// Text of a JSON string or key, borrowed from the input unless it holds escapes.
-#[derive(Debug)]
-struct Text<'a>(Cow<'a, str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextVisitor;
-        impl<'de> Visitor<'de> for TextVisitor {
-            type Value = Text<'de>;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-                formatter.write_str("text")
-            }
-
-            fn visit_borrowed_str<E: serde::de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(TextVisitor)
-    }
-}
-
-/// All keys of all messages that a target acts on. Any other key is passed over.
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    #[serde(rename = "type", borrow)]
-    kind: Option<Text<'a>>,
-    #[serde(borrow)]
-    stream: Option<Text<'a>>,
-    #[serde(borrow, default, deserialize_with = "whatever_stands_there")]
-    record: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "whatever_stands_there")]
-    value: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "whatever_stands_there")]
-    schema: Option<&'a RawValue>,
-    key_properties: Option<Vec<String>>,
-}
-
-/// A key that holds `null` is there all the same: a STATE may well be null.
-fn whatever_stands_there<'de: 'a, 'a, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<&'a RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some).map_err(D::Error::custom)
+    let text: Option<String> = serde_json::from_str(value).map_err(|error| wrong_type(key, &error))?;
+    Ok(text.map(Cow::Owned))
 }
 
 fn missing(kind: &'static str, key: &'static str) -> MessageError {
     MessageError::MissingKey { kind, key }
 }
 
-fn unreadable(error: &serde_json::Error) -> MessageError {
-    // The line number of the input is the caller's to tell; serde_json would say "line 1" each time.
+fn wrong_type(key: &'static str, error: &serde_json::Error) -> MessageError {
+    MessageError::WrongType { key, reason: without_position(error) }
+}
+
+/// Finds out why the scanner does not take a line for an object.
+fn not_an_object(text: &str) -> MessageError {
+    match serde_json::from_str::<IgnoredAny>(text) {
+        Ok(_) => MessageError::NotAnObject,
+        Err(error) => MessageError::NotJson { reason: without_position(&error), column: error.column() },
+    }
+}
+
+/// Returns the error's text without " at line 1 …": only the caller knows the line's number.
+fn without_position(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    let reason = text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason);
-    MessageError::Unreadable { is_json: error.is_data(), reason: reason.to_owned(), column: error.column() }
+    text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason).to_owned()
 }
 
 #[cfg(test)]
@@ -289,18 +263,18 @@ mod tests {
             panic!("a RECORD")
         };
         assert_eq!((stream.as_ref(), record.text), ("s", r#"{"x":1.10}"#));
-        assert_eq!(record.fields().iter().map(|field| field.value).collect::<Vec<_>>(), ["1.10"]);
+        assert_eq!(record.members().iter().map(|field| field.value).collect::<Vec<_>>(), ["1.10"]);
 
         let line = b"{\"type\":\"STATE\",\"value\": {\"a\": 1e2}}\r\n";
         let Ok(IncomingMessage::State { value }) = IncomingMessage::parse(line) else { panic!("a STATE") };
-        assert_eq!(value.get(), r#"{"a": 1e2}"#);
+        assert_eq!(value, r#"{"a": 1e2}"#);
 
         let Ok(IncomingMessage::State { value }) =
             IncomingMessage::parse(br#"{"type":"STATE","value":null}"#)
         else {
             panic!("a STATE")
         };
-        assert_eq!(value.get(), "null");
+        assert_eq!(value, "null");
     }
 
     #[test]
@@ -322,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_message_is_refused_with_the_reason() {
+    fn a_line_that_is_not_a_message_is_refused_with_the_reason() {
         let cases: [(&[u8], &str); 14] = [
             (b"hello", "it is not JSON: expected value (column 1)"),
             (br#"{"type": "STATE""#, "it is not JSON: EOF while parsing an object"),
@@ -330,16 +304,22 @@ mod tests {
             (br#"["RECORD", "s", {}]"#, "it is not a JSON object"),
             (b"5", "it is not a JSON object"),
             (b"{}", "the message has no \"type\""),
-            (br#"{"type":5}"#, "it is not a Singer message: invalid type: integer `5`, expected text"),
+            (br#"{"type":5}"#, "its \"type\" is wrong: invalid type: integer `5`, expected a string"),
             (br#"{"type":"RECORD","record":{}}"#, "RECORD has no \"stream\""),
             (br#"{"type":"RECORD","stream":"s"}"#, "RECORD has no \"record\""),
-            (br#"{"type":"RECORD","stream":"s","record":[1]}"#, "\"record\" is not a JSON object"),
-            (br#"{"type":"RECORD","stream":"s","record":{},"record":{}}"#, "duplicate field `record`"),
+            (
+                br#"{"type":"RECORD","stream":"s","record":[1]}"#,
+                "stream \"s\": \"record\" is not a JSON object",
+            ),
+            (br#"{"type":"RECORD","stream":"s","record":{},"record":{}}"#, "it has more than one \"record\""),
             (
                 br#"{"type":"RECORD","stream":"s","record":{"a":01}}"#,
-                "it is not a Singer message: invalid number",
+                "it is not JSON: invalid number (column ",
             ),
-            (br#"{"type":"SCHEMA","stream":"s","schema":{},"key_properties":"id"}"#, "expected a sequence"),
+            (
+                br#"{"type":"SCHEMA","stream":"s","schema":{},"key_properties":"id"}"#,
+                "its \"key_properties\" is wrong: invalid type: string \"id\", expected a sequence",
+            ),
             (b"{\"type\":\"\xff\"}", "it is not UTF-8 text (column 10)"),
         ];
         for (line, expected) in cases {

@@ -1,4 +1,5 @@
-//! The Singer catalog: what `--discover` prints, and what comes back as `--catalog` with streams and columns selected.
+//! The Singer catalog: what `--discover` prints, and what comes back as `--catalog` with streams and columns
+//! selected.
 
 use std::collections::{HashMap, HashSet};
 
@@ -52,9 +53,9 @@ impl Entry {
                 "valid-replication-keys": [stream.replication_key()],
             }),
         };
-        // Every column has metadata of its own: Meltano takes one without as "automatic", never to be deselected. A split column
-        // is that on purpose: it holds what its field says, and goes with the field. Who lists the columns that he wants can't
-        // know of it.
+        // Every column has metadata of its own: Meltano takes one without as "automatic", never to be
+        // deselected. A split column is that on purpose: it holds what its field says, and goes with the
+        // field. Who lists the columns that he wants can't know of it.
         let of_columns = stream.columns.iter().map(|column| Metadata {
             breadcrumb: vec!["properties".to_owned(), column.name.clone()],
             metadata: if column.is_automatic() || stream.is_split(column) {
@@ -174,7 +175,8 @@ impl Selection {
 pub struct StreamSelection {
     /// Whether the stream itself is selected, if the catalog says so.
     selected: Option<bool>,
-    /// Fields and columns that the catalog deselects, in lower case: who deselects `email` does not want `Email` either.
+    /// Fields and columns that the catalog deselects, in lower case: who deselects `email` does not want
+    /// `Email` either.
     deselected: HashSet<String>,
     /// The schemas of columns, as they came back.
     schemas: Map<String, Value>,
@@ -219,15 +221,16 @@ impl StreamSelection {
         self.selected.unwrap_or_else(|| stream.is_selected_by_default())
     }
 
-    /// Whether a column is written. Where the catalog does not say, it is; not so if a field that it may come from is
-    /// deselected (`a` for `a__st` and `a__b`; both `a` and `a_` for `a___b`).
+    /// Whether a column is written. Where the catalog does not say, it is; not so if a field that it may come
+    /// from is deselected (`a` for `a__st` and `a__b`; both `a` and `a_` for `a___b`).
     #[must_use]
     pub fn selects(&self, column: &Column) -> bool {
         column.is_automatic() || self.selects_field(&column.name, 0)
     }
 
-    /// Whether what comes from a field is written. `own` is where in `name` the field's own name begins: what it is part of,
-    /// if anything, is known to be selected (in `a___b`, 4 if `a_` has a field `b`, 3 if `a` has a field `_b`).
+    /// Whether what comes from a field is written. `own` is where in `name` the field's own name begins: what
+    /// it is part of, if anything, is known to be selected (in `a___b`, 4 if `a_` has a field `b`, 3 if `a`
+    /// has a field `_b`).
     ///
     /// As in a nested schema, what is deselected takes its parts with it, whatever the catalog says of those.
     #[must_use]
@@ -278,8 +281,8 @@ impl StreamSelection {
     }
 }
 
-/// The field that a breadcrumb leads to: `["properties", "a"]` to `a`; where a schema describes an object's fields,
-/// `["properties", "a", "properties", "b"]` to `a__b`, which is that field's column.
+/// The field that a breadcrumb leads to: `["properties", "a"]` to `a`; where a schema describes an object's
+/// fields, `["properties", "a", "properties", "b"]` to `a__b`, which is that field's column.
 fn field_of(breadcrumb: &Value) -> Option<String> {
     let steps = breadcrumb.as_array()?.chunks(2).map(|step| match step {
         [Value::String(properties), Value::String(name)] if properties == "properties" => Some(name.as_str()),
@@ -289,7 +292,8 @@ fn field_of(breadcrumb: &Value) -> Option<String> {
     if names.is_empty() { None } else { Some(names.join("__")) }
 }
 
-/// Notes what a schema says, in Singer's older way, of the fields that it describes: by the names of their columns.
+/// Notes what a schema says, in Singer's older way, of the fields that it describes: by the names of their
+/// columns.
 fn note_selected<'a>(schema: &'a Value, parents: &str, selected: &mut HashMap<String, &'a Value>) {
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
         let name = format!("{parents}{name}");

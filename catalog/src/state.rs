@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 
 /// The value of a STATE message: a bookmark for each stream.
 ///
-/// What the tap does not know (another stream's bookmark, a key that Meltano added) is kept as it came, so that a STATE
-/// is always complete and replaces the one before it without losing anything.
+/// What the tap does not know (another stream's bookmark, a key that Meltano added) is kept as it came, so
+/// that a STATE is always complete and replaces the one before it without losing anything.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct State {
     bookmarks: Map<String, Value>,

@@ -43,7 +43,8 @@ impl StreamId {
         }
     }
 
-    /// Whether the stream is written when nobody says otherwise. An event is written once then, and not twice.
+    /// Whether the stream is written when nobody says otherwise. An event is written once then, and not
+    /// twice.
     #[must_use]
     pub fn is_selected_by_default(self) -> bool {
         !matches!(self, StreamId::Event(_))
@@ -55,7 +56,8 @@ impl StreamId {
 pub struct Stream {
     /// Which one.
     pub id: StreamId,
-    /// Its columns, in the order in which they are written: the event's own, the system's, those that appeared.
+    /// Its columns, in the order in which they are written: the event's own, the system's, those that
+    /// appeared.
     pub columns: Vec<Column>,
 }
 
@@ -131,8 +133,8 @@ fn columns_of(properties: &Map<String, Value>) -> Vec<Column> {
     properties.iter().map(|(name, schema)| column(name, schema)).collect()
 }
 
-/// Reads one property of a derived schema. The structs are ours, so anything else than the types below is a mistake in
-/// them, which the first test that runs finds.
+/// Reads one property of a derived schema. The structs are ours, so anything else than the types below is a
+/// mistake in them, which the first test that runs finds.
 fn column(name: &str, schema: &Value) -> Column {
     let kind = match ColumnType::from_schema(schema) {
         Some(ColumnType::Text) if schema["format"] == "date-time" => ColumnType::Timestamp,

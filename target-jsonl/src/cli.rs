@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use catalog::plugin::about::AboutFormat;
 use clap::Parser;
 
-/// Reads Singer messages, appends each stream's records to a JSON Lines file, and prints a STATE only once everything
-/// before it is on disk.
+/// Reads Singer messages, appends each stream's records to a JSON Lines file, and prints a STATE only once
+/// everything before it is on disk.
 #[derive(Debug, Parser)]
 #[command(name = "target-jsonl", version)]
 pub struct Cli {
-    /// Configuration: a JSON file, or the word ENV for variables named `TARGET_JSONL_<KEY>`. May be repeated: later
-    /// files override earlier ones key by key, and the environment overrides all files.
+    /// Configuration: a JSON file, or the word ENV for variables named `TARGET_JSONL_<KEY>`. May be repeated:
+    /// later files override earlier ones key by key, and the environment overrides all files.
     #[arg(long, value_name = "FILE|ENV")]
     pub config: Vec<String>,
 

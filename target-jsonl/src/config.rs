@@ -24,14 +24,14 @@ pub struct Config {
         extend("x-form" = "a file name without its ending; directories belong in destination_path")
     )]
     pub custom_name: Option<FileName>,
-    /// Add the start time to each file's name, as in `data-20171222T213621.jsonl`, so that each run writes its own
-    /// files.
+    /// Add the start time to each file's name, as in `data-20171222T213621.jsonl`, so that each run writes
+    /// its own files.
     pub do_timestamp_file: bool,
-    /// Stop at the first record that does not match its stream's schema. If false, only the JSON syntax and the key
-    /// properties are checked.
+    /// Stop at the first record that does not match its stream's schema. If false, only the JSON syntax and
+    /// the key properties are checked.
     pub validate_records: bool,
-    /// Longest time that a STATE waits for the fsync that must precede it, so that several STATEs share one fsync. 0: an
-    /// fsync for each STATE, at once.
+    /// Longest time that a STATE waits for the fsync that must precede it, so that several STATEs share one
+    /// fsync. 0: an fsync for each STATE, at once.
     #[schemars(range(min = 0, max = 86_400))]
     pub state_interval_seconds: f64,
     /// How much is logged to stderr: off, error, warning, info, debug or trace.

@@ -7,81 +7,72 @@ use catalog::message::MessageError;
 use catalog::plugin::settings::SettingsError;
 
 use crate::file_name::FileNameError;
-use crate::input::LONGEST_LINE;
-use crate::validate::{Fault, SchemaError};
+use crate::lines::{LineTooLong, MAX_LINE_BYTES};
+use crate::sink::SinkError;
+use crate::validate::{RecordError, SchemaError};
 
 /// Why a run ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
-    /// A setting is wrong.
+    /// The configuration can't be used.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// The answer to `--about` can't be printed.
+    #[error("stdout can't be written: {0}")]
+    About(io::Error),
+    /// Signal handlers can't be installed.
+    #[error("signals can't be handled: {0}")]
+    Signals(io::Error),
     /// The file that `--input` names can't be opened.
-    #[error("input file {} can't be opened: {cause}; check what --input names", path.display())]
+    #[error("input file {path} can't be opened: {source}; check what --input names")]
     OpenInput {
         /// The file.
         path: PathBuf,
-        /// Why.
-        cause: io::Error,
+        /// What the system says.
+        source: io::Error,
     },
-    /// Signals can't be listened to.
-    #[error("signals can't be listened to: {0}")]
-    Signals(io::Error),
     /// The input broke off with an error.
     #[error(
-        "the input can't be read after line {line}: {cause}; what came before is stored, so run the tap again"
+        "the input can't be read after line {line}: {source}; everything up to that line is stored, so run the tap again"
     )]
     ReadInput {
-        /// Lines that were read.
+        /// The last line that was read.
         line: u64,
-        /// Why.
-        cause: io::Error,
+        /// What the system says.
+        source: io::Error,
     },
     /// A line of the input is wrong.
-    #[error("line {line}: {problem}; what came before this line is stored")]
-    Input {
+    #[error("line {line}: {problem}; everything before this line is stored")]
+    Line {
         /// The line, counted from 1.
         line: u64,
         /// What is wrong.
-        problem: InputProblem,
+        problem: LineProblem,
     },
-    /// Something can't be done with a file or a directory.
-    #[error("{} can't be {action}: {cause}; {advice}", path.display())]
-    Storage {
-        /// The file or directory.
-        path: PathBuf,
-        /// What can't be done: opened, written …
-        action: &'static str,
-        /// Why.
-        cause: io::Error,
-        /// What to do about it.
-        advice: &'static str,
-    },
-    /// Another process writes to the file.
-    #[error(
-        "{} is being written by another process; wait until it is done, or give this one another \"destination_path\"",
-        .0.display()
-    )]
-    Locked(PathBuf),
-    /// An existing file does not hold lines.
-    #[error(
-        "{} has no line ending in its last {} MiB, so it is not JSON Lines; move it away, or give this target another \
-         \"destination_path\"",
-        .0.display(), LONGEST_LINE >> 20
-    )]
-    NotJsonLines(PathBuf),
-    /// Nobody reads the STATEs.
-    #[error("stdout can't be written: {0}; the records are stored, but the STATE that covers them is lost")]
-    Stdout(io::Error),
+    /// A file can't be written, or a STATE can't be printed.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+}
+
+impl From<LineTooLong> for TargetError {
+    fn from(LineTooLong { line }: LineTooLong) -> Self {
+        TargetError::Line { line, problem: LineProblem::TooLong }
+    }
 }
 
 /// What is wrong with a line of the input.
 #[derive(Debug, thiserror::Error)]
-pub enum InputProblem {
-    /// It is no message.
+pub enum LineProblem {
+    /// The line is not a Singer message.
     #[error("{0}")]
-    Message(#[from] MessageError),
-    /// It is a message, but wrong for its stream.
+    Message(MessageError),
+    /// The line is the last one, and incomplete.
+    #[error("the input ends in the middle of a message ({0}): the tap was cut off; run it again")]
+    CutOff(MessageError),
+    /// The line is too long to be held in memory.
+    #[error("it is longer than {} MiB, the longest line that this target takes", MAX_LINE_BYTES >> 20)]
+    TooLong,
+    /// The line is a message, but not one that its stream allows.
     #[error("stream {stream:?}: {problem}")]
     Stream {
         /// Name of the stream.
@@ -89,35 +80,26 @@ pub enum InputProblem {
         /// What is wrong.
         problem: StreamProblem,
     },
-    /// It is too long to be held in memory.
-    #[error("it is longer than {} MiB, the most that this target takes", LONGEST_LINE >> 20)]
-    TooLong,
-    /// It is the last one, and it is not whole.
-    #[error("the input ends in the middle of a message ({0}), so the tap was cut off; run it again")]
-    CutOff(MessageError),
 }
 
 /// What is wrong with a message of a stream.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamProblem {
-    /// A record came first.
+    /// The stream has no SCHEMA yet.
     #[error("a RECORD came before the SCHEMA of its stream; the tap must write the SCHEMA first")]
     RecordBeforeSchema,
-    /// A row is no object.
-    #[error("{0}")]
-    NotARecord(MessageError),
-    /// A record breaks its schema.
-    #[error("{0}; correct the tap, or its SCHEMA")]
-    Record(#[from] Fault),
+    /// A record does not match its schema.
+    #[error("{0}; correct the tap or its SCHEMA")]
+    Record(#[from] RecordError),
     /// A schema can't be used.
     #[error("{0}; correct the tap's SCHEMA")]
     Schema(#[from] SchemaError),
-    /// The name can't be the name of a file.
+    /// The stream's name can't be the name of a file.
     #[error("{0}; rename the stream in the tap, or set \"custom_name\"")]
     Name(#[from] FileNameError),
-    /// The records are somewhere else.
+    /// The records are in files that this target does not read.
     #[error(
-        "BATCH messages can't be stored; set up the tap without \"batch_config\", so that it writes RECORD messages"
+        "BATCH messages are not supported; set up the tap without \"batch_config\", so that it writes RECORD messages"
     )]
     Batch,
 }

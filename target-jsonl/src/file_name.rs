@@ -43,8 +43,8 @@ pub enum FileNameError {
 impl FileName {
     /// Checks a name.
     ///
-    /// A bad name is refused rather than encoded: two streams can then never share a file, and a file always has the name
-    /// that the tap gave to its stream.
+    /// A bad name is refused rather than encoded: two streams can then never share a file, and a file always
+    /// has the name that the tap gave to its stream.
     pub fn parse(name: &str) -> Result<Self, FileNameError> {
         if name.is_empty() {
             return Err(FileNameError::Empty);

@@ -1,4 +1,4 @@
-//! `target-jsonl`: parses, runs, prints an error once, and turns it into an exit code.
+//! The program: parses, runs the target, and turns an error into one line and an exit code.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -14,7 +14,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use target_jsonl::cli::Cli;
 use target_jsonl::config::ENVIRONMENT_PREFIX;
-use target_jsonl::{Config, TargetError};
+use target_jsonl::{Config, End, TargetError};
 use tracing::{info, warn};
 
 const PROGRAM: Program = Program {
@@ -25,7 +25,7 @@ const PROGRAM: Program = Program {
 };
 
 fn main() -> ExitCode {
-    // Wrong usage ends here, with exit code 2.
+    // Wrong usage ends the process here, with exit code 2.
     match run(&Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -37,11 +37,10 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<(), TargetError> {
     if cli.about {
-        return io::stdout()
-            .write_all(PROGRAM.about::<Config>(cli.format).as_bytes())
-            .map_err(TargetError::Stdout);
+        let about = PROGRAM.about::<Config>(cli.format);
+        return io::stdout().write_all(about.as_bytes()).map_err(TargetError::About);
     }
-    // From here on, a signal is a request to come to a good end.
+    // From here on, a signal ends the run only after everything that was read is stored.
     let shutdown = shutdown_signal().map_err(TargetError::Signals)?;
     let LoadedConfig { config, warnings } = settings::load::<Config>(&cli.config, ENVIRONMENT_PREFIX)?;
     config.log().start(PROGRAM.name, io::stderr);
@@ -51,7 +50,8 @@ fn run(cli: &Cli) -> Result<(), TargetError> {
 
     let input: Box<dyn Read + Send> = match &cli.input {
         Some(path) => {
-            Box::new(File::open(path).map_err(|cause| TargetError::OpenInput { path: path.clone(), cause })?)
+            let open_input = |source| TargetError::OpenInput { path: path.clone(), source };
+            Box::new(File::open(path).map_err(open_input)?)
         }
         None => Box::new(io::stdin()),
     };
@@ -59,17 +59,23 @@ fn run(cli: &Cli) -> Result<(), TargetError> {
     for (stream, records) in &summary.records {
         info!("{records} records of stream {stream:?} stored");
     }
-    info!("{}", if summary.stopped { "stopped by a signal" } else { "the input is at its end" });
+    info!(
+        "{}",
+        match summary.end {
+            End::EndOfInput => "the input is at its end",
+            End::Stopped => "stopped by a signal",
+        }
+    );
     Ok(())
 }
 
-/// A channel that gets a message with the first SIGTERM or SIGINT.
+/// Returns a channel that gets a message with each SIGTERM or SIGINT.
 fn shutdown_signal() -> io::Result<Receiver<()>> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     let (sender, receiver) = channel();
     thread::spawn(move || {
         for _ in signals.forever() {
-            // A second signal changes nothing: the first one is being heeded.
+            // A second signal changes nothing: the run is already ending.
             let _ = sender.send(());
         }
     });

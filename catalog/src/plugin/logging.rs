@@ -105,8 +105,9 @@ pub struct LogConfig {
 }
 
 impl LogConfig {
-    /// Starts the log of the program `app_name` on stderr, which is written through `stderr`. If the environment names a
-    /// logging configuration, that one is used; if it can't be used, a warning says so. A second call changes nothing.
+    /// Starts the log of the program `app_name` on stderr, which is written through `stderr`. If the
+    /// environment names a logging configuration, that one is used; if it can't be used, a warning says so. A
+    /// second call changes nothing.
     pub fn start<W>(mut self, app_name: &'static str, stderr: W)
     where
         W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
@@ -136,8 +137,8 @@ impl LogConfig {
         self.follow(&text).map_err(|source| LogConfigError::NotJson { path, source })
     }
 
-    /// Adopts a logging configuration as Meltano writes it: a JSON object in the form of Python's `logging.config`. Only the
-    /// root logger's level and the structured formatter are used.
+    /// Adopts a logging configuration as Meltano writes it: a JSON object in the form of Python's
+    /// `logging.config`. Only the root logger's level and the structured formatter are used.
     fn follow(&mut self, config: &[u8]) -> Result<(), serde_json::Error> {
         let config: Map<String, Value> = serde_json::from_slice(config)?;
         if let Some(level) = config.get("root").and_then(|root| parse_python_level(&root["level"])) {

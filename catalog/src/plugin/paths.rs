@@ -1,8 +1,9 @@
 //! Files that the user names on the command line or in the configuration.
 //!
-//! Opening a pipe waits until somebody writes to it, and reading one takes its content away. So a file that is read
-//! while other work goes on, or more than once, must be a regular file: [`open_regular`] and [`read_regular`] refuse
-//! anything else. [`read`] takes pipes and devices too, for what is read once at the start: `--config <(…)` works.
+//! Opening a pipe waits until somebody writes to it, and reading one takes its content away. So a file that
+//! is read while other work goes on, or more than once, must be a regular file: [`open_regular`] and
+//! [`read_regular`] refuse anything else. [`read`] takes pipes and devices too, for what is read once at the
+//! start: `--config <(…)` works.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};

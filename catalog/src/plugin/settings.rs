@@ -1,8 +1,8 @@
 //! Configuration: flat keys, merged from files and the environment, and checked one by one.
 //!
-//! A documented struct names the keys. Its derived JSON Schema has their types, defaults, ranges and descriptions, and
-//! this module reads them from there. An error names the key, its value, where the value was set and what the key
-//! takes. The value of a key that the schema marks as `secret` is never shown.
+//! A documented struct names the keys. Its derived JSON Schema has their types, defaults, ranges and
+//! descriptions, and this module reads them from there. An error names the key, its value, where the value
+//! was set and what the key takes. The value of a key that the schema marks as `secret` is never shown.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -35,8 +35,8 @@ pub enum Layer {
 }
 
 impl Layer {
-    /// Reads one argument of `--config`: a file, which may be a pipe, or the word ENV for the environment variables that
-    /// start with `prefix`.
+    /// Reads one argument of `--config`: a file, which may be a pipe, or the word ENV for the environment
+    /// variables that start with `prefix`.
     fn read(argument: &str, prefix: &'static str) -> Result<Self, FileError> {
         if argument == "ENV" {
             // A variable that is not Unicode can't be one of ours.
@@ -89,8 +89,8 @@ pub enum SettingsError {
     },
 }
 
-/// Loads the configuration from the arguments of `--config`: files, and the word ENV for the environment variables that
-/// start with `environment_prefix`.
+/// Loads the configuration from the arguments of `--config`: files, and the word ENV for the environment
+/// variables that start with `environment_prefix`.
 pub fn load<T>(
     arguments: &[String],
     environment_prefix: &'static str,
@@ -102,8 +102,8 @@ where
     merge(layers.collect::<Result<_, _>>()?)
 }
 
-/// Merges the layers, key by key: a later file overrides an earlier one, and the environment overrides all files,
-/// wherever it stands among them. An unknown key is a warning, a bad value is an error.
+/// Merges the layers, key by key: a later file overrides an earlier one, and the environment overrides all
+/// files, wherever it stands among them. An unknown key is a warning, a bad value is an error.
 pub fn merge<T: DeserializeOwned + JsonSchema>(layers: Vec<Layer>) -> Result<LoadedConfig<T>, SettingsError> {
     let mut merged = Merged { schemas: properties_of::<T>(), ..Merged::default() };
     let (files, environment): (Vec<_>, Vec<_>) =

@@ -1,62 +1,62 @@
-//! The directory of all files.
+//! The directory of the files.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use crate::error::TargetError;
+use super::SinkError;
 
-/// A directory that is there, and is still there after a crash.
+/// A directory that exists, and still exists after a crash.
 #[derive(Debug, Clone)]
-pub struct Directory {
+pub(crate) struct Directory {
     path: PathBuf,
 }
 
 impl Directory {
-    /// Opens the directory. It is created if it is missing, and so are those above it.
-    pub fn open(path: &Path) -> Result<Self, TargetError> {
-        create(path).map_err(|cause| TargetError::Storage {
+    /// Opens the directory. Creates it and those above it if they are missing.
+    pub(crate) fn open(path: &Path) -> Result<Self, SinkError> {
+        create(path).map_err(|source| SinkError::Storage {
             path: path.to_owned(),
-            action: "created",
-            cause,
-            advice: "check \"destination_path\", and who may write there",
+            operation: "created",
+            source,
+            advice: "check \"destination_path\" and the permissions of the directories above it",
         })?;
         Ok(Directory { path: path.to_owned() })
     }
 
-    /// Where the directory is.
+    /// Returns where the directory is.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Makes sure that the names of new files are on disk.
-    pub fn sync(&self) -> Result<(), TargetError> {
-        sync(&self.path).map_err(|cause| TargetError::Storage {
+    pub(crate) fn sync(&self) -> Result<(), SinkError> {
+        sync(&self.path).map_err(|source| SinkError::Storage {
             path: self.path.clone(),
-            action: "synced to disk",
-            cause,
-            advice: "no STATE was printed for what is uncertain; check the disk, then run the tap again",
+            operation: "synced to disk",
+            source,
+            advice: "no STATE was printed for records that may be lost; check the disk, then run the tap again",
         })
     }
 }
 
-/// A directory's name is on disk once the directory above it is synced.
+/// Creates the missing directories, and syncs the directory above each: only then is the new name on disk.
 fn create(path: &Path) -> io::Result<()> {
-    let missing: Vec<_> = path.ancestors().take_while(|ancestor| !here(ancestor).exists()).collect();
+    let missing: Vec<_> = path.ancestors().take_while(|ancestor| !or_current(ancestor).exists()).collect();
     for directory in missing.into_iter().rev() {
         match fs::create_dir(directory) {
-            // Another process was quicker, or the path has `..` in it.
+            // Another process was faster, or the path contains `..`.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             outcome => outcome?,
         }
-        sync(here(directory.parent().unwrap_or(directory)))?;
+        sync(or_current(directory.parent().unwrap_or(directory)))?;
     }
-    if here(path).is_dir() { Ok(()) } else { Err(ErrorKind::NotADirectory.into()) }
+    if or_current(path).is_dir() { Ok(()) } else { Err(ErrorKind::NotADirectory.into()) }
 }
 
-/// The empty path above a relative one is the current directory.
-fn here(path: &Path) -> &Path {
+/// Replaces the empty path, which is what stands above a relative one, by the current directory.
+fn or_current(path: &Path) -> &Path {
     if path.as_os_str().is_empty() { Path::new(".") } else { path }
 }
 

@@ -1,40 +1,48 @@
-//! Where records go, and when a STATE may come out.
+//! Where records go, and when a STATE may be printed.
 //!
-//! The promise: **a STATE is printed only after every record that came before it is on disk**, the file's name
-//! included. What follows from it:
+//! The promise: **a STATE is printed only after every record before it is on disk**, and so is the name of
+//! every file. It follows that:
 //!
-//! - A STATE waits for an fsync of every file that was written since the last one, of the directory if a file was
-//!   opened since then, and, at the start, of the parent of each directory that had to be created.
-//! - An fsync that failed is not tried again. The kernel may have marked the pages as clean, so that a second fsync
-//!   would succeed without having written anything. The run ends, and the STATE stays in.
-//! - A crash may leave half a line at the end of a file. No STATE covers it, so the tap sends it again: it is cut off
-//!   when the file is next opened.
+//! - Before a STATE is printed, every file that was written since the last one is fsynced, and so is the
+//!   directory if a file was created. At the start, the parent of each directory that had to be created is
+//!   fsynced.
+//! - An fsync that failed is not repeated. The kernel may have marked the pages as clean, so a second fsync
+//!   could succeed without having written anything. The run ends, and the STATE is not printed.
+//! - A crash may leave half a line at the end of a file. No STATE covers it, so the tap sends it again, and
+//!   the half line is cut off when the file is next opened.
 //! - Two processes that append to one file would cut off each other's lines, so each file is locked.
 //!
 //! The parts:
 //!
-//! - [`outbox`]: on the side of the messages; collects rows so that the disk gets them in large pieces
-//! - [`keeper`]: on the side of the disk, in a thread of its own; writes, syncs and prints
-//! - [`mod@file`], [`directory`]: a file, and the directory of all files
+//! - `row_buffer`: on the thread that handles messages; collects rows, so that the disk gets them in large
+//!   pieces
+//! - `writer`: a thread of its own; writes, fsyncs and prints
+//! - `jsonl_file`, `directory`: a file, and the directory of all files
 
-pub mod directory;
-pub mod file;
-pub mod keeper;
-pub mod outbox;
+mod directory;
+mod error;
+mod jsonl_file;
+mod row_buffer;
+mod writer;
 
-use self::file::JsonlFile;
+pub(crate) use self::directory::Directory;
+pub use self::error::SinkError;
+pub(crate) use self::row_buffer::RowBuffer;
+pub(crate) use self::writer::Writer;
 
-/// Which of the open files: they are numbered in the order of [`Command::Open`].
+use self::jsonl_file::JsonlFile;
+
+/// Which of the open files. They are numbered in the order of [`Command::Open`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FileId(usize);
+pub(crate) struct FileId(usize);
 
-/// What the messages ask of the disk.
+/// What the row buffer asks of the writer.
 #[derive(Debug)]
-pub enum Command {
-    /// Take over a file.
+pub(crate) enum Command {
+    /// Take over an open file.
     Open(JsonlFile),
     /// Append whole lines to a file.
     Append(FileId, Vec<u8>),
-    /// Print this, a line of its own, once everything before it is on disk.
+    /// Print this line once everything before it is on disk.
     State(String),
 }

@@ -1,8 +1,8 @@
-//! The format `date-time`: RFC 3339, section 5.6, to the letter.
+//! The format `date-time`: exactly RFC 3339, section 5.6.
 
 /// Whether `text` is a date and time with a zone, such as `2017-12-22T21:36:21Z`.
 ///
-/// A leap second stands only where one can be: at 23:59:60 UTC. `T` and `Z` may be lower case, as the RFC has it.
+/// A leap second is only possible at 23:59:60 UTC. `T` and `Z` may be lower case, as the RFC allows.
 pub(super) fn is_date_time(text: &str) -> bool {
     let text = text.as_bytes();
     let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, b'T' | b't', rest @ ..] = text else { return false };
@@ -19,8 +19,8 @@ pub(super) fn is_date_time(text: &str) -> bool {
     is_in_range && (second <= 59 || second == 60 && (hour * 60 + minute - offset).rem_euclid(1440) == 1439)
 }
 
-/// What follows the fraction of a second, if there is one. A point without digits is no fraction; it is left standing,
-/// where no offset can begin with it.
+/// Skips the fraction of a second, if there is one. A point without digits is not a fraction and is not
+/// skipped; no offset begins with a point, so it is refused.
 fn after_fraction(text: &[u8]) -> &[u8] {
     match text {
         [b'.', digits @ ..] => {
@@ -31,7 +31,7 @@ fn after_fraction(text: &[u8]) -> &[u8] {
     }
 }
 
-/// `Z`, `+02:00` or `-03:30`, and nothing after it.
+/// Reads `Z`, `+02:00` or `-03:30` with nothing after it.
 fn offset_in_minutes(text: &[u8]) -> Option<i32> {
     match text {
         [b'Z' | b'z'] => Some(0),
@@ -49,7 +49,7 @@ fn two_digits(tens: u8, ones: u8) -> Option<i32> {
         .then(|| i32::from(tens - b'0') * 10 + i32::from(ones - b'0'))
 }
 
-/// 0 where there is no such month, so that no day is in it.
+/// Returns 0 if there is no such month, so that no day fits.
 fn days_in(year: i32, month: i32) -> i32 {
     match month {
         1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rfc_3339_and_nothing_else() {
+    fn only_rfc_3339_is_a_date_time() {
         let right = [
             "2017-12-22T21:36:21Z",
             "2017-12-22t21:36:21z",
@@ -117,7 +117,7 @@ mod tests {
     }
 
     proptest! {
-        /// The jsonschema crate has a check of its own; ours takes its place there, and says the same.
+        /// The jsonschema crate has its own check. Ours replaces it there, and gives the same verdict.
         #[test]
         fn the_jsonschema_crate_agrees(
             text in "[0-9]{4}-[01][0-9]-[0-3][0-9][Tt ][0-2][0-9]:[0-5][0-9]:[0-6][0-9](\\.[0-9]{0,7})?([Zz]|[+-][0-2][0-9]:[0-6][0-9])?",

@@ -1,4 +1,4 @@
-//! Which JSON Schema a schema is written in, and what we ask of the jsonschema crate.
+//! The drafts of JSON Schema, and how the jsonschema crate is set up for them.
 
 use jsonschema::{Draft, ValidationError, Validator};
 use serde_json::Value;
@@ -9,9 +9,9 @@ use super::date_time::is_date_time;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Dialect(Draft);
 
-/// Formats that the jsonschema crate would check. Singer taps use them as hints: the Meltano SDK's own test has the
-/// `time` "12:00:00", which by the letter needs a zone.
-const FORMATS_THAT_ARE_HINTS: [&str; 18] = [
+/// Formats that the jsonschema crate would check. Singer taps use them as hints: the Meltano SDK's own test
+/// has the `time` "12:00:00", which lacks the zone that the standard requires.
+const UNCHECKED_FORMATS: [&str; 18] = [
     "date",
     "duration",
     "email",
@@ -37,8 +37,9 @@ const REFERENCES: [&str; 8] =
     ["$ref", "$dynamicRef", "$recursiveRef", "$id", "id", "$anchor", "$dynamicAnchor", "$schema"];
 
 impl Dialect {
-    /// Compiles a whole schema in the dialect that it names with `$schema`, or else in draft 7, which the Meltano SDK
-    /// assumes. Older taps write draft 4 without saying so; that is tried where draft 7 does not fit.
+    /// Compiles a whole schema in the dialect that it names with `$schema`, or else in draft 7, which the
+    /// Meltano SDK assumes. Older taps write draft 4 without saying so, so draft 4 is tried if draft 7 does
+    /// not fit.
     pub(super) fn detect(schema: &Value) -> Result<(Self, Validator), ValidationError<'static>> {
         let named = match Draft::Draft7.detect(schema) {
             Draft::Unknown => Draft::Draft7,
@@ -54,15 +55,15 @@ impl Dialect {
         }
     }
 
-    /// Compiles a schema, or a part of one that stands alone. Nothing is fetched from a network or a file.
+    /// Compiles a schema, or a part of one that has no references. Nothing is fetched from the network or a
+    /// file.
     pub(super) fn compile(self, schema: &Value) -> Result<Validator, ValidationError<'static>> {
         let options = jsonschema::options()
             .with_draft(self.0)
             .should_validate_formats(true)
             .with_format("date-time", is_date_time);
-        let options = FORMATS_THAT_ARE_HINTS
-            .into_iter()
-            .fold(options, |options, name| options.with_format(name, |_| true));
+        let options =
+            UNCHECKED_FORMATS.into_iter().fold(options, |options, name| options.with_format(name, |_| true));
         options.build(schema)
     }
 
@@ -72,10 +73,10 @@ impl Dialect {
     }
 }
 
-/// Whether something in this part of a schema may refer to another part, so that it can't be compiled alone.
+/// Whether this part of a schema may refer to another part, so that it can't be compiled alone.
 pub(super) fn has_references(schema: &Value) -> bool {
     match schema {
-        // A property may bear one of these names; then its schema, not text, stands there.
+        // A property may have one of these names. Its value is then a schema, not text.
         Value::Object(keywords) => keywords.iter().any(|(key, value)| {
             value.is_string() && REFERENCES.contains(&key.as_str()) || has_references(value)
         }),

@@ -1,65 +1,76 @@
-//! Whether a record is what its SCHEMA says.
+//! Checks a record against its SCHEMA.
 //!
-//! A SCHEMA is compiled once, into one check per column. Most columns demand no more than a type, or a date and time:
-//! these are read off the record's text, without building a tree of it, since a tree for each record takes several
-//! times as long as everything else that a target does. A column whose schema says more goes to the jsonschema crate,
-//! and so does the whole record where the schema says something about the record as a whole. Both ways give the same
-//! verdict; a test compares them.
+//! A SCHEMA is compiled once, into one check per column. Most columns only require a type, or a date and
+//! time. That is read off the record's text, because building a tree of each record takes several times as
+//! long as everything else that a target does. A column whose schema says more is checked by the jsonschema
+//! crate, and so is the whole record if the schema says something about the record as a whole. Both ways give
+//! the same verdict; a test compares them.
 //!
-//! - `check`: one value
-//! - `date_time`: the one format that is enforced
-//! - `dialect`: drafts of JSON Schema
+//! - `value_check`: checks one value
+//! - `date_time`: the only format that is checked
+//! - `dialect`: the drafts of JSON Schema
 
-mod check;
 mod date_time;
 mod dialect;
+mod value_check;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use catalog::members::Members;
-use catalog::message::Row;
+use catalog::message::Record;
 use jsonschema::Validator;
-use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use self::check::{Check, Types, breach_of_tree, shortened};
 use self::dialect::{Dialect, has_references};
+use self::value_check::{TypeSet, ValueCheck, Violation, find_violation, shorten};
 
-/// A SCHEMA, ready to check records.
+/// How much of a record is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Validation {
+    /// Everything that the schema says.
+    Full,
+    /// Only that the key properties are there.
+    KeysOnly,
+}
+
+/// A compiled SCHEMA.
 #[derive(Debug)]
 pub struct RecordCheck {
     columns: Vec<Column>,
+    /// Positions in `columns`.
     by_name: HashMap<String, usize>,
-    /// What a property without a column must be like.
-    unknown: Check,
-    /// For what no column can express: the schema as a whole.
+    /// The check for properties without a column.
+    unknown: ValueCheck,
+    /// The schema as a whole, if columns can't express it.
     whole: Option<Validator>,
-    /// Which column comes first in a record; a guess, as [`Column::next`] is.
+    /// The column that probably comes first in a record.
     first: usize,
-    /// How many columns a record can't do without.
-    demanded: usize,
-    /// Counts records, so that [`Column::seen_in`] needs no clearing.
-    round: u64,
+    /// How many columns are required.
+    required: usize,
+    /// How many records have been checked. Because of this count, [`Column::last_record`] need not be
+    /// cleared.
+    records: u64,
 }
 
 /// What is known of one property.
 #[derive(Debug)]
 struct Column {
     name: String,
-    check: Check,
-    demand: Option<Demand>,
-    /// The column that followed this one in an earlier record. Taps write the columns in the same order each time, so
-    /// that comparing one name usually does, and nothing has to be looked up.
+    check: ValueCheck,
+    requirement: Option<Requirement>,
+    /// The column that followed this one in an earlier record. Taps write the columns in the same order each
+    /// time, so one comparison of names usually replaces a look-up.
     next: usize,
-    /// The last record that had this column.
-    seen_in: u64,
+    /// The number of the last record that had this column.
+    last_record: u64,
 }
 
-/// Why a record can't do without a column.
+/// Why a record must have a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Demand {
-    KeyProperties,
-    Required,
+enum Requirement {
+    KeyProperty,
+    RequiredBySchema,
 }
 
 /// What is wrong with a schema.
@@ -69,28 +80,28 @@ pub enum SchemaError {
     #[error("its schema has no \"properties\" object")]
     NoProperties,
     /// The schema breaks the rules of JSON Schema.
-    #[error("its schema is not a valid JSON Schema: at {place}: {reason}")]
+    #[error("its schema is not a valid JSON Schema: at {path}: {reason}")]
     Invalid {
         /// Path to the broken part of the schema.
-        place: String,
+        path: String,
         /// What is wrong there.
         reason: String,
     },
 }
 
-/// Which field of a record breaks which rule.
+/// A field of a record breaks a rule of the schema.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("field {field:?} breaks the rule \"{rule}\": {reason}")]
-pub struct Fault {
+pub struct RecordError {
     /// Name of the field; `/` leads into nested ones.
     pub field: String,
     /// Keyword of the schema, or `key_properties`.
     pub rule: String,
-    /// What the rule demands.
+    /// What the rule requires.
     pub reason: String,
 }
 
-/// Keywords at the top of a schema that the columns express, or that don't say which records are right.
+/// Keywords at the top of a schema that the columns express, or that don't affect which records are right.
 const TOP_KEYWORDS: [&str; 13] = [
     "type",
     "properties",
@@ -108,49 +119,54 @@ const TOP_KEYWORDS: [&str; 13] = [
 ];
 
 impl RecordCheck {
-    /// Compiles a schema, given as JSON text. Where records are not to be validated, they are only asked for their key.
-    pub fn compile(schema: &str, key_properties: &[String], validate: bool) -> Result<Self, SchemaError> {
+    /// Compiles a schema, given as JSON text.
+    pub fn compile(
+        schema: &str,
+        key_properties: &[String],
+        validation: Validation,
+    ) -> Result<Self, SchemaError> {
         let schema: Value = serde_json::from_str(schema)
-            .map_err(|error| SchemaError::Invalid { place: "/".to_owned(), reason: error.to_string() })?;
+            .map_err(|error| SchemaError::Invalid { path: "/".to_owned(), reason: error.to_string() })?;
         let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
             return Err(SchemaError::NoProperties);
         };
         let mut check = RecordCheck {
             columns: Vec::new(),
             by_name: HashMap::new(),
-            unknown: Check::Anything,
+            unknown: ValueCheck::Anything,
             whole: None,
             first: 0,
-            demanded: 0,
-            round: 0,
+            required: 0,
+            records: 0,
         };
-        // Compiled even if it is not to be used: an invalid schema is the tap's mistake, whatever we do with records.
+        // Compiled even if it is not used: an invalid schema is the tap's mistake, whatever we do with
+        // records.
         let (dialect, whole) = Dialect::detect(&schema).map_err(|error| invalid(&error))?;
-        if validate {
-            if can_be_split(&schema) {
+        match validation {
+            Validation::Full if can_be_split(&schema) => {
                 check.add_columns(&schema, properties, dialect).map_err(|error| invalid(&error))?;
-            } else {
-                check.whole = Some(whole);
             }
+            Validation::Full => check.whole = Some(whole),
+            Validation::KeysOnly => {}
         }
         for name in key_properties {
-            check.demand(name, Demand::KeyProperties);
+            check.require(name, Requirement::KeyProperty);
         }
         Ok(check)
     }
 
-    /// Which rule the record breaks, if any.
-    pub fn check(&mut self, record: &Row<'_>) -> Result<(), Fault> {
-        let is_quickly_seen_to_be_right = self.columns.is_empty() && matches!(self.unknown, Check::Anything)
-            || self.reads_well(record.fields());
-        if !is_quickly_seen_to_be_right {
-            self.find_fault(record.text)?;
+    /// Checks a record. Names the first rule that it breaks.
+    pub fn check(&mut self, record: &Record<'_>) -> Result<(), RecordError> {
+        let checks_nothing = self.columns.is_empty() && matches!(self.unknown, ValueCheck::Anything);
+        if !checks_nothing && !self.passes_quickly(record.members()) {
+            self.check_thoroughly(record.members())?;
         }
-        match &self.whole {
-            Some(validator) => breach_of_tree(validator, record.text).map_or(Ok(()), |breach| {
-                let field = breach.path.trim_start_matches('/').to_owned();
-                Err(Fault { field: or_record(field), rule: breach.rule, reason: breach.reason })
-            }),
+        match self.whole.as_ref().and_then(|validator| find_violation(validator, record.text)) {
+            Some(Violation { path, rule, reason }) => {
+                // A rule of the record as a whole has no field.
+                let field = if path.is_empty() { "(record)" } else { path.trim_start_matches('/') };
+                Err(RecordError { field: field.to_owned(), rule, reason })
+            }
             None => Ok(()),
         }
     }
@@ -162,71 +178,77 @@ impl RecordCheck {
         dialect: Dialect,
     ) -> Result<(), jsonschema::ValidationError<'static>> {
         for (name, property) in properties {
-            self.add_column(name, Check::compile(property, dialect)?);
+            self.add_column(name, ValueCheck::compile(property, dialect)?);
         }
         self.unknown = match schema.get("additionalProperties") {
-            None | Some(Value::Bool(true)) => Check::Anything,
-            Some(Value::Bool(false)) => Check::Nothing,
-            Some(other) => Check::compile(other, dialect)?,
+            None | Some(Value::Bool(true)) => ValueCheck::Anything,
+            Some(Value::Bool(false)) => ValueCheck::Nothing,
+            Some(other) => ValueCheck::compile(other, dialect)?,
         };
         for name in schema.get("required").and_then(Value::as_array).into_iter().flatten() {
-            self.demand(name.as_str().unwrap_or_default(), Demand::Required);
+            self.require(name.as_str().unwrap_or_default(), Requirement::RequiredBySchema);
         }
         Ok(())
     }
 
-    fn add_column(&mut self, name: &str, check: Check) -> usize {
-        let at = self.columns.len();
-        self.by_name.insert(name.to_owned(), at);
-        self.columns.push(Column { name: name.to_owned(), check, demand: None, next: at + 1, seen_in: 0 });
-        at
+    fn add_column(&mut self, name: &str, check: ValueCheck) -> usize {
+        let position = self.columns.len();
+        self.by_name.insert(name.to_owned(), position);
+        self.columns.push(Column {
+            name: name.to_owned(),
+            check,
+            requirement: None,
+            next: position + 1,
+            last_record: 0,
+        });
+        position
     }
 
-    /// Notes that a record can't do without a column. The column may have no schema of its own.
-    fn demand(&mut self, name: &str, demand: Demand) {
-        let at = match self.by_name.get(name) {
-            Some(at) => *at,
-            None if matches!(self.unknown, Check::Nothing) => self.add_column(name, Check::Nothing),
-            None => self.add_column(name, Check::Anything),
+    /// Makes a column required. The schema need not list it as a property.
+    fn require(&mut self, name: &str, requirement: Requirement) {
+        let position = match self.by_name.get(name) {
+            Some(position) => *position,
+            None if matches!(self.unknown, ValueCheck::Nothing) => self.add_column(name, ValueCheck::Nothing),
+            None => self.add_column(name, ValueCheck::Anything),
         };
-        if self.columns[at].demand.replace(demand).is_none() {
-            self.demanded += 1;
+        if self.columns[position].requirement.replace(requirement).is_none() {
+            self.required += 1;
         }
     }
 
-    /// Reads the record once and gives up at the first sign of trouble. What gets through is right; what does not, need
-    /// not be wrong: of a property that stands there twice, only the last counts.
-    fn reads_well(&mut self, fields: Members<'_, '_>) -> bool {
-        self.round += 1;
+    /// Reads the record once, and gives up at the first doubt. A record that passes is right. One that does
+    /// not may be right too: of a name that appears twice, only the last value counts.
+    fn passes_quickly(&mut self, members: Members<'_, '_>) -> bool {
+        self.records += 1;
         let mut previous = None;
-        let mut demanded = 0;
-        for field in fields.iter() {
-            let name = &field.quoted_name[1..field.quoted_name.len() - 1];
-            // Which name that is, and whether it is one, is found out at leisure.
+        let mut required = 0;
+        for member in members.iter() {
+            let name = &member.quoted_name[1..member.quoted_name.len() - 1];
+            // The thorough check resolves escapes.
             if name.contains('\\') {
                 return false;
             }
-            let Some(at) = self.column(previous, name) else {
-                if self.unknown.passes(field.value) {
+            let Some(position) = self.find_column(previous, name) else {
+                if self.unknown.passes(member.value) {
                     continue;
                 }
                 return false;
             };
-            let column = &mut self.columns[at];
-            if !column.check.passes(field.value) {
+            let column = &mut self.columns[position];
+            if !column.check.passes(member.value) {
                 return false;
             }
-            if column.demand.is_some() && column.seen_in != self.round {
-                column.seen_in = self.round;
-                demanded += 1;
+            if column.requirement.is_some() && column.last_record != self.records {
+                column.last_record = self.records;
+                required += 1;
             }
-            previous = Some(at);
+            previous = Some(position);
         }
-        demanded == self.demanded
+        required == self.required
     }
 
-    /// The column of a name, looked for where it stood in earlier records first.
-    fn column(&mut self, previous: Option<usize>, name: &str) -> Option<usize> {
+    /// Finds the column of a name. Looks first where an earlier record had it.
+    fn find_column(&mut self, previous: Option<usize>, name: &str) -> Option<usize> {
         let guess = previous.map_or(self.first, |previous| self.columns[previous].next);
         if self.columns.get(guess).is_some_and(|column| column.name == name) {
             return Some(guess);
@@ -239,62 +261,59 @@ impl RecordCheck {
         Some(found)
     }
 
-    /// Finds out, at leisure, what is wrong with a record that did not get through.
-    fn find_fault(&self, record: &str) -> Result<(), Fault> {
-        let fields: HashMap<String, &RawValue> = serde_json::from_str(record).map_err(|error| Fault {
-            field: or_record(String::new()),
-            rule: "readable".to_owned(),
-            reason: format!("it can't be checked ({error})"),
-        })?;
+    /// Checks a record that did not pass quickly, and finds out what is wrong with it, if anything.
+    fn check_thoroughly(&self, members: Members<'_, '_>) -> Result<(), RecordError> {
+        let values: HashMap<Cow<'_, str>, &str> =
+            members.iter().map(|member| (member.name(), member.value)).collect();
         for column in &self.columns {
-            let Some(demand) = column.demand else { continue };
-            if !fields.contains_key(&column.name) {
-                return Err(missing(&column.name, demand));
+            let Some(requirement) = column.requirement else { continue };
+            if !values.contains_key(column.name.as_str()) {
+                return Err(missing(&column.name, requirement));
             }
         }
-        // In the order of the schema and then of the alphabet, so that the same record gets the same message each time.
-        let mut unknown: Vec<_> = fields.keys().filter(|name| !self.by_name.contains_key(*name)).collect();
+        // First in the order of the schema, then in that of the alphabet, so that the same record always gets
+        // the same message.
+        let mut unknown: Vec<_> =
+            values.keys().filter(|name| !self.by_name.contains_key(name.as_ref())).collect();
         unknown.sort();
-        let known = self.columns.iter().map(|column| (&column.name, &column.check));
-        for (name, check) in known.chain(unknown.into_iter().map(|name| (name, &self.unknown))) {
-            let Some(breach) = fields.get(name).and_then(|value| check.breach(value.get())) else { continue };
-            let field = format!("{name}{}", breach.path);
-            return Err(Fault { field, rule: breach.rule, reason: breach.reason });
+        let known = self.columns.iter().map(|column| (column.name.as_str(), &column.check));
+        for (name, check) in known.chain(unknown.into_iter().map(|name| (name.as_ref(), &self.unknown))) {
+            let Some(violation) = values.get(name).and_then(|value| check.violation(value)) else { continue };
+            let Violation { path, rule, reason } = violation;
+            return Err(RecordError { field: format!("{name}{path}"), rule, reason });
         }
         Ok(())
     }
 }
 
-/// Whether the schema says nothing but what each column, taken alone, must be like.
+/// Whether the schema says nothing about a record beyond what each column, taken alone, must be.
 fn can_be_split(schema: &Value) -> bool {
-    let only_known_keywords = schema
+    let has_only_known_keywords = schema
         .as_object()
         .is_some_and(|keywords| keywords.keys().all(|keyword| TOP_KEYWORDS.contains(&keyword.as_str())));
-    // A record is an object: the message would not have been read otherwise.
-    let takes_objects = schema
+    // A record is always an object, so a type that allows objects says nothing more.
+    let allows_objects = schema
         .get("type")
-        .is_none_or(|names| Types::named(names).is_some_and(|types| types.contains(Types::OBJECT)));
-    let stands_alone = |keyword| schema.get(keyword).is_none_or(|part| !has_references(part));
-    only_known_keywords && takes_objects && stands_alone("properties") && stands_alone("additionalProperties")
+        .is_none_or(|names| TypeSet::parse(names).is_some_and(|types| types.contains(TypeSet::OBJECT)));
+    let has_no_references = |keyword| schema.get(keyword).is_none_or(|part| !has_references(part));
+    has_only_known_keywords
+        && allows_objects
+        && has_no_references("properties")
+        && has_no_references("additionalProperties")
 }
 
 fn invalid(error: &jsonschema::ValidationError<'_>) -> SchemaError {
-    let place = error.instance_path().to_string();
-    let place = if place.is_empty() { "/".to_owned() } else { place };
-    SchemaError::Invalid { place, reason: shortened(error.to_string()) }
+    let path = error.instance_path().to_string();
+    let path = if path.is_empty() { "/".to_owned() } else { path };
+    SchemaError::Invalid { path, reason: shorten(error.to_string()) }
 }
 
-fn missing(name: &str, demand: Demand) -> Fault {
-    let rule = match demand {
-        Demand::KeyProperties => "key_properties",
-        Demand::Required => "required",
+fn missing(name: &str, requirement: Requirement) -> RecordError {
+    let rule = match requirement {
+        Requirement::KeyProperty => "key_properties",
+        Requirement::RequiredBySchema => "required",
     };
-    Fault { field: name.to_owned(), rule: rule.to_owned(), reason: "it is missing".to_owned() }
-}
-
-/// A rule of the record as a whole has no field.
-fn or_record(field: String) -> String {
-    if field.is_empty() { "(record)".to_owned() } else { field }
+    RecordError { field: name.to_owned(), rule: rule.to_owned(), reason: "it is missing".to_owned() }
 }
 
 #[cfg(test)]

@@ -1,21 +1,22 @@
-//! The quick checks and the jsonschema crate give the same verdict, and a fault says which field breaks which rule.
+//! The checks of the text and the jsonschema crate give the same verdict, and an error names the field and
+//! the rule.
 
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
 
-fn row(text: &str) -> Row<'_> {
-    Row::of(text).expect("an object")
+fn record_of(text: &str) -> Record<'_> {
+    Record::parse(text).expect("an object")
 }
 
 fn check(schema: &str, key_properties: &[&str], record: &str) -> Result<(), String> {
     let key_properties: Vec<_> = key_properties.iter().map(|name| (*name).to_owned()).collect();
-    let mut check = RecordCheck::compile(schema, &key_properties, true).expect(schema);
-    check.check(&row(record)).map_err(|fault| fault.to_string())
+    let mut check = RecordCheck::compile(schema, &key_properties, Validation::Full).expect(schema);
+    check.check(&record_of(record)).map_err(|error| error.to_string())
 }
 
-/// Property schemas that are checked quickly, and ones that are not.
+/// Schemas of properties that are checked by their text, and of others.
 const PROPERTIES: [&str; 35] = [
     "{}",
     "true",
@@ -95,7 +96,7 @@ const VALUES: [&str; 38] = [
     r#"{"a": "1", "a": "x"}"#,
 ];
 
-/// What stands around the property in a schema.
+/// Schemas around the property.
 const SCHEMAS: [&str; 8] = [
     r#"{"properties": {"p": PROPERTY}}"#,
     r#"{"type": "object", "properties": {"q": {"type": "string"}, "p": PROPERTY}, "required": ["p"]}"#,
@@ -117,7 +118,7 @@ const RECORDS: [&str; 6] = [
 ];
 
 #[test]
-fn quick_checks_and_the_jsonschema_crate_give_the_same_verdict() {
+fn text_checks_and_the_jsonschema_crate_give_the_same_verdict() {
     let (mut right, mut wrong) = (0, 0);
     for schema in SCHEMAS {
         for property in PROPERTIES {
@@ -128,24 +129,24 @@ fn quick_checks_and_the_jsonschema_crate_give_the_same_verdict() {
             let tree: Value = serde_json::from_str(&schema).expect(&schema);
             // Draft 4 has no boolean schemas.
             let Ok((_, theirs)) = Dialect::detect(&tree) else { continue };
-            let mut ours = RecordCheck::compile(&schema, &[], true).expect(&schema);
+            let mut ours = RecordCheck::compile(&schema, &[], Validation::Full).expect(&schema);
             for record in RECORDS {
                 for value in VALUES {
                     let record = record.replace("VALUE", value);
                     let tree: Value = serde_json::from_str(&record).expect(&record);
                     let expected = theirs.is_valid(&tree);
-                    assert_eq!(ours.check(&row(&record)).is_ok(), expected, "{schema}\n{record}");
+                    assert_eq!(ours.check(&record_of(&record)).is_ok(), expected, "{schema}\n{record}");
                     *if expected { &mut right } else { &mut wrong } += 1;
                 }
             }
         }
     }
-    assert!(right > 10_000 && wrong > 10_000, "both verdicts are put to the test: {right} and {wrong}");
+    assert!(right > 10_000 && wrong > 10_000, "both verdicts occur: {right} and {wrong}");
 }
 
 proptest! {
     #[test]
-    fn the_same_verdict_on_records_of_any_shape(
+    fn both_give_the_same_verdict_on_records_of_any_shape(
         properties in prop::collection::vec(prop::sample::select(&PROPERTIES[..29]), 4),
         required in prop::sample::subsequence(vec!["a", "b", "c", "d", "e"], 0..3),
         closed in any::<bool>(),
@@ -165,19 +166,20 @@ proptest! {
         );
         let tree: Value = serde_json::from_str(&schema).expect("a schema");
         let (_, theirs) = Dialect::detect(&tree).expect("a valid schema");
-        // One check for several records: what it learns from one must not change its verdict on the next.
-        let mut ours = RecordCheck::compile(&schema, &[], true).expect("a valid schema");
+        // One check is used for several records: what it learns from one must not change its verdict on the
+        // next.
+        let mut ours = RecordCheck::compile(&schema, &[], Validation::Full).expect("a valid schema");
         for record in records {
             let fields: Vec<_> = record.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
             let record = format!("{{{}}}", fields.join(","));
             let tree: Value = serde_json::from_str(&record).expect("a record");
-            prop_assert_eq!(ours.check(&row(&record)).is_ok(), theirs.is_valid(&tree), "{}\n{}", schema, record);
+            prop_assert_eq!(ours.check(&record_of(&record)).is_ok(), theirs.is_valid(&tree), "{}\n{}", schema, record);
         }
     }
 }
 
 #[test]
-fn a_fault_names_the_field_the_rule_and_what_would_be_right() {
+fn an_error_names_the_field_the_rule_and_what_is_right() {
     let schema = r#"{"type": "object", "additionalProperties": false, "required": ["name"], "properties": {
         "id": {"type": "integer"}, "name": {"type": ["string", "null"]}, "at": {"type": "string", "format": "date-time"},
         "rank": {"type": "integer", "maximum": 9},
@@ -219,36 +221,36 @@ fn a_fault_names_the_field_the_rule_and_what_would_be_right() {
         ),
     ];
     for (record, expected) in cases {
-        let fault = check(schema, &["id"], record).expect_err(record);
-        assert!(fault.starts_with(expected), "{fault}\nis not: {expected}");
+        let error = check(schema, &["id"], record).expect_err(record);
+        assert!(error.starts_with(expected), "{error}\nis not: {expected}");
     }
 }
 
 #[test]
-fn a_key_property_must_be_there_but_may_be_null_where_its_schema_allows_that() {
+fn a_key_property_must_be_present_but_may_be_null_if_its_schema_allows_it() {
     let schema = r#"{"properties": {"id": {"type": ["integer", "null"]}}}"#;
     assert_eq!(check(schema, &["id"], r#"{"id": null}"#), Ok(()));
     assert!(check(schema, &["id"], "{}").is_err());
     assert_eq!(check(schema, &[], "{}"), Ok(()));
-    // A key that the schema does not list is asked for all the same.
+    // A key that the schema does not list is required all the same.
     assert_eq!(check(schema, &["other"], r#"{"other": 1}"#), Ok(()));
     assert!(check(schema, &["other"], r#"{"id": 1}"#).is_err());
 }
 
 #[test]
-fn where_records_are_not_validated_only_the_key_counts() {
+fn without_validation_only_the_key_is_checked() {
     let mut check = RecordCheck::compile(
         r#"{"properties": {"id": {"type": "integer"}}, "required": ["x"]}"#,
         &["id".to_owned()],
-        false,
+        Validation::KeysOnly,
     )
     .expect("a schema");
-    assert_eq!(check.check(&row(r#"{"id": "text"}"#)), Ok(()));
-    assert!(check.check(&row("{}")).is_err());
+    assert_eq!(check.check(&record_of(r#"{"id": "text"}"#)), Ok(()));
+    assert!(check.check(&record_of("{}")).is_err());
 }
 
 #[test]
-fn a_number_that_no_double_can_hold_passes_a_check_of_its_type() {
+fn a_number_beyond_a_double_passes_a_check_of_its_type() {
     assert_eq!(
         check(
             r#"{"properties": {"n": {"type": "number"}, "i": {"type": "integer"}}}"#,
@@ -257,9 +259,9 @@ fn a_number_that_no_double_can_hold_passes_a_check_of_its_type() {
         ),
         Ok(())
     );
-    let fault =
+    let error =
         check(r#"{"properties": {"n": {"maximum": 5}}}"#, &[], r#"{"n": 1e400}"#).expect_err("too large");
-    assert!(fault.contains(r#"field "n" breaks the rule "readable": it can't be checked"#), "{fault}");
+    assert!(error.contains(r#"field "n" breaks the rule "readable": it can't be checked"#), "{error}");
 }
 
 #[test]
@@ -270,7 +272,7 @@ fn a_schema_in_an_older_dialect_is_understood() {
 }
 
 #[test]
-fn a_schema_that_is_none_is_refused_with_the_reason() {
+fn an_invalid_schema_is_refused_with_the_reason() {
     let cases = [
         (r#"{"type": "object"}"#, r#"its schema has no "properties" object"#),
         (r#"{"properties": []}"#, r#"its schema has no "properties" object"#),
@@ -287,7 +289,7 @@ fn a_schema_that_is_none_is_refused_with_the_reason() {
         ),
     ];
     for (schema, expected) in cases {
-        let error = RecordCheck::compile(schema, &[], false).expect_err(schema).to_string();
+        let error = RecordCheck::compile(schema, &[], Validation::KeysOnly).expect_err(schema).to_string();
         assert!(error.starts_with(expected), "{error}\nis not: {expected}");
         assert!(!error.contains('\n'), "{error}");
     }

@@ -65,7 +65,8 @@ impl Sandbox {
         names
     }
 
-    /// The command with a config file that names `out` as the destination, and has the keys of `config` besides.
+    /// The command with a config file that names `out` as the destination, and has the keys of `config`
+    /// besides.
     pub(crate) fn command(&self, mut config: Value) -> Command {
         let keys = config.as_object_mut().expect("a configuration is an object");
         keys.entry("destination_path").or_insert_with(|| json!(self.path("out")));
@@ -114,8 +115,8 @@ pub(crate) fn finish(command: &mut Command, input: &[u8]) -> Outcome {
     let mut child = spawn(command);
     let mut stdin = child.stdin.take().expect("stdin is a pipe");
     let input = input.to_vec();
-    // From another thread: a large input and a large output would wait for each other. A run that ends early does not
-    // read all of its input.
+    // From another thread: a large input and a large output would wait for each other. A run that ends early
+    // does not read all of its input.
     let writing = std::thread::spawn(move || drop(stdin.write_all(&input)));
     let output = child.wait_with_output().expect("the run ends");
     writing.join().expect("the input is written");
@@ -160,7 +161,8 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).expect("the run goes on");
     }
 
-    /// Waits for the run to end by itself. Stdin stays open meanwhile: it is not the end of input that ends it.
+    /// Waits for the run to end by itself. Stdin stays open meanwhile: it is not the end of input that ends
+    /// it.
     pub(crate) fn wait(mut self) -> Outcome {
         let (mut stdout, mut stderr) = (String::new(), String::new());
         if let Some(mut rest) = self.stdout.take() {
@@ -172,7 +174,8 @@ impl Running {
     }
 }
 
-/// Waits for something that nothing reports. Only for what is sure to happen; how long it takes is not looked at.
+/// Waits for something that nothing reports. Only for what is sure to happen; how long it takes is not looked
+/// at.
 pub(crate) fn wait_until(happened: impl Fn() -> bool) {
     while !happened() {
         std::thread::sleep(Duration::from_millis(2));

@@ -101,7 +101,8 @@ fn a_signal_ends_a_run_that_is_busy() {
     assert_covered(&sandbox.read("data.jsonl"), outcome.stdout.lines().last().unwrap_or(&first));
 }
 
-/// What a STATE covers survives a kill, and the next run makes good whatever the kill left at the end of the file.
+/// What a STATE covers survives a kill, and the next run makes good whatever the kill left at the end of the
+/// file.
 #[test]
 fn a_kill_loses_nothing_that_a_state_covers() {
     let sandbox = Sandbox::new();

@@ -9,7 +9,7 @@ use crate::harness::{SCHEMA, Sandbox, record, state};
 #[test]
 fn wrong_input_ends_the_run_after_what_came_before_is_safe() {
     let cases = [
-        ("hello", "line 4: it is not JSON: expected value (column 1); what came before this line is stored"),
+        ("hello", "line 4: it is not JSON: expected value (column 1); everything before this line is stored"),
         (r#"{"type":"RECORD","stream":"data""#, "line 4: it is not JSON: EOF while parsing an object"),
         ("[1]", "line 4: it is not a JSON object; a Singer message looks like"),
         ("{}", "line 4: the message has no \"type\""),
@@ -54,7 +54,7 @@ fn wrong_input_ends_the_run_after_what_came_before_is_safe() {
         ),
         (
             r#"{"type":"BATCH","stream":"data","encoding":{},"manifest":[]}"#,
-            "line 4: stream \"data\": BATCH messages can't be stored",
+            "line 4: stream \"data\": BATCH messages are not supported",
         ),
     ];
     for (line, expected) in cases {
@@ -102,11 +102,9 @@ fn what_is_only_odd_is_a_warning_once_or_nothing() {
     let input = format!("\n{schema}\n{odd}{odd}{}{schema}\n{odd}{}", record(1), state(1));
     let outcome = sandbox.run(json!({}), &input);
     assert_eq!(outcome.success().stdout, "{\"data\":1}\n");
-    for warning in [
-        "ACTIVATE_VERSION messages are passed over",
-        "unknown type \"NEWS\"",
-        "\"data\" has no key_properties",
-    ] {
+    for warning in
+        ["ACTIVATE_VERSION messages are ignored", "unknown type \"NEWS\"", "\"data\" has no key_properties"]
+    {
         assert_eq!(outcome.stderr.matches(warning).count(), 1, "{warning}:\n{}", outcome.stderr);
     }
     assert_eq!(sandbox.read("data.jsonl"), "{\"id\":1}\n");
@@ -133,8 +131,8 @@ fn a_changed_schema_holds_from_where_it_stands() {
     assert_eq!(sandbox.read("data.jsonl"), "{\"id\":1}\n{\"id\":\"2\"}\n");
 }
 
-/// Streams of the same shapes as those that the Meltano SDK tests targets with, and how many rows each leaves; `None`
-/// where the target must fail.
+/// Streams of the same shapes as those that the Meltano SDK tests targets with, and how many rows each
+/// leaves; `None` where the target must fail.
 #[test]
 fn the_verdicts_on_the_test_streams_of_the_meltano_sdk() {
     let cases = [

@@ -15,9 +15,9 @@ use serde_json::Value;
 use tap_mailjet_webhooks::emitter::{DryRun, OutputSpec, UnknownFields};
 use tap_mailjet_webhooks::os::clock::UnixMillis;
 use tap_mailjet_webhooks::spool::{Sequence, StoredEvent};
-use target_jsonl::validate::RecordCheck;
+use target_jsonl::validate::{RecordCheck, Validation};
 
-const EVERY_STREAM: &[u8] = include_bytes!("../../catalog/catalog.json");
+const EVERY_STREAM: &[u8] = include_bytes!("../../../catalog/catalog.json");
 
 /// What a SCHEMA demands of its records.
 struct Demands {
@@ -60,7 +60,7 @@ fn demand(out: &[u8], streams: &mut HashMap<String, Rc<Demands>>) -> usize {
         match IncomingMessage::parse(line).expect("a message") {
             IncomingMessage::Schema { stream, schema, key_properties } => {
                 let key_properties = key_properties.expect("it says");
-                streams.insert(stream.into_owned(), demands_of(schema.get(), &key_properties));
+                streams.insert(stream.into_owned(), demands_of(schema, &key_properties));
             }
             IncomingMessage::Record { stream, record } => {
                 records += 1;
@@ -81,7 +81,7 @@ fn demands_of(schema: &str, key_properties: &[String]) -> Rc<Demands> {
         if let Some(known) = compiled.get(schema) {
             return Rc::clone(known);
         }
-        let check = RecordCheck::compile(schema, key_properties, true).expect("a schema");
+        let check = RecordCheck::compile(schema, key_properties, Validation::Full).expect("a schema");
         let tree: Value = serde_json::from_str(schema).expect("JSON");
         let columns = tree["properties"].as_object().expect("columns").keys().cloned().collect();
         let demands = Rc::new(Demands { check: check.into(), columns });

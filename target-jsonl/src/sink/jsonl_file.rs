@@ -1,4 +1,4 @@
-//! One file of JSON Lines, appended to.
+//! One JSON Lines file that is appended to.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -7,35 +7,48 @@ use std::path::{Path, PathBuf};
 
 use tracing::warn;
 
-use crate::error::TargetError;
-use crate::input::LONGEST_LINE;
+use super::SinkError;
+use crate::lines::MAX_LINE_BYTES;
 
-/// A file that this process alone appends to, and whose last line is whole.
+/// A file that only this process appends to, and whose last line is whole.
 #[derive(Debug)]
-pub struct JsonlFile {
+pub(crate) struct JsonlFile {
     path: PathBuf,
     file: File,
-    /// Whether something was written that may not be on disk.
+    /// Whether something was written that may not be on disk yet.
     is_dirty: bool,
 }
 
 impl JsonlFile {
-    /// Opens or creates the file, locks it, and cuts off what a crash left of a last line.
-    pub fn open(path: &Path) -> Result<Self, TargetError> {
-        let failed =
-            |action, cause, advice| TargetError::Storage { path: path.to_owned(), action, cause, advice };
-        let unreadable =
-            |cause| failed("read", cause, "its last line has to be checked; check who may read it");
-        let file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(|cause| {
-            failed("opened", cause, "check \"destination_path\", and who may write there")
+    /// Opens or creates the file, locks it, and cuts off the half line that a crash may have left at its end.
+    pub(crate) fn open(path: &Path) -> Result<Self, SinkError> {
+        let failed = |operation, source, advice| SinkError::Storage {
+            path: path.to_owned(),
+            operation,
+            source,
+            advice,
+        };
+        let unreadable = |source| {
+            failed(
+                "read",
+                source,
+                "its last line must be checked before appending; check the file's permissions",
+            )
+        };
+        let file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(|source| {
+            failed(
+                "opened",
+                source,
+                "check \"destination_path\" and the permissions of the directory and file",
+            )
         })?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(TargetError::Locked(path.to_owned())),
-            // Some network file systems have no locks; that is no reason not to write there.
-            Err(TryLockError::Error(cause)) => {
+            Err(TryLockError::WouldBlock) => return Err(SinkError::Locked(path.to_owned())),
+            // Some network file systems have no locks. That is no reason not to write there.
+            Err(TryLockError::Error(error)) => {
                 warn!(
-                    "{} can't be locked ({cause}); make sure that no other process writes to it",
+                    "{} can't be locked ({error}); make sure that no other process writes to it",
                     path.display()
                 );
             }
@@ -51,46 +64,47 @@ impl JsonlFile {
                 );
                 file.set_len(size - torn)
                     .and_then(|()| file.sync_all())
-                    .map_err(|cause| failed("cut back to its last whole line", cause, "check the disk"))?;
+                    .map_err(|source| failed("cut back to its last whole line", source, "check the disk"))?;
             }
-            None => return Err(TargetError::NotJsonLines(path.to_owned())),
+            None => return Err(SinkError::NotJsonLines(path.to_owned())),
         }
         Ok(JsonlFile { path: path.to_owned(), file, is_dirty: false })
     }
 
     /// Appends whole lines.
-    pub fn append(&mut self, lines: &[u8]) -> Result<(), TargetError> {
+    pub(crate) fn append(&mut self, lines: &[u8]) -> Result<(), SinkError> {
         self.is_dirty = true;
-        self.file.write_all(lines).map_err(|cause| TargetError::Storage {
+        self.file.write_all(lines).map_err(|source| SinkError::Storage {
             path: self.path.clone(),
-            action: "written",
-            cause,
-            advice: "no STATE was printed for what is missing; make room or check the disk, then run the tap again",
+            operation: "written",
+            source,
+            advice: "no STATE was printed for the missing records; free some space or check the disk, then run the \
+                     tap again",
         })
     }
 
     /// Makes sure that everything written is on disk.
-    pub fn sync(&mut self) -> Result<(), TargetError> {
+    pub(crate) fn sync(&mut self) -> Result<(), SinkError> {
         if !self.is_dirty {
             return Ok(());
         }
-        self.file.sync_data().map_err(|cause| TargetError::Storage {
+        self.file.sync_data().map_err(|source| SinkError::Storage {
             path: self.path.clone(),
-            action: "synced to disk",
-            cause,
-            advice: "no STATE was printed for what is uncertain; check the disk, then run the tap again",
+            operation: "synced to disk",
+            source,
+            advice: "no STATE was printed for records that may be lost; check the disk, then run the tap again",
         })?;
         self.is_dirty = false;
         Ok(())
     }
 }
 
-/// How many bytes there are after the last line ending. `None` if they are more than any line has.
+/// Counts the bytes after the last line ending. Returns `None` if there are more than the longest line has.
 fn torn_bytes(file: &File, size: u64) -> io::Result<Option<u64>> {
     const BLOCK: u64 = 64 << 10;
     let mut block = Vec::new();
     let mut start = size;
-    while start > 0 && size - start <= LONGEST_LINE as u64 {
+    while start > 0 && size - start <= MAX_LINE_BYTES as u64 {
         let end = start;
         start = end.saturating_sub(BLOCK);
         block.resize(usize::try_from(end - start).expect("a block fits into memory"), 0);
@@ -109,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_torn_last_line_is_cut_off_and_nothing_else() {
+    fn only_a_torn_last_line_is_cut_off() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("data.jsonl");
         let long = "x".repeat(200_000);
@@ -133,13 +147,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_holds_no_lines_is_left_alone() {
+    fn a_file_without_lines_is_not_changed() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("data.jsonl");
-        let size = LONGEST_LINE as u64 + (1 << 20);
-        // Sparse: it takes no room on disk.
+        let size = MAX_LINE_BYTES as u64 + (1 << 20);
+        // A sparse file takes no space on the disk.
         File::create(&path).and_then(|file| file.set_len(size)).expect("a file");
-        assert!(matches!(JsonlFile::open(&path), Err(TargetError::NotJsonLines(_))));
+        assert!(matches!(JsonlFile::open(&path), Err(SinkError::NotJsonLines(_))));
         assert_eq!(fs::metadata(&path).expect("the file").len(), size);
     }
 
@@ -148,7 +162,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("data.jsonl");
         let first = JsonlFile::open(&path).expect("opened");
-        assert!(matches!(JsonlFile::open(&path), Err(TargetError::Locked(_))));
+        assert!(matches!(JsonlFile::open(&path), Err(SinkError::Locked(_))));
         drop(first);
         JsonlFile::open(&path).expect("opened again");
     }

@@ -1,0 +1,207 @@
+//! Handles the Singer messages, one after the other.
+
+use std::collections::{HashMap, HashSet};
+
+use catalog::message::{IncomingMessage, MessageError, Record};
+use tracing::warn;
+
+use crate::config::Config;
+use crate::error::{LineProblem, StreamProblem, TargetError};
+use crate::file_name::FileName;
+use crate::input::{Input, InputEvent};
+use crate::lines::Lines;
+use crate::sink::{FileId, RowBuffer};
+use crate::validate::{RecordCheck, Validation};
+
+/// What ended a run that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The input was read to its end.
+    EndOfInput,
+    /// The run was asked to stop.
+    Stopped,
+}
+
+/// Checks messages, and passes rows and STATEs to the sink.
+pub(crate) struct MessageHandler<'c> {
+    config: &'c Config,
+    rows: RowBuffer,
+    streams: HashMap<String, Stream>,
+    /// Subjects that have been warned about.
+    warned_about: HashSet<String>,
+}
+
+/// A stream whose SCHEMA is known.
+struct Stream {
+    /// How many streams came before it.
+    index: usize,
+    file: FileId,
+    check: RecordCheck,
+    records: u64,
+    /// The SCHEMA's text. Some taps repeat it before each batch; the same text is not compiled again.
+    schema: String,
+    key_properties: Vec<String>,
+}
+
+impl<'c> MessageHandler<'c> {
+    pub(crate) fn new(config: &'c Config, rows: RowBuffer) -> Self {
+        MessageHandler { config, rows, streams: HashMap::new(), warned_about: HashSet::new() }
+    }
+
+    /// Handles every message of the input.
+    pub(crate) fn handle_all(&mut self, input: &Input) -> Result<End, TargetError> {
+        let mut lines = Lines::default();
+        loop {
+            match input.next(|| self.rows.flush()) {
+                InputEvent::Chunk(chunk) => {
+                    lines.feed(&chunk, |number, line| self.handle(line).map_err(|error| error.at(number)))?;
+                }
+                InputEvent::Failed(source) => {
+                    return Err(TargetError::ReadInput { line: lines.count(), source });
+                }
+                // A partial line is dropped: no STATE covers it, so the tap sends it again.
+                InputEvent::Stopped => return Ok(End::Stopped),
+                InputEvent::End => {
+                    let outcome = self.handle(lines.rest());
+                    outcome.map_err(|error| error.in_unfinished_line().at(lines.count() + 1))?;
+                    return Ok(End::EndOfInput);
+                }
+            }
+        }
+    }
+
+    /// Passes on the rows that are left, and returns the streams with their numbers of records.
+    pub(crate) fn finish(mut self) -> Vec<(String, u64)> {
+        self.rows.flush();
+        let mut streams: Vec<_> = self.streams.into_iter().collect();
+        streams.sort_by_key(|(_, stream)| stream.index);
+        streams.into_iter().map(|(name, stream)| (name, stream.records)).collect()
+    }
+
+    fn handle(&mut self, line: &[u8]) -> Result<(), HandleError> {
+        if line.trim_ascii().is_empty() {
+            return Ok(());
+        }
+        match IncomingMessage::parse(line).map_err(LineProblem::Message)? {
+            IncomingMessage::Record { stream, record } => self.record(&stream, &record),
+            IncomingMessage::State { value } => {
+                self.rows.state(value);
+                Ok(())
+            }
+            IncomingMessage::Schema { stream, schema, key_properties } => {
+                self.schema(&stream, schema, key_properties)
+            }
+            // Not just a warning: the next STATE would say that we have the records, which are in the tap's
+            // own files.
+            IncomingMessage::Other { kind, stream } if kind == "BATCH" => {
+                Err(in_stream(stream.as_deref().unwrap_or_default(), StreamProblem::Batch))
+            }
+            IncomingMessage::Other { kind, .. } if kind == "ACTIVATE_VERSION" => {
+                self.warn_once(&kind, || {
+                    "ACTIVATE_VERSION messages are ignored: this target only appends, and deletes no rows"
+                        .to_owned()
+                });
+                Ok(())
+            }
+            IncomingMessage::Other { kind, .. } => {
+                self.warn_once(&kind, || format!("messages of the unknown type {kind:?} are ignored"));
+                Ok(())
+            }
+        }
+    }
+
+    fn record(&mut self, name: &str, record: &Record<'_>) -> Result<(), HandleError> {
+        let Some(stream) = self.streams.get_mut(name) else {
+            return Err(in_stream(name, StreamProblem::RecordBeforeSchema));
+        };
+        stream.check.check(record).map_err(|error| in_stream(name, error))?;
+        stream.records += 1;
+        self.rows.append(stream.file, record.text);
+        Ok(())
+    }
+
+    fn schema(
+        &mut self,
+        name: &str,
+        schema: &str,
+        key_properties: Option<Vec<String>>,
+    ) -> Result<(), HandleError> {
+        if key_properties.is_none() {
+            self.warn_once(&format!("SCHEMA {name}"), || {
+                format!("the SCHEMA of stream {name:?} has no key_properties, so its rows have no key")
+            });
+        }
+        let key_properties = key_properties.unwrap_or_default();
+        let known = self.streams.get_mut(name);
+        if known
+            .as_ref()
+            .is_some_and(|known| known.schema == schema && known.key_properties == key_properties)
+        {
+            return Ok(());
+        }
+        let validation = match self.config.validate_records {
+            true => Validation::Full,
+            false => Validation::KeysOnly,
+        };
+        let check = RecordCheck::compile(schema, &key_properties, validation)
+            .map_err(|error| in_stream(name, error))?;
+        let schema = schema.to_owned();
+        if let Some(known) = known {
+            (known.check, known.schema, known.key_properties) = (check, schema, key_properties);
+            return Ok(());
+        }
+        let base = match &self.config.custom_name {
+            Some(base) => base.clone(),
+            None => FileName::parse(name).map_err(|error| in_stream(name, error))?,
+        };
+        let file = self.rows.open(&base).map_err(|error| HandleError::Other(error.into()))?;
+        let index = self.streams.len();
+        let stream = Stream { index, file, check, records: 0, schema, key_properties };
+        self.streams.insert(name.to_owned(), stream);
+        Ok(())
+    }
+
+    fn warn_once(&mut self, subject: &str, message: impl FnOnce() -> String) {
+        if self.warned_about.insert(subject.to_owned()) {
+            warn!("{}", message());
+        }
+    }
+}
+
+/// Why a line ends the run. The caller adds the line's number.
+enum HandleError {
+    /// The line is wrong.
+    Line(LineProblem),
+    /// The line is right, but storing it failed.
+    Other(TargetError),
+}
+
+impl From<LineProblem> for HandleError {
+    fn from(problem: LineProblem) -> Self {
+        HandleError::Line(problem)
+    }
+}
+
+impl HandleError {
+    fn at(self, line: u64) -> TargetError {
+        match self {
+            HandleError::Line(problem) => TargetError::Line { line, problem },
+            HandleError::Other(error) => error,
+        }
+    }
+
+    /// Adapts an error in a last line that has no line ending: if the line is not JSON, the rest of it is
+    /// missing.
+    fn in_unfinished_line(self) -> Self {
+        match self {
+            HandleError::Line(LineProblem::Message(error @ MessageError::NotJson { .. })) => {
+                HandleError::Line(LineProblem::CutOff(error))
+            }
+            other => other,
+        }
+    }
+}
+
+fn in_stream(stream: &str, problem: impl Into<StreamProblem>) -> HandleError {
+    HandleError::Line(LineProblem::Stream { stream: stream.to_owned(), problem: problem.into() })
+}
