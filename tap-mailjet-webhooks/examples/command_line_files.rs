@@ -1,6 +1,7 @@
-//! Writes the man pages and shell completions of both programs, from their command lines. Used by `scripts/install`.
+//! Writes the man pages and shell completions of both programs, which follow from their command lines. Used by
+//! `scripts/install`.
 //!
-//! Usage: `command_line_files DIRECTORY`, which is a prefix such as `/usr/local`.
+//! Usage: `command_line_files DIRECTORY`. The directory is a prefix such as `/usr/local`.
 
 use std::fs;
 use std::io::{Error, Result};
@@ -29,7 +30,8 @@ fn directory(prefix: &Path, below: &str) -> Result<PathBuf> {
     Ok(directory)
 }
 
-/// Writes completions for one shell. `file` is the name that the shell looks for, with `{}` for the program's.
+/// Writes completions for one shell. `file` is the name that the shell looks for, with `{}` for the
+/// program's.
 fn complete(command: &Command, shell: Shell, directory: &Path, file: &str) -> Result<()> {
     let name = command.get_name();
     let mut text = Vec::new();

@@ -19,16 +19,18 @@ use crate::commands::{
 use crate::config::{Config, ConfigError};
 use crate::status::live_line::LiveLine;
 
-/// Receives Mailjet's webhooks, stores them durably before it answers 200, and writes them to stdout as Singer messages.
+/// Receives Mailjet's webhooks, stores them durably before it answers 200, and writes them to stdout as
+/// Singer messages.
 ///
-/// Without a command it runs as configured: it listens and emits until it is stopped (`mode` continuous), or emits what
-/// the spool holds and exits (`mode` drain). Stdout carries Singer messages and nothing else.
+/// Without a command it runs as configured: it listens and emits until it is stopped (`mode` continuous), or
+/// emits what the spool holds and exits (`mode` drain). Stdout carries Singer messages and nothing else.
 #[derive(Debug, Parser)]
 #[command(
     name = "tap-mailjet-webhooks",
     version,
     after_help = "\
-Exit codes: 0 done or asked to stop; 1 a failure; 2 wrong usage; 75 another process has this role on the spool."
+Exit codes: 0 done or asked to stop; 1 a failure; 2 wrong usage; 75 another process has this role on the \
+spool."
 )]
 pub struct Cli {
     /// The sources of the configuration.
@@ -67,7 +69,8 @@ pub struct ConfigArgs {
 /// What to do other than run.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Receive webhooks into the spool and emit nothing: a service, beside which runs in mode drain start and end
+    /// Receive webhooks into the spool and emit nothing: a service, beside which runs in mode drain start and
+    /// end
     Listen,
     /// Make, list and revoke the secret URLs that Mailjet posts to
     #[command(subcommand)]
@@ -88,8 +91,8 @@ pub enum SpoolCommand {
     Status(SpoolStatusArgs),
     /// Check the spool and print what is wrong with it: exit code 0 if nothing is, 1 otherwise
     Verify,
-    /// Write what can be read of the spool as JSON Lines, even if it is damaged: sequence, `received_at` (Unix
-    /// milliseconds) and body of each event, and the reason for each rejection
+    /// Write what can be read of the spool as JSON Lines, even if it is damaged: sequence, `received_at`
+    /// (Unix milliseconds) and body of each event, and the reason for each rejection
     Export,
 }
 
@@ -158,7 +161,8 @@ impl ConfigArgs {
         Ok((config, line))
     }
 
-    /// Like [`read`](Self::read), for commands that need a configuration, if only to say that the defaults are wanted.
+    /// Like [`read`](Self::read), for commands that need a configuration, if only to say that the defaults
+    /// are wanted.
     fn demand(&self) -> Result<(Config, LiveLine), ConfigError> {
         if self.sources.is_empty() {
             wrong_usage(

@@ -1,5 +1,5 @@
-//! The command line without a spool. What needs one is tested end to end, in the crate `tests` beside this one; that
-//! crate finds the program because cargo builds it for this test.
+//! The command line without a spool. Tests that need one are end-to-end tests, in the crate `tests` at the top
+//! level; that crate finds the program because cargo builds it for this test.
 
 use std::process::{Command, Output};
 
@@ -8,7 +8,7 @@ fn tap(args: &[&str]) -> Output {
 }
 
 #[test]
-fn discovery_needs_no_configuration_and_prints_the_kept_catalog() {
+fn discover_needs_no_configuration_and_prints_the_catalog_of_the_repository() {
     let output = tap(&["--discover"]);
     assert!(output.status.success());
     assert_eq!(String::from_utf8_lossy(&output.stdout), include_str!("../../catalog/catalog.json"));
@@ -16,7 +16,7 @@ fn discovery_needs_no_configuration_and_prints_the_kept_catalog() {
 }
 
 #[test]
-fn wrong_usage_exits_with_2_and_says_what_is_right() {
+fn wrong_usage_exits_with_2_and_says_what_would_be_right() {
     let cases: [(&[&str], &str); 6] = [
         (&[], "--config <FILE|ENV> is missing"),
         (&["listen"], "--config <FILE|ENV> is missing"),
@@ -30,9 +30,9 @@ fn wrong_usage_exits_with_2_and_says_what_is_right() {
     ];
     for (args, expected) in cases {
         let output = tap(args);
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{args:?}: {told}");
-        assert!(told.contains(expected), "{args:?}: {told}");
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {message}");
+        assert!(message.contains(expected), "{args:?}: {message}");
         assert!(output.stdout.is_empty());
     }
 }

@@ -1,10 +1,12 @@
-//! A run: what the tap does without a command. It opens everything that a run needs of the system and hands it over.
+//! A run: what the tap does without a command. It opens everything that a run needs of the system and hands
+//! it over.
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpSocket};
 
 use super::catalog_file::{CatalogFileError, read_selection};
@@ -16,8 +18,8 @@ use crate::os::stdout::{Stdout, StdoutError};
 use crate::run::{self, Ends, Plan, Roles, RunError, Sockets};
 use crate::status::live_line::LiveLine;
 
-/// Connections that the kernel holds until they are accepted. With the usual 128, the clients of a larger burst try again
-/// only after a second.
+/// Connections that the kernel holds until they are accepted. With the usual 128, the clients of a larger
+/// burst try again only after a second.
 const BACKLOG: u32 = 4096;
 
 /// The options of a run.
@@ -32,7 +34,14 @@ pub struct RunArgs {
     pub properties: Option<PathBuf>,
 
     /// Print the SCHEMA and a sample RECORD of each selected stream, without using the spool
-    #[arg(long, value_name = "WHAT", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "all")]
+    #[arg(
+        long,
+        value_name = "WHAT",
+        value_enum,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "all"
+    )]
     pub test: Option<Samples>,
 
     /// Start from this state, and follow the file while it grows: its last complete line counts
@@ -64,30 +73,20 @@ pub enum RunCommandError {
     /// The catalog cannot be used.
     #[error(transparent)]
     Catalog(#[from] CatalogFileError),
-    /// The address for webhooks cannot be bound.
-    #[error(
-        "config key \"listen_address\": cannot bind {address}: {source}; stop the process that uses it, or set another \
-         address"
-    )]
+    /// An address cannot be bound.
+    #[error("config key \"{key}\": cannot bind {address}: {source}; {}", bind_advice(source))]
     Bind {
-        /// `listen_address`.
+        /// `listen_address` or `admin_address`.
+        key: &'static str,
+        /// Its value.
         address: SocketAddr,
         /// What the system said.
         source: io::Error,
     },
-    /// The admin address cannot be bound.
+    /// Tokio's runtime cannot be started.
     #[error(
-        "config key \"admin_address\": cannot bind {address}: {source}; stop the process that uses it, or set another \
-         address, or off"
+        "cannot start the run: {0}; raise the limits of open files and of processes (ulimit -n, ulimit -u)"
     )]
-    BindAdmin {
-        /// `admin_address`.
-        address: SocketAddr,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Tokio's threads cannot be started.
-    #[error("cannot start the threads of a run: {0}; allow more of them (ulimit -u, systemd's TasksMax=)")]
     Runtime(io::Error),
     /// The signals that end a run cannot be watched.
     #[error("cannot watch for SIGTERM and SIGINT: {0}")]
@@ -129,7 +128,7 @@ pub(super) fn start(
         let reader_gone = async move {
             if components.has_emitter() { reader_gone.await } else { std::future::pending().await }
         };
-        let ends = Ends { stop: signals.first(), reader_gone };
+        let ends = Ends { stop: signals.received(), reader_gone };
         let plan = Plan { config, output, state, stdout_is_null: stdout.is_null_device()? };
         Ok(run::run(plan, roles, Sockets { webhooks, admin }, stdout, line, ends).await?)
     });
@@ -145,11 +144,56 @@ fn bind(address: SocketAddr) -> Result<TcpListener, RunCommandError> {
         socket.bind(address)?;
         socket.listen(BACKLOG)
     };
-    bind().map_err(|source| RunCommandError::Bind { address, source })
+    bind().map_err(|source| RunCommandError::Bind { key: "listen_address", address, source })
 }
 
 async fn bind_admin(address: AdminAddress) -> Result<Option<TcpListener>, RunCommandError> {
     let AdminAddress::At(address) = address else { return Ok(None) };
     let bound = TcpListener::bind(address).await;
-    bound.map(Some).map_err(|source| RunCommandError::BindAdmin { address, source })
+    bound.map(Some).map_err(|source| RunCommandError::Bind { key: "admin_address", address, source })
+}
+
+/// Says what to do if an address cannot be bound.
+fn bind_advice(error: &io::Error) -> &'static str {
+    match Errno::from_io_error(error) {
+        Some(Errno::ADDRINUSE) => "stop the process that uses it, or set another address",
+        Some(Errno::ADDRNOTAVAIL) => "set an address that this machine has",
+        Some(Errno::ACCESS) => "set a port above 1023, or allow this program to use lower ones",
+        Some(Errno::MFILE | Errno::NFILE) => {
+            "raise the limit of open files (ulimit -n, systemd's LimitNOFILE=)"
+        }
+        _ => "set another address",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_error_for_an_address_names_the_key_and_says_what_to_do_about_this_cause() {
+        let other = TcpListener::bind("127.0.0.1:0").expect("an address");
+        let used = other.local_addr().expect("an address");
+        let in_use = "stop the process that uses it";
+        for (error, key) in [
+            (bind(used).map(drop), "listen_address"),
+            (bind_admin(AdminAddress::At(used)).await.map(drop), "admin_address"),
+        ] {
+            let error = error.expect_err("it is in use").to_string();
+            assert!(
+                error.contains(key) && error.contains(&used.to_string()) && error.contains(in_use),
+                "{error}"
+            );
+        }
+        // An address for documentation, which no machine has.
+        let absent = "192.0.2.1:8480".parse().expect("an address");
+        let error = bind(absent).expect_err("this machine does not have it").to_string();
+        assert!(error.contains("that this machine has"), "{error}");
+        // Another address would not help here.
+        let error =
+            RunCommandError::Bind { key: "listen_address", address: used, source: Errno::MFILE.into() };
+        assert!(error.to_string().ends_with("systemd's LimitNOFILE=)"), "{error}");
+    }
 }

@@ -1,8 +1,9 @@
-//! The query that makes a current table of an append-only one: the latest version of each row.
+//! `snapshot-sql`: a query that turns an append-only table into a current one, which has only the latest
+//! version of each row.
 //!
-//! A row comes again when Mailjet repeats a webhook, and when a run goes on from an older state. The latest version of a
-//! row is the one with the largest sequence; of several with that sequence, which are the same row written again, the
-//! query takes one.
+//! A row comes again when Mailjet repeats a webhook, and when a run starts from an older state. The latest
+//! version of a row is the one with the largest sequence. If several have it, they are copies of one row, and
+//! the query returns one of them.
 
 use clap::{Args, ValueEnum};
 
@@ -14,41 +15,48 @@ use crate::config::{Config, SystemColumnPrefix};
 /// What `snapshot-sql` prints.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
-Names: give them as the target wrote them (PipelineWise targets write lower case); a dot stands between database, \
-schema and name. All are quoted, so reserved words will do. Snowflake and Redshift fold names that are not quoted, and \
-their targets rely on it: a name of letters, digits and _ is taken in upper case for Snowflake, in lower case for \
-Redshift.
+Names: write them as they are in the database (PipelineWise targets write lower case), with a dot between \
+database, schema and name. All names are quoted, so reserved words work. Snowflake and Redshift fold names \
+that are not quoted, and their targets rely on that: a name of letters, digits and _ becomes upper case for \
+Snowflake and lower case for Redshift.
 
-Except in SQLite, a view has the columns that the table had when it was made: when the table has got a new one, run \
-the same CREATE OR REPLACE VIEW again.")]
+Except in SQLite, a view has the columns that the table had when the view was created. After the table has \
+got a new column, run the same CREATE OR REPLACE VIEW again.")]
 pub struct SnapshotSqlArgs {
     /// The database that runs the query
     #[arg(long, value_enum)]
     pub dialect: Dialect,
-    /// The columns that make two rows versions of one; rows in which any of them is null stay apart
-    #[arg(long, value_name = "COL,…", value_delimiter = ',', default_value = PRIMARY_KEY_COLUMN, value_parser = column_name)]
+    /// The columns that identify a row; rows in which any of them is null are never merged
+    #[arg(
+        long,
+        value_name = "COL,…",
+        value_delimiter = ',',
+        default_value = PRIMARY_KEY_COLUMN,
+        value_parser = column_name
+    )]
     pub key: Vec<String>,
-    /// The append-only table, with its schema if need be
+    /// The append-only table, with its schema if needed
     #[arg(long, value_name = "NAME", default_value = "data", value_parser = path)]
     pub table: String,
-    /// Print a CREATE VIEW of this name, instead of the query alone
+    /// Print a CREATE VIEW with this name, instead of the query alone
     #[arg(long, value_name = "NAME", value_parser = path)]
     pub view: Option<String>,
-    /// What the names of the system columns start with, if not as the configuration says, or `_sdc_`
+    /// The start of the system columns' names, if not that of the configuration or `_sdc_`
     #[arg(long, value_name = "PREFIX", value_parser = system_column_prefix)]
     pub system_column_prefix: Option<SystemColumnPrefix>,
 }
 
-/// A column. No column of the tap has spaces at its ends: those in `a, b` are a habit of writing.
+/// Reads the name of a column. No column of the tap starts or ends with a space, so the space in `a, b` is
+/// dropped.
 fn column_name(text: &str) -> Result<String, &'static str> {
     let name = text.trim();
     if name.is_empty() { Err("the name of a column is empty") } else { Ok(name.to_owned()) }
 }
 
-/// A table or a view, with its schema if need be.
+/// Checks the name of a table or a view, which may have a schema.
 fn path(text: &str) -> Result<String, &'static str> {
     match text.split('.').any(|name| name.trim().is_empty()) {
-        true => Err("a name, or a part of it before or after a dot, is empty"),
+        true => Err("the name, or a part of it before or after a dot, is empty"),
         false => Ok(text.to_owned()),
     }
 }
@@ -62,7 +70,7 @@ pub fn execute(config: &Config, args: &SnapshotSqlArgs) -> Result<(), OutputErro
     print(statement(args, &config.system_column_prefix))
 }
 
-/// A database's SQL.
+/// A database, and so a dialect of SQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[expect(missing_docs, reason = "the names are those of the databases")]
 pub enum Dialect {
@@ -75,11 +83,11 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// A name of one part, always in quotes: it may be a reserved word.
+    /// Quotes a name of one part, which may be a reserved word.
     fn quote(self, name: &str) -> String {
         let double = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
         match self {
-            // These fold names that are not quoted, each to its own case, and so do the targets that write them.
+            // These fold names that are not quoted, each to its own case, and their targets rely on it.
             Dialect::Snowflake if is_plain(name) => double(&name.to_ascii_uppercase()),
             Dialect::Redshift if is_plain(name) => double(&name.to_ascii_lowercase()),
             Dialect::Bigquery => format!("`{}`", name.replace('\\', "\\\\").replace('`', "\\`")),
@@ -87,22 +95,23 @@ impl Dialect {
         }
     }
 
-    /// A name that may have a schema before it.
+    /// Quotes a name that may have a schema.
     fn quote_path(self, path: &str) -> String {
         path.split('.').map(|name| self.quote(name)).collect::<Vec<_>>().join(".")
     }
 
-    /// A column of the table, inside the window.
+    /// Quotes a column of the table, for use inside the window.
     fn column(self, name: &str) -> String {
         match self {
-            // SQLite takes a name in double quotes that is no column for a text, which is the same in all rows: a slip
-            // of the pen would fold the table to one row, and nobody be told. After a dot, it has to be a column.
+            // If no column has a name in double quotes, SQLite takes the name as a text, which is the same in
+            // all rows: after a typing error, the query would silently return a single row. A name after a
+            // dot has to be a column.
             Dialect::Sqlite => format!("t.{}", self.quote(name)),
             _ => self.quote(name),
         }
     }
 
-    /// What makes a view, or makes it anew where that can be said in one statement.
+    /// The statement that creates a view, and replaces an existing one where one statement can.
     fn create_view(self) -> &'static str {
         match self {
             Dialect::Sqlite => "CREATE VIEW",
@@ -111,14 +120,14 @@ impl Dialect {
     }
 }
 
-/// A name that needs no quotes but for being a reserved word.
+/// Whether a name needs no quotes, unless it is a reserved word.
 fn is_plain(name: &str) -> bool {
     !name.starts_with(|c: char| c.is_ascii_digit())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// The statement, with a semicolon and a newline at its end. `configured_prefix` is what the names of the system columns
-/// start with where the arguments do not say.
+/// Returns the statement, with a semicolon and a newline at its end. `configured_prefix` is what the
+/// arguments may override.
 fn statement(args: &SnapshotSqlArgs, configured_prefix: &SystemColumnPrefix) -> String {
     let query = query(args, args.system_column_prefix.as_ref().unwrap_or(configured_prefix).as_str());
     match &args.view {
@@ -132,31 +141,44 @@ fn statement(args: &SnapshotSqlArgs, configured_prefix: &SystemColumnPrefix) -> 
 fn query(args: &SnapshotSqlArgs, system_prefix: &str) -> String {
     let dialect = args.dialect;
     let table = dialect.quote_path(&args.table);
-    // Rows from before the prefix was changed have none. Not every database takes that for the least by itself.
+    // Rows from before a change of the prefix have no value here. Not every database sorts nulls last by
+    // itself.
     let sequence = dialect.column(&format!("{system_prefix}sequence"));
     let key = partition(args);
     match dialect {
-        // The window functions of these have no place in WHERE, and no QUALIFY: each has a way of its own that adds no
-        // column to the result.
-        Dialect::Postgres => {
-            format!("SELECT DISTINCT ON ({key}) *\nFROM {table}\nORDER BY {key}, {sequence} DESC NULLS LAST")
-        }
-        // Of the three names of SQLite's row number, the one that is least likely to be a column of the table.
-        Dialect::Sqlite => format!(
-            "SELECT *\nFROM {table}\nWHERE _rowid_ IN (\n    SELECT row_id FROM (\n        SELECT t._rowid_ AS row_id, row_number() \
-             OVER (PARTITION BY {key} ORDER BY {sequence} DESC NULLS LAST) AS version\n        FROM {table} AS t\n    )\n    WHERE version = 1\n)"
+        // These have no QUALIFY, and no window functions in WHERE. Each has a way that adds no column to the
+        // result.
+        Dialect::Postgres => format!(
+            "SELECT DISTINCT ON ({key}) *\n\
+             FROM {table}\n\
+             ORDER BY {key}, {sequence} DESC NULLS LAST"
         ),
-        Dialect::Redshift | Dialect::Snowflake | Dialect::Bigquery | Dialect::Duckdb => {
-            // Redshift and BigQuery want a clause between FROM and QUALIFY.
-            format!(
-                "SELECT *\nFROM {table}\nWHERE true\nQUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {sequence} DESC NULLS LAST) = 1"
-            )
-        }
+        // SQLite has three names for its row number. This one is the least likely to be a column of the
+        // table.
+        Dialect::Sqlite => format!(
+            "SELECT *\n\
+             FROM {table}\n\
+             WHERE _rowid_ IN (\n\
+             \x20   SELECT row_id FROM (\n\
+             \x20       SELECT t._rowid_ AS row_id, row_number() OVER \
+             (PARTITION BY {key} ORDER BY {sequence} DESC NULLS LAST) AS version\n\
+             \x20       FROM {table} AS t\n\
+             \x20   )\n\
+             \x20   WHERE version = 1\n\
+             )"
+        ),
+        // Redshift and BigQuery demand a clause between FROM and QUALIFY.
+        Dialect::Redshift | Dialect::Snowflake | Dialect::Bigquery | Dialect::Duckdb => format!(
+            "SELECT *\n\
+             FROM {table}\n\
+             WHERE true\n\
+             QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {sequence} DESC NULLS LAST) = 1"
+        ),
     }
 }
 
-/// The columns that make two rows versions of one. A null is not equal to another: where a column of a business key is
-/// null, the row is told apart by its own key.
+/// Returns the expressions that are equal in all versions of a row. A null is not equal to another null: if a
+/// column of a business key is null, the row is identified by its own key.
 fn partition(args: &SnapshotSqlArgs) -> String {
     let columns: Vec<_> = args.key.iter().map(|name| args.dialect.column(name)).collect();
     let list = columns.join(", ");
@@ -191,13 +213,16 @@ mod tests {
     fn each_dialect_has_its_own_query() {
         let window = |key: &str, sequence: &str| {
             format!(
-                "WHERE true\nQUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {sequence} DESC NULLS LAST) = 1;\n"
+                "WHERE true\n\
+                 QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {sequence} DESC NULLS LAST) = 1;\n"
             )
         };
         for (dialect, expected) in [
             (
                 Dialect::Postgres,
-                "SELECT DISTINCT ON (\"__sdc_primary_key\") *\nFROM \"data\"\nORDER BY \"__sdc_primary_key\", \"_sdc_sequence\" DESC NULLS LAST;\n"
+                "SELECT DISTINCT ON (\"__sdc_primary_key\") *\n\
+                 FROM \"data\"\n\
+                 ORDER BY \"__sdc_primary_key\", \"_sdc_sequence\" DESC NULLS LAST;\n"
                     .to_owned(),
             ),
             (
@@ -218,9 +243,17 @@ mod tests {
             ),
             (
                 Dialect::Sqlite,
-                "SELECT *\nFROM \"data\"\nWHERE _rowid_ IN (\n    SELECT row_id FROM (\n        SELECT t._rowid_ AS row_id, \
-                 row_number() OVER (PARTITION BY t.\"__sdc_primary_key\" ORDER BY t.\"_sdc_sequence\" DESC NULLS LAST) AS version\n        \
-                 FROM \"data\" AS t\n    )\n    WHERE version = 1\n);\n"
+                "SELECT *\n\
+                 FROM \"data\"\n\
+                 WHERE _rowid_ IN (\n\
+                 \x20   SELECT row_id FROM (\n\
+                 \x20       SELECT t._rowid_ AS row_id, row_number() OVER \
+                 (PARTITION BY t.\"__sdc_primary_key\" ORDER BY t.\"_sdc_sequence\" DESC NULLS LAST) AS \
+                 version\n\
+                 \x20       FROM \"data\" AS t\n\
+                 \x20   )\n\
+                 \x20   WHERE version = 1\n\
+                 );\n"
                     .to_owned(),
             ),
         ] {
@@ -229,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_view_is_made_anew_where_the_dialect_can() {
+    fn a_view_replaces_the_old_one_if_the_dialect_can() {
         for dialect in Dialect::value_variants() {
             let (query, view) = (sql(*dialect, &[]), sql(*dialect, &["--view", "mart.events"]));
             let (head, rest) = view.split_once(" AS\n").expect("AS");
@@ -245,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_quoted_as_the_dialect_has_it() {
+    fn names_are_quoted_by_the_rules_of_the_dialect() {
         for (dialect, name, quoted) in [
             (Dialect::Postgres, "MessageID", "\"MessageID\""),
             (Dialect::Postgres, "a\"b", "\"a\"\"b\""),
@@ -267,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_business_key_that_is_null_keeps_rows_apart() {
+    fn rows_with_a_null_business_key_are_not_merged() {
         for (dialect, key) in [
             (
                 Dialect::Postgres,
@@ -287,7 +320,8 @@ mod tests {
             ),
             (
                 Dialect::Sqlite,
-                "t.\"a\", t.\"b\", CASE WHEN t.\"a\" IS NULL OR t.\"b\" IS NULL THEN t.\"__sdc_primary_key\" END",
+                "t.\"a\", t.\"b\", \
+                 CASE WHEN t.\"a\" IS NULL OR t.\"b\" IS NULL THEN t.\"__sdc_primary_key\" END",
             ),
         ] {
             for arguments in [&["--key", "a,b"][..], &["--key", "a, b"], &["--key", "a", "--key", "b"]] {
@@ -298,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_can_be_none_are_wrong_usage() {
+    fn impossible_names_are_wrong_usage() {
         for argument in [
             "--key=",
             "--key=a,,b",

@@ -22,8 +22,8 @@ pub enum SpoolVerifyError {
     Spool(#[from] SpoolError),
     /// Something is wrong.
     #[error(
-        "spool {spool}: {problems} problems found; `spool export` writes what can be read. A run skips what it cannot read; \
-         for a sound spool, drain this one and then set spool_path to another file"
+        "spool {spool}: {problems} problems found; `spool export` writes what can be read. A run skips what \
+         it cannot read. To get a sound spool, drain this one and then set spool_path to another file"
     )]
     Problems {
         /// The spool.

@@ -35,7 +35,8 @@ pub enum UrlCommandError {
     Config(#[from] ConfigError),
     /// The configuration gives the tokens.
     #[error(
-        "config key \"webhook_tokens\" is set, so the spool's webhook URLs are not used; remove it to use `url`"
+        "config key \"webhook_tokens\" is set, so the webhook URLs of `url` are not accepted; remove the \
+         key to use them"
     )]
     TokensInConfig,
     /// The spool cannot be used.
@@ -46,7 +47,8 @@ pub enum UrlCommandError {
     Random(#[from] RandomSourceError),
     /// As many URLs as allowed are active.
     #[error(
-        "two webhook URLs are active already; revoke one first (`url list` shows them, `url revoke ID` revokes)"
+        "two webhook URLs are already active; revoke one first (`url list` shows them, `url revoke ID` \
+         revokes one)"
     )]
     TooMany,
     /// There is no such URL.
@@ -78,7 +80,8 @@ fn new(config: &Config, registry: &mut dyn Registry, label: Option<&str>) -> Res
     print(token.url(public_url.as_str()) + "\n")?;
     info!("this is webhook URL {id}; it is not shown again, and anyone who has it can post events");
     info!(
-        "in Mailjet, open Account settings > Event notifications (webhooks) and enter it for each event that you want"
+        "in Mailjet, open Account settings > Event notifications (webhooks) and enter it for each event \
+         that you want"
     );
     Ok(())
 }

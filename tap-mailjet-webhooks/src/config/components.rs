@@ -15,7 +15,8 @@ use crate::emitter::{OutputSpec, Pace};
 use crate::listener::{ActiveTokens, AddressGuard, Credentials, Guards, Tls, TlsFiles};
 use crate::spool::{Limits, SpoolLocation};
 
-/// Memory for events that wait to be written, unless `max_body_bytes` needs more. A usual body takes about 1 KiB.
+/// Memory for events that wait to be written, unless `max_body_bytes` needs more. A usual body takes about 1
+/// KiB.
 const MEMORY_BYTES: usize = 64 << 20;
 /// How long requests in flight may take once the listener stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -89,8 +90,8 @@ impl Config {
     /// What the spool may use of memory and disk.
     #[must_use]
     pub fn limits(&self) -> Limits {
-        // The largest body has to fit when it comes alone. While its list of events grows, the old and the new list exist
-        // side by side for a moment, and each is at most as large as the text.
+        // The largest body has to fit when it comes alone. While its list of events grows, the old and the
+        // new list exist side by side for a moment, and each is at most as large as the text.
         let largest = usize::try_from(self.max_body_bytes).unwrap_or(usize::MAX);
         Limits {
             spool_max_bytes: self.spool_max_bytes,
@@ -105,8 +106,8 @@ impl Config {
         seconds(self.retention_days * 86_400.0)
     }
 
-    /// Returns the start of the webhook URLs that are printed. It contains the user name and the password, because Mailjet
-    /// takes them from the URL.
+    /// Returns the start of the webhook URLs that are printed. It contains the user name and the password,
+    /// because Mailjet takes them from the URL.
     pub fn public_url(&self) -> Result<Url, ConfigError> {
         let mut url = match &self.public_url {
             Some(PublicUrl::Valid(url)) => url.clone(),

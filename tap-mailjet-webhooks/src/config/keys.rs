@@ -14,7 +14,8 @@ use crate::emitter::UnknownFields;
 use crate::listener::{Networks, Password, Username};
 use crate::spool::SequenceUnit;
 
-/// The configuration. Its many fields are flat because Singer's configuration keys are, and every key has a default.
+/// The configuration. Its many fields are flat because Singer's configuration keys are, and every key has a
+/// default.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Config {
@@ -32,16 +33,18 @@ pub struct Config {
         "x-form" = "an IP address and a port, such as 127.0.0.1:8480 or [::]:8480"
     ))]
     pub listen_address: SocketAddr,
-    /// The start of the webhook URLs that `url new` prints. Default: `http://<listen_address>`, or `https://` with
-    /// `tls_certificate`.
+    /// The start of the webhook URLs that `url new` prints. Default: `http://<listen_address>`, or `https://`
+    /// with `tls_certificate`.
     #[schemars(with = "Option<String>", extend("x-form" = "a URL such as https://hooks.example.com"))]
     pub public_url: Option<PublicUrl>,
-    /// The IP address and port where health, readiness and metrics are answered while the tap listens. `off` or an empty
-    /// text: nowhere.
-    #[schemars(with = "String", extend("x-form" = "an IP address and a port, such as 127.0.0.1:8481, or off"))]
+    /// The IP address and port where health, readiness and metrics are answered while the tap listens. `off`
+    /// or an empty text: nowhere.
+    #[schemars(with = "String", extend(
+        "x-form" = "an IP address and a port, such as 127.0.0.1:8481, or off"
+    ))]
     pub admin_address: AdminAddress,
-    /// The spool: an SQLite file on a local disk. `~/` at its start is the home directory, and a missing directory is
-    /// created. Default: `$XDG_STATE_HOME/tap-mailjet-webhooks/spool.db`.
+    /// The spool: an SQLite file on a local disk. `~/` at its start is the home directory, and a missing
+    /// directory is created. Default: `$XDG_STATE_HOME/tap-mailjet-webhooks/spool.db`.
     #[schemars(with = "Option<String>", extend("x-form" = "the path of a file"))]
     pub spool_path: Option<SpoolPath>,
     /// Up to two tokens of webhook URLs, which replace those that `url new` makes.
@@ -50,9 +53,11 @@ pub struct Config {
         "x-form" = "up to two different tokens of 64 lower-case hexadecimal digits"
     ))]
     pub webhook_tokens: WebhookTokens,
-    /// The user name that a webhook must send (Basic authentication). Set it together with `basic_auth_password`.
+    /// The user name that a webhook must send (Basic authentication). Set it together with
+    /// `basic_auth_password`.
     #[schemars(with = "Option<String>", extend(
-        "secret" = true, "writeOnly" = true, "x-form" = "a user name without a colon and without control characters"
+        "secret" = true, "writeOnly" = true,
+        "x-form" = "a user name without a colon and without control characters"
     ))]
     pub basic_auth_username: Option<Username>,
     /// The password that a webhook must send.
@@ -61,13 +66,17 @@ pub struct Config {
     ))]
     pub basic_auth_password: Option<Password>,
     /// The networks that may send webhooks. Default: all.
-    #[schemars(with = "Vec<String>", extend("x-form" = "networks and addresses, such as 192.0.2.0/24 or 2001:db8::1"))]
+    #[schemars(with = "Vec<String>", extend(
+        "x-form" = "networks and addresses, such as 192.0.2.0/24 or 2001:db8::1"
+    ))]
     pub allowed_networks: Networks,
     /// The networks of reverse proxies whose X-Forwarded-For header is believed.
-    #[schemars(with = "Vec<String>", extend("x-form" = "networks and addresses, such as 127.0.0.1 or 10.0.0.0/8"))]
+    #[schemars(with = "Vec<String>", extend(
+        "x-form" = "networks and addresses, such as 127.0.0.1 or 10.0.0.0/8"
+    ))]
     pub trusted_proxies: Networks,
-    /// The certificate for HTTPS without a proxy: a PEM file, which also holds the chain to the certificate's authority.
-    /// Reloaded when it changes. Set it together with `tls_private_key`.
+    /// The certificate for HTTPS without a proxy: a PEM file, which also holds the chain to the certificate's
+    /// authority. Reloaded when it changes. Set it together with `tls_private_key`.
     #[schemars(with = "Option<String>", extend("x-form" = "the path of a PEM file"))]
     pub tls_certificate: Option<PathBuf>,
     /// The certificate's private key: a PEM file.
@@ -77,25 +86,29 @@ pub struct Config {
     // SQLite stores no text longer than 10^9 bytes.
     #[schemars(range(min = 1, max = 900_000_000_u64))]
     pub max_body_bytes: u64,
-    /// How many connections may be open at once. When all are taken, a new one replaces the one that has been idle
-    /// longest.
+    /// How many connections may be open at once. When all are taken, a new one replaces the one that has been
+    /// idle longest.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_connections: usize,
-    /// How many seconds a TLS handshake or the header of a request may take, and how long a connection may be idle.
+    /// How many seconds a TLS handshake or the header of a request may take, and how long a connection may be
+    /// idle.
     #[schemars(range(min = 0.01, max = 86_400))]
     pub header_timeout_seconds: f64,
     /// How many seconds the body of a request may take.
     #[schemars(range(min = 0.01, max = 86_400))]
     pub body_timeout_seconds: f64,
-    /// The unit of `_sdc_sequence`: `millisecond`, or `nanosecond` for the 19 digits that Stitch's own tables have.
+    /// The unit of `_sdc_sequence`: `millisecond`, or `nanosecond` for the 19 digits that Stitch's own tables
+    /// have.
     #[schemars(with = "String", extend("x-form" = "millisecond or nanosecond"))]
     pub sequence_unit: SequenceUnit,
-    /// The start of the system columns' names. Targets of the Meltano SDK delete or overwrite columns that start with
-    /// `_sdc_`: with them, use another prefix, such as `_mailjet_`.
-    #[schemars(with = "String", extend("x-form" = "lower-case letters, digits and _, not starting with a digit"))]
+    /// The start of the system columns' names. Targets of the Meltano SDK delete or overwrite columns that
+    /// start with `_sdc_`: with them, use another prefix, such as `_mailjet_`.
+    #[schemars(with = "String", extend(
+        "x-form" = "lower-case letters, digits and _, not starting with a digit"
+    ))]
     pub system_column_prefix: SystemColumnPrefix,
-    /// How to handle a field the catalog does not know. `columns`: it becomes a column. `extra`: it goes into one JSON
-    /// column, and the schema never changes.
+    /// How to handle a field the catalog does not know. `columns`: it becomes a column. `extra`: it goes into
+    /// one JSON column, and the schema never changes.
     #[schemars(with = "String", extend("x-form" = "columns or extra"))]
     pub unknown_fields: UnknownFields,
     /// The longest time between two STATEs, in seconds, while there is something new.
@@ -104,8 +117,8 @@ pub struct Config {
     /// The largest number of records between two STATEs.
     #[schemars(range(min = 1))]
     pub state_interval_records: u64,
-    /// How many days an event stays in the spool after it arrived, so that it can be emitted again. An event that no state
-    /// confirms stays longer.
+    /// How many days an event stays in the spool after it arrived, so that it can be emitted again. An event
+    /// that no state confirms stays longer.
     #[schemars(range(min = 0))]
     pub retention_days: f64,
     /// The size of the spool, in bytes, above which webhooks are answered 503.

@@ -29,8 +29,8 @@ pub enum ConfigError {
     Settings(#[from] SettingsError),
     /// There is no home directory for the spool.
     #[error(
-        "config key \"spool_path\" is not set, and neither are XDG_STATE_HOME and HOME, which its default needs; set \
-         spool_path"
+        "config key \"spool_path\" is not set, and its default needs XDG_STATE_HOME or HOME, which are not \
+         set either; set spool_path"
     )]
     NoDefaultSpoolPath,
     /// Of two keys that belong together, only one is set.
@@ -43,8 +43,8 @@ pub enum ConfigError {
     },
     /// The URL contains secrets, but is not secret itself.
     #[error(
-        "config key \"public_url\" contains a user name or a password; set basic_auth_username and basic_auth_password \
-         instead, and `url new` adds them to the URL"
+        "config key \"public_url\" contains a user name or a password; set basic_auth_username and \
+         basic_auth_password instead, and `url new` adds them to the URL"
     )]
     CredentialsInUrl,
     /// The certificate or its private key cannot be used.

@@ -1,4 +1,5 @@
-//! The types of configuration values that no component has a type of its own for. Reading one checks its form.
+//! The types of configuration values that no component has a type of its own for. Reading one checks its
+//! form.
 
 use std::net::{AddrParseError, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
@@ -29,8 +30,8 @@ pub enum Mode {
 pub enum PublicUrl {
     /// A URL without user name and password.
     Valid(Url),
-    /// Something with an `@`, which may follow a password. It is refused only when it is needed, because the error for a
-    /// value that cannot be read shows the value.
+    /// Something with an `@`, which may follow a password. It is refused only when it is needed, because the
+    /// error for a value that cannot be read shows the value.
     WithCredentials,
 }
 
@@ -119,7 +120,8 @@ impl TryFrom<PathBuf> for SpoolPath {
 pub struct SystemColumnPrefix(String);
 
 impl SystemColumnPrefix {
-    /// Bytes of a prefix: half of what PostgreSQL allows for a name, which leaves the other half for the rest of the name.
+    /// Bytes of a prefix: half of what PostgreSQL allows for a name, which leaves the other half for the rest
+    /// of the name.
     const MOST_BYTES: usize = 31;
 
     /// The prefix as text.

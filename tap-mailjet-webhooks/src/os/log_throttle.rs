@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 /// The shortest time between two lines.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Allows a log line at most once in ten seconds and counts the others: a full disk must not be filled further by log
-/// lines about it.
+/// Allows a log line at most once in ten seconds and counts the others: a full disk must not be filled
+/// further by log lines about it.
 #[derive(Debug, Default)]
 pub(crate) struct LogThrottle {
     last_allowed: Option<Instant>,
@@ -28,8 +28,8 @@ impl fmt::Display for Suppressed {
 }
 
 impl LogThrottle {
-    /// Returns how many lines were suppressed since the last one if a line may be logged now, and `None` if this one has
-    /// to be suppressed too.
+    /// Returns how many lines were suppressed since the last one if a line may be logged now, and `None` if
+    /// this one has to be suppressed too.
     pub(crate) fn allow(&mut self) -> Option<Suppressed> {
         self.allow_at(Instant::now())
     }

@@ -1,15 +1,16 @@
-//! Open files: as many as the connections need.
+//! The limit of open files, which also limits connections.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
 
-/// Files that a process has open besides its connections: a few for each thread that uses the spool, and some to spare.
-const OTHERS: u64 = 128;
+/// Files that a process has open besides its connections: a few for each thread that uses the spool, and some
+/// to spare.
+const OTHER_FILES: u64 = 128;
 
-/// Raises the process's limit of open files, as far as it may, so that `connections` fit beside the others. Says how many
-/// do.
-pub fn allow(connections: usize) -> usize {
-    let needed = connections as u64 + OTHERS;
+/// Raises the process's limit of open files as far as allowed, so that `connections` fit beside the other
+/// files. Returns how many connections do.
+pub fn raise_limit(connections: usize) -> usize {
+    let needed = connections as u64 + OTHER_FILES;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current.is_none_or(|current| current >= needed) {
         return connections;
@@ -19,12 +20,14 @@ pub fn allow(connections: usize) -> usize {
         Ok(()) => raised,
         Err(_) => current.unwrap_or(raised),
     };
-    let fit = usize::try_from(current.saturating_sub(OTHERS).max(1)).unwrap_or(connections).min(connections);
-    if fit < connections {
+    let allowed =
+        usize::try_from(current.saturating_sub(OTHER_FILES).max(1)).unwrap_or(connections).min(connections);
+    if allowed < connections {
         warn!(
-            "config key \"max_connections\" is {connections}, but this process may have only {current} files open: no more \
-             than {fit} connections are taken at a time. Raise the limit (ulimit -n, LimitNOFILE=) or lower the key"
+            "config key \"max_connections\" is {connections}, but this process may have only {current} \
+             files open: no more than {allowed} connections are accepted at a time. Raise the limit (ulimit \
+             -n, systemd's LimitNOFILE=) or lower the key"
         );
     }
-    fit
+    allowed
 }

@@ -1,10 +1,10 @@
-//! SIGTERM and SIGINT: a request to end, which takes its time.
+//! SIGTERM and SIGINT ask a run to end in good order.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 
-/// The two signals that ask a run to end. From the moment this exists they end nothing by themselves, however often they
-/// come: what cuts a slow end short is its deadline.
+/// The signals that ask a run to end. From the moment this exists, they no longer end the process by
+/// themselves, however often they come. If the run takes too long to end, its deadline ends it.
 #[derive(Debug)]
 pub struct StopSignals {
     terminate: Signal,
@@ -12,7 +12,7 @@ pub struct StopSignals {
 }
 
 impl StopSignals {
-    /// Begins to watch for the signals.
+    /// Starts to watch for the signals.
     pub fn watch() -> std::io::Result<Self> {
         Ok(StopSignals {
             terminate: signal(SignalKind::terminate())?,
@@ -20,8 +20,8 @@ impl StopSignals {
         })
     }
 
-    /// Waits for the first of them.
-    pub async fn first(mut self) {
+    /// Waits for one of the signals.
+    pub async fn received(mut self) {
         let name = tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",

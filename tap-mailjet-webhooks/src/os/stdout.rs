@@ -38,16 +38,16 @@ impl Stdout {
         Ok(Stdout { file: File::from(descriptor) })
     }
 
-    /// Whether stdout is the null device, and what is written to it is lost. Rust also opens the null device if stdout was
-    /// closed when the program started.
+    /// Whether stdout is the null device, and what is written to it is lost. Rust also opens the null device
+    /// if stdout was closed when the program started.
     pub fn is_null_device(&self) -> Result<bool, StdoutError> {
         let metadata = || Ok((self.file.metadata()?, std::fs::metadata("/dev/null")?));
         let (stdout, null) = metadata().map_err(StdoutError::Inspect)?;
         Ok(stdout.file_type().is_char_device() && stdout.rdev() == null.rdev())
     }
 
-    /// Becomes ready when nobody can read stdout any more, even while nothing is written: the reader of a pipe has gone, or
-    /// a terminal was closed. A file has no reader, so it never becomes ready.
+    /// Becomes ready when nobody can read stdout any more, even while nothing is written: the reader of a
+    /// pipe has gone, or a terminal was closed. A file has no reader, so it never becomes ready.
     pub fn reader_gone(&self) -> Result<impl Future<Output = ()> + use<>, StdoutError> {
         let file = self.file.try_clone().map_err(StdoutError::Open)?;
         let (report, gone) = oneshot::channel();

@@ -1,20 +1,20 @@
-//! What the service manager is told (systemd's `Type=notify`). Without one, nothing happens.
+//! Notifications to the service manager (systemd's `Type=notify`). Without one, nothing happens.
 
 use sd_notify::NotifyState;
 use tracing::debug;
 
-/// The tap takes webhooks.
-pub fn is_ready() {
-    tell(NotifyState::Ready);
+/// Notifies that the tap accepts webhooks.
+pub fn notify_ready() {
+    notify(NotifyState::Ready);
 }
 
-/// The tap takes none any more, and is coming to its end.
-pub fn is_stopping() {
-    tell(NotifyState::Stopping);
+/// Notifies that the tap no longer accepts webhooks and is about to end.
+pub fn notify_stopping() {
+    notify(NotifyState::Stopping);
 }
 
-fn tell(state: NotifyState<'_>) {
+fn notify(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
-        debug!("the service manager can't be told: {error}");
+        debug!("cannot notify the service manager: {error}");
     }
 }

@@ -48,7 +48,8 @@ impl<E: Send + 'static> Worker<E> {
         }
     }
 
-    /// Asks the worker to stop and waits for its last round. Returns the error of the round that failed, if one did.
+    /// Asks the worker to stop and waits for its last round. Returns the error of the round that failed, if
+    /// one did.
     pub async fn finish(self) -> Result<(), E> {
         drop(self.stop);
         self.outcome.await.expect("a round does not panic")

@@ -44,11 +44,11 @@ impl Receiving {
         let stopped = async {
             let _ = stopped.await;
         };
-        guards.max_connections = open_files::allow(guards.max_connections);
+        guards.max_connections = open_files::raise_limit(guards.max_connections);
         let max_connections = guards.max_connections;
         let serving = tokio::spawn(listener::serve(listener, guards, handle.clone(), traffic, stopped));
         info!("listening on {}://{address}", config.scheme());
-        systemd::is_ready();
+        systemd::notify_ready();
         Ok(Receiving { writer, handle, serving, stop: Some(stop), tokens, max_connections, follower })
     }
 
@@ -88,7 +88,7 @@ impl Receiving {
     /// Accepts no more webhooks, and answers those that are being read.
     pub(super) async fn stop_serving(&mut self) {
         if let Some(stop) = self.stop.take() {
-            systemd::is_stopping();
+            systemd::notify_stopping();
             let _ = stop.send(());
             let _ = (&mut self.serving).await;
         }
