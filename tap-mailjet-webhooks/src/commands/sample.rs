@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use super::catalog_file::{CatalogFileError, read_selection};
 use super::output::{OutputError, print};
 use crate::config::Config;
-use crate::emitter::{OutputSpecError, write_samples};
+use crate::emitter::{DryRun, OutputSpecError, write_samples};
 use crate::os::clock::UnixMillis;
 
 /// What `--test` prints.
@@ -37,6 +37,9 @@ pub enum SampleError {
 pub fn execute(config: &Config, catalog: Option<&Path>, samples: Samples) -> Result<(), SampleError> {
     let output = config.output(read_selection(catalog)?);
     let mut lines = Vec::new();
-    write_samples(&output, samples == Samples::All, UnixMillis::now(), &mut lines)?;
+    match samples {
+        Samples::All => write_samples(&output, UnixMillis::now(), &mut lines)?,
+        Samples::Schema => DryRun::new(&output)?.write_schemas(&mut lines),
+    }
     Ok(print(lines)?)
 }

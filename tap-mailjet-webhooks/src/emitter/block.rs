@@ -1,25 +1,24 @@
-//! Events taken apart, in blocks that can be handed on.
+//! Events split into their members, in blocks that one thread makes and another one writes.
 
 use std::ops::Range;
 
 use catalog::members::{self, MemberSpan, Members};
 
-use super::record::primary_key::PrimaryKey;
-use super::record::row;
+use super::record::{Event, PrimaryKey, Unreadable, lossy_text};
 use crate::os::clock::UnixMillis;
 use crate::spool::{Damage, Sequence, StoredEvent};
 
-/// Bytes of events at which a block is full.
+/// The bytes of events at which a block is full.
 const FULL_BYTES: usize = 1 << 19;
 
-/// What was read of the spool in one go, in its order. It owns what it holds, so that it can be made on one thread and
-/// written on another.
+/// What was read from the spool in one go, in order. It owns what it holds, so that it can be sent to another
+/// thread.
 #[derive(Debug, Default)]
 pub(super) struct Block {
     items: Vec<Item>,
-    /// The events' texts, one after the other.
+    /// The texts of all events, one after the other.
     text: String,
-    /// Their members' places, each within its own event.
+    /// The members of all events, each as a position in its event's text.
     spans: Vec<MemberSpan>,
 }
 
@@ -29,59 +28,27 @@ enum Item {
     Damage(Damage),
 }
 
-/// An event in its block.
+/// An event, and where its parts are in its block.
 #[derive(Debug)]
 struct EventSpan {
     sequence: Sequence,
     received_at: UnixMillis,
-    /// The key of an event whose text is no JSON object.
-    unreadable: Option<[u8; 36]>,
+    /// The key of an event whose text is not a JSON object.
+    unreadable: Option<PrimaryKey>,
     text: Range<usize>,
     spans: Range<usize>,
 }
 
-/// Something in a block.
+/// An item of a block.
 #[derive(Debug)]
-pub(super) enum Read<'b> {
-    /// An event.
+pub(super) enum BlockItem<'b> {
     Event(Event<'b>),
-    /// Something that can't be read.
+    /// Events that cannot be read.
     Damage(&'b Damage),
 }
 
-/// An event, taken apart.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Event<'b> {
-    pub(super) sequence: Sequence,
-    /// When its webhook arrived.
-    pub(super) received_at: UnixMillis,
-    /// Its members; none if its text is no JSON object.
-    pub(super) members: Members<'b, 'b>,
-    /// In that case, what is said instead.
-    pub(super) unreadable: Option<Unreadable<'b>>,
-}
-
-/// An event whose text is no JSON object. The listener never writes such.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Unreadable<'b> {
-    /// Its primary key.
-    pub(super) key: [u8; 36],
-    /// Its text, as a JSON string.
-    pub(super) text: &'b str,
-}
-
-impl Event<'_> {
-    /// What the field `event` says, in lower case: Mailjet has been seen to write it with a capital. As in its column, of
-    /// several the last says it, and null says nothing.
-    pub(super) fn event_type(&self) -> Option<String> {
-        let mut members = self.members.iter().rev();
-        let event = members.find(|member| member.name() == "event" && member.value != "null")?;
-        serde_json::from_str::<String>(event.value).ok().map(|name| name.to_lowercase())
-    }
-}
-
 impl Block {
-    /// Appends what was read, taken apart.
+    /// Appends what was read.
     pub(super) fn push(&mut self, read: Result<StoredEvent<'_>, Damage>) {
         let event = match read {
             Ok(event) => event,
@@ -94,8 +61,8 @@ impl Block {
             self.text.push_str(text);
             None
         } else {
-            self.text.push_str(&members::json_string(&row::text_of(event.body)));
-            Some(PrimaryKey::of_bytes(event.body))
+            self.text.push_str(&members::json_string(&lossy_text(event.body)));
+            Some(PrimaryKey::hash(event.body))
         };
         self.items.push(Item::Event(EventSpan {
             sequence: event.sequence,
@@ -106,17 +73,17 @@ impl Block {
         }));
     }
 
-    /// How many items it holds.
+    /// The number of items.
     pub(super) fn len(&self) -> usize {
         self.items.len()
     }
 
-    /// Whether no more is to be put into it.
+    /// Whether the block should be handed on.
     pub(super) fn is_full(&self) -> bool {
         self.text.len() >= FULL_BYTES
     }
 
-    /// The sequence that the last item goes up to, if there is one.
+    /// The sequence up to which the block reaches; `None` if it is empty.
     pub(super) fn end(&self) -> Option<Sequence> {
         self.items.last().map(|item| match item {
             Item::Event(event) => event.sequence,
@@ -124,25 +91,25 @@ impl Block {
         })
     }
 
-    /// Item number `number`, counted from 0.
-    pub(super) fn get(&self, number: usize) -> Read<'_> {
-        match &self.items[number] {
-            Item::Event(event) => Read::Event(self.event(event)),
-            Item::Damage(damage) => Read::Damage(damage),
-        }
+    /// Returns the item at `index`.
+    pub(super) fn get(&self, index: usize) -> Option<BlockItem<'_>> {
+        Some(match self.items.get(index)? {
+            Item::Event(span) => BlockItem::Event(self.event(span)),
+            Item::Damage(damage) => BlockItem::Damage(damage),
+        })
     }
 
-    fn event(&self, place: &EventSpan) -> Event<'_> {
-        let text = &self.text[place.text.clone()];
+    fn event(&self, span: &EventSpan) -> Event<'_> {
+        let text = &self.text[span.text.clone()];
         Event {
-            sequence: place.sequence,
-            received_at: place.received_at,
-            members: Members::new(text, &self.spans[place.spans.clone()]),
-            unreadable: place.unreadable.map(|key| Unreadable { key, text }),
+            sequence: span.sequence,
+            received_at: span.received_at,
+            members: Members::new(text, &self.spans[span.spans.clone()]),
+            unreadable: span.unreadable.map(|key| Unreadable { key, text }),
         }
     }
 
-    /// Empties it. It keeps its memory, unless that is much: one huge event must not hold it for ever.
+    /// Empties the block. It keeps its memory, except what a huge event has taken.
     pub(super) fn clear(&mut self) {
         self.items.clear();
         self.text.clear();

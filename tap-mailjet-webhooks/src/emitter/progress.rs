@@ -1,136 +1,59 @@
-//! How far the emitter has got: counted where it happens, told elsewhere. What comes in is counted by the listener
-//! ([`crate::listener::Traffic`]).
+//! How far the emitter has got, for those who only show it: the live line and the metrics.
+//!
+//! Nothing here decides anything. What may be trimmed is decided by [`Written`](super::Written).
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use catalog::stream::StreamId;
 
 use crate::spool::Sequence;
 
-/// How far the emitter has got. Clones count together.
+/// How far the emitter has got. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Counters {
-    shared: Arc<Shared>,
+pub struct EmitterProgress {
+    shared: Arc<Mutex<ProgressSnapshot>>,
 }
 
-/// How far stdout has got.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reached {
-    /// Every event up to this sequence has been written to each selected stream that has it.
-    pub events: Sequence,
-    /// So has every rejected item up to this one.
-    pub rejected: Sequence,
-    /// What this run has written to each selected stream.
-    pub streams: Vec<Written>,
+/// How far the emitter has got, at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProgressSnapshot {
+    /// The events that stdout has taken, to whichever streams.
+    pub events_written: u64,
+    /// The records that stdout has taken, for each selected stream.
+    pub records_written: Vec<(StreamId, u64)>,
+    /// The sequence up to which stdout has taken every event; `None` if no stream of events is selected.
+    pub written_through: Option<Sequence>,
+    /// The sequence up to which the state file confirms every event; `None` if no state file is followed or
+    /// no stream of events is selected.
+    pub confirmed_through: Option<Sequence>,
 }
 
-impl Default for Reached {
-    fn default() -> Self {
-        Reached { events: Sequence::START, rejected: Sequence::START, streams: Vec::new() }
-    }
-}
-
-/// What a run has written to a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Written {
-    /// The stream.
-    pub stream: StreamId,
-    /// Sequence of its last record; 0 if there was none.
-    pub last: Sequence,
-    /// How many records.
-    pub records: u64,
-}
-
-impl Written {
-    /// Counts a record.
-    pub fn count(&mut self, sequence: Sequence) {
-        self.last = sequence;
-        self.records += 1;
-    }
-}
-
-impl Reached {
-    /// The selected streams of events, or that of rejected items.
-    pub fn streams(&self, rejected: bool) -> impl Iterator<Item = &Written> {
-        self.streams.iter().filter(move |written| (written.stream == StreamId::Rejected) == rejected)
-    }
-
-    /// Sequence up to which events, or rejected items, have been written; 0 where no stream of them is selected.
+impl EmitterProgress {
+    /// Returns a copy of the progress.
     #[must_use]
-    pub fn taken(&self, rejected: bool) -> Sequence {
-        if self.streams(rejected).next().is_none() {
-            Sequence::START
-        } else if rejected {
-            self.rejected
-        } else {
-            self.events
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Shared {
-    written: AtomicU64,
-    /// How far stdout has got.
-    reached: Mutex<Reached>,
-    /// The largest bookmark of any STATE that this run or one before it has written.
-    bookmark: AtomicI64,
-    /// Sequence up to which the state file confirms all events; -1 while nothing follows one.
-    confirmed: AtomicI64,
-}
-
-impl Default for Shared {
-    fn default() -> Self {
-        Shared {
-            written: AtomicU64::new(0),
-            reached: Mutex::default(),
-            bookmark: AtomicI64::new(0),
-            confirmed: AtomicI64::new(-1),
-        }
-    }
-}
-
-impl Counters {
-    /// Counts events that stdout took, to whichever streams, and notes how far it has got with them.
-    pub fn written(&self, events: u64, reached: &Reached) {
-        self.shared.written.fetch_add(events, Ordering::Relaxed);
-        self.shared.reached.lock().unwrap_or_else(PoisonError::into_inner).clone_from(reached);
+    pub fn snapshot(&self) -> ProgressSnapshot {
+        self.lock().clone()
     }
 
-    /// Notes the largest bookmark of any STATE that has been or is about to be written.
-    pub fn bookmark_written(&self, sequence: Sequence) {
-        self.shared.bookmark.store(sequence.get(), Ordering::Release);
+    /// Notes what stdout has taken: `events` since the last call, and in all.
+    pub(super) fn note_written(
+        &self,
+        events: u64,
+        records_written: Vec<(StreamId, u64)>,
+        written_through: Option<Sequence>,
+    ) {
+        let mut progress = self.lock();
+        progress.events_written += events;
+        progress.records_written = records_written;
+        progress.written_through = written_through;
     }
 
-    /// The largest bookmark that a state of this spool can have.
-    #[must_use]
-    pub fn largest_bookmark(&self) -> Sequence {
-        Sequence::new(self.shared.bookmark.load(Ordering::Acquire))
+    /// Notes up to where the state file confirms events.
+    pub(super) fn note_confirmed(&self, confirmed_through: Option<Sequence>) {
+        self.lock().confirmed_through = confirmed_through;
     }
 
-    /// Notes that the target has everything up to `sequence`.
-    pub fn confirmed_through(&self, sequence: Sequence) {
-        self.shared.confirmed.store(sequence.get(), Ordering::Relaxed);
-    }
-
-    /// Sequence up to which the target has everything; none while nothing follows what it confirms.
-    #[must_use]
-    pub fn confirmed(&self) -> Option<Sequence> {
-        Some(self.shared.confirmed.load(Ordering::Relaxed))
-            .filter(|sequence| *sequence >= 0)
-            .map(Sequence::new)
-    }
-
-    /// How far stdout has got.
-    #[must_use]
-    pub fn reached(&self) -> Reached {
-        self.shared.reached.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Events that stdout took.
-    #[must_use]
-    pub fn total_written(&self) -> u64 {
-        self.shared.written.load(Ordering::Relaxed)
+    fn lock(&self) -> MutexGuard<'_, ProgressSnapshot> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

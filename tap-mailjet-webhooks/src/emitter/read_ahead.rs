@@ -1,100 +1,118 @@
-//! Reading ahead: while a block is being written, the next one is read and taken apart, on a thread of its own.
+//! Reading ahead: while one block is written, a thread of its own reads the next one and splits its events.
 
-use std::io;
 use std::ops::ControlFlow;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
-use super::block::Block;
+use super::block::{Block, BlockItem};
+use crate::os::thread::{self, ThreadError};
 use crate::spool::{EventReader, Sequence, SpoolError};
 
-/// Items of the spool that are read at once.
+/// The items of the spool that are read at once.
 const BLOCK_ITEMS: u32 = 1_000;
 
 /// Reads the spool's events in order.
 #[derive(Debug)]
 pub(super) struct ReadAhead {
-    /// None only while it is dropped.
+    /// The block that is being written, and the next item in it.
+    block: Block,
+    next: usize,
+    /// `None` only while this is dropped.
     requests: Option<Sender<Request>>,
     answers: Receiver<Result<Answer, SpoolError>>,
-    is_asked: bool,
-    /// For the request that comes next: its memory is used again.
+    is_requested: bool,
+    /// An empty block for the next request: its memory is used again.
     spare: Block,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Asks for what lies past a sequence.
+/// Asks for the events past a position.
 struct Request {
     position: Sequence,
     block: Block,
 }
 
-/// What there was.
 struct Answer {
     block: Block,
-    /// Whether it ended for another reason than that there was no more.
+    /// Whether there may be more events.
     is_full: bool,
 }
 
 impl ReadAhead {
-    /// Starts the thread that reads with `reader`.
-    pub(super) fn start(mut reader: Box<dyn EventReader>) -> io::Result<Self> {
-        let (requests, asked) = mpsc::channel::<Request>();
+    /// Starts the thread, which reads with `reader`.
+    pub(super) fn start(mut reader: Box<dyn EventReader>) -> Result<Self, ThreadError> {
+        let (requests, requested) = mpsc::channel::<Request>();
         let (answer, answers) = mpsc::channel();
-        let thread = thread::Builder::new().name("read-ahead".to_owned()).spawn(move || {
-            for Request { position, block } in asked {
+        let thread = thread::spawn("read-ahead", move || {
+            for Request { position, block } in requested {
                 if answer.send(read(&mut *reader, position, block)).is_err() {
                     break;
                 }
             }
         })?;
         Ok(ReadAhead {
+            block: Block::default(),
+            next: 0,
             requests: Some(requests),
             answers,
-            is_asked: false,
+            is_requested: false,
             spare: Block::default(),
             thread: Some(thread),
         })
     }
 
-    /// Puts what lies past `position`, which is where the block before ended, into `block`. It is empty only if there was
-    /// nothing when this was called.
-    pub(super) fn next(&mut self, position: Sequence, block: &mut Block) -> Result<(), SpoolError> {
-        let was_asked = self.is_asked;
-        self.spare = std::mem::take(block);
-        if !was_asked {
-            self.ask(position);
+    /// If all items of the block are taken, moves on to the next block: the one past `position`, where this
+    /// one ended.
+    ///
+    /// The next block is empty only if there was no event when this was called.
+    pub(super) fn refill(&mut self, position: Sequence) -> Result<(), SpoolError> {
+        if self.next < self.block.len() {
+            return Ok(());
+        }
+        let was_requested = self.is_requested;
+        self.spare = std::mem::take(&mut self.block);
+        self.next = 0;
+        if !was_requested {
+            self.request(position);
         }
         let mut answer = self.answer()?;
-        if was_asked && answer.block.len() == 0 {
-            // That was so when it was looked at, which is a while ago.
-            self.ask(position);
+        if was_requested && answer.block.len() == 0 {
+            // The block was read a while ago, and there may be events by now.
+            self.spare = answer.block;
+            self.request(position);
             answer = self.answer()?;
         }
-        *block = answer.block;
-        if let (true, Some(end)) = (answer.is_full, block.end()) {
-            self.ask(end);
+        self.block = answer.block;
+        if let (true, Some(end)) = (answer.is_full, self.block.end()) {
+            self.request(end);
         }
         Ok(())
     }
 
-    fn ask(&mut self, position: Sequence) {
+    /// Takes the next item of the block.
+    pub(super) fn pop(&mut self) -> Option<BlockItem<'_>> {
+        let item = self.block.get(self.next)?;
+        self.next += 1;
+        Some(item)
+    }
+
+    fn request(&mut self, position: Sequence) {
         let mut block = std::mem::take(&mut self.spare);
         block.clear();
-        let requests = self.requests.as_ref().expect("it is there until the end");
-        // If the thread is gone, there is no answer either.
+        let requests = self.requests.as_ref().expect("it is set until this is dropped");
+        // If the thread is gone, waiting for its answer fails.
         let _ = requests.send(Request { position, block });
-        self.is_asked = true;
+        self.is_requested = true;
     }
 
     fn answer(&mut self) -> Result<Answer, SpoolError> {
-        self.is_asked = false;
+        self.is_requested = false;
         self.answers.recv().expect("the thread that reads does not panic")
     }
 }
 
 impl Drop for ReadAhead {
-    /// Waits for the thread: the last connection to a spool tidies up behind it.
+    /// Waits for the thread: whatever closes a spool last leaves it tidy.
     fn drop(&mut self) {
         self.requests = None;
         if let Some(thread) = self.thread.take() {

@@ -1,302 +1,221 @@
-//! The selected streams of a run: who gets an event, and how far each has got.
-
-use std::collections::BTreeMap;
+//! The selected streams of a run: which of them an event goes to, and how far each has got.
 
 use catalog::event::EventType;
-use catalog::message::OutgoingMessage;
 use catalog::selection::CatalogError;
-use catalog::state::State;
 use catalog::stream::{Stream, StreamId};
 use tracing::warn;
 
-use super::OutputSpec;
-use super::block::Event;
-use super::record::field_layout::LayoutCache;
-use super::record::row::{self, RecordWriter};
-use super::record::table::Table;
-use crate::emitter::progress::{Reached, Written};
+use super::output_spec::OutputSpec;
+use super::record::{Event, RecordWriter, Table};
+use super::state::{Positions, StreamPosition};
+use super::unselected::UnselectedEvents;
 use crate::os::clock::UnixMillis;
 use crate::spool::{Damage, DiscoveredColumn, ItemKind, Sequence, StoredRejection};
-
-/// Types of events without a stream that are told by name; the rest are counted together.
-const TOLD_TYPES: usize = 50;
-/// Characters of such a type's name that are told.
-const TOLD_CHARACTERS: usize = 100;
 
 /// The selected streams of a run.
 #[derive(Debug)]
 pub(super) struct Streams {
-    tables: Vec<StreamProgress>,
-    shapes: LayoutCache,
-    /// Whether it makes a difference of which type an event is.
-    by_type: bool,
+    selected: Vec<StreamProgress>,
     records: RecordWriter,
-    /// How many events of each type had no stream.
-    unselected: BTreeMap<String, u64>,
+    /// Whether the streams that have an event depend on its type.
+    depends_on_type: bool,
+    unselected: UnselectedEvents,
     /// How often something could not be read.
     damages: u64,
-    reached: Reached,
 }
 
 /// A stream, and how far it has got.
 #[derive(Debug)]
 struct StreamProgress {
     table: Table,
-    /// Everything up to this sequence has been written to it.
-    bookmark: Sequence,
+    position: StreamPosition,
+    /// The records that this run has written to it.
+    records: u64,
 }
 
 impl StreamProgress {
     fn id(&self) -> StreamId {
-        self.table.stream().id
+        self.position.stream
     }
 
-    /// Whether the stream has events of this type (None: of one that Mailjet does not document).
-    fn has(&self, event: Option<EventType>) -> bool {
+    /// Whether the stream has events of this type (`None`: of a type that Mailjet does not document).
+    fn has(&self, event_type: Option<EventType>) -> bool {
         match self.id() {
             StreamId::Data => true,
-            StreamId::Event(own) => event == Some(own),
+            StreamId::Event(own) => event_type == Some(own),
             StreamId::Rejected => false,
         }
+    }
+
+    fn note_record(&mut self, sequence: Sequence) {
+        self.position.last_record = Some(sequence);
+        self.records += 1;
     }
 }
 
 impl Streams {
-    /// The streams that `shape` selects, with the columns that appeared before.
-    pub(super) fn new(shape: &OutputSpec, discovered: &[DiscoveredColumn]) -> Result<Self, CatalogError> {
-        let mut tables = Vec::new();
-        for id in StreamId::all() {
-            if let Some(choice) = shape.selection.stream(id) {
-                let stream = Stream::new(id, &shape.system_prefix);
-                let table = Table::new(&stream, choice, shape.unknown_fields, discovered)?;
-                tables.push(StreamProgress { table, bookmark: Sequence::START });
+    /// Applies `spec` to those of `ids` that it selects, with the columns that appeared before.
+    pub(super) fn new(
+        spec: &OutputSpec,
+        ids: impl IntoIterator<Item = StreamId>,
+        discovered: &[DiscoveredColumn],
+    ) -> Result<Self, CatalogError> {
+        let mut selected = Vec::new();
+        for id in ids {
+            if let Some(selection) = spec.selection.stream(id) {
+                let stream = Stream::new(id, &spec.system_prefix);
+                let table = Table::new(stream, selection, spec.unknown_fields, discovered)?;
+                let position = StreamPosition::new(id, Sequence::START);
+                selected.push(StreamProgress { table, position, records: 0 });
             }
         }
-        let by_type = tables.iter().any(|stream| matches!(stream.id(), StreamId::Event(_)))
-            || !tables.iter().any(|stream| stream.id() == StreamId::Data);
-        let streams = tables
-            .iter()
-            .map(|stream| Written { stream: stream.id(), last: Sequence::START, records: 0 })
-            .collect();
-        let reached = Reached { streams, ..Reached::default() };
+        let depends_on_type = selected.iter().any(|stream| matches!(stream.id(), StreamId::Event(_)))
+            || selected.iter().all(|stream| stream.id() != StreamId::Data);
         Ok(Streams {
-            tables,
-            shapes: LayoutCache::default(),
-            by_type,
+            selected,
             records: RecordWriter::default(),
-            unselected: BTreeMap::new(),
+            depends_on_type,
+            unselected: UnselectedEvents::default(),
             damages: 0,
-            reached,
         })
     }
 
-    /// Which streams are selected.
+    /// The selected streams.
     pub(super) fn ids(&self) -> Vec<StreamId> {
-        self.tables.iter().map(StreamProgress::id).collect()
+        self.selected.iter().map(StreamProgress::id).collect()
     }
 
-    /// Begins where `state` says.
-    pub(super) fn start_at(&mut self, state: &State) {
-        for stream in &mut self.tables {
-            stream.bookmark = state.bookmark(stream.table.name()).map_or(Sequence::START, Sequence::new);
-        }
-        let bookmarks = |rejected: bool| {
-            let streams =
-                self.tables.iter().filter(move |stream| (stream.id() == StreamId::Rejected) == rejected);
-            streams.map(|stream| stream.bookmark).min()
-        };
-        // Where nothing is selected, nothing is left to be done.
-        self.reached.events = bookmarks(false).unwrap_or(Sequence::END);
-        self.reached.rejected = bookmarks(true).unwrap_or(Sequence::END);
-    }
-
-    /// How far the streams have got.
-    pub(super) fn reached(&self) -> &Reached {
-        &self.reached
-    }
-
-    /// The largest of the streams' bookmarks; [`Sequence::START`] while none has got anywhere.
-    pub(super) fn furthest_bookmark(&self) -> Sequence {
-        self.tables.iter().map(|stream| stream.bookmark).max().unwrap_or(Sequence::START)
-    }
-
-    /// Moves the bookmarks of `state` to where the streams have got.
-    pub(super) fn note_in(&self, state: &mut State) {
-        for stream in self.tables.iter().filter(|stream| stream.bookmark > Sequence::START) {
-            state.set_bookmark(
-                stream.table.name(),
-                stream.table.stream().replication_key(),
-                stream.bookmark.get(),
-            );
+    /// Continues from `positions`, which has one for each selected stream.
+    pub(super) fn start_at(&mut self, positions: &Positions) {
+        for (stream, position) in self.selected.iter_mut().zip(&positions.0) {
+            stream.position = *position;
         }
     }
 
-    /// Appends the SCHEMA of every stream.
+    /// How far each stream has got.
+    pub(super) fn positions(&self) -> Positions {
+        Positions(self.selected.iter().map(|stream| stream.position).collect())
+    }
+
+    /// The records that this run has written to each stream.
+    pub(super) fn record_counts(&self) -> Vec<(StreamId, u64)> {
+        self.selected.iter().map(|stream| (stream.id(), stream.records)).collect()
+    }
+
+    /// Appends the SCHEMA of every stream to `out`.
     pub(super) fn write_schemas(&self, out: &mut Vec<u8>) {
-        for stream in &self.tables {
-            write_schema(&stream.table, out);
+        for stream in &self.selected {
+            stream.table.write_schema(out);
         }
     }
 
-    /// Appends an event to each stream that has it and is not past it. `remember` is given new columns before anything
-    /// that has them is written. Says how many records.
+    /// Appends an event to each stream that has it and is not past it. Returns the number of records.
+    ///
+    /// `add_columns` gets new columns before anything with a value in them is written.
     pub(super) fn write_event<E>(
         &mut self,
         event: &Event<'_>,
         batched_at: UnixMillis,
         out: &mut Vec<u8>,
-        mut remember: impl FnMut(&[DiscoveredColumn]) -> Result<(), E>,
+        mut add_columns: impl FnMut(&[DiscoveredColumn]) -> Result<(), E>,
     ) -> Result<u64, E> {
-        let members = event.members;
-        let mut shape = if event.unreadable.is_none() { self.shapes.of(members) } else { None };
-        let key = self.records.key_of(event, shape.as_deref());
-        let system = self.records.system(key, event, batched_at);
-        let type_name = if self.by_type { event.event_type() } else { None };
+        let type_name = if self.depends_on_type { event.event_type() } else { None };
         let event_type = EventType::ALL.into_iter().find(|event| Some(event.name()) == type_name.as_deref());
-        let mut written = 0;
-        let mut has_stream = false;
-        for (place, stream) in self.tables.iter_mut().enumerate().filter(|(_, stream)| stream.has(event_type))
-        {
-            has_stream = true;
-            if event.sequence <= stream.bookmark {
+        let mut writer = self.records.event(event, batched_at);
+        let (mut records, mut has_stream) = (0, false);
+        for (index, stream) in self.selected.iter_mut().enumerate() {
+            if !stream.has(event_type) {
                 continue;
             }
-            let template = shape.as_mut().and_then(|shape| shape.templates.of(place, &stream.table, members));
-            if !template.is_some_and(|template| template.write(&stream.table, members, &system, out)) {
-                let row = stream.table.place(members, event.unreadable.map(|event| event.text));
-                let appeared = stream.table.take_appeared();
-                if !appeared.is_empty() {
-                    remember(&appeared)?;
-                    if stream.table.are_written(&appeared) {
-                        write_schema(&stream.table, out);
-                    }
-                }
-                row::write_row(&stream.table, &row, &system, out);
+            has_stream = true;
+            if event.sequence > stream.position.bookmark {
+                writer.write(index, &mut stream.table, out, &mut add_columns)?;
+                stream.note_record(event.sequence);
+                records += 1;
             }
-            self.reached.streams[place].count(event.sequence);
-            written += 1;
         }
         if !has_stream {
-            self.count_unselected(type_name.unwrap_or_default());
+            self.unselected.count(type_name.unwrap_or_default());
         }
-        for stream in self.tables.iter_mut().filter(|stream| stream.id() != StreamId::Rejected) {
-            stream.bookmark = stream.bookmark.max(event.sequence);
-        }
-        self.reached.events = event.sequence;
-        Ok(written)
+        self.advance(ItemKind::Event, event.sequence);
+        Ok(records)
     }
 
-    /// Appends a rejected item to the stream of rejected items, if that is selected.
+    /// Appends a rejected item to the stream of rejected items, if that is selected. Returns the number of
+    /// records.
     pub(super) fn write_rejected(
         &mut self,
         item: StoredRejection<'_>,
         batched_at: UnixMillis,
         out: &mut Vec<u8>,
-    ) {
-        for (place, stream) in self.tables.iter_mut().enumerate() {
-            if stream.id() == StreamId::Rejected {
-                self.records.write_rejected(&stream.table, item, batched_at, out);
-                stream.bookmark = item.sequence;
-                self.reached.streams[place].count(item.sequence);
-            }
+    ) -> u64 {
+        let mut records = 0;
+        if let Some(stream) = rejected_stream(&mut self.selected) {
+            self.records.write_rejected(&stream.table, item, batched_at, out);
+            stream.note_record(item.sequence);
+            records = 1;
         }
-        self.reached.rejected = item.sequence;
+        self.advance(ItemKind::Rejected, item.sequence);
+        records
     }
 
-    /// Goes past what can't be read, and appends a row that says so to the stream of rejected items, if that is selected.
-    /// Says how many records.
+    /// Skips items that cannot be read. Appends a row that says so to the stream of rejected items, if that
+    /// is selected. Returns the number of records.
     ///
-    /// What stands in the table of events moves the bookmarks of the streams of events: the row comes again exactly if
-    /// they do.
+    /// The row is not a record of the stream's own: damaged events move only the bookmarks of the streams of
+    /// events, so the row is written again exactly if they are.
     pub(super) fn write_damage(
         &mut self,
-        kept: ItemKind,
+        kind: ItemKind,
         damage: &Damage,
         batched_at: UnixMillis,
         out: &mut Vec<u8>,
     ) -> u64 {
         let Damage { after, through, reason } = damage;
-        let what = if after.next() == *through {
+        let from = after.next();
+        let what = if from == *through {
             format!("the item with sequence {through}")
         } else {
-            format!("items with sequences from {} to {through}", after.next())
+            format!("items with sequences from {from} to {through}")
         };
         let reason = format!("the spool is damaged: {what} can't be read ({reason})");
-        warn!("{reason}: passed over; `spool verify` tells more");
+        warn!("{reason}; skipped. `spool verify` shows details");
         self.damages += 1;
-        // Where the row itself would stand, with a text that no other row has: its key is made of that.
-        let body = format!(r#"{{"damaged_from":{},"damaged_through":{through}}}"#, after.next());
-        let item = StoredRejection {
-            sequence: *through,
-            received_at: batched_at,
-            reason: &reason,
-            body: body.as_bytes(),
-        };
-        let mut written = 0;
-        for stream in &mut self.tables {
-            let is_rejected = stream.id() == StreamId::Rejected;
-            if is_rejected {
-                self.records.write_rejected(&stream.table, item, batched_at, out);
-                written += 1;
-            }
-            if is_rejected == (kept == ItemKind::Rejected) {
-                stream.bookmark = stream.bookmark.max(*through);
-            }
+        let mut records = 0;
+        if let Some(stream) = rejected_stream(&mut self.selected) {
+            // The row's key is a hash of this text, which no other row has.
+            let body = format!(r#"{{"damaged_from":{from},"damaged_through":{through}}}"#);
+            let item = StoredRejection {
+                sequence: *through,
+                received_at: batched_at,
+                reason: &reason,
+                body: body.as_bytes(),
+            };
+            self.records.write_rejected(&stream.table, item, batched_at, out);
+            records = 1;
         }
-        match kept {
-            ItemKind::Event => self.reached.events = *through,
-            ItemKind::Rejected => self.reached.rejected = *through,
-        }
-        written
+        self.advance(kind, *through);
+        records
     }
 
-    /// Tells, at the end of a run, how often something could not be read.
-    pub(super) fn tell_damage(&self) {
+    /// Notes that all streams with items of this kind have got up to `sequence`.
+    fn advance(&mut self, kind: ItemKind, sequence: Sequence) {
+        for position in self.selected.iter_mut().map(|stream| &mut stream.position) {
+            if position.kind() == kind {
+                position.bookmark = position.bookmark.max(sequence);
+            }
+        }
+    }
+
+    /// Logs, at the end of a run, what was not written.
+    pub(super) fn log_unwritten(&self) {
+        self.unselected.log_counts();
         if self.damages > 0 {
-            warn!("the spool is damaged in {} places, which were passed over", self.damages);
-        }
-    }
-
-    fn count_unselected(&mut self, mut type_name: String) {
-        // It may be of any length.
-        if let Some((end, _)) = type_name.char_indices().nth(TOLD_CHARACTERS) {
-            type_name.truncate(end);
-            type_name.push('…');
-        }
-        let name = if self.unselected.len() < TOLD_TYPES || self.unselected.contains_key(&type_name) {
-            type_name
-        } else {
-            "(others)".to_owned()
-        };
-        let count = self.unselected.entry(name.clone()).or_insert(0);
-        *count += 1;
-        if *count == 1 {
-            warn!(
-                "no selected stream has events of type \"{}\": they are not written, and go after retention_days",
-                name.escape_debug()
-            );
-        }
-    }
-
-    /// Tells, at the end of a run, how many events had no stream.
-    pub(super) fn tell_unselected(&self) {
-        for (name, count) in &self.unselected {
-            warn!(
-                "{count} events of type \"{}\" were not written: no selected stream has them",
-                name.escape_debug()
-            );
+            warn!("the spool is damaged in {} places, which were skipped", self.damages);
         }
     }
 }
 
-fn write_schema(table: &Table, out: &mut Vec<u8>) {
-    let schema = table.json_schema();
-    let key: Vec<&str> = table.key_properties().iter().map(String::as_str).collect();
-    let message = OutgoingMessage::Schema {
-        stream: table.name(),
-        schema: &schema,
-        key_properties: &key,
-        bookmark_properties: &[table.stream().replication_key()],
-    };
-    message.write_line(out);
+fn rejected_stream(selected: &mut [StreamProgress]) -> Option<&mut StreamProgress> {
+    selected.iter_mut().find(|stream| stream.id() == StreamId::Rejected)
 }

@@ -7,9 +7,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::{Plan, RunError};
-use crate::emitter::progress::Counters;
-use crate::emitter::{self, Confirmation, EmitError, Emitter, Ended, Start, StateFile, StopControl};
-use crate::os::clock::UnixMillis;
+use crate::emitter::progress::EmitterProgress;
+use crate::emitter::{Confirmation, EmitError, Emitter, Ended, StateFile, StopControl, follow_confirmations};
 use crate::os::thread;
 use crate::os::worker::Worker;
 use crate::spool::{Backlog, Registry, Spool, SpoolError, Trimmer, Watermark};
@@ -30,25 +29,13 @@ impl<W: Write> PreparedEmitter<W> {
         plan: &Plan,
         spool: Arc<dyn Spool>,
         out: W,
-        counters: Counters,
+        progress: EmitterProgress,
     ) -> Result<Self, RunError> {
-        let (trimmer, registry) = (spool.trimmer()?, spool.registry()?);
+        let (trimmer, mut registry) = (spool.trimmer()?, spool.registry()?);
         let mut state_file = plan.state.as_deref().map(StateFile::new);
-        let mut emitter = Emitter::new(spool, &plan.output, out, plan.config.pace(), counters)?;
-        let streams = emitter.streams();
-        let (reader, registry_of_emitter) = emitter.reader_and_registry();
-        let start = Start::find(
-            &streams,
-            state_file.as_mut(),
-            reader,
-            registry_of_emitter,
-            plan.config.sequence_unit,
-            UnixMillis::now(),
-        )?;
-        let backlog = start.waiting;
-        emitter.start_at(start)?;
-        let (_, registry_of_emitter) = emitter.reader_and_registry();
-        let confirmation = Confirmation::find(state_file, registry_of_emitter, plan.stdout_is_null)?;
+        let mut emitter = Emitter::new(spool, &plan.output, out, plan.config.pace(), progress)?;
+        let backlog = emitter.start_from(state_file.as_mut(), plan.config.sequence_unit)?;
+        let confirmation = Confirmation::find(state_file, &mut *registry, plan.stdout_is_null)?;
         Ok(PreparedEmitter { emitter, confirmation, trimmer, registry, backlog })
     }
 }
@@ -66,16 +53,17 @@ impl Emitting {
         prepared: PreparedEmitter<impl Write + Send + 'static>,
         retention: Duration,
         watermark: Watermark,
-        counters: Counters,
+        progress: EmitterProgress,
     ) -> Result<Self, RunError> {
-        let PreparedEmitter { emitter: messages, confirmation, trimmer, registry, .. } = prepared;
-        let confirmed = emitter::follow(confirmation, trimmer, registry, retention, counters)?;
+        let PreparedEmitter { emitter, confirmation, trimmer, registry, .. } = prepared;
+        let written = emitter.written().clone();
+        let confirmed = follow_confirmations(confirmation, written, trimmer, registry, retention, progress)?;
         let control = Arc::new(StopControl::default());
         let (report, outcome) = oneshot::channel();
         thread::spawn("emitter", {
             let control = Arc::clone(&control);
             move || {
-                let _ = report.send(messages.run(&watermark, &control));
+                let _ = report.send(emitter.run(&watermark, &control));
             }
         })?;
         Ok(Emitting { outcome, control, confirmed })

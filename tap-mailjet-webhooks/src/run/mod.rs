@@ -20,7 +20,7 @@ use tracing::info;
 
 use crate::admin::Admin;
 use crate::config::{Components, Config, ConfigError};
-use crate::emitter::progress::Counters;
+use crate::emitter::progress::EmitterProgress;
 use crate::emitter::{EmitError, OutputSpec, OutputSpecError, StartError};
 use crate::listener::{FollowError, Traffic};
 use crate::os::thread::ThreadError;
@@ -147,12 +147,13 @@ where
 
     // Everything that can be wrong with spool, state and catalog is found before the tap says that it listens. That may
     // wait for a lock or a slow disk, and must not delay the end of a run that is asked to stop.
-    let counters = Counters::default();
+    let emitter_progress = EmitterProgress::default();
     let plan = Arc::new(plan);
     let preparing = tokio::task::spawn_blocking({
-        let (plan, spool, counters) = (Arc::clone(&plan), Arc::clone(&roles.spool), counters.clone());
+        let (plan, spool) = (Arc::clone(&plan), Arc::clone(&roles.spool));
+        let emitter_progress = emitter_progress.clone();
         let is_emitter = roles.emitter.is_some();
-        move || is_emitter.then(|| PreparedEmitter::find(&plan, spool, out, counters)).transpose()
+        move || is_emitter.then(|| PreparedEmitter::find(&plan, spool, out, emitter_progress)).transpose()
     });
     let emitter = tokio::select! {
         biased;
@@ -167,7 +168,7 @@ where
         }
     };
 
-    let parts = Parts::start(&plan.config, &roles, sockets, emitter, &counters, line)?;
+    let parts = Parts::start(&plan.config, &roles, sockets, emitter, &emitter_progress, line)?;
     let supervised = parts.supervisor.supervise(&plan.config, stop, time_is_up);
     let outcome = tokio::select! {
         biased;
@@ -196,7 +197,7 @@ impl Parts {
         roles: &Roles,
         sockets: Sockets,
         emitter: Option<PreparedEmitter<impl Write + Send + 'static>>,
-        counters: &Counters,
+        emitter_progress: &EmitterProgress,
         line: &LiveLine,
     ) -> Result<Self, RunError> {
         let (spool, components) = (&roles.spool, roles.components);
@@ -215,7 +216,7 @@ impl Parts {
                 commits: receiving.handle.commits().clone(),
             });
             let spool: Arc<dyn SpoolView> = Arc::<dyn Spool>::clone(spool);
-            StatusSource::new(spool, listener, components.has_emitter().then(|| counters.clone()))
+            StatusSource::new(spool, listener, components.has_emitter().then(|| emitter_progress.clone()))
         };
         let admin = match (sockets.admin, &receiving) {
             (Some(listener), Some(receiving)) => {
@@ -225,11 +226,16 @@ impl Parts {
             }
             _ => None,
         };
-        let metrics = SingerMetrics::start(components.job_type(), counters.clone());
+        let metrics = SingerMetrics::start(components.job_type(), emitter_progress.clone());
         let progress = ProgressReporter::start(line, components, source(), backlog, metrics)?;
         let emitting = emitter
             .map(|emitter| {
-                Emitting::start(emitter, config.retention(), spool.watermark().clone(), counters.clone())
+                Emitting::start(
+                    emitter,
+                    config.retention(),
+                    spool.watermark().clone(),
+                    emitter_progress.clone(),
+                )
             })
             .transpose()?;
         Ok(Parts { supervisor: Supervisor { receiving, emitting, traffic }, admin, progress })

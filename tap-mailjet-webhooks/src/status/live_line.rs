@@ -11,7 +11,6 @@ use tracing::info;
 use super::singer_metrics::{Outcome, SingerMetrics};
 use super::{Snapshot, StatusSource};
 use crate::config::Components;
-use crate::emitter::progress::Counters;
 use crate::os::thread::{self, ThreadError};
 use crate::spool::Backlog;
 
@@ -197,7 +196,7 @@ fn received(snapshot: &Snapshot) -> u64 {
 }
 
 fn written(snapshot: &Snapshot) -> u64 {
-    snapshot.emitter.as_ref().map_or(0, Counters::total_written)
+    snapshot.emitter.as_ref().map_or(0, |emitter| emitter.events_written)
 }
 
 /// Events in the spool that this run has not written yet.

@@ -16,7 +16,7 @@ pub mod singer_metrics;
 mod source;
 pub mod text;
 
-use crate::emitter::progress::Counters;
+use crate::emitter::progress::ProgressSnapshot;
 use crate::listener::Traffic;
 use crate::os::clock::UnixMillis;
 use crate::spool::{CommitStats, Pending, SpoolStats};
@@ -31,7 +31,7 @@ pub struct Snapshot {
     /// The listener of this process, if it has one.
     pub listener: Option<ListenerStatus>,
     /// How far the emitter of this process has got, if it has one.
-    pub emitter: Option<Counters>,
+    pub emitter: Option<ProgressSnapshot>,
     /// The spool; `None` if it cannot be read now.
     pub spool: Option<SpoolStatus>,
 }

@@ -10,9 +10,8 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::{ListenerStatus, Snapshot, SpoolStatus};
-use crate::emitter::progress::Counters;
+use crate::emitter::progress::ProgressSnapshot;
 use crate::os::clock::UnixMillis;
-use crate::spool::Sequence;
 
 /// What all names start with.
 const PREFIX: &str = "tap_mailjet_webhooks";
@@ -59,18 +58,17 @@ fn register_listener(registry: &mut Registry, listener: &ListenerStatus) {
     registry.register("commit_rows", "Rows that a transaction wrote", commits.rows().clone());
 }
 
-fn register_emitter(registry: &mut Registry, emitter: &Counters) {
-    let reached = emitter.reached();
+fn register_emitter(registry: &mut Registry, emitter: &ProgressSnapshot) {
     let records = Family::<[(&str, &str); 1], Counter>::default();
-    for written in &reached.streams {
-        records.get_or_create(&[("stream", written.stream.name())]).inc_by(written.records);
+    for (stream, written) in &emitter.records_written {
+        records.get_or_create(&[("stream", stream.name())]).inc_by(*written);
     }
     registry.register("records_written", "RECORDs that stdout took, by stream", records);
-    let events = ConstCounter::new(emitter.total_written());
+    let events = ConstCounter::new(emitter.events_written);
     registry.register("events_written", "Events that stdout took, to any stream", events);
-    if reached.events < Sequence::END {
+    if let Some(position) = emitter.written_through {
         let help = "Sequence up to which stdout took every event";
-        registry.register("emitter_position", help, ConstGauge::new(reached.events.get()));
+        registry.register("emitter_position", help, ConstGauge::new(position.get()));
     }
 }
 

@@ -6,13 +6,13 @@ use catalog::stream::StreamId;
 use serde_json::{Value, json};
 use tracing::info;
 
-use crate::emitter::progress::Counters;
+use crate::emitter::progress::EmitterProgress;
 
 /// Logs how many records a run has written, and how long it took.
 #[derive(Debug)]
 pub struct SingerMetrics {
     job_type: &'static str,
-    counters: Counters,
+    progress: EmitterProgress,
     started: Instant,
     /// Records of each stream that have been logged, in the order of the selected streams.
     logged: Vec<u64>,
@@ -21,18 +21,18 @@ pub struct SingerMetrics {
 impl SingerMetrics {
     /// Starts the run's timer. `job_type` is a tag of the measurements.
     #[must_use]
-    pub fn start(job_type: &'static str, counters: Counters) -> Self {
-        SingerMetrics { job_type, counters, started: Instant::now(), logged: Vec::new() }
+    pub fn start(job_type: &'static str, progress: EmitterProgress) -> Self {
+        SingerMetrics { job_type, progress, started: Instant::now(), logged: Vec::new() }
     }
 
     /// Logs how many records each stream has got since the last time.
     pub fn log_counts(&mut self) {
-        let streams = self.counters.reached().streams;
-        self.logged.resize(streams.len(), 0);
-        for (written, logged) in streams.iter().zip(&mut self.logged) {
-            let more = written.records - std::mem::replace(logged, written.records);
+        let written = self.progress.snapshot().records_written;
+        self.logged.resize(written.len(), 0);
+        for ((stream, records), logged) in written.into_iter().zip(&mut self.logged) {
+            let more = records - std::mem::replace(logged, records);
             if more > 0 {
-                log(&record_count(written.stream, more));
+                log(&record_count(stream, more));
             }
         }
     }

@@ -5,16 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tracing::warn;
 
 use super::{Behind, ListenerStatus, Snapshot, SpoolStatus};
-use crate::emitter::progress::Counters;
+use crate::emitter::progress::EmitterProgress;
 use crate::os::clock::UnixMillis;
 use crate::os::log_throttle::LogThrottle;
-use crate::spool::{SpoolError, SpoolView, StatsReader};
+use crate::spool::{Sequence, SpoolError, SpoolView, StatsReader};
 
 /// Takes snapshots of a spool and of the components that this process runs on it.
 #[derive(Debug)]
 pub struct StatusSource {
     listener: Option<ListenerStatus>,
-    emitter: Option<Counters>,
+    emitter: Option<EmitterProgress>,
     spool: Arc<dyn SpoolView>,
     /// Opened when it is first needed.
     stats: Option<Box<dyn StatsReader>>,
@@ -27,7 +27,7 @@ impl StatusSource {
     pub fn new(
         spool: Arc<dyn SpoolView>,
         listener: Option<ListenerStatus>,
-        emitter: Option<Counters>,
+        emitter: Option<EmitterProgress>,
     ) -> Self {
         StatusSource { listener, emitter, spool, stats: None, throttle: LogThrottle::default() }
     }
@@ -44,7 +44,7 @@ impl StatusSource {
         Snapshot {
             taken_at: UnixMillis::now(),
             listener: self.listener.clone(),
-            emitter: self.emitter.clone(),
+            emitter: self.emitter.as_ref().map(EmitterProgress::snapshot),
             spool: spool.ok(),
         }
     }
@@ -59,10 +59,11 @@ impl StatusSource {
         let behind = match &self.emitter {
             None => None,
             Some(emitter) => {
-                let written = emitter.reached().events;
-                let unwritten = reader.pending_past(written)?;
-                let unstored =
-                    emitter.confirmed().map(|confirmed| reader.pending_past(confirmed)).transpose()?;
+                let progress = emitter.snapshot();
+                // If no stream of events is selected, there is nothing to write.
+                let unwritten = reader.pending_past(progress.written_through.unwrap_or(Sequence::END))?;
+                let confirmed = progress.confirmed_through;
+                let unstored = confirmed.map(|confirmed| reader.pending_past(confirmed)).transpose()?;
                 Some(Behind { unwritten, unstored: unstored.unwrap_or(unwritten) })
             }
         };

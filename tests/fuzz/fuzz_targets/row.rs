@@ -1,6 +1,6 @@
 //! Any events, a line each: each becomes a RECORD in one line, and what its SCHEMA says it is.
 //!
-//! The first byte chooses what becomes of unknown fields, and whether each type of event has its own stream.
+//! The first byte chooses how unknown fields are handled, and whether each type of event has its own stream.
 
 #![no_main]
 
@@ -29,15 +29,15 @@ thread_local! {
     /// What has been compiled: the same SCHEMAs come again and again.
     static COMPILED: RefCell<HashMap<String, Rc<Demands>>> = RefCell::default();
     /// One for each choice.
-    static SHAPES: [OutputSpec; 8] = std::array::from_fn(shape);
+    static SPECS: [OutputSpec; 8] = std::array::from_fn(output_spec);
 }
 
 fuzz_target!(|input: &[u8]| {
     let Some((choice, events)) = input.split_first() else { return };
     let choice = usize::from(choice & 7);
-    let mut rehearsal = SHAPES.with(|shapes| DryRun::new(&shapes[choice])).expect("a catalog that fits");
+    let mut dry_run = SPECS.with(|specs| DryRun::new(&specs[choice])).expect("a catalog that fits");
     let mut out = Vec::new();
-    rehearsal.write_schemas(&mut out);
+    dry_run.write_schemas(&mut out);
     let mut streams = HashMap::new();
     demand(&out, &mut streams);
     for (sequence, body) in (1..).zip(events.split(|byte| *byte == b'\n')) {
@@ -46,7 +46,7 @@ fuzz_target!(|input: &[u8]| {
         let body: Vec<u8> = body.iter().map(|byte| if *byte == b'\r' { b'\n' } else { *byte }).collect();
         let (sequence, received_at) = (Sequence::new(sequence), UnixMillis::new(1));
         let event = StoredEvent { sequence, received_at, body: &body };
-        rehearsal.write_event(event, UnixMillis::new(2), &mut out);
+        dry_run.write_event(event, UnixMillis::new(2), &mut out);
         let records = demand(&out, &mut streams);
         assert!((1..=2).contains(&records), "{records} records");
     }
@@ -93,7 +93,7 @@ fn demands_of(schema: &str, key_properties: &[String]) -> Rc<Demands> {
     })
 }
 
-fn shape(choice: usize) -> OutputSpec {
+fn output_spec(choice: usize) -> OutputSpec {
     let selection = match choice & 2 == 0 {
         true => Selection::default(),
         false => Selection::parse(&with_all_selected()).expect("a catalog"),

@@ -81,11 +81,18 @@ fn a_sample_with_a_new_column_is_valid() {
     for entry in catalog["streams"].as_array_mut().expect("streams") {
         entry["metadata"][0]["metadata"]["selected"] = json!(true);
     }
-    // Only an unsub has this field, and it is the last of the samples.
-    catalog["streams"][0]["schema"]["properties"]["mj_list_id"] = json!({"type": "boolean"});
+    // The sample's value is an integer, so it goes into a new column.
+    let unsub = catalog["streams"]
+        .as_array_mut()
+        .expect("streams")
+        .iter_mut()
+        .find(|entry| entry["stream"] == "unsub");
+    unsub.expect("a stream")["schema"]["properties"]["mj_list_id"] = json!({"type": "boolean"});
     let path = tap.folder().join("catalog.json");
     fs::write(&path, catalog.to_string()).expect("a catalog can be written");
     let finished = tap.launch(&["--test", "--catalog", path.to_str().expect("a path")]).finish();
     finished.assert_code(0);
-    assert_eq!(assert_valid(&finished.messages()), 9, "one record for each stream");
+    let messages = finished.messages();
+    assert_eq!(assert_valid(&messages), 9, "one record for each stream");
+    assert_eq!(messages.iter().filter(|message| matches!(message, Message::Schema(_))).count(), 10);
 }

@@ -1,4 +1,5 @@
-//! Columns that appeared in events. The spool's registry remembers them, so that a column keeps its type in any process.
+//! Columns that appeared in events. The spool's registry remembers them, so that a column keeps its type in
+//! any process.
 
 use std::collections::HashSet;
 
@@ -9,8 +10,9 @@ use crate::spool::DiscoveredColumn;
 
 /// Returns those of `all` that appeared in `stream`, as its columns.
 ///
-/// The system prefix may have been changed since they appeared, so that a system column now has the name of one of them, or
-/// one that differs only by case. Many databases take the two for the same name: the system column stays.
+/// The system prefix may have been changed since they appeared, so that a system column now has the name of
+/// one of them, or one that differs only by case. Many databases take the two for the same name: the system
+/// column stays.
 #[must_use]
 pub fn columns_of(stream: &Stream, all: &[DiscoveredColumn]) -> Vec<Column> {
     let taken: HashSet<_> = stream.columns.iter().map(|column| column.name.to_lowercase()).collect();

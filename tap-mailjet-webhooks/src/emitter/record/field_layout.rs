@@ -1,40 +1,37 @@
-//! Events of one shape: the same names in the same order.
+//! What depends only on the names of an event's fields, computed once for all events with the same names.
 //!
-//! Mailjet writes the fields of a kind of event in one order, so a day's events have a handful of shapes. What follows from
-//! the names alone, whatever the values are, is found out once for each shape and kept.
+//! Mailjet writes the fields of one kind of event in one order, so a day's events have a handful of layouts.
 
 use catalog::members::Members;
 
 use super::primary_key::CanonicalOrder;
 use super::template::Templates;
 
-/// Names that are kept at most, over all shapes. Past that all are forgotten and learnt anew: somebody sends names that do
-/// not come again.
-const MOST_NAMES: usize = 2_000;
-/// Layouts that are kept at most. With what a shape may hold ([`Template`]), that bounds the memory for all of them.
+/// The names that are kept, over all layouts. When there are more, all are forgotten and learnt again:
+/// somebody sends names that do not come twice.
+const MAX_NODES: usize = 2_000;
+/// The layouts that are kept. With the size of each ([`Template`]), this limits the memory for all of them.
 ///
 /// [`Template`]: super::template::Template
-const MOST_SHAPES: usize = 128;
-/// Names of one event beyond which its shape is not kept.
-const MOST_MEMBERS: usize = 100;
-/// Bytes of a name beyond which a shape with it is not kept.
-const NAME_BYTES: usize = 128;
+const MAX_LAYOUTS: usize = 128;
+/// A layout is not kept if its names have more bytes than this together. Those of Mailjet's own fields have a
+/// sixth.
+const MAX_NAMES_BYTES: usize = 2 << 10;
 
-/// What follows from the names of an event.
+/// The names of an event's fields, in their order, as far as they decide how it is written.
 #[derive(Debug)]
-pub(in crate::emitter) struct FieldLayout {
+pub(super) struct FieldLayout {
     /// How its canonical text is put together.
-    pub(in crate::emitter) order: CanonicalOrder,
-    /// How its rows are.
-    pub(in crate::emitter) templates: Templates,
+    pub(super) order: CanonicalOrder,
+    /// How its rows are put together.
+    pub(super) templates: Templates,
 }
 
-/// The shapes that have been seen: a tree, in which the names of an event are a path.
+/// The layouts seen so far: a tree in which the names of an event are a path.
 #[derive(Debug)]
-pub(in crate::emitter) struct LayoutCache {
+pub(super) struct LayoutCache {
     nodes: Vec<Node>,
-    /// How many nodes have a shape.
-    shapes: usize,
+    layouts: usize,
 }
 
 /// The end of a path of names.
@@ -42,58 +39,57 @@ pub(in crate::emitter) struct LayoutCache {
 struct Node {
     /// The last name, with its quotes and escapes.
     quoted_name: Box<str>,
-    /// Where the names that can follow lead to.
+    /// The nodes for the names that may follow.
     next: Vec<usize>,
-    /// That of the events whose names end here.
-    shape: Option<FieldLayout>,
+    /// The layout of the events whose names end here.
+    layout: Option<FieldLayout>,
 }
 
 impl Default for LayoutCache {
     fn default() -> Self {
-        LayoutCache { nodes: vec![Node::of("")], shapes: 0 }
+        LayoutCache { nodes: vec![Node::new("")], layouts: 0 }
     }
 }
 
 impl Node {
-    fn of(quoted_name: &str) -> Self {
-        Node { quoted_name: quoted_name.into(), next: Vec::new(), shape: None }
+    fn new(quoted_name: &str) -> Self {
+        Node { quoted_name: quoted_name.into(), next: Vec::new(), layout: None }
     }
 }
 
 impl LayoutCache {
-    /// The shape of the events that have these names, unless it is one that is not kept.
-    pub(in crate::emitter) fn of(&mut self, members: Members<'_, '_>) -> Option<&mut FieldLayout> {
+    /// Returns the layout of events with these names, or `None` if it is not kept.
+    pub(super) fn layout_of(&mut self, members: Members<'_, '_>) -> Option<&mut FieldLayout> {
         let mut at = 0;
         for member in members.iter() {
             let mut next = self.nodes[at].next.iter();
             at = match next.find(|node| *self.nodes[**node].quoted_name == *member.quoted_name) {
                 Some(node) => *node,
-                None => self.add(at, member.quoted_name, members)?,
+                None => self.add_node(at, member.quoted_name, members)?,
             };
         }
-        if self.nodes[at].shape.is_none() {
-            if self.shapes == MOST_SHAPES {
+        if self.nodes[at].layout.is_none() {
+            if self.layouts == MAX_LAYOUTS {
                 *self = LayoutCache::default();
                 return None;
             }
-            self.shapes += 1;
+            self.layouts += 1;
         }
-        let learn = || FieldLayout { order: CanonicalOrder::of(members), templates: Templates::default() };
-        Some(self.nodes[at].shape.get_or_insert_with(learn))
+        let learn = || FieldLayout { order: CanonicalOrder::new(members), templates: Templates::default() };
+        Some(self.nodes[at].layout.get_or_insert_with(learn))
     }
 
-    /// Lets `quoted_name`, one of the names of `members`, follow `node`, and leads to it.
-    fn add(&mut self, node: usize, quoted_name: &str, members: Members<'_, '_>) -> Option<usize> {
-        if members.len() > MOST_MEMBERS || members.iter().any(|member| member.quoted_name.len() > NAME_BYTES)
-        {
+    /// Adds a node for `quoted_name`, one of the names of `members`, behind `node`. Returns the new one.
+    fn add_node(&mut self, node: usize, quoted_name: &str, members: Members<'_, '_>) -> Option<usize> {
+        if members.iter().map(|member| member.quoted_name.len()).sum::<usize>() > MAX_NAMES_BYTES {
             return None;
         }
-        if self.nodes.len() == MOST_NAMES {
+        if self.nodes.len() == MAX_NODES {
             *self = LayoutCache::default();
             return None;
         }
         let new = self.nodes.len();
-        self.nodes.push(Node::of(quoted_name));
+        self.nodes.push(Node::new(quoted_name));
         self.nodes[node].next.push(new);
         Some(new)
     }
@@ -104,15 +100,15 @@ mod tests {
     use super::*;
     use catalog::members;
 
-    /// Where the shape of `event` is kept.
-    fn kept(shapes: &mut LayoutCache, event: &str) -> Option<*const FieldLayout> {
+    /// The address of the layout kept for `event`.
+    fn kept(layouts: &mut LayoutCache, event: &str) -> Option<*const FieldLayout> {
         let spans = members::parse_object(event).expect("an object");
-        shapes.of(Members::new(event, &spans)).map(|shape| std::ptr::from_ref(shape))
+        layouts.layout_of(Members::new(event, &spans)).map(|layout| std::ptr::from_ref(layout))
     }
 
     #[test]
-    fn a_shape_is_its_names_in_their_order() {
-        let mut shapes = LayoutCache::default();
+    fn events_share_a_layout_if_they_have_the_same_names_in_the_same_order() {
+        let mut layouts = LayoutCache::default();
         let events = [
             r#"{"a":1,"b":2}"#,
             r#"{"b":1,"a":2}"#,
@@ -121,29 +117,29 @@ mod tests {
             r#"{"a":1,"a":2}"#,
             r#"{"a":1,"\u0062":2}"#,
         ];
-        // All of them are there before any place is taken: the tree moves while it grows.
+        // Addresses are compared only once all layouts are there: the tree moves as it grows.
         for event in events {
-            assert!(kept(&mut shapes, event).is_some());
+            assert!(kept(&mut layouts, event).is_some());
         }
-        let places = events.map(|event| kept(&mut shapes, event));
-        for (number, place) in places.iter().enumerate() {
-            assert!(!places[..number].contains(place), "{}", events[number]);
+        let addresses = events.map(|event| kept(&mut layouts, event));
+        for (number, address) in addresses.iter().enumerate() {
+            assert!(!addresses[..number].contains(address), "{}", events[number]);
         }
-        assert_eq!(kept(&mut shapes, r#"{"a":{"b":2}, "b" :"x"}"#), places[0]);
-        assert_eq!(kept(&mut shapes, "{ }"), places[3]);
+        assert_eq!(kept(&mut layouts, r#"{"a":{"b":2}, "b" :"x"}"#), addresses[0]);
+        assert_eq!(kept(&mut layouts, "{ }"), addresses[3]);
     }
 
     #[test]
-    fn shapes_that_do_not_come_again_take_no_memory() {
-        let mut shapes = LayoutCache::default();
+    fn layouts_that_do_not_come_again_take_little_memory() {
+        let mut layouts = LayoutCache::default();
         for number in 0..10_000 {
-            kept(&mut shapes, &format!(r#"{{"event":1,"f{number}":2}}"#));
-            assert!(shapes.nodes.len() <= MOST_NAMES && shapes.shapes <= MOST_SHAPES);
+            kept(&mut layouts, &format!(r#"{{"event":1,"f{number}":2}}"#));
+            assert!(layouts.nodes.len() <= MAX_NODES && layouts.layouts <= MAX_LAYOUTS);
         }
-        let long = format!(r#"{{"{}":1}}"#, "n".repeat(NAME_BYTES));
-        let many: Vec<_> = (0..=MOST_MEMBERS).map(|number| format!(r#""f{number}":1"#)).collect();
-        assert_eq!(kept(&mut shapes, &long), None);
-        assert_eq!(kept(&mut shapes, &format!("{{{}}}", many.join(","))), None);
-        assert!(kept(&mut shapes, "{}").is_some());
+        let long = format!(r#"{{"{}":1}}"#, "n".repeat(MAX_NAMES_BYTES));
+        let many: Vec<_> = (0..MAX_NAMES_BYTES / 5).map(|number| format!(r#""f{number}":1"#)).collect();
+        assert_eq!(kept(&mut layouts, &long), None);
+        assert_eq!(kept(&mut layouts, &format!("{{{}}}", many.join(","))), None);
+        assert!(kept(&mut layouts, "{}").is_some());
     }
 }

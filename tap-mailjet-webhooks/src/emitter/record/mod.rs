@@ -1,9 +1,32 @@
-//! From an event to a row: columns, values, keys, and the bytes of a RECORD.
+//! From an event to the bytes of its RECORD messages.
+//!
+//! | file | contents |
+//! | --- | --- |
+//! | [`event`] | an event, split into its members |
+//! | [`primary_key`] | the key of an event |
+//! | [`table`], [`column`] | the columns of a stream, and how a value is written in one |
+//! | [`discovered`] | columns that appeared in events |
+//! | [`placement`] | the rules for which value goes into which column |
+//! | [`row`] | an event's values in their columns, and the extra column |
+//! | [`message`] | the RECORD around the values |
+//! | [`field_layout`], [`template`] | what is computed once for all events with the same field names |
+//! | [`target_safe`] | what every target can store |
 
-pub(super) mod discovered;
-pub(super) mod field_layout;
-pub(super) mod primary_key;
-pub(super) mod row;
-pub(super) mod table;
-pub(super) mod target_safe;
-pub(super) mod template;
+mod column;
+mod discovered;
+mod event;
+mod field_layout;
+mod message;
+mod placement;
+mod primary_key;
+mod row;
+mod table;
+mod target_safe;
+mod template;
+
+pub use discovered::columns_of;
+pub(super) use event::{Event, Unreadable, lossy_text};
+pub(super) use message::RecordWriter;
+pub(super) use primary_key::PrimaryKey;
+pub(super) use table::Table;
+pub use table::UnknownFields;

@@ -1,117 +1,134 @@
-//! `__sdc_primary_key`: a hash of what an event says, whatever way it is written.
+//! `__sdc_primary_key`: a hash of an event's content, independent of how its JSON is written.
 //!
-//! The key of an event is the same for ever: tables are joined by it. It is the first 128 bits of the BLAKE3 hash of the
-//! event's canonical text, in the shape of a UUID. The canonical text is JSON without space, in UTF-8, in which
+//! The key of an event never changes, because people join tables by it. It is the first 128 bits of the
+//! BLAKE3 hash of the event's canonical text, formatted as a UUID. The canonical text is JSON in UTF-8
+//! without whitespace, in which
 //!
 //! - the members of an object are sorted by name (bytewise; repeated names keep their order),
-//! - a string is escaped only where JSON demands it (`"`, `\` and control characters, in the short form where there is
-//!   one, else `\u00xx` in lower case), so that `\u00e9` and `é` are the same,
-//! - half a surrogate pair, which has no UTF-8, is escaped as `\ud800`, with digits in lower case,
+//! - a string has only the escapes that JSON demands (`"`, `\` and control characters, in the short form if
+//!   there is one, otherwise as `\u00xx` in lower case), so that `\u00e9` and `é` are the same,
+//! - a lone surrogate, which has no UTF-8, is escaped as `\ud800`, in lower case,
 //! - a number keeps its text: `1.0`, `1` and `1e0` are three different numbers,
-//! - whatever lies deeper than 128 levels keeps its text, space included.
+//! - a value nested deeper than 128 levels keeps its text, whitespace included.
 //!
-//! Mailjet repeats a webhook with the very same body, and grouping does not change an event, so a repeated event has the
-//! key of its first delivery.
+//! When Mailjet repeats a webhook, it sends the same body, and grouping does not change an event. So a
+//! repeated event has the same key as its first delivery.
 
 use std::borrow::Cow;
 
 use catalog::members::{self, Member, Members};
+use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 use super::target_safe;
 
-/// Levels of nesting that are put into canonical form. Each level is parsed once more, so the number is a bound on time.
-const DEPTH: usize = 128;
+/// The levels of nesting that are put into canonical form. Each level is parsed once more, so this bounds the
+/// time.
+const MAX_DEPTH: usize = 128;
 
-/// Computes keys, and keeps its buffer from one to the next.
+/// The key of a row: a UUID in lower case, which needs no escapes in JSON.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PrimaryKey([u8; Hyphenated::LENGTH]);
+
+impl PrimaryKey {
+    /// Hashes bytes that are not a JSON object, such as those of a rejected item.
+    pub(crate) fn hash(bytes: &[u8]) -> Self {
+        let hash = blake3::hash(bytes);
+        let first_half = hash.as_bytes().first_chunk().expect("a hash has 32 bytes");
+        let mut text = [0; Hyphenated::LENGTH];
+        Uuid::from_bytes(*first_half).hyphenated().encode_lower(&mut text);
+        PrimaryKey(text)
+    }
+
+    /// Returns the UUID as ASCII.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Hashes events. It keeps its buffer from one event to the next.
 #[derive(Debug, Default)]
-pub(in crate::emitter) struct PrimaryKey {
+pub(super) struct KeyHasher {
     canonical: Vec<u8>,
 }
 
-impl PrimaryKey {
-    /// The key of the event that has these members, whose order is `order`: 36 bytes of ASCII.
-    pub(in crate::emitter) fn of(&mut self, members: Members<'_, '_>, order: &CanonicalOrder) -> [u8; 36] {
+impl KeyHasher {
+    /// Hashes the event with these members, whose order is `order`.
+    pub(super) fn hash(&mut self, members: Members<'_, '_>, order: &CanonicalOrder) -> PrimaryKey {
         self.canonical.clear();
-        write_object(members, order, DEPTH, &mut self.canonical);
-        let hash = blake3::hash(&self.canonical);
-        uuid_shaped(hash.as_bytes())
-    }
-
-    /// The key of something that is no JSON: the hash of its bytes.
-    pub(in crate::emitter) fn of_bytes(bytes: &[u8]) -> [u8; 36] {
-        uuid_shaped(blake3::hash(bytes).as_bytes())
+        write_object(members, order, MAX_DEPTH, &mut self.canonical);
+        PrimaryKey::hash(&self.canonical)
     }
 }
 
-/// How the canonical text of an object is put together. It follows from the names alone.
+/// How the canonical text of an object is put together. The names alone determine it.
 #[derive(Debug)]
-pub(in crate::emitter) struct CanonicalOrder {
-    /// The object's members in canonical order: the number that each has, and where the text before its value ends.
+pub(super) struct CanonicalOrder {
+    /// The members in canonical order: the index of each in the object, and the end of the text before its
+    /// value.
     members: Vec<(usize, usize)>,
-    /// The text that stands around the values.
+    /// The text around the values.
     text: Vec<u8>,
 }
 
 impl CanonicalOrder {
-    /// The order of an object's members.
-    pub(in crate::emitter) fn of(members: Members<'_, '_>) -> Self {
+    /// Sorts the members of an object.
+    pub(super) fn new(members: Members<'_, '_>) -> Self {
         let mut sorted: Vec<(Cow<'_, str>, usize, Member<'_>)> =
-            members.iter().enumerate().map(|(number, member)| (member.name(), number, member)).collect();
-        // Stable: which of two members with one name comes first is part of what the event says. (Two names that are not the same
-        // can be shown alike: one that is not Unicode, and one that is its JSON text.)
+            members.iter().enumerate().map(|(index, member)| (member.name(), index, member)).collect();
+        // The sort is stable because the order of two members with one name is part of the event's content.
+        // (A name that is not Unicode stands here as its JSON text, which another name may be.)
         sorted.sort_by(|(a, _, one), (b, _, other)| {
             a.cmp(b).then_with(|| is_unicode(one.quoted_name).cmp(&is_unicode(other.quoted_name)))
         });
         let mut order = CanonicalOrder { members: Vec::with_capacity(members.len()), text: b"{".to_vec() };
-        for (position, (_, number, member)) in sorted.into_iter().enumerate() {
+        for (position, (_, index, member)) in sorted.into_iter().enumerate() {
             if position > 0 {
                 order.text.push(b',');
             }
             write_string(member.quoted_name, &mut order.text);
             order.text.push(b':');
-            order.members.push((number, order.text.len()));
+            order.members.push((index, order.text.len()));
         }
         order.text.push(b'}');
         order
     }
 }
 
-fn write_object(members: Members<'_, '_>, order: &CanonicalOrder, depth: usize, out: &mut Vec<u8>) {
+fn write_object(members: Members<'_, '_>, order: &CanonicalOrder, max_depth: usize, out: &mut Vec<u8>) {
     let mut start = 0;
-    for (number, end) in &order.members {
+    for (index, end) in &order.members {
         out.extend_from_slice(&order.text[start..*end]);
-        let member = members.get(*number);
+        let member = members.get(*index);
         if member.is_plain {
             out.extend_from_slice(member.value.as_bytes());
         } else {
-            write_value(member.value, depth, out);
+            write_value(member.value, max_depth, out);
         }
         start = *end;
     }
     out.extend_from_slice(&order.text[start..]);
 }
 
-fn write_value(value: &str, depth: usize, out: &mut Vec<u8>) {
+fn write_value(value: &str, max_depth: usize, out: &mut Vec<u8>) {
     match value.as_bytes()[0] {
         b'"' => write_string(value, out),
-        b'{' if depth > 0 => {
+        b'{' if max_depth > 0 => {
             let spans = members::parse_object(value).expect("a part of valid JSON is valid");
             let members = Members::new(value, &spans);
-            write_object(members, &CanonicalOrder::of(members), depth - 1, out);
+            write_object(members, &CanonicalOrder::new(members), max_depth - 1, out);
         }
-        b'[' if depth > 0 => match members::parse_array(value) {
-            Ok(elements) => {
-                out.push(b'[');
-                for (position, element) in elements.iter().enumerate() {
-                    if position > 0 {
-                        out.push(b',');
-                    }
-                    write_value(element.get(), depth - 1, out);
+        b'[' if max_depth > 0 => {
+            let elements = members::parse_array(value).expect("a part of valid JSON is valid");
+            out.push(b'[');
+            for (position, element) in elements.iter().enumerate() {
+                if position > 0 {
+                    out.push(b',');
                 }
-                out.push(b']');
+                write_value(element.get(), max_depth - 1, out);
             }
-            Err(_) => out.extend_from_slice(value.as_bytes()),
-        },
+            out.push(b']');
+        }
         _ => out.extend_from_slice(value.as_bytes()),
     }
 }
@@ -123,20 +140,21 @@ fn write_string(quoted: &str, out: &mut Vec<u8>) {
     }
     match serde_json::from_str::<String>(quoted) {
         Ok(text) => serde_json::to_writer(out, &text).expect("text is JSON and memory takes every write"),
-        Err(_) => write_surrogates(quoted, out),
+        Err(_) => write_string_with_lone_surrogates(quoted, out),
     }
 }
 
-/// Writes a string that has half a surrogate pair somewhere: what is between such halves is text.
-fn write_surrogates(quoted: &str, out: &mut Vec<u8>) {
+/// Writes a string that is not Unicode: between its lone surrogates, it is.
+fn write_string_with_lone_surrogates(quoted: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let mut rest = &quoted[1..quoted.len() - 1];
     loop {
-        let half = target_safe::half_surrogate(rest);
-        let text = serde_json::from_str::<String>(&format!("\"{}\"", &rest[..half.unwrap_or(rest.len())]));
-        let json = members::json_string(&text.expect("a string without its halves is text"));
+        let surrogate = target_safe::find_lone_surrogate(rest);
+        let text =
+            serde_json::from_str::<String>(&format!("\"{}\"", &rest[..surrogate.unwrap_or(rest.len())]));
+        let json = members::json_string(&text.expect("a string without lone surrogates is Unicode"));
         out.extend_from_slice(&json.as_bytes()[1..json.len() - 1]);
-        let Some(at) = half else { break };
+        let Some(at) = surrogate else { break };
         // `\u` and four digits.
         out.extend_from_slice(rest[at..at + 6].to_ascii_lowercase().as_bytes());
         rest = &rest[at + 6..];
@@ -145,19 +163,7 @@ fn write_surrogates(quoted: &str, out: &mut Vec<u8>) {
 }
 
 fn is_unicode(quoted: &str) -> bool {
-    target_safe::half_surrogate(quoted).is_none()
-}
-
-fn uuid_shaped(hash: &[u8; 32]) -> [u8; 36] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    // Where the two digits of each byte stand.
-    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
-    let mut text = [b'-'; 36];
-    for (place, byte) in PLACES.into_iter().zip(hash) {
-        text[place] = DIGITS[usize::from(byte >> 4)];
-        text[place + 1] = DIGITS[usize::from(byte & 15)];
-    }
-    text
+    target_safe::find_lone_surrogate(quoted).is_none()
 }
 
 #[cfg(test)]
@@ -167,8 +173,8 @@ mod tests {
     fn key(event: &str) -> String {
         let spans = members::parse_object(event).expect("an object");
         let members = Members::new(event, &spans);
-        String::from_utf8(PrimaryKey::default().of(members, &CanonicalOrder::of(members)).to_vec())
-            .expect("ASCII")
+        let key = KeyHasher::default().hash(members, &CanonicalOrder::new(members));
+        String::from_utf8(key.as_bytes().to_vec()).expect("ASCII")
     }
 
     /// These never change: they are in people's tables.
@@ -177,7 +183,10 @@ mod tests {
         let cases = [
             ("{}", "6e46dd10-defc-9b56-c29a-6ec56b508c21"),
             (
-                r#"{"event":"open","time":1433103519,"MessageID":19421777396190490,"email":"mia@example.com","ip":"192.0.2.1"}"#,
+                concat!(
+                    r#"{"event":"open","time":1433103519,"MessageID":19421777396190490,"#,
+                    r#""email":"mia@example.com","ip":"192.0.2.1"}"#
+                ),
                 "f3e4df5e-4fea-9fdf-0597-5d26ab187027",
             ),
             (
@@ -192,12 +201,15 @@ mod tests {
     }
 
     #[test]
-    fn the_way_an_event_is_written_does_not_matter() {
+    fn the_key_does_not_depend_on_how_the_event_is_written() {
         let one = r#"{"event":"open","Payload":"é/\"\n","n":{"a":1,"b":[2,{"x":"y","z":null}]}}"#;
         let same = [
             r#"{"Payload":"é/\"\n","n":{"a":1,"b":[2,{"x":"y","z":null}]},"event":"open"}"#,
             r#"{"event":"open","Payload":"\u00e9\/\u0022\u000a","n":{"b":[2,{"z":null,"x":"y"}],"a":1}}"#,
-            "{ \"event\" : \"\\u006fpen\",\n\t\"Payload\":\"\\u00E9/\\\"\\n\", \"n\":{ \"a\" : 1, \"b\": [ 2 , {\"x\":\"y\",\"z\":null}]}}",
+            concat!(
+                "{ \"event\" : \"\\u006fpen\",\n\t\"Payload\":\"\\u00E9/\\\"\\n\", ",
+                "\"n\":{ \"a\" : 1, \"b\": [ 2 , {\"x\":\"y\",\"z\":null}]}}"
+            ),
             r#"{"\u0065vent":"open","Payload":"é/\"\n","n":{"a":1,"b":[2,{"x":"y","z":null}]}}"#,
         ];
         for other in same {
@@ -206,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_surrogate_pair_is_the_same_however_it_is_written() {
+    fn a_lone_surrogate_may_be_written_in_any_case() {
         let same = [
             (r#"{"a":"\ud800"}"#, r#"{"a":"\uD800"}"#),
             (r#"{"a":"\udc00 \u00e9\n\ud800"}"#, r#"{"a":"\uDC00 é\u000a\uD800"}"#),
@@ -218,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_difference_makes_another_key() {
+    fn any_other_difference_changes_the_key() {
         let different = [
             "{}",
             r#"{"a":null}"#,
@@ -252,10 +264,10 @@ mod tests {
     }
 
     #[test]
-    fn depth_is_no_danger() {
+    fn deep_nesting_does_no_harm() {
         let deep = |space| format!("{{\"a\":{}{space}{}}}", "[".repeat(100_000), "]".repeat(100_000));
         assert_eq!(key(&deep("")), key(&deep("")));
-        let at_the_bound = |space| format!("{{\"a\":{}{space}{}}}", "[".repeat(128), "]".repeat(128));
-        assert_eq!(key(&at_the_bound("")), key(&at_the_bound(" ")));
+        let at_the_limit = |space| format!("{{\"a\":{}{space}{}}}", "[".repeat(128), "]".repeat(128));
+        assert_eq!(key(&at_the_limit("")), key(&at_the_limit(" ")));
     }
 }

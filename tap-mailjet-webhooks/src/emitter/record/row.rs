@@ -1,185 +1,95 @@
-//! From an event to the bytes of a RECORD message.
+//! An event's values, each in its column.
 
-use catalog::column::ColumnSource;
-use catalog::members::json_string;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
-use super::field_layout::FieldLayout;
-use super::primary_key::{CanonicalOrder, PrimaryKey};
-use super::table::{Output, Row, Table};
-use crate::emitter::block::Event;
-use crate::os::clock::UnixMillis;
-use crate::spool::{REJECTED_BODY_BYTES, Sequence, StoredRejection};
+use catalog::members;
 
-/// The table that rejected items were meant for.
-const TABLE_NAME: &str = "data";
+use super::target_safe;
 
-/// Writes RECORD messages, and keeps its buffers from one to the next.
-#[derive(Debug, Default)]
-pub(in crate::emitter) struct RecordWriter {
-    primary_key: PrimaryKey,
-    received: Moment,
-    batched: Moment,
+/// An event's values, each in its column.
+#[derive(Debug)]
+pub(super) struct Row<'a> {
+    /// One for each column of the table.
+    values: Vec<Option<PlacedValue<'a>>>,
+    /// Name and JSON text of each value in the extra column.
+    extra: Vec<(Cow<'a, str>, &'a str)>,
 }
 
-/// What the system columns of a row say.
-pub(in crate::emitter) struct System<'a> {
-    key: [u8; 36],
-    sequence: Sequence,
-    received_at: &'a [u8],
-    batched_at: &'a [u8],
+#[derive(Debug)]
+struct PlacedValue<'a> {
+    /// What is written.
+    json: Cow<'a, str>,
+    /// The field and its value, in case a later value replaces this one.
+    field: Cow<'a, str>,
+    value: &'a str,
 }
 
-impl System<'_> {
-    /// Writes what one of them says.
-    pub(in crate::emitter) fn write(&self, source: ColumnSource, out: &mut Vec<u8>) {
-        match source {
-            ColumnSource::PrimaryKey => write_quoted(&self.key, out),
-            ColumnSource::Sequence => {
-                out.extend_from_slice(itoa::Buffer::new().format(self.sequence.get()).as_bytes());
-            }
-            ColumnSource::ReceivedAt => write_quoted(self.received_at, out),
-            ColumnSource::BatchedAt => write_quoted(self.batched_at, out),
-            ColumnSource::TableVersion => out.push(b'0'),
-            ColumnSource::Field
-            | ColumnSource::Extra
-            | ColumnSource::TableName
-            | ColumnSource::Reason
-            | ColumnSource::Record => {
-                unreachable!("a row's own value")
-            }
-        }
-    }
-}
-
-impl RecordWriter {
-    /// The key of an event, which has this shape. Computed once for all streams that have it.
-    pub(in crate::emitter) fn key_of(&mut self, event: &Event<'_>, shape: Option<&FieldLayout>) -> [u8; 36] {
-        match (event.unreadable, shape) {
-            (Some(event), _) => event.key,
-            (None, Some(shape)) => self.primary_key.of(event.members, &shape.order),
-            (None, None) => self.primary_key.of(event.members, &CanonicalOrder::of(event.members)),
-        }
+impl<'a> Row<'a> {
+    /// A row without values.
+    pub(super) fn with_columns(columns: usize) -> Self {
+        let mut values = Vec::new();
+        values.resize_with(columns, || None);
+        Row { values, extra: Vec::new() }
     }
 
-    /// What the system columns of an event's rows say. `batched_at` is now, in Unix milliseconds.
-    pub(in crate::emitter) fn system(
-        &mut self,
-        key: [u8; 36],
-        event: &Event<'_>,
-        batched_at: UnixMillis,
-    ) -> System<'_> {
-        let received_at = self.received.text(event.received_at);
-        let batched_at = self.batched.text(batched_at);
-        System { key, sequence: event.sequence, received_at, batched_at }
+    /// Makes place for a column that was added to the table.
+    pub(super) fn add_column(&mut self) {
+        self.values.push(None);
     }
 
-    /// Appends a rejected item to `out`.
-    pub(in crate::emitter) fn write_rejected(
-        &mut self,
-        table: &Table,
-        item: StoredRejection<'_>,
-        batched_at: UnixMillis,
-        out: &mut Vec<u8>,
-    ) {
-        // Of what was cut off there is no telling whether it is the same.
-        let key = match item.body.len() < REJECTED_BODY_BYTES {
-            true => PrimaryKey::of_bytes(item.body),
-            false => PrimaryKey::of_bytes(&[item.body, &item.sequence.get().to_be_bytes()].concat()),
+    /// Puts `json` into a column, for `value` of `field`. A value that was there goes into the extra column.
+    pub(super) fn set(&mut self, column: usize, json: Cow<'a, str>, field: Cow<'a, str>, value: &'a str) {
+        let json = if target_safe::is_target_safe_text(&json) {
+            json
+        } else {
+            Cow::Owned(members::json_string(&json))
         };
-        let received_at = self.received.text(item.received_at);
-        let batched_at = self.batched.text(batched_at);
-        let system = System { key, sequence: item.sequence, received_at, batched_at };
-        write_record(table, &system, out, |_, source, out| {
-            let text = match source {
-                ColumnSource::TableName => json_string(TABLE_NAME),
-                ColumnSource::Reason => json_string(item.reason),
-                ColumnSource::Record => json_string(&text_of(item.body)),
-                _ => "null".to_owned(),
-            };
-            out.extend_from_slice(text.as_bytes());
-        });
+        if let Some(earlier) = self.values[column].replace(PlacedValue { json, field, value }) {
+            self.extra.push((earlier.field, earlier.value));
+        }
     }
-}
 
-/// Appends an event, placed in `row`, to `out`.
-pub(in crate::emitter) fn write_row(table: &Table, row: &Row<'_>, system: &System<'_>, out: &mut Vec<u8>) {
-    write_record(table, system, out, |place, source, out| match source {
-        ColumnSource::Extra => row.write_extra(out),
-        _ => out.extend_from_slice(row.field(place).as_bytes()),
-    });
-}
+    /// Puts `value` of `field` into the extra column.
+    pub(super) fn push_extra(&mut self, field: Cow<'a, str>, value: &'a str) {
+        self.extra.push((field, value));
+    }
 
-fn write_record(
-    table: &Table,
-    system: &System<'_>,
-    out: &mut Vec<u8>,
-    mut write_value: impl FnMut(usize, ColumnSource, &mut Vec<u8>),
-) {
-    begin_record(table, out);
-    for (position, (place, output)) in table.selected().enumerate() {
-        begin_value(position, output, out);
-        match output.source {
-            ColumnSource::Field
-            | ColumnSource::Extra
-            | ColumnSource::TableName
-            | ColumnSource::Reason
-            | ColumnSource::Record => {
-                write_value(place, output.source, out);
+    /// Whether the extra column has a value.
+    pub(super) fn has_extra(&self) -> bool {
+        !self.extra.is_empty()
+    }
+
+    /// Returns the JSON text of a field's column.
+    pub(super) fn json(&self, column: usize) -> &str {
+        self.values.get(column).and_then(Option::as_ref).map_or("null", |placed| &placed.json)
+    }
+
+    /// Appends the JSON text of the extra column to `out`.
+    pub(super) fn write_extra(&self, out: &mut Vec<u8>) {
+        if self.extra.is_empty() {
+            out.extend_from_slice(b"null");
+            return;
+        }
+        let mut taken: HashSet<Cow<'_, str>> = HashSet::with_capacity(self.extra.len());
+        // The last number tried for each name, so that 10 000 values of one name do not each try all numbers.
+        let mut repeats: HashMap<&str, usize> = HashMap::new();
+        for (position, (name, value)) in self.extra.iter().enumerate() {
+            let mut free = Cow::Borrowed(name.as_ref());
+            while !taken.insert(free.clone()) {
+                let repeat = repeats.entry(name).and_modify(|repeat| *repeat += 1).or_insert(2);
+                free = Cow::Owned(format!("{name}__{repeat}"));
             }
-            source => system.write(source, out),
+            out.push(if position == 0 { b'{' } else { b',' });
+            serde_json::to_writer(&mut *out, &free).expect("text is JSON and memory takes every write");
+            out.push(b':');
+            let value = if target_safe::is_target_safe(value) {
+                target_safe::one_line(value)
+            } else {
+                Cow::Owned(members::json_string(value))
+            };
+            out.extend_from_slice(value.as_bytes());
         }
-    }
-    end_record(system, out);
-}
-
-/// Appends what stands before the first value.
-pub(in crate::emitter) fn begin_record(table: &Table, out: &mut Vec<u8>) {
-    out.extend_from_slice(br#"{"type":"RECORD","stream":""#);
-    // The names of streams are ours and need no escapes.
-    out.extend_from_slice(table.name().as_bytes());
-    out.extend_from_slice(br#"","record":{"#);
-}
-
-/// Appends what stands before the value that is the one at `position` in its record.
-pub(in crate::emitter) fn begin_value(position: usize, output: &Output, out: &mut Vec<u8>) {
-    if position > 0 {
-        out.push(b',');
-    }
-    out.extend_from_slice(&output.label);
-}
-
-/// Appends what stands after the last value.
-pub(in crate::emitter) fn end_record(system: &System<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(br#"},"time_extracted":"#);
-    write_quoted(system.received_at, out);
-    out.extend_from_slice(b"}\n");
-}
-
-/// Bytes as text. What is not text, and U+0000, which many targets stop at, stands as U+FFFD.
-pub(in crate::emitter) fn text_of(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).replace('\0', "\u{fffd}")
-}
-
-/// Writes ASCII that needs no escapes as a JSON string.
-fn write_quoted(text: &[u8], out: &mut Vec<u8>) {
-    out.push(b'"');
-    out.extend_from_slice(text);
-    out.push(b'"');
-}
-
-/// The text of the last moment that was asked for: neighbours usually share it.
-#[derive(Debug, Default)]
-struct Moment {
-    unix_millis: Option<UnixMillis>,
-    text: String,
-}
-
-impl Moment {
-    fn text(&mut self, unix_millis: UnixMillis) -> &[u8] {
-        if self.unix_millis != Some(unix_millis) {
-            self.unix_millis = Some(unix_millis);
-            self.text = unix_millis.to_rfc3339();
-        }
-        self.text.as_bytes()
+        out.push(b'}');
     }
 }

@@ -1,31 +1,75 @@
-//! What any target can read, and what many stop at.
+//! What every target can store: JSON can express more than many targets accept.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
 
 use catalog::column::ColumnType;
-
 use catalog::members::{self, Members};
 
-/// Levels of nesting that every JSON parser takes: `serde_json` stops at 128 in all, Python's at about 1000.
-const PORTABLE_DEPTH: usize = 100;
+/// The levels of nesting that every JSON parser accepts: `serde_json` stops at 128, Python's parser at about
+/// 1000.
+const MAX_DEPTH: usize = 100;
+/// The bytes of a column's name that PostgreSQL keeps.
+pub(super) const MAX_NAME_BYTES: usize = 63;
+/// SQLite's names for a row's number: a column with such a name would hide it.
+const SQLITE_ROW_IDS: [&str; 3] = ["rowid", "_rowid_", "oid"];
 
-/// Whether any target can read a JSON value, all of it: its strings ([`is_target_safe_text`]), its numbers (a scalar one has to be
-/// exact as a 64-bit integer or a double, one within an object or array has to be within a double's range), its depth, and
-/// its names (of two alike in one object, a parser keeps one).
-pub(in crate::emitter) fn is_target_safe(json: &str) -> bool {
-    match json.as_bytes().first() {
-        Some(b'-' | b'0'..=b'9') => ColumnType::infer(json) != ColumnType::Text,
-        Some(b'{' | b'[') => {
-            is_target_safe_text(json) && is_target_safe_structure(json) && !repeats_a_name(json)
-        }
-        _ => is_target_safe_text(json),
+/// Whether every target accepts a column of this name, and the tap does not reserve it for its own columns.
+pub(super) fn is_target_safe_name(name: &str) -> bool {
+    let is_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let lowercase = name.to_lowercase();
+    !name.is_empty()
+        && name.len() <= MAX_NAME_BYTES
+        && name.chars().all(|c| is_word(c) || c == ' ')
+        && name.starts_with(is_word)
+        && name.ends_with(is_word)
+        && !SQLITE_ROW_IDS.contains(&lowercase.as_str())
+        && !lowercase.starts_with("_sdc_")
+        && !lowercase.starts_with("__sdc_")
+}
+
+/// Whether every target can read a JSON value without loss.
+///
+/// - Its strings are safe by [`is_target_safe_text`].
+/// - If it is a number, it is exact as a 64-bit integer or as a double. A number within it is in a double's
+///   range.
+/// - It is not nested too deeply.
+/// - No object in it repeats a name: a parser keeps only one of the two values.
+pub(super) fn is_target_safe(json: &str) -> bool {
+    if is_number(json) {
+        ColumnType::infer(json) != ColumnType::Text
+    } else {
+        is_target_safe_text(json) && is_target_safe_structure(json, MAX_DEPTH)
     }
 }
 
-/// A JSON value in one line, as a message has to be. A line break stands only between the parts of a value, where a space says
-/// the same.
-pub(in crate::emitter) fn one_line(json: &str) -> Cow<'_, str> {
+/// Whether `json` follows all rules of [`is_target_safe`] but that for strings.
+fn is_target_safe_structure(json: &str, max_depth: usize) -> bool {
+    match json.as_bytes().first() {
+        Some(b'{' | b'[') if max_depth == 0 => false,
+        Some(b'{') => {
+            let spans = members::parse_object(json).expect("a part of valid JSON is valid");
+            let members = Members::new(json, &spans);
+            let mut names = HashSet::with_capacity(members.len());
+            members.iter().all(|member| {
+                names.insert(member.name()) && is_target_safe_structure(member.value, max_depth - 1)
+            })
+        }
+        Some(b'[') => {
+            let elements = members::parse_array(json).expect("a part of valid JSON is valid");
+            elements.iter().all(|element| is_target_safe_structure(element.get(), max_depth - 1))
+        }
+        _ => !is_number(json) || json.parse::<f64>().is_ok_and(f64::is_finite),
+    }
+}
+
+fn is_number(json: &str) -> bool {
+    json.starts_with(|c: char| c == '-' || c.is_ascii_digit())
+}
+
+/// Returns a JSON value in one line, as a message has to be. Line breaks can only stand between the parts of
+/// a value, where a space means the same.
+pub(super) fn one_line(json: &str) -> Cow<'_, str> {
     if memchr::memchr2(b'\n', b'\r', json.as_bytes()).is_some() {
         Cow::Owned(json.replace(['\n', '\r'], " "))
     } else {
@@ -33,104 +77,47 @@ pub(in crate::emitter) fn one_line(json: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether every string in a JSON text is one that any target can keep: no `\u` escape of half a surrogate pair, which
-/// JSON's grammar allows although it is not Unicode, and none of U+0000.
-pub(in crate::emitter) fn is_target_safe_text(json: &str) -> bool {
-    find_escape(json, |_| true).is_none()
+/// Whether every target can store the strings in a JSON text. They must not contain an escaped lone
+/// surrogate, which JSON's grammar allows although it is not Unicode, nor U+0000.
+pub(super) fn is_target_safe_text(json: &str) -> bool {
+    unsafe_escapes(json).next().is_none()
 }
 
-/// Where the first escape of half a surrogate pair stands in a JSON text, if there is one.
-pub(in crate::emitter) fn half_surrogate(json: &str) -> Option<usize> {
-    find_escape(json, |escape| escape == Escape::Half)
+/// Returns the position of the first escaped lone surrogate in a JSON text.
+pub(super) fn find_lone_surrogate(json: &str) -> Option<usize> {
+    unsafe_escapes(json).find_map(|(at, escape)| (escape == UnsafeEscape::LoneSurrogate).then_some(at))
 }
 
-/// An escape that not every program takes.
+/// An escape that some targets do not accept.
 #[derive(Clone, Copy, PartialEq)]
-enum Escape {
-    /// Of half a surrogate pair.
-    Half,
-    /// Of U+0000.
+enum UnsafeEscape {
+    /// One half of a surrogate pair, without the other.
+    LoneSurrogate,
+    /// U+0000.
     Nul,
 }
 
-/// Where the first escape stands that is asked for.
-fn find_escape(json: &str, is_sought: impl Fn(Escape) -> bool) -> Option<usize> {
+/// Returns each such escape in a JSON text, with its position.
+fn unsafe_escapes(json: &str) -> impl Iterator<Item = (usize, UnsafeEscape)> {
     let bytes = json.as_bytes();
-    let mut at = 0;
-    while let Some(offset) = memchr::memchr(b'\\', bytes.get(at..)?) {
-        at += offset;
-        let (escape, length) = match surrogate(bytes, at) {
-            Some(Surrogate::High) if surrogate(bytes, at + 6) == Some(Surrogate::Low) => (None, 12),
-            Some(_) => (Some(Escape::Half), 6),
-            None if bytes[at..].starts_with(b"\\u0000") => (Some(Escape::Nul), 6),
-            // The backslash and what it escapes, which may be a backslash itself.
-            None => (None, 2),
-        };
-        if escape.is_some_and(&is_sought) {
-            return Some(at);
-        }
-        at += length;
-    }
-    None
-}
-
-/// Whether an object or array is not too deep and holds no number that is beyond a double.
-fn is_target_safe_structure(json: &str) -> bool {
-    let mut depth = 0_usize;
-    let (mut in_string, mut escaped) = (false, false);
-    let mut number = 0..0;
-    for (at, byte) in json.bytes().enumerate() {
-        if in_string {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_string = false,
-                _ => {}
+    let mut position = 0;
+    std::iter::from_fn(move || {
+        while let Some(offset) = memchr::memchr(b'\\', bytes.get(position..)?) {
+            let at = position + offset;
+            let (escape, length) = match surrogate(bytes, at) {
+                Some(Surrogate::High) if surrogate(bytes, at + 6) == Some(Surrogate::Low) => (None, 12),
+                Some(_) => (Some(UnsafeEscape::LoneSurrogate), 6),
+                None if bytes[at..].starts_with(b"\\u0000") => (Some(UnsafeEscape::Nul), 6),
+                // The backslash and what it escapes, which may be a backslash.
+                None => (None, 2),
+            };
+            position = at + length;
+            if let Some(escape) = escape {
+                return Some((at, escape));
             }
-            continue;
         }
-        if matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9') {
-            if number.end != at {
-                number = at..at;
-            }
-            number.end = at + 1;
-            continue;
-        }
-        // The letter e of true and false makes a "number" that is none.
-        if !number.is_empty() && json[number.clone()].parse::<f64>().is_ok_and(f64::is_infinite) {
-            return false;
-        }
-        number = 0..0;
-        match byte {
-            b'"' => in_string = true,
-            b'{' | b'[' => {
-                depth += 1;
-                if depth > PORTABLE_DEPTH {
-                    return false;
-                }
-            }
-            b'}' | b']' => depth -= 1,
-            _ => {}
-        }
-    }
-    true
-}
-
-/// Whether an object in a JSON value, which is not too deep, has two members of one name.
-fn repeats_a_name(json: &str) -> bool {
-    match json.as_bytes().first() {
-        Some(b'{') => {
-            let spans = members::parse_object(json).expect("a part of valid JSON is valid");
-            let members = Members::new(json, &spans);
-            let mut names = HashSet::with_capacity(members.len());
-            members.iter().any(|member| !names.insert(member.name()) || repeats_a_name(member.value))
-        }
-        Some(b'[') => {
-            let elements = members::parse_array(json).expect("a part of valid JSON is valid");
-            elements.iter().any(|element| repeats_a_name(element.get()))
-        }
-        _ => false,
-    }
+        None
+    })
 }
 
 #[derive(PartialEq)]
@@ -139,6 +126,7 @@ enum Surrogate {
     Low,
 }
 
+/// Returns which half of a surrogate pair is escaped at a position, if any.
 fn surrogate(bytes: &[u8], at: usize) -> Option<Surrogate> {
     match bytes.get(at..at + 6)? {
         [b'\\', b'u', b'd' | b'D', b'8' | b'9' | b'a' | b'A' | b'b' | b'B', ..] => Some(Surrogate::High),
@@ -152,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strings_that_targets_stop_at_are_found() {
+    fn strings_that_some_targets_cannot_store_are_found() {
         let cases = [
             (r#""plain \n \\ \u00e9""#, true),
             (r#""\ud83d\ude00""#, true),
@@ -175,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_targets_stop_at_within_objects_and_arrays_is_found() {
+    fn values_that_some_targets_cannot_read_are_found_within_objects_and_arrays() {
         let deep = |levels| "[".repeat(levels) + &"]".repeat(levels);
         let cases = [
             ("5".to_owned(), true),
@@ -186,6 +174,7 @@ mod tests {
             (r#"{"a":"1e400","b":[true,false,18446744073709551616,1e300]}"#.to_owned(), true),
             (deep(100), true),
             (deep(101), false),
+            (deep(1_000), false),
             (format!(r#"["{}",{{"]":1}}]"#, deep(200)), true),
             (r#"{"a":1,"b":{"a":2},"c":[{"a":3},{"a":4}]}"#.to_owned(), true),
             (r#"{"a":1,"\u0061":2}"#.to_owned(), false),

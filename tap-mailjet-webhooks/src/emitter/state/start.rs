@@ -1,51 +1,54 @@
-//! Where a run begins, and what is said about it.
+//! Where a run starts, and what the log says about it.
 
 use catalog::state::State;
 use catalog::stream::StreamId;
 use tracing::{info, warn};
 
 use super::file::{StateFile, StateFileError};
+use super::written::{Positions, StreamPosition};
 use crate::os::clock::UnixMillis;
 use crate::spool::{Backlog, EventReader, ItemKind, Registry, Sequence, SequenceUnit, SpoolError};
 
-/// Where a run begins.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Start {
-    /// The bookmarks that the run was given, or those of a first run.
-    pub state: State,
-    /// Events that wait past the bookmarks.
-    pub waiting: Backlog,
+/// Where a run starts.
+#[derive(Debug)]
+pub(crate) struct Start {
+    /// The state that the run was given, or an empty one.
+    pub(crate) state: State,
+    /// The positions of the selected streams in it.
+    pub(crate) positions: Positions,
+    /// The events past those positions.
+    pub(crate) waiting: Backlog,
 }
 
-/// Why a run can't begin.
+/// Why a run cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The state file can't be used.
+    /// The state file cannot be used.
     #[error(transparent)]
     StateFile(#[from] StateFileError),
-    /// The spool can't be read.
+    /// The spool cannot be read.
     #[error(transparent)]
     Spool(#[from] SpoolError),
-    /// The bookmark is past everything that was ever written from the spool, so it is not one of its own. Events that
-    /// have not been written are, or will be, before it.
+    /// A bookmark is past everything that was ever written from the spool, so it comes from another one.
+    /// There are or will be unwritten events before it.
     #[error(
-        "the state's bookmark {bookmark} of stream \"{stream}\" is ahead of what was ever written from this spool (up to \
-         {written_through}): it belongs to another spool or another sequence_unit, and events would be passed over in silence. \
-         Give this spool's own state, or none"
+        "the state's bookmark {bookmark} of stream \"{stream}\" is past everything that was ever written \
+         from this spool (up to {written_through}): it belongs to another spool or another sequence_unit, \
+         and the run would skip events. Give this spool's own state, or none"
     )]
-    BookmarkAhead {
+    ForeignBookmark {
         /// The stream.
         stream: &'static str,
-        /// What the state says.
+        /// The bookmark.
         bookmark: Sequence,
-        /// The largest sequence that a state of this spool can have.
+        /// The largest bookmark that a state of this spool can have.
         written_through: Sequence,
     },
 }
 
 impl Start {
-    /// Reads the state, compares it with the spool, and tells what will be written to the streams.
-    pub fn find(
+    /// Reads the state, compares it with the spool, and logs what the run will write.
+    pub(crate) fn find(
         streams: &[StreamId],
         state_file: Option<&mut StateFile>,
         reader: &mut dyn EventReader,
@@ -53,7 +56,7 @@ impl Start {
         unit: SequenceUnit,
         now: UnixMillis,
     ) -> Result<Self, StartError> {
-        let with_state = state_file.is_some();
+        let has_state = state_file.is_some();
         let state = match state_file {
             None => State::default(),
             Some(file) => file.read()?.unwrap_or_else(|| {
@@ -61,46 +64,43 @@ impl Start {
                 State::default()
             }),
         };
-        // A spool that nothing was written from can go on with the state of one that is lost, if that is older than all
-        // that it holds and, since it goes on from the clock, will hold.
+        // A spool from which nothing was written can continue the state of a lost one, if that is older than
+        // everything that it holds or, because its sequences follow the clock, will hold.
         let written_through = match registry.written_through()? {
             Some(sequence) => sequence,
             None => reader.first_sequence()?.unwrap_or(unit.sequence_at(now)).previous(),
         };
-        for stream in streams.iter().map(|stream| stream.name()) {
-            let bookmark = state.bookmark(stream).map_or(Sequence::START, Sequence::new);
+        let mut positions = Positions::default();
+        for stream in streams {
+            let bookmark = super::bookmark(&state, *stream).unwrap_or(Sequence::START);
             if bookmark > written_through {
-                return Err(StartError::BookmarkAhead { stream, bookmark, written_through });
+                return Err(StartError::ForeignBookmark { stream: stream.name(), bookmark, written_through });
             }
+            positions.0.push(StreamPosition::new(*stream, bookmark));
         }
-        let of_events = streams.iter().filter(|stream| **stream != StreamId::Rejected);
-        let position = of_events
-            .map(|stream| state.bookmark(stream.name()).map_or(Sequence::START, Sequence::new))
-            .min();
-        let Some(position) = position else {
-            warn!(
-                "the catalog selects no stream that has events: they are received and kept, but not written"
-            );
-            return Ok(Start { state, waiting: Backlog::Exactly(0) });
+        let mut backlog = |kind| match positions.of(kind) {
+            Some(position) => reader.backlog_past(kind, position),
+            None => Ok(Backlog::Exactly(0)),
         };
-        let waiting = reader.backlog_past(ItemKind::Event, position)?;
-        let rejected = match streams.contains(&StreamId::Rejected) {
-            true => {
-                let position =
-                    state.bookmark(StreamId::Rejected.name()).map_or(Sequence::START, Sequence::new);
-                reader.backlog_past(ItemKind::Rejected, position)?
-            }
-            false => Backlog::Exactly(0),
-        };
-        let and_rejected =
-            if rejected.is_empty() { String::new() } else { format!(" and {rejected} rejected items") };
-        if with_state {
-            info!("{waiting} events{and_rejected} wait in the spool, past the bookmark {position}");
-        } else if !waiting.is_empty() || !rejected.is_empty() {
-            warn!(
-                "no --state was given: all that the spool still holds, {waiting} events{and_rejected}, is written (again)"
-            );
-        }
-        Ok(Start { state, waiting })
+        let (waiting, rejected) = (backlog(ItemKind::Event)?, backlog(ItemKind::Rejected)?);
+        log_start(positions.of(ItemKind::Event), waiting, rejected, has_state);
+        Ok(Start { state, positions, waiting })
+    }
+}
+
+fn log_start(position: Option<Sequence>, waiting: Backlog, rejected: Backlog, has_state: bool) {
+    let Some(position) = position else {
+        warn!("the catalog selects no stream of events: events are received and stored, but not written");
+        return;
+    };
+    let and_rejected =
+        if rejected.is_empty() { String::new() } else { format!(" and {rejected} rejected items") };
+    if has_state {
+        info!("{waiting} events{and_rejected} wait in the spool, past the bookmark {position}");
+    } else if !waiting.is_empty() || !rejected.is_empty() {
+        warn!(
+            "no --state was given: everything that the spool holds ({waiting} events{and_rejected}) is \
+             written, even if earlier runs have written it"
+        );
     }
 }

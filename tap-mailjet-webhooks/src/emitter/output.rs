@@ -1,0 +1,45 @@
+//! Messages on their way to stdout.
+
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+
+/// The bytes at which the buffer is full.
+const FULL_BYTES: usize = 1 << 20;
+
+/// Messages that are not written yet, and the writer that takes them.
+#[derive(Debug)]
+pub(super) struct OutputBuffer<W> {
+    writer: W,
+    pub(super) messages: Vec<u8>,
+    /// The events of which the buffer has messages.
+    pub(super) events: u64,
+}
+
+impl<W: Write> OutputBuffer<W> {
+    /// An empty buffer.
+    pub(super) fn new(writer: W) -> Self {
+        OutputBuffer { writer, messages: Vec::new(), events: 0 }
+    }
+
+    /// Writes all messages. Returns the number of events that the writer has taken.
+    pub(super) fn flush(&mut self) -> io::Result<u64> {
+        if !self.messages.is_empty() {
+            self.writer.write_all(&self.messages)?;
+            self.writer.flush()?;
+            self.messages.clear();
+            // A huge event takes memory only until it is written.
+            self.messages.shrink_to(2 * FULL_BYTES);
+        }
+        Ok(std::mem::take(&mut self.events))
+    }
+
+    /// Whether the messages should be written before more are added.
+    pub(super) fn is_full(&self) -> bool {
+        self.messages.len() >= FULL_BYTES
+    }
+
+    /// Breaks if the buffer is full.
+    pub(super) fn until_full(&self) -> ControlFlow<()> {
+        if self.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}

@@ -1,0 +1,36 @@
+//! What a run writes.
+
+use catalog::selection::{CatalogError, Selection};
+use catalog::stream::{Stream, StreamId};
+
+use super::record::UnknownFields;
+use crate::spool::SpoolError;
+
+/// What a run writes: the selected streams, and how their columns are named and filled.
+#[derive(Debug)]
+pub struct OutputSpec {
+    /// The selected streams and columns.
+    pub selection: Selection,
+    /// What the names of system columns start with.
+    pub system_prefix: String,
+    /// How to handle fields that the catalog does not know.
+    pub unknown_fields: UnknownFields,
+}
+
+/// Why a run cannot write what it is asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputSpecError {
+    /// The catalog asks for something that does not exist.
+    #[error("catalog: {0}")]
+    Catalog(#[from] CatalogError),
+    /// The columns that appeared earlier cannot be read from the spool.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+}
+
+impl OutputSpec {
+    /// Name of the replication key, which is the same in every stream.
+    pub(super) fn replication_key(&self) -> String {
+        Stream::new(StreamId::Data, &self.system_prefix).replication_key().to_owned()
+    }
+}

@@ -1,0 +1,204 @@
+//! RECORD messages: the text around the values, and the values of the system columns.
+
+use catalog::column::ColumnSource;
+use catalog::members::json_string;
+
+use super::column::OutputColumn;
+use super::event::{Event, lossy_text};
+use super::field_layout::{FieldLayout, LayoutCache};
+use super::primary_key::{CanonicalOrder, KeyHasher, PrimaryKey};
+use super::table::Table;
+use crate::os::clock::UnixMillis;
+use crate::spool::{DiscoveredColumn, REJECTED_BODY_BYTES, Sequence, StoredRejection};
+
+/// The table that rejected items were meant for.
+const TABLE_NAME: &str = "data";
+
+/// Writes RECORD messages. It keeps what it can use again for the next one.
+#[derive(Debug, Default)]
+pub(crate) struct RecordWriter {
+    keys: KeyHasher,
+    layouts: LayoutCache,
+    received_at: MomentText,
+    batched_at: MomentText,
+}
+
+/// An event of which a RECORD can be written to each stream that has it.
+pub(crate) struct EventWriter<'w, 'e> {
+    event: &'e Event<'e>,
+    layout: Option<&'w mut FieldLayout>,
+    system: SystemValues<'w>,
+}
+
+/// The values of a row's system columns.
+pub(super) struct SystemValues<'w> {
+    key: PrimaryKey,
+    sequence: Sequence,
+    received_at: &'w str,
+    batched_at: &'w str,
+}
+
+impl RecordWriter {
+    /// Computes what all RECORDs of an event have in common. `batched_at` is now.
+    pub(crate) fn event<'w, 'e>(
+        &'w mut self,
+        event: &'e Event<'e>,
+        batched_at: UnixMillis,
+    ) -> EventWriter<'w, 'e> {
+        let layout = if event.unreadable.is_none() { self.layouts.layout_of(event.members) } else { None };
+        let key = match (event.unreadable, &layout) {
+            (Some(unreadable), _) => unreadable.key,
+            (None, Some(layout)) => self.keys.hash(event.members, &layout.order),
+            (None, None) => self.keys.hash(event.members, &CanonicalOrder::new(event.members)),
+        };
+        let received_at = self.received_at.of(event.received_at);
+        let batched_at = self.batched_at.of(batched_at);
+        let system = SystemValues { key, sequence: event.sequence, received_at, batched_at };
+        EventWriter { event, layout, system }
+    }
+
+    /// Appends the RECORD of a rejected item to `out`. `batched_at` is now.
+    pub(crate) fn write_rejected(
+        &mut self,
+        table: &Table,
+        item: StoredRejection<'_>,
+        batched_at: UnixMillis,
+        out: &mut Vec<u8>,
+    ) {
+        // Two items that were cut off may differ in what is lost, so the sequence tells them apart.
+        let key = match item.body.len() < REJECTED_BODY_BYTES {
+            true => PrimaryKey::hash(item.body),
+            false => PrimaryKey::hash(&[item.body, &item.sequence.get().to_be_bytes()].concat()),
+        };
+        let received_at = self.received_at.of(item.received_at);
+        let batched_at = self.batched_at.of(batched_at);
+        let system = SystemValues { key, sequence: item.sequence, received_at, batched_at };
+        write_record(table, &system, out, |_, source, out| {
+            let text = match source {
+                ColumnSource::TableName => json_string(TABLE_NAME),
+                ColumnSource::Reason => json_string(item.reason),
+                ColumnSource::Record => json_string(&lossy_text(item.body)),
+                _ => "null".to_owned(),
+            };
+            out.extend_from_slice(text.as_bytes());
+        });
+    }
+}
+
+impl EventWriter<'_, '_> {
+    /// Appends the event's RECORD in `table`, the selected stream at `stream_index`, to `out`.
+    ///
+    /// If that adds columns to the table, `add_columns` gets them first, and a SCHEMA goes before the RECORD.
+    pub(crate) fn write<E>(
+        &mut self,
+        stream_index: usize,
+        table: &mut Table,
+        out: &mut Vec<u8>,
+        add_columns: impl FnOnce(&[DiscoveredColumn]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let EventWriter { event, layout, system } = self;
+        let template =
+            layout.as_mut().and_then(|layout| layout.templates.get(stream_index, table, event.members));
+        if template.is_some_and(|template| template.write(table, event.members, system, out)) {
+            return Ok(());
+        }
+        let row = table.place(event);
+        let new_columns = table.take_new_columns();
+        if !new_columns.is_empty() {
+            add_columns(&new_columns)?;
+            if table.selects_any(&new_columns) {
+                table.write_schema(out);
+            }
+        }
+        write_record(table, system, out, |column, source, out| match source {
+            ColumnSource::Extra => row.write_extra(out),
+            _ => out.extend_from_slice(row.json(column).as_bytes()),
+        });
+        Ok(())
+    }
+}
+
+impl SystemValues<'_> {
+    /// Appends the value of a system column to `out`. Returns whether `source` is that of one.
+    pub(super) fn write(&self, source: ColumnSource, out: &mut Vec<u8>) -> bool {
+        match source {
+            ColumnSource::PrimaryKey => write_quoted(self.key.as_bytes(), out),
+            ColumnSource::Sequence => {
+                out.extend_from_slice(itoa::Buffer::new().format(self.sequence.get()).as_bytes());
+            }
+            ColumnSource::ReceivedAt => write_quoted(self.received_at.as_bytes(), out),
+            ColumnSource::BatchedAt => write_quoted(self.batched_at.as_bytes(), out),
+            ColumnSource::TableVersion => out.push(b'0'),
+            ColumnSource::Field
+            | ColumnSource::Extra
+            | ColumnSource::TableName
+            | ColumnSource::Reason
+            | ColumnSource::Record => return false,
+        }
+        true
+    }
+}
+
+/// Appends a RECORD to `out`. `write_value` appends the value of a column that is not a system column.
+fn write_record(
+    table: &Table,
+    system: &SystemValues<'_>,
+    out: &mut Vec<u8>,
+    mut write_value: impl FnMut(usize, ColumnSource, &mut Vec<u8>),
+) {
+    begin_record(table, out);
+    for (position, (index, column)) in table.selected_columns().enumerate() {
+        begin_value(position, column, out);
+        if !system.write(column.source, out) {
+            write_value(index, column.source, out);
+        }
+    }
+    end_record(system, out);
+}
+
+/// Appends the text before the first value.
+pub(super) fn begin_record(table: &Table, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#"{"type":"RECORD","stream":""#);
+    // The names of streams are the tap's own and need no escapes.
+    out.extend_from_slice(table.id().name().as_bytes());
+    out.extend_from_slice(br#"","record":{"#);
+}
+
+/// Appends the text before the value at `position` in the record.
+pub(super) fn begin_value(position: usize, column: &OutputColumn, out: &mut Vec<u8>) {
+    if position > 0 {
+        out.push(b',');
+    }
+    out.extend_from_slice(&column.label);
+}
+
+/// Appends the text after the last value.
+pub(super) fn end_record(system: &SystemValues<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#"},"time_extracted":"#);
+    write_quoted(system.received_at.as_bytes(), out);
+    out.extend_from_slice(b"}\n");
+}
+
+/// Appends ASCII that needs no escapes as a JSON string.
+fn write_quoted(text: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    out.extend_from_slice(text);
+    out.push(b'"');
+}
+
+/// The text of the last moment that was asked for: neighbouring events usually share it.
+#[derive(Debug, Default)]
+struct MomentText {
+    moment: Option<UnixMillis>,
+    text: String,
+}
+
+impl MomentText {
+    fn of(&mut self, moment: UnixMillis) -> &str {
+        if self.moment != Some(moment) {
+            self.moment = Some(moment);
+            self.text = moment.to_rfc3339();
+        }
+        &self.text
+    }
+}

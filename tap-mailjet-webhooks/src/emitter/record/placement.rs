@@ -1,0 +1,398 @@
+//! Which column each value of an event goes into.
+//!
+//! No rule loses a value, and none reprints one. (A line break between the parts of an object or array
+//! becomes a space, because a message is one line.)
+//!
+//! # Columns
+//!
+//! - A value that fits its column ([`ColumnType::fit`]) goes into it. An object is flattened: field `b` of
+//!   object `a` is the field `a__b`. An array becomes its JSON text. Null counts as a missing field.
+//! - A value that does not fit goes into the split column for its own type, such as `hard_bounce__st` (`st`
+//!   text, `it` integer, `fl` number, `bl` boolean).
+//! - A field without a column gets a new one, of the type of its first value. The column keeps that type.
+//! - If several values belong in one column, it takes the last one, as JSON parsers do. The others go into
+//!   the extra column.
+//! - An object is kept whole in a column that the catalog gives the type object.
+//! - An object nested deeper than 16 levels is not flattened further but becomes its JSON text. One whose
+//!   name is too long for a column is kept whole.
+//!
+//! # The extra column
+//!
+//! It is a JSON object. Under the name of its field, it takes each value that can have no other column:
+//!
+//! - a field whose name some target refuses or the tap reserves ([`target_safe::is_target_safe_name`]), or
+//!   whose name differs from that of a column only by case
+//! - a new field once the stream has 500 columns
+//! - a value that fits neither its column nor the split column.
+//!
+//! A name that is taken there gets `__2`, `__3`, … appended.
+//!
+//! With `unknown_fields` set to `extra`, no column is added; those added earlier are filled like documented
+//! ones. Every field without a column goes into the extra column, and so does every value that fits neither
+//! its column nor an existing split column. Objects and arrays go there whole instead of being flattened or
+//! becoming text.
+//!
+//! # Values that some targets cannot store
+//!
+//! Many targets stop at a lone surrogate, at U+0000, at numbers beyond a double and at more than 100 levels
+//! of nesting, and keep only one of two members with the same name ([`target_safe`]). A value that has any of
+//! these is replaced by its own JSON text, as a string. In a column of objects, such a value does not fit.
+//!
+//! # Deselected fields
+//!
+//! What is not selected is not written, and neither is anything that comes from a deselected field, split
+//! columns included. Where a value comes from is decided by its position, not by its column's name: `b` of
+//! `a_` and `_b` of `a` both have the name `a___b`. Their column is written only if `a` and `a_` are both
+//! selected; if one of them is, its values go into the extra column.
+//!
+//! An object with a field that the catalog deselects is flattened even where it would otherwise be kept
+//! whole, so that its other fields are still written. An array is a single value: nothing inside it has a
+//! name that could be deselected.
+
+use std::borrow::Cow;
+
+use catalog::column::{ColumnType, Fit};
+use catalog::members::{self, Member, Members};
+use tracing::warn;
+
+use super::event::Event;
+use super::row::Row;
+use super::table::{Table, UnknownFields};
+use super::target_safe::{self, MAX_NAME_BYTES};
+
+/// The levels of objects that are flattened.
+const MAX_FLATTEN_DEPTH: usize = 16;
+
+impl Table {
+    /// Puts each value of an event into its column. Columns may be added for that.
+    pub(super) fn place<'a>(&mut self, event: &Event<'a>) -> Row<'a> {
+        let mut row = Row::with_columns(self.columns().len());
+        for member in event.members.iter() {
+            self.place_value(&mut row, member.column_name(), 0, member.value, MAX_FLATTEN_DEPTH);
+        }
+        if let Some(unreadable) = event.unreadable {
+            if self.selection.selects_all() {
+                row.push_extra(Cow::Borrowed("_unreadable"), unreadable.text);
+            } else {
+                warn!(
+                    "event {}: its text is not a JSON object and is not written, because it may contain \
+                     fields that the catalog deselects",
+                    event.sequence
+                );
+            }
+        }
+        if row.has_extra() && !self.has_extra_column() {
+            self.add_column_to(&mut row, catalog::stream::EXTRA_COLUMN, ColumnType::Object);
+        }
+        row
+    }
+
+    /// Returns how a member's value is written in a column of its name, if it goes there as it is.
+    #[inline]
+    pub(super) fn fit_unchanged<'v>(&self, column: usize, member: Member<'v>) -> Option<&'v str> {
+        // An object may be flattened, and an array may go into the extra column.
+        if !member.is_plain
+            && (member.value.starts_with(['{', '[']) || !target_safe::is_target_safe_text(member.value))
+        {
+            return None;
+        }
+        match self.columns()[column].fit(member.value) {
+            Fit::Null => Some("null"),
+            Fit::Json(Cow::Borrowed(json)) => Some(json),
+            Fit::Json(Cow::Owned(_)) | Fit::Misfit => None,
+        }
+    }
+
+    /// Puts a value, or all values within it, where they belong.
+    ///
+    /// `own_start` is where the field's own name starts in `name`, after the names of the objects around it,
+    /// which are selected. `max_depth` is how many levels of objects may still be flattened.
+    fn place_value<'a>(
+        &mut self,
+        row: &mut Row<'a>,
+        name: Cow<'a, str>,
+        own_start: usize,
+        value: &'a str,
+        max_depth: usize,
+    ) {
+        if value == "null" || !self.selection.selects_field(&name, own_start) {
+            return;
+        }
+        let column = self.field_column(&name);
+        if value.starts_with('{') && self.is_flattened(&name, column, max_depth) {
+            let spans = members::parse_object(value).expect("a part of valid JSON is valid");
+            if !spans.is_empty() {
+                for member in Members::new(value, &spans).iter() {
+                    let field = Cow::Owned(format!("{name}__{}", member.column_name()));
+                    self.place_value(row, field, name.len() + 2, member.value, max_depth.saturating_sub(1));
+                }
+                return;
+            }
+        }
+        match column.map(|index| (index, &self.columns()[index])) {
+            Some((index, column)) if column.is_selected => match column.fit(value) {
+                Fit::Null => {}
+                Fit::Json(json) if column.column_type == ColumnType::Object || !self.is_for_extra(value) => {
+                    row.set(index, json, name, value);
+                }
+                _ => self.place_in_split_column(row, name, value),
+            },
+            None if self.can_add_column(&name) => {
+                self.add_column_to(row, &name, ColumnType::infer(value));
+                // The catalog may give the new column another type than that of its first value.
+                self.place_value(row, name, own_start, value, max_depth);
+            }
+            _ => row.push_extra(name, value),
+        }
+    }
+
+    /// Whether an object is replaced by its fields. `column` is the one of its name.
+    fn is_flattened(&self, name: &str, column: Option<usize>, max_depth: usize) -> bool {
+        // A deselected field must not be written with the whole, nor the others be lost with it. This takes
+        // no account of the depth, which the longest name in the catalog limits.
+        if self.selection.deselects_within(name) {
+            return true;
+        }
+        // The fields of an object with a long name could have no column, and each would repeat that name: a
+        // megabyte, a hundred thousand times over, would be a row that no target can store.
+        if self.unknown_fields == UnknownFields::Extra || max_depth == 0 || name.len() > MAX_NAME_BYTES {
+            return false;
+        }
+        let keeps_objects = match column.map(|index| &self.columns()[index]) {
+            Some(column) => column.is_selected && column.column_type == ColumnType::Object,
+            // The catalog may ask for objects before the first one has come.
+            None => {
+                self.selection.schema(name).and_then(ColumnType::from_schema) == Some(ColumnType::Object)
+                    && self.can_add_column(name)
+            }
+        };
+        !keeps_objects
+    }
+
+    /// Whether a value is an object or array that must not become text.
+    fn is_for_extra(&self, value: &str) -> bool {
+        self.unknown_fields == UnknownFields::Extra && value.starts_with(['{', '['])
+    }
+
+    /// Puts a value that does not fit its column into the split column for its own type.
+    fn place_in_split_column<'a>(&mut self, row: &mut Row<'a>, name: Cow<'a, str>, value: &'a str) {
+        let value_type = ColumnType::infer(value);
+        let split = format!("{name}__{}", value_type.split_suffix());
+        if !self.selection.selects_field(&split, name.len() + 2) {
+            return;
+        }
+        let mut column = self.field_column(&split);
+        if column.is_none() && self.can_add_column(&split) {
+            self.add_column_to(row, &split, value_type);
+            column = self.field_column(&split);
+        }
+        let fitting = column
+            .filter(|_| !self.is_for_extra(value))
+            .and_then(|index| Some((index, self.columns()[index].fit_split_value(value, value_type)?)));
+        match fitting {
+            Some((index, json)) => row.set(index, json, name, value),
+            None => row.push_extra(name, value),
+        }
+    }
+
+    fn add_column_to(&mut self, row: &mut Row<'_>, name: &str, column_type: ColumnType) {
+        self.add_new_column(name, column_type);
+        row.add_column();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use catalog::column::ColumnSource;
+    use catalog::selection::Selection;
+    use catalog::stream::{DEFAULT_SYSTEM_PREFIX, MAX_COLUMNS, Stream, StreamId};
+
+    use super::*;
+    use crate::emitter::record::event::Unreadable;
+    use crate::emitter::record::primary_key::PrimaryKey;
+    use crate::os::clock::UnixMillis;
+    use crate::spool::Sequence;
+
+    fn table(selection: &Selection, unknown_fields: UnknownFields) -> Table {
+        let stream = Stream::new(StreamId::Data, DEFAULT_SYSTEM_PREFIX);
+        let selection = selection.stream(StreamId::Data).expect("selected by default");
+        Table::new(stream, selection, unknown_fields, &[]).expect("the selection has no key")
+    }
+
+    fn default_table(unknown_fields: UnknownFields) -> Table {
+        table(&Selection::default(), unknown_fields)
+    }
+
+    fn event<'a>(members: Members<'a, 'a>, unreadable: Option<Unreadable<'a>>) -> Event<'a> {
+        Event { sequence: Sequence::new(1), received_at: UnixMillis::new(1), members, unreadable }
+    }
+
+    fn extra_json(row: &Row<'_>) -> String {
+        let mut json = Vec::new();
+        row.write_extra(&mut json);
+        String::from_utf8(json).expect("UTF-8")
+    }
+
+    /// Returns an event's row as `column=JSON`, for each field that is not null and for the extra column.
+    fn placed(table: &mut Table, text: &str) -> String {
+        let spans = members::parse_object(text).expect("an object");
+        let row = table.place(&event(Members::new(text, &spans), None));
+        let values = table.columns().iter().enumerate().filter_map(|(index, column)| match column.source {
+            ColumnSource::Field if row.json(index) != "null" => {
+                Some(format!("{}={}", column.name, row.json(index)))
+            }
+            ColumnSource::Extra => Some(format!("{}={}", column.name, extra_json(&row))),
+            _ => None,
+        });
+        values.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn each_value_goes_into_the_column_that_the_rules_say() {
+        let deep = |levels: usize| format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels));
+        let cases = [
+            // Values that fit, text that spells a value of the type, and values that count as null.
+            (r#"{"time":"1513975381","blocked":"true"}"#, "time=1513975381 blocked=true"),
+            (r#"{"hard_bounce":"","mj_list_id":"","geo":null,"new":null}"#, ""),
+            (r#"{"email":""}"#, r#"email="""#),
+            (r#"{"\u0065vent":"open"}"#, r#"event="open""#),
+            // Values that do not fit.
+            (r#"{"hard_bounce":"maybe"}"#, r#"hard_bounce__st="maybe""#),
+            (r#"{"hard_bounce":1}"#, "hard_bounce__it=1"),
+            (r#"{"time":1.0}"#, "time__fl=1.0"),
+            (r#"{"time":false}"#, "time__bl=false"),
+            (r#"{"MessageID":18446744073709551616}"#, r#"MessageID__st="18446744073709551616""#),
+            (r#"{"time":1e400}"#, r#"time__st="1e400""#),
+            (r#"{"email":5}"#, "email__it=5"),
+            (r#"{"time":[1]}"#, r#"time__st="[1]""#),
+            (r#"{"Payload":["a",1]}"#, r#"Payload="[\"a\",1]""#),
+            // Fields that are not documented.
+            (r#"{"price":1.10,"n":5,"ok":true,"word":"x"}"#, r#"price=1.10 n=5 ok=true word="x""#),
+            (r#"{"big":18446744073709551616}"#, r#"big="18446744073709551616""#),
+            (r#"{"pi":3.14159265358979323846}"#, r#"pi="3.14159265358979323846""#),
+            (
+                r#"{"a":{"b":1,"c":{"d":"x"}},"e":{},"f":[{"g":1.10}]}"#,
+                r#"a__b=1 a__c__d="x" e="{}" f="[{\"g\":1.10}]""#,
+            ),
+            (r#"{"Payload":{"a":1}}"#, "Payload__a=1"),
+            (r#"{"a.b":1,"c d":2,"é-1":3}"#, "a.b=1 c d=2 é-1=3"),
+            // Names that cannot be those of columns.
+            (r#"{"Event":"x"}"#, r#"_sdc_extra={"Event":"x"}"#),
+            (r#"{"_rowid_":1,"OID":2}"#, r#"_sdc_extra={"_rowid_":1,"OID":2}"#),
+            (r#"{"messageid":1,"a":2,"A":3}"#, r#"a=2 _sdc_extra={"messageid":1,"A":3}"#),
+            (
+                r#"{"":1,"a\"b":2,"😀":3," x":4,"50%":5}"#,
+                r#"_sdc_extra={"":1,"a\"b":2,"😀":3," x":4,"50%":5}"#,
+            ),
+            (r#"{"a\u0000b":"c\u0000d"}"#, r#"_sdc_extra={"\"a\\u0000b\"":"\"c\\u0000d\""}"#),
+            (
+                r#"{"_sdc_sequence":7,"_SDC_x":8,"__sdc_primary_key":9}"#,
+                r#"_sdc_extra={"_sdc_sequence":7,"_SDC_x":8,"__sdc_primary_key":9}"#,
+            ),
+            (r#"{"_sdc_extra":{"a":7}}"#, r#"_sdc_extra={"_sdc_extra__a":7}"#),
+            (
+                &format!(r#"{{"{0}":1,"{0}x":2}}"#, "n".repeat(63)),
+                &format!(r#"{0}=1 _sdc_extra={{"{0}x":2}}"#, "n".repeat(63)),
+            ),
+            // Several values for one column.
+            (r#"{"event":"a","event":"b"}"#, r#"event="b" _sdc_extra={"event":"a"}"#),
+            (r#"{"event":"a","event":null}"#, r#"event="a""#),
+            (r#"{"event":1,"event":2,"event":3}"#, r#"event__it=3 _sdc_extra={"event":1,"event__2":2}"#),
+            (r#"{"a__b":1,"a":{"b":2}}"#, r#"a__b=2 _sdc_extra={"a__b":1}"#),
+            (r#"{"X":1,"x":2,"x":3,"x__2":4,"x":5}"#, r#"X=1 x__2=4 _sdc_extra={"x":2,"x__2":3,"x__3":5}"#),
+            // Values that some targets cannot store.
+            (r#"{"Payload":"\ud800"}"#, r#"Payload="\"\\ud800\"""#),
+            (r#"{"Payload":"a\u0000b"}"#, r#"Payload="\"a\\u0000b\"""#),
+            (r#"{"😀":[1e400]}"#, r#"_sdc_extra={"😀":"[1e400]"}"#),
+            (r#"{"😀":[{"a":1,"a":2}]}"#, r#"_sdc_extra={"😀":"[{\"a\":1,\"a\":2}]"}"#),
+            (&format!(r#"{{"d":{}}}"#, deep(15)), &format!("d{}=1", "__a".repeat(15))),
+            (
+                &format!(r#"{{"😀":{}}}"#, deep(17)),
+                &format!(r#"_sdc_extra={{"😀{}":{{"a":1}}}}"#, "__a".repeat(16)),
+            ),
+            (
+                &format!(r#"{{"{0}":{{"a":1}},"{0}n":{{"a":1,"b":2}}}}"#, "n".repeat(63)),
+                &format!(r#"_sdc_extra={{"{0}__a":1,"{0}n":{{"a":1,"b":2}}}}"#, "n".repeat(63)),
+            ),
+        ];
+        for (event, expected) in cases {
+            assert_eq!(placed(&mut default_table(UnknownFields::Columns), event), expected, "{event}");
+        }
+    }
+
+    #[test]
+    fn a_new_column_keeps_its_type() {
+        let mut table = default_table(UnknownFields::Columns);
+        let events = [
+            (r#"{"x":5}"#, "x=5"),
+            (r#"{"x":"6"}"#, "x=6"),
+            (r#"{"x":""}"#, ""),
+            (r#"{"x":"six"}"#, r#"x__st="six""#),
+            (r#"{"x":7.5}"#, "x__fl=7.5"),
+            (r#"{"x":{"st":"y"},"x__st":1}"#, r#"x__st="y" x__st__it=1"#),
+            (r#"{"x__st":true,"x":"z"}"#, r#"x__st="z" x__st__bl=true"#),
+        ];
+        for (event, expected) in events {
+            assert_eq!(placed(&mut table, event), expected, "{event}");
+        }
+        let added: Vec<_> = table.take_new_columns().into_iter().map(|column| column.name).collect();
+        assert_eq!(added, ["x", "x__st", "x__fl", "x__st__it", "x__st__bl"]);
+    }
+
+    /// Whether the extra column is there already makes no difference.
+    #[test]
+    fn a_field_named_like_the_extra_column_is_treated_like_any_other() {
+        let mut table = default_table(UnknownFields::Columns);
+        for _ in 0..2 {
+            let event = r#"{"_sdc_extra":{"a":7}}"#;
+            assert_eq!(placed(&mut table, event), r#"_sdc_extra={"_sdc_extra__a":7}"#);
+        }
+    }
+
+    #[test]
+    fn with_unknown_fields_extra_the_schema_does_not_change() {
+        let cases = [
+            (r#"{"event":"open","time":"5"}"#, r#"event="open" time=5 _sdc_extra=null"#),
+            (
+                r#"{"time":"soon","new":{"a": 1.10},"geo":[1]}"#,
+                r#"_sdc_extra={"time":"soon","new":{"a": 1.10},"geo":[1]}"#,
+            ),
+            (r#"{"new":{"a":1,"b":{},"a":2}}"#, r#"_sdc_extra={"new":"{\"a\":1,\"b\":{},\"a\":2}"}"#),
+        ];
+        for (event, expected) in cases {
+            let mut table = default_table(UnknownFields::Extra);
+            let schema = table.json_schema();
+            assert_eq!(placed(&mut table, event), expected, "{event}");
+            assert_eq!(table.json_schema(), schema);
+        }
+    }
+
+    #[test]
+    fn unreadable_text_is_written_only_if_no_field_is_deselected() {
+        let text = r#""{\"email\":\"SECRET\"""#;
+        let catalog =
+            r#"{"streams":[{"stream":"data","schema":{"properties":{"email":{"selected":false}}}}]}"#;
+        for (selection, expected) in [
+            (Selection::default(), r#"{"_unreadable":"{\"email\":\"SECRET\""}"#),
+            (Selection::parse(catalog.as_bytes()).expect("a catalog"), "null"),
+        ] {
+            let mut table = table(&selection, UnknownFields::Columns);
+            let unreadable = Unreadable { key: PrimaryKey::hash(b""), text };
+            let row = table.place(&event(Members::new(text, &[]), Some(unreadable)));
+            assert_eq!(extra_json(&row), expected);
+        }
+    }
+
+    #[test]
+    fn no_event_adds_more_than_500_columns() {
+        let fields: Vec<_> = (0..10_000).map(|number| format!(r#""f{number}":{number}"#)).collect();
+        let mut table = default_table(UnknownFields::Columns);
+        let placed = placed(&mut table, &format!("{{{}}}", fields.join(",")));
+        assert_eq!(table.columns().len(), MAX_COLUMNS);
+        // The text has 200 KB, so it is not printed on failure.
+        assert!(
+            placed.contains(r#" f470=470 _sdc_extra={"f471":471,"#) && placed.ends_with(r#""f9999":9999}"#)
+        );
+        assert_eq!(placed.matches('=').count() - 1 + placed.matches("\":").count(), 10_000);
+    }
+}

@@ -1,0 +1,149 @@
+//! When a STATE is written, and what the spool has to note first.
+
+use std::time::Instant;
+
+use catalog::message::OutgoingMessage;
+use catalog::state::State;
+use tracing::warn;
+
+use super::written::{Positions, Written};
+use crate::emitter::Pace;
+use crate::os::log_throttle::LogThrottle;
+use crate::spool::{Registry, Sequence, SpoolError, SpoolErrorKind};
+
+/// Writes STATE messages.
+#[derive(Debug)]
+pub(crate) struct StateWriter {
+    pace: Pace,
+    replication_key: String,
+    /// The value of the last STATE.
+    state: State,
+    /// The registry has noted that no STATE has a bookmark past this.
+    written_through: Sequence,
+    written: Written,
+    /// The records since the last STATE.
+    records: u64,
+    /// Whether the streams have advanced since the last STATE, even if only past events that none of them
+    /// has.
+    has_news: bool,
+    last_written: Instant,
+    no_room_throttle: LogThrottle,
+}
+
+impl StateWriter {
+    /// Writes STATEs that build upon an empty one. `written_through` is what the registry has noted.
+    pub(crate) fn new(pace: Pace, replication_key: String, written_through: Option<Sequence>) -> Self {
+        let written_through = written_through.unwrap_or(Sequence::START);
+        StateWriter {
+            pace,
+            replication_key,
+            state: State::default(),
+            written_through,
+            written: Written::new(written_through),
+            records: 0,
+            has_news: false,
+            last_written: Instant::now(),
+            no_room_throttle: LogThrottle::default(),
+        }
+    }
+
+    /// What the STATEs are based on, to be compared with those that come back.
+    pub(crate) fn written(&self) -> &Written {
+        &self.written
+    }
+
+    /// Continues from `state`, with the streams at `positions`.
+    ///
+    /// A new spool that continues another one's state notes that, so that its own sequences come after it
+    /// whatever the clock does.
+    pub(crate) fn start_from(
+        &mut self,
+        state: State,
+        positions: &Positions,
+        registry: &mut dyn Registry,
+    ) -> Result<(), SpoolError> {
+        self.state = state;
+        self.note_bookmarks(positions, registry)
+    }
+
+    /// Notes that the streams have advanced, with this many records.
+    pub(crate) fn note_advance(&mut self, records: u64) {
+        self.records += records;
+        self.has_news = true;
+    }
+
+    /// Returns how many more records may be written before a STATE is due. At least one.
+    pub(crate) fn records_until_due(&self) -> u64 {
+        self.pace.state_interval_records.saturating_sub(self.records).max(1)
+    }
+
+    /// Whether a STATE has to be written, given that there is news.
+    pub(crate) fn is_due(&self) -> bool {
+        self.records >= self.pace.state_interval_records
+            || self.last_written.elapsed() >= self.pace.state_interval
+    }
+
+    /// Whether a STATE would differ from the last one.
+    pub(crate) fn has_news(&self) -> bool {
+        self.has_news
+    }
+
+    /// Appends a STATE to `out`, or leaves it for later if the disk has no room for the note that has to come
+    /// first.
+    pub(crate) fn write_if_room(
+        &mut self,
+        positions: &Positions,
+        registry: &mut dyn Registry,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SpoolError> {
+        match self.write(positions, registry, out) {
+            Err(error) if error.kind() == SpoolErrorKind::NoRoom => {
+                if let Some(suppressed) = self.no_room_throttle.allow() {
+                    warn!("{error}; no STATE is written until there is room{suppressed}");
+                }
+                self.restart_interval();
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Appends a STATE to `out`.
+    pub(crate) fn write(
+        &mut self,
+        positions: &Positions,
+        registry: &mut dyn Registry,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SpoolError> {
+        self.note_bookmarks(positions, registry)?;
+        for position in positions.0.iter().filter(|position| position.bookmark > Sequence::START) {
+            let (stream, bookmark) = (position.stream.name(), position.bookmark.get());
+            self.state.set_bookmark(stream, &self.replication_key, bookmark);
+        }
+        OutgoingMessage::State { value: &self.state }.write_line(out);
+        self.has_news = false;
+        self.restart_interval();
+        Ok(())
+    }
+
+    fn restart_interval(&mut self) {
+        self.records = 0;
+        self.last_written = Instant::now();
+    }
+
+    /// Notes how far a STATE goes before it is written: a state that goes further is another spool's.
+    fn note_bookmarks(
+        &mut self,
+        positions: &Positions,
+        registry: &mut dyn Registry,
+    ) -> Result<(), SpoolError> {
+        if let Some(bookmark) =
+            positions.largest_bookmark().filter(|bookmark| *bookmark > self.written_through)
+        {
+            registry.note_written_through(bookmark)?;
+            self.written_through = bookmark;
+            self.written.set_largest_bookmark(bookmark);
+        }
+        Ok(())
+    }
+}

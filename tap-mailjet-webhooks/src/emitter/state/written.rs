@@ -1,0 +1,224 @@
+//! What has been written to each stream. Compared with a state, it decides what may be trimmed.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use catalog::state::State;
+use catalog::stream::StreamId;
+
+use crate::spool::{ItemKind, Sequence};
+
+/// How far a selected stream has been written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StreamPosition {
+    pub(crate) stream: StreamId,
+    /// Everything up to this sequence that belongs in the stream has been written to it.
+    pub(crate) bookmark: Sequence,
+    /// The last record that this run has written to it.
+    pub(crate) last_record: Option<Sequence>,
+}
+
+impl StreamPosition {
+    /// The position of a stream to which this run has not written anything.
+    pub(crate) fn new(stream: StreamId, bookmark: Sequence) -> Self {
+        StreamPosition { stream, bookmark, last_record: None }
+    }
+
+    /// The kind of items that move the bookmark.
+    pub(crate) fn kind(&self) -> ItemKind {
+        match self.stream {
+            StreamId::Rejected => ItemKind::Rejected,
+            StreamId::Data | StreamId::Event(_) => ItemKind::Event,
+        }
+    }
+}
+
+/// How far each selected stream has been written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Positions(pub(crate) Vec<StreamPosition>);
+
+impl Positions {
+    /// Returns the sequence up to which every item of this kind has been written to all selected streams that
+    /// it belongs in; `None` if no stream with items of this kind is selected.
+    pub(crate) fn of(&self, kind: ItemKind) -> Option<Sequence> {
+        self.of_kind(kind).map(|position| position.bookmark).min()
+    }
+
+    /// Returns the largest bookmark; `None` if no stream is selected.
+    pub(crate) fn largest_bookmark(&self) -> Option<Sequence> {
+        self.0.iter().map(|position| position.bookmark).max()
+    }
+
+    fn of_kind(&self, kind: ItemKind) -> impl Iterator<Item = &StreamPosition> {
+        self.0.iter().filter(move |position| position.kind() == kind)
+    }
+}
+
+/// What stdout has taken. The emitter notes it, and the thread that follows the confirmations compares it
+/// with a state.
+///
+/// Clones share it.
+#[derive(Debug, Clone)]
+pub struct Written {
+    shared: Arc<Mutex<WrittenState>>,
+}
+
+#[derive(Debug)]
+struct WrittenState {
+    positions: Positions,
+    /// No STATE written from this spool has a bookmark past this.
+    largest_bookmark: Sequence,
+}
+
+/// Up to where the target has stored the items of each kind.
+///
+/// Trimming takes nothing else, and only [`Written`] makes it: nothing that is merely shown can lead to a
+/// deletion.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Confirmed {
+    events: Option<Sequence>,
+    rejected: Option<Sequence>,
+}
+
+/// The first stream whose bookmark no STATE of this spool can have had.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ForeignBookmark(pub(super) &'static str);
+
+impl Written {
+    /// Nothing has been written by this run. `largest_bookmark` is that of the STATEs of earlier runs.
+    pub(crate) fn new(largest_bookmark: Sequence) -> Self {
+        let state = WrittenState { positions: Positions::default(), largest_bookmark };
+        Written { shared: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Notes that stdout has taken everything up to these positions.
+    pub(crate) fn set_positions(&self, positions: Positions) {
+        self.lock().positions = positions;
+    }
+
+    /// Notes the largest bookmark of any STATE, before that STATE is written.
+    pub(crate) fn set_largest_bookmark(&self, sequence: Sequence) {
+        self.lock().largest_bookmark = sequence;
+    }
+
+    /// Confirms all that has been written.
+    pub(super) fn confirm_all(&self) -> Confirmed {
+        let written = self.lock();
+        let confirmed = |kind| written.positions.of(kind);
+        Confirmed { events: confirmed(ItemKind::Event), rejected: confirmed(ItemKind::Rejected) }
+    }
+
+    /// Confirms what `state` says is stored, but nothing that has not been written.
+    ///
+    /// Every selected stream has to confirm. A stream has confirmed everything if it has confirmed the last
+    /// record that was written to it: some targets keep bookmarks only for streams that had records.
+    pub(super) fn confirm(&self, state: &State) -> Result<Confirmed, ForeignBookmark> {
+        let written = self.lock();
+        written.check_origin(state)?;
+        let confirmed = |kind| {
+            let position = written.positions.of(kind)?;
+            let by_stream = written.positions.of_kind(kind).map(|written| {
+                let bookmark = super::bookmark(state, written.stream);
+                let has_all = written.last_record.is_none_or(|last| bookmark >= Some(last));
+                if has_all { position } else { bookmark.unwrap_or(Sequence::START).min(position) }
+            });
+            by_stream.min()
+        };
+        Ok(Confirmed { events: confirmed(ItemKind::Event), rejected: confirmed(ItemKind::Rejected) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, WrittenState> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl WrittenState {
+    fn check_origin(&self, state: &State) -> Result<(), ForeignBookmark> {
+        let positions = &self.positions.0;
+        // What has been written is on its way into a STATE, if it is not in one yet.
+        let last_record = positions.iter().filter_map(|position| position.last_record).max();
+        let largest = last_record.unwrap_or(Sequence::START).max(self.largest_bookmark);
+        let foreign = |position: &&StreamPosition| super::bookmark(state, position.stream) > Some(largest);
+        match positions.iter().find(foreign) {
+            Some(position) => Err(ForeignBookmark(position.stream.name())),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Confirmed {
+    /// The sequence up to which the items of this kind are stored.
+    pub(super) fn through(self, kind: ItemKind) -> Option<Sequence> {
+        match kind {
+            ItemKind::Event => self.events,
+            ItemKind::Rejected => self.rejected,
+        }
+    }
+
+    /// Adds another confirmation. A state file may be replaced by an older one, which takes nothing back.
+    pub(super) fn add(&mut self, other: Confirmed) {
+        self.events = self.events.max(other.events);
+        self.rejected = self.rejected.max(other.rejected);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use catalog::event::EventType;
+
+    use super::*;
+
+    /// Bookmarks of the state, the last record of each stream, and up to where events and rejected items are
+    /// confirmed.
+    type Case<'a> = (&'a [(StreamId, i64)], &'a [(StreamId, Option<i64>)], (Option<i64>, Option<i64>));
+
+    #[test]
+    fn events_are_confirmed_by_every_selected_stream_that_has_them() {
+        let (data, rejected) = (StreamId::Data, StreamId::Rejected);
+        let click = StreamId::Event(EventType::Click);
+        let positions = |last_records: &[(StreamId, Option<i64>)]| {
+            let position = |(stream, last): &(StreamId, Option<i64>)| StreamPosition {
+                last_record: last.map(Sequence::new),
+                ..StreamPosition::new(*stream, Sequence::new(if *stream == rejected { 50 } else { 100 }))
+            };
+            Positions(last_records.iter().map(position).collect())
+        };
+        let cases: [Case<'_>; 9] = [
+            (&[], &[(data, Some(100)), (rejected, None)], (Some(0), Some(50))),
+            (&[(data, 100)], &[(rejected, None)], (None, Some(50))),
+            (&[(data, 900)], &[(data, Some(100)), (rejected, None)], (Some(100), Some(50))),
+            (&[(data, 70)], &[(data, Some(100)), (rejected, Some(50))], (Some(70), Some(0))),
+            (
+                &[(data, 100), (rejected, 50)],
+                &[(data, Some(100)), (rejected, Some(50))],
+                (Some(100), Some(50)),
+            ),
+            (&[(data, 100)], &[(data, Some(100)), (click, Some(80))], (Some(0), None)),
+            (&[(data, 100), (click, 80)], &[(data, Some(100)), (click, Some(80))], (Some(100), None)),
+            (&[(data, 100)], &[(data, Some(100)), (click, None)], (Some(100), None)),
+            (&[(data, 90), (click, 80)], &[(data, Some(100)), (click, Some(80))], (Some(90), None)),
+        ];
+        for (bookmarks, last_records, (events, rejected)) in cases {
+            let mut state = State::default();
+            for (id, sequence) in bookmarks {
+                state.set_bookmark(id.name(), "_sdc_sequence", *sequence);
+            }
+            let written = Written::new(Sequence::new(1000));
+            written.set_positions(positions(last_records));
+            let expected =
+                Confirmed { events: events.map(Sequence::new), rejected: rejected.map(Sequence::new) };
+            assert_eq!(written.confirm(&state), Ok(expected), "{bookmarks:?} of {last_records:?}");
+        }
+    }
+
+    #[test]
+    fn a_state_past_everything_that_was_written_confirms_nothing() {
+        let written = Written::new(Sequence::new(10));
+        let position = StreamPosition::new(StreamId::Data, Sequence::new(10));
+        let mut state = State::default();
+        state.set_bookmark("data", "_sdc_sequence", 11);
+        for (last_record, is_foreign) in [(None, true), (Some(Sequence::new(11)), false)] {
+            written.set_positions(Positions(vec![StreamPosition { last_record, ..position }]));
+            assert_eq!(written.confirm(&state).is_err(), is_foreign);
+        }
+    }
+}
