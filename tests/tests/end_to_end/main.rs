@@ -81,3 +81,5 @@ mod pipeline;
 mod torture;
 // `scripts/run`, as in the quick start, and the other scripts.
 mod scripts;
+// The Markdown files: their links, code blocks, command lines, file names and widths.
+mod documents;
