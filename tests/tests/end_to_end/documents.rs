@@ -207,6 +207,9 @@ fn the_programs_accept_every_command_line_that_a_page_shows() {
     for page in pages() {
         for script in page.code_blocks_in("sh") {
             for words in commands(script) {
+                if words[0].starts_with("scripts/") && !repository().join(&words[0]).is_file() {
+                    problems.push(format!("{}: there is no {}", page.path.display(), words[0]));
+                }
                 let program = Path::new(&words[0]).file_name().and_then(|name| name.to_str());
                 let Some(program @ ("tap-mailjet-webhooks" | "target-jsonl")) = program else { continue };
                 checked += 1;
