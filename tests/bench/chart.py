@@ -1,7 +1,10 @@
-"""Draws what scripts/bench has found. Usage: chart.py RESULTS.json CHART.png
+"""Draws the results of scripts/bench. Usage: chart.py RESULTS.json CHART.png
 
-Above: how much of what is demanded each figure reaches, on a logarithmic scale. Below, as far as it was measured: how long
-answers took while events were trimmed, and the size of the spool.
+Top: how much of its requirement each result reaches, on a logarithmic scale. Bottom, if they were measured:
+how long answers took while events were trimmed, and the size of the spool.
+
+The chart of scripts/soak (tests/examples/soak-chart.py) is a separate script: it draws lines over time from
+CSV, and the two have nothing in common but the library.
 """
 
 import json
@@ -12,18 +15,23 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+SIZE_TITLES = {
+    "space": "Files of the big spool while everything is trimmed",
+    "steady": "Files while as many events leave as arrive",
+}
 GREEN, RED, GREY, BLUE = "#2a7f4f", "#b3372f", "#8a8f98", "#2f6db3"
 
 
 def scores(axes, rows):
-    """A bar for each row of which something is demanded: to the right of 1, it is reached."""
+    """Draws a bar for each row with a requirement. It is satisfied if the bar points to the right of 1."""
     rows = [row for row in rows if row["score"]]
     rows.reverse()
     places = range(len(rows))
     values = [row["score"] for row in rows]
-    axes.barh(places, [value - 1 for value in values], left=1, height=0.6, color=[GREEN if v >= 1 else RED for v in values])
+    colors = [GREEN if value >= 1 else RED for value in values]
+    axes.barh(places, [value - 1 for value in values], left=1, height=0.6, color=colors)
     for place, row in zip(places, rows):
-        what, measured, against, _, ratio, must, _, _ = row["columns"]
+        _, measured, against, _, ratio, must, _, _ = row["columns"]
         if row["stretch_score"]:
             axes.plot([row["stretch_score"]] * 2, [place - 0.4, place + 0.4], color="black", linewidth=1.5)
         shown = f"{ratio} × {against}" if row["of_ratio"] else measured
@@ -44,13 +52,15 @@ def scores(axes, rows):
     axes.axvline(1, color="black", linewidth=1)
     axes.grid(axis="x", color="#e4e6ea")
     axes.set_axisbelow(True)
-    axes.set_title("Reached of what is demanded (1×: all of it; tick: stretch; in brackets: the demand)", fontsize=10, loc="left")
+    title = "Share of the requirement reached (1×: satisfied; tick: stretch; in brackets: the requirement)"
+    axes.set_title(title, fontsize=10, loc="left")
 
 
 def trimming(axes, series):
-    """How many answers took how long, with and without trimming."""
+    """Draws how long the answers took, with and without trimming."""
     limits = sorted({limit for side in ("with", "without") for limit, _ in series[side]})
-    for shift, side, color, label in ((-0.2, "with", RED, "while trimming"), (0.2, "without", GREY, "without")):
+    sides = [(-0.2, "with", RED, "while trimming"), (0.2, "without", GREY, "without")]
+    for shift, side, color, label in sides:
         counts = dict(series[side])
         total = sum(counts.values()) or 1
         shares = [counts.get(limit, 0) / total for limit in limits]
@@ -59,13 +69,13 @@ def trimming(axes, series):
     axes.yaxis.set_minor_formatter(lambda *_: "")
     axes.set_xticks(range(len(limits)), [f"{limit:g}" for limit in limits], rotation=45)
     axes.set_xlabel("up to, milliseconds", fontsize=8)
-    axes.set_ylabel("share of the answers", fontsize=8)
+    axes.set_ylabel("share of answers", fontsize=8)
     axes.legend(fontsize=8, frameon=False)
     axes.set_title("Posts while events are trimmed", fontsize=10, loc="left")
 
 
 def sizes(axes, series, title):
-    """The size of a spool's files."""
+    """Draws the size of a spool's files over time."""
     axes.plot([at for at, _ in series], [size for _, size in series], color=BLUE)
     axes.set_ylim(0, 1.08 * max(size for _, size in series))
     axes.set_xlabel("seconds", fontsize=8)
@@ -91,10 +101,10 @@ def main():
             if name == "trimming":
                 trimming(axes, series[name])
             else:
-                title = {"space": "Files of the big spool while all of it is trimmed", "steady": "Files while as much goes as comes"}
-                sizes(axes, series[name], title[name])
+                sizes(axes, series[name], SIZE_TITLES[name])
             axes.tick_params(labelsize=8)
-    figure.suptitle(f"scripts/bench: {machine['processor']}, {machine['memory']}, {machine['date']}, {machine['commit']}\n{results['how']}", fontsize=9)
+    described = ", ".join(machine[name] for name in ("processor", "memory", "date", "commit"))
+    figure.suptitle(f"scripts/bench: {described}\n{results['how']}", fontsize=9)
     figure.savefig(destination, dpi=110)
 
 

@@ -1,7 +1,7 @@
-"""Writes the records of a file of Singer messages with singer-sdk's own writers, as fast as they do it.
+"""Measures how fast singer-sdk's own writers write the records of a file of Singer messages.
 
-Usage: writer.py MESSAGES >/dev/null. What is timed is making a RecordMessage of a record and writing it, nothing
-else; without time_extracted, which would take the writers longer. Rates, in records a second, go to stderr.
+Usage: writer.py MESSAGES >/dev/null. Only making a RecordMessage of each record and writing it is timed,
+without time_extracted, which would slow the writers down. The rates, in records per second, go to stderr.
 """
 
 import json
@@ -13,9 +13,9 @@ from singer_sdk.singerlib import RecordMessage, write_message
 
 
 def main():
-    with open(sys.argv[1], encoding="utf-8") as messages:
-        parsed = map(json.loads, messages)
-        records = [(message["stream"], message["record"]) for message in parsed if message["type"] == "RECORD"]
+    with open(sys.argv[1], encoding="utf-8") as file:
+        messages = [message for message in map(json.loads, file) if message["type"] == "RECORD"]
+    records = [(message["stream"], message["record"]) for message in messages]
     writers = [
         ("singer-sdk's writer", write_message),
         ("singer-sdk's writer with msgspec", MsgSpecWriter().write_message),

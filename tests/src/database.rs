@@ -1,35 +1,24 @@
 //! Real databases and real Singer targets that load them.
 //!
-//! The targets are Python programs in virtual environments that `scripts/test` makes; PostgreSQL is a server of the test's
-//! own, on a socket in a folder of its own.
+//! The targets are Python programs in virtual environments that `scripts/test` creates. PostgreSQL is a
+//! server that the test starts itself, on a socket in a folder of its own.
 
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::program::{Program, Signal, repository};
+use crate::program::{ChildProcess, Signal, run};
 use crate::wait;
 
-/// A program in a virtual environment.
+/// Feeds messages to a target in a folder of its own, checks that it accepts them, and returns the printed
+/// states.
 #[must_use]
-pub fn in_venv(venv: &str, program: &str) -> PathBuf {
-    let path = repository().join("target/venvs").join(venv).join("bin").join(program);
-    assert!(
-        path.is_file(),
-        "{} is missing: run scripts/test once, it installs what the tests need",
-        path.display()
-    );
-    path
-}
-
-/// Feeds messages to a target, which has to take them, in a folder of its own. Returns what it printed: states.
-#[must_use]
-pub fn load(mut target: Command, config: &Value, messages: &[String], folder: &Path) -> String {
+pub fn load_target(mut target: Command, config: &Value, messages: &[String], folder: &Path) -> String {
     fs::create_dir_all(folder).expect("a folder can be made");
     let (config_file, input) = (folder.join("target.json"), folder.join("messages.jsonl"));
     fs::write(&config_file, config.to_string()).expect("a config file can be written");
@@ -38,31 +27,24 @@ pub fn load(mut target: Command, config: &Value, messages: &[String], folder: &P
     run(target.arg("--config").arg(&config_file).current_dir(folder).stdin(stdin))
 }
 
-/// Runs a command that has to succeed, and returns what it printed.
-pub fn run(command: &mut Command) -> String {
-    let Output { status, stdout, stderr } = command.output().expect("the command starts");
-    assert!(status.success(), "{command:?} ends with {status}:\n{}", String::from_utf8_lossy(&stderr));
-    String::from_utf8(stdout).expect("UTF-8")
-}
-
-/// The port of a PostgreSQL server; only a part of its socket's name.
+/// The port number in the name of the server's socket.
 const PORT: &str = "5432";
 
-/// A running PostgreSQL, stopped when it is dropped.
+/// A running PostgreSQL server, stopped on drop.
 #[derive(Debug)]
 pub struct Postgres {
-    server: Program,
+    server: ChildProcess,
     folder: tempfile::TempDir,
 }
 
 impl Postgres {
-    /// Makes a database and starts its server.
+    /// Creates a database cluster and starts its server.
     #[must_use]
     pub fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let data = folder.path().join("data");
         fs::create_dir(&data).expect("a new folder");
-        // PostgreSQL does not run as root: there, it runs as the user that Debian's package makes.
+        // PostgreSQL refuses to run as root. As root, run it as the user that Debian's package creates.
         let is_root = rustix::process::getuid().is_root();
         let user = is_root.then(|| {
             let id = |option| run(Command::new("id").args([option, "postgres"])).trim().parse::<u32>();
@@ -70,7 +52,7 @@ impl Postgres {
         });
         if let Some((uid, gid)) = user {
             for path in [folder.path(), &data] {
-                chown(path, Some(uid), Some(gid)).expect("root may do that");
+                chown(path, Some(uid), Some(gid)).expect("root may change owners");
             }
         }
         let command = |program: &str| {
@@ -83,23 +65,24 @@ impl Postgres {
         };
         run(command("initdb").args(["--auth=trust", "--username=tester", "--no-sync", "-D"]).arg(&data));
         let mut server = command("postgres");
-        // A socket and no port: no other process can have taken it.
+        // A socket and no port, which another process might hold.
         server.arg("-D").arg(&data).arg("-k").arg(&data).args(["-h", "", "-p", PORT, "-F"]);
-        // Far from UTC, so that it shows if a target leaves it to the server what time zone its times are in.
+        // Far from UTC, so that the test notices if a target lets the server choose the time zone of its
+        // times.
         server.args(["-c", "timezone=Asia/Tokyo"]);
-        let server = Program::spawn("postgres", server.stdin(Stdio::null()).stdout(Stdio::null()));
+        let server = ChildProcess::spawn("postgres", server.stdin(Stdio::null()).stdout(Stdio::null()));
         let postgres = Postgres { server, folder };
         let _ = postgres.server.stderr().wait_for("ready to accept connections");
         postgres
     }
 
-    /// The folder of its socket, which clients take for a host.
+    /// The folder of the server's socket, which clients accept as a host.
     #[must_use]
     pub fn host(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
-    /// Runs SQL and returns the rows, a line each, columns with commas between.
+    /// Runs SQL and returns the rows, one per line, with commas between the columns.
     #[must_use]
     pub fn query(&self, sql: &str) -> String {
         let options = ["-p", PORT, "-U", "tester", "-d", "postgres", "-qAt", "-F", ",", "-c"];
@@ -109,7 +92,7 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // A fast shutdown: it ends its own processes and gives its shared memory back.
+        // A fast shutdown, in which the server ends its processes and releases its shared memory.
         self.server.signal(Signal::INT);
         wait::until("PostgreSQL ends", || (!self.server.is_running()).then_some(()));
     }

@@ -1,11 +1,12 @@
-// Stands between a program and the C library (LD_PRELOAD), for the files of one spool: lets calls fail as a broken disk
-// would, and records what is written and synced, in its order.
+// Loaded between a program and the C library (LD_PRELOAD). For the files of one spool, it makes calls fail as
+// on a faulty disk, and records what is written and synced, in order.
 //
-// FAULTS_FILES   what the paths of the files begin with: that of the spool; "-wal" and so on follow
-// FAULTS_PLAN    a file that says what is to fail: "CALL SUFFIX ERRNO COUNT"; SUFFIX is that of the file, "." for none;
-//                ERRNO -1 is a write of half of the bytes. It may come, change and go while the program runs
-// FAULTS_FAILED  a file that gets a line for each call that was made to fail
-// FAULTS_RECORD  a file that gets a record of each call that changes the disk, and of each answer 200
+// FAULTS_FILES   the common beginning of the files' paths: the spool's path; "-wal" and so on follow
+// FAULTS_PLAN    a file that says what fails: "CALL SUFFIX ERRNO COUNT". SUFFIX is the end of the file's
+//                path, "." for none. ERRNO -1 means that half of the bytes are written. The file may appear,
+//                change and disappear while the program runs
+// FAULTS_FAILED  a file that receives a line for each call that was made to fail
+// FAULTS_RECORD  a file that receives a record of each call that changes the disk, and of each answer 200
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -24,12 +25,18 @@
 
 static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 
+// The kernel's own calls, which nothing intercepts.
+static int raw_open(const char *path, int flags) {
+    return (int)syscall(SYS_openat, AT_FDCWD, path, flags, 0600);
+}
+static long raw_write(int fd, const void *bytes, size_t length) {
+    return syscall(SYS_write, fd, bytes, length);
+}
+static long raw_pwrite(int fd, const void *bytes, size_t length, off_t offset) {
+    return syscall(SYS_pwrite64, fd, bytes, length, offset);
+}
 
-// The kernel's own calls, which nobody intercepts.
-static int raw_open(const char *path, int flags) { return (int)syscall(SYS_openat, AT_FDCWD, path, flags, 0600); }
-static long raw_write(int fd, const void *bytes, size_t length) { return syscall(SYS_write, fd, bytes, length); }
-
-// What follows the spool's path in `path`; "dir" for its directory, NULL for anything else.
+// Returns what follows the spool's path in `path`; "dir" for its directory, NULL for anything else.
 static const char *suffix_of_path(const char *path) {
     const char *files = getenv("FAULTS_FILES");
     if (!files) return NULL;
@@ -49,7 +56,7 @@ static const char *suffix_of(int fd, char *path) {
     return suffix_of_path(path);
 }
 
-// The error that the plan has for this call now, or 0.
+// Returns the planned error of this call, or 0.
 static int fault(const char *call, const char *suffix) {
     static char current[200];
     static int left;
@@ -97,7 +104,7 @@ static ssize_t written(int fd, const void *bytes, size_t length, off_t offset, i
     const char *suffix = suffix_of(fd, path);
     if (!suffix) {
         if (length >= 12 && memcmp(bytes, "HTTP/1.1 200", 12) == 0) record('A', "", 0, NULL, 0);
-        return is_positioned ? syscall(SYS_pwrite64, fd, bytes, length, offset) : raw_write(fd, bytes, length);
+        return is_positioned ? raw_pwrite(fd, bytes, length, offset) : raw_write(fd, bytes, length);
     }
     pthread_mutex_lock(&lock);
     if (!is_positioned) offset = lseek(fd, 0, SEEK_CUR);
@@ -107,7 +114,7 @@ static ssize_t written(int fd, const void *bytes, size_t length, off_t offset, i
         errno = error;
     } else {
         if (error < 0 && length > 1) length /= 2;
-        result = is_positioned ? syscall(SYS_pwrite64, fd, bytes, length, offset) : raw_write(fd, bytes, length);
+        result = is_positioned ? raw_pwrite(fd, bytes, length, offset) : raw_write(fd, bytes, length);
         if (result > 0) record('W', suffix, (uint64_t)offset, bytes, (uint64_t)result);
     }
     error = errno;
@@ -117,8 +124,12 @@ static ssize_t written(int fd, const void *bytes, size_t length, off_t offset, i
 }
 
 ssize_t write(int fd, const void *bytes, size_t length) { return written(fd, bytes, length, 0, 0); }
-ssize_t pwrite(int fd, const void *bytes, size_t length, off_t offset) { return written(fd, bytes, length, offset, 1); }
-ssize_t pwrite64(int fd, const void *bytes, size_t length, off64_t offset) { return written(fd, bytes, length, offset, 1); }
+ssize_t pwrite(int fd, const void *bytes, size_t length, off_t offset) {
+    return written(fd, bytes, length, offset, 1);
+}
+ssize_t pwrite64(int fd, const void *bytes, size_t length, off64_t offset) {
+    return written(fd, bytes, length, offset, 1);
+}
 
 static void answered(const struct iovec *parts, int count) {
     if (count > 0 && parts[0].iov_len >= 12 && memcmp(parts[0].iov_base, "HTTP/1.1 200", 12) == 0) {
@@ -192,8 +203,12 @@ static ssize_t was_read(int fd, void *bytes, size_t length, off64_t offset) {
     return syscall(SYS_pread64, fd, bytes, length, offset);
 }
 
-ssize_t pread(int fd, void *bytes, size_t length, off_t offset) { return was_read(fd, bytes, length, offset); }
-ssize_t pread64(int fd, void *bytes, size_t length, off64_t offset) { return was_read(fd, bytes, length, offset); }
+ssize_t pread(int fd, void *bytes, size_t length, off_t offset) {
+    return was_read(fd, bytes, length, offset);
+}
+ssize_t pread64(int fd, void *bytes, size_t length, off64_t offset) {
+    return was_read(fd, bytes, length, offset);
+}
 
 static int opened(const char *path, int flags, int mode) {
     const char *suffix = suffix_of_path(path);

@@ -1,19 +1,19 @@
-//! A broken disk: a library between the tap and the C library that lets calls on the spool's files fail, and records what
-//! is written and synced.
+//! A faulty disk: a library between the tap and the C library that makes calls on the spool's files fail, and
+//! records what is written and synced.
 //!
-//! It is C, built by the test, since only what is loaded before the C library can stand there, and the workspace has no
-//! unsafe Rust. SQLite can be given another way to the disk (a VFS) only from within the process; this way it is the real
-//! program that meets the error, whichever part of it does.
+//! The library is written in C and compiled by the test: it must be loaded before the C library, and the
+//! workspace forbids unsafe Rust. SQLite's own hook for this (a VFS) works only from within the process. This
+//! way, the real program meets the error, whichever part of it makes the call.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::tap::{Launch, Tap};
+use crate::tap::{Tap, TapCommand};
 
 /// A system call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Call {
+pub enum SystemCall {
     /// Opening a file.
     Open,
     /// Reading from it.
@@ -29,41 +29,41 @@ pub enum Call {
 pub enum SpoolFile {
     /// The `SQLite` database.
     Database,
-    /// Its write-ahead log: where commits go.
+    /// Its write-ahead log, which receives the commits.
     Wal,
 }
 
-/// What becomes of a call.
+/// The result of a call that is made to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The disk fails: EIO.
+    /// The disk fails (EIO).
     InputOutput,
-    /// The disk is full: ENOSPC.
+    /// The disk is full (ENOSPC).
     NoSpace,
-    /// The user may not do that: EACCES.
-    NotPermitted,
-    /// Half of the bytes are written.
-    Half,
+    /// The user lacks the permission (EACCES).
+    PermissionDenied,
+    /// Only half of the bytes are written.
+    ShortWrite,
 }
 
-/// The library, built for one test.
+/// The library, compiled for one test.
 #[derive(Debug)]
-pub struct Faults {
+pub struct FaultInjector {
     folder: PathBuf,
 }
 
-impl Faults {
-    /// Builds the library in the folder of `tap`. None, and a line that says so, without a C compiler.
+impl FaultInjector {
+    /// Compiles the library in the folder of `tap`. Without a C compiler, prints a line and returns `None`.
     #[must_use]
-    pub fn beside(tap: &Tap) -> Option<Self> {
-        // The library compares with the paths that the kernel knows.
+    pub fn build_for(tap: &Tap) -> Option<Self> {
+        // The library compares paths with those that the kernel reports.
         let folder = tap.folder().canonicalize().expect("the folder is there");
         let source = folder.join("faults.c");
         fs::write(&source, include_str!("faults.c")).expect("a file can be written");
         let mut compiler = Command::new("cc");
         compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(folder.join("faults.so")).arg(&source);
         match compiler.status() {
-            Ok(status) if status.success() => Some(Faults { folder }),
+            Ok(status) if status.success() => Some(FaultInjector { folder }),
             other => {
                 eprintln!("skipped: cc can't build the library that lets calls fail: {other:?}");
                 None
@@ -71,11 +71,12 @@ impl Faults {
         }
     }
 
-    /// Lets a command meet what is planned, by then or later.
-    pub fn under<'t>(&self, launch: Launch<'t>) -> Launch<'t> {
-        let path =
-            |name: &str| self.folder.join(name).into_os_string().into_string().expect("a path is text");
-        launch
+    /// Loads the library into the tap that a command starts. The plan may change while the tap runs.
+    pub fn inject_into<'t>(&self, command: TapCommand<'t>) -> TapCommand<'t> {
+        let path = |name: &str| {
+            self.folder.join(name).into_os_string().into_string().expect("a temporary path is text")
+        };
+        command
             .env("LD_PRELOAD", &path("faults.so"))
             .env("FAULTS_FILES", &path("spool.db"))
             .env("FAULTS_PLAN", &path("plan"))
@@ -83,13 +84,13 @@ impl Faults {
             .env("FAULTS_RECORD", &path("record"))
     }
 
-    /// Plans that the next `count` calls of a kind on a file fail.
-    pub fn plan(&self, call: Call, file: SpoolFile, fault: Fault, count: u32) {
+    /// Plans that the next `count` calls of this kind on a file fail.
+    pub fn plan(&self, call: SystemCall, file: SpoolFile, fault: Fault, count: u32) {
         let call = match call {
-            Call::Open => "open",
-            Call::Read => "read",
-            Call::Write => "write",
-            Call::Sync => "sync",
+            SystemCall::Open => "open",
+            SystemCall::Read => "read",
+            SystemCall::Write => "write",
+            SystemCall::Sync => "sync",
         };
         let file = match file {
             SpoolFile::Database => ".",
@@ -98,27 +99,27 @@ impl Faults {
         let fault = match fault {
             Fault::InputOutput => 5,
             Fault::NoSpace => 28,
-            Fault::NotPermitted => 13,
-            Fault::Half => -1,
+            Fault::PermissionDenied => 13,
+            Fault::ShortWrite => -1,
         };
-        // At once for whoever reads it.
+        // Renamed into place, so that no reader sees half of it.
         let new = self.folder.join("new plan");
         fs::write(&new, format!("{call} {file} {fault} {count}\n")).expect("a file can be written");
         fs::rename(new, self.folder.join("plan")).expect("a file can be renamed");
     }
 
-    /// Ends what is planned: the disk is well again.
-    pub fn end(&self) {
+    /// Removes the plan: from now on, no call fails.
+    pub fn clear(&self) {
         fs::remove_file(self.folder.join("plan")).expect("there is a plan");
     }
 
-    /// How many calls have failed by plan.
+    /// How many calls have failed as planned.
     #[must_use]
-    pub fn failed(&self) -> usize {
+    pub fn failed_calls(&self) -> usize {
         fs::read_to_string(self.folder.join("failed")).unwrap_or_default().lines().count()
     }
 
-    /// The record of what was written, synced and answered.
+    /// The file that records what was written, synced and answered.
     #[must_use]
     pub fn record_file(&self) -> PathBuf {
         self.folder.join("record")

@@ -1,61 +1,66 @@
-//! Whether something grows that should not: the same figures, early and late.
+//! Whether something grows that should not: compares the same quantities early and late in a run.
 //!
-//! A figure depends on what is posted, so phases are compared each with itself, by the median of its samples, which a
-//! single moment does not move. What leaks is missing in all phases from then on; what only one of them needed, at a
-//! bad moment, is no leak. So a figure has grown if it has in more than half of the phases.
+//! A quantity depends on the load, so each phase is compared with itself, by the median of its samples, which
+//! no single moment can shift. A leak shows in all phases; what only one phase needed, at a bad moment, is
+//! not a leak. So a quantity has grown if it has grown in more than half of the phases.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crate::samples::{Sample, Usage};
-use crate::soak::Outcome;
+use crate::sampling::{ProcessUsage, Sample};
+use crate::soak::SoakReport;
 
-/// What may be added without a reason: a heap is never twice the same.
+/// How much may be added without a reason. No two heaps are equal.
 const FACTOR: f64 = 1.2;
 /// A million bytes.
 const MB: f64 = 1e6;
 
-/// What is looked at.
+/// Something that is measured in each sample.
 #[derive(Debug)]
-struct Figure {
+struct Quantity {
     name: &'static str,
-    /// What may be added besides a fifth.
+    /// How much may be added besides that fifth, in the quantity's unit.
     slack: f64,
-    /// In this unit.
+    /// The unit, as a divisor of the measured value.
     unit: f64,
     of: fn(&Sample) -> Option<u64>,
 }
 
-/// `WAL` and the like come and go, and empty pages are kept up to 16 MiB: hence the slack of the files.
-const FIGURES: [Figure; 8] = [
-    Figure {
+/// The log's size varies, and up to 16 MiB of empty pages are kept, hence the slack of the files.
+const QUANTITIES: [Quantity; 8] = [
+    Quantity {
         name: "memory of the tap, MB",
         slack: 4.0,
         unit: MB,
         of: |sample| tap(sample, |tap| tap.anonymous),
     },
-    Figure {
+    Quantity {
         name: "memory of the target, MB",
         slack: 4.0,
         unit: MB,
         of: |sample| target(sample, |target| target.anonymous),
     },
-    Figure { name: "spool, MB", slack: 20.0, unit: MB, of: |sample| Some(sample.spool) },
-    Figure { name: "log of the spool, MB", slack: 20.0, unit: MB, of: |sample| Some(sample.wal) },
-    Figure {
+    Quantity { name: "spool, MB", slack: 20.0, unit: MB, of: |sample| Some(sample.spool) },
+    Quantity { name: "log of the spool, MB", slack: 20.0, unit: MB, of: |sample| Some(sample.wal) },
+    Quantity {
         name: "descriptors of the tap",
         slack: 8.0,
         unit: 1.0,
         of: |sample| tap(sample, |tap| tap.descriptors),
     },
-    Figure {
+    Quantity {
         name: "descriptors of the target",
         slack: 4.0,
         unit: 1.0,
         of: |sample| target(sample, |target| target.descriptors),
     },
-    Figure { name: "threads of the tap", slack: 4.0, unit: 1.0, of: |sample| tap(sample, |tap| tap.threads) },
-    Figure {
+    Quantity {
+        name: "threads of the tap",
+        slack: 4.0,
+        unit: 1.0,
+        of: |sample| tap(sample, |tap| tap.threads),
+    },
+    Quantity {
         name: "threads of the target",
         slack: 4.0,
         unit: 1.0,
@@ -63,45 +68,45 @@ const FIGURES: [Figure; 8] = [
     },
 ];
 
-/// How a figure has changed.
+/// How a quantity has changed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Growth {
-    /// Its name.
+    /// The name of the quantity.
     pub name: &'static str,
-    /// When: `undisturbed`, or `restarted`.
+    /// Which rounds were compared: `undisturbed` or `restarted`.
     pub when: &'static str,
-    /// What it was, in the middle of all phases.
+    /// The median of all phases in the early rounds.
     pub early: f64,
-    /// What it became.
+    /// The median of all phases in the late rounds.
     pub late: f64,
-    /// What it could have become.
+    /// The largest late value that does not count as growth.
     pub limit: f64,
-    /// Phases in which it went past that.
+    /// The phases that exceeded their limit.
     pub beyond: Vec<&'static str>,
-    /// Whether these are most.
+    /// Whether more than half of the phases did.
     pub has_grown: bool,
 }
 
-/// How each figure has changed in the course of a run: within the undisturbed rounds, where the processes are the same, and
-/// from the disturbed rounds before to those after. The first round of each warms up. Nothing for a run that is too
-/// short to tell.
+/// How each quantity has changed: within the undisturbed rounds, in which the processes stay the same, and
+/// from the disturbed rounds before these to those after. The first round of each part is a warm-up. Returns
+/// nothing for a run that is too short.
 #[must_use]
-pub fn growth(outcome: &Outcome) -> Vec<Growth> {
-    let Range { start, end } = outcome.undisturbed;
+pub fn growth(report: &SoakReport) -> Vec<Growth> {
+    let Range { start, end } = report.undisturbed;
     let middle = start.midpoint(end);
     let undisturbed = ("undisturbed", start + 1..middle, middle + 1..end);
-    let disturbed = ("restarted", 1..start, end + 1..outcome.rounds);
+    let disturbed = ("restarted", 1..start, end + 1..report.rounds);
     let comparisons = [undisturbed, disturbed];
     let long_enough =
         comparisons.into_iter().filter(|(_, early, late)| !early.is_empty() && !late.is_empty());
     long_enough
         .flat_map(|(when, early, late)| {
-            FIGURES.map(|figure| figure.growth(&outcome.samples, when, &early, &late))
+            QUANTITIES.map(|figure| figure.growth(&report.samples, when, &early, &late))
         })
         .collect()
 }
 
-impl Figure {
+impl Quantity {
     fn growth(
         &self,
         samples: &[Sample],
@@ -133,25 +138,25 @@ impl Figure {
     /// The median of each phase in these rounds.
     fn by_phase(&self, samples: &[Sample], rounds: &Range<usize>) -> BTreeMap<&'static str, f64> {
         let mut values: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
-        for sample in samples.iter().filter(|sample| rounds.contains(&sample.scene.round)) {
+        for sample in samples.iter().filter(|sample| rounds.contains(&sample.context.round)) {
             if let Some(value) = (self.of)(sample) {
                 #[expect(clippy::cast_precision_loss, reason = "to compare by a factor")]
-                values.entry(sample.scene.phase).or_default().push(value as f64 / self.unit);
+                values.entry(sample.context.phase).or_default().push(value as f64 / self.unit);
             }
         }
         values.into_iter().map(|(phase, values)| (phase, median(values))).collect()
     }
 }
 
-fn tap(sample: &Sample, of: fn(Usage) -> u64) -> Option<u64> {
+fn tap(sample: &Sample, of: fn(ProcessUsage) -> u64) -> Option<u64> {
     sample.tap.map(of)
 }
 
-fn target(sample: &Sample, of: fn(Usage) -> u64) -> Option<u64> {
+fn target(sample: &Sample, of: fn(ProcessUsage) -> u64) -> Option<u64> {
     sample.target.map(of)
 }
 
-/// The value in the middle; 0 of none.
+/// The median; 0 if there are no values.
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or_default()

@@ -1,4 +1,4 @@
-//! A small HTTP/1.1 client: it keeps connections alive, and it can also be slow, broken or rude.
+//! A small HTTP/1.1 client that keeps connections alive and can also be slow, broken or rude.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -10,23 +10,23 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use socket2::{Domain, Socket, Type};
 
 use crate::tap::TOKEN;
-use crate::tls::{self, Trust};
+use crate::tls::{self, TrustAnchor};
 use crate::wait::{self, DEADLINE};
 
-/// Where webhooks go.
+/// The address and path of a server, and how to connect to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Address of the server.
+    /// The server's address.
     pub address: SocketAddr,
-    /// Path, with the token in it.
+    /// The path, including the token.
     pub path: String,
-    /// With HTTPS, which certificate is taken for the right one.
-    pub trust: Option<Trust>,
-    /// Which of the machine's own addresses connections come from, if that matters.
+    /// For HTTPS: the certificate that the client trusts.
+    pub trust: Option<TrustAnchor>,
+    /// The local address to connect from, if it matters.
     pub source: Option<IpAddr>,
 }
 
-/// One connection.
+/// A connection.
 #[derive(Debug)]
 pub struct Client {
     stream: BufReader<Stream>,
@@ -41,45 +41,46 @@ enum Stream {
 /// An answer.
 #[derive(Debug, Clone)]
 pub struct Reply {
-    /// Status code.
+    /// The status code.
     pub status: u16,
-    /// Headers, names in lower case.
+    /// The headers, with names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The head as it came, status line included.
+    /// The head as received, including the status line.
     pub head: String,
     /// The body.
     pub body: String,
 }
 
-/// An address at which nothing listens: for programs that must have the same one when they are started again.
+/// An address at which nothing listens, for programs that must have the same one after a restart.
 #[must_use]
 pub fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
 }
 
 impl Endpoint {
-    /// Reads a URL such as `http://127.0.0.1:8480/v1/mailjet/…`. One with https needs [`Endpoint::trusting`] besides.
+    /// Parses a URL such as `http://127.0.0.1:8480/v1/mailjet/…`. For https, call [`Endpoint::trusting`] too.
     #[must_use]
-    pub fn of(url: &str) -> Self {
+    pub fn parse(url: &str) -> Self {
         let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
         let rest = rest.unwrap_or_else(|| panic!("not an http URL: {url}"));
         let (address, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        let address = address.parse().unwrap_or_else(|_| panic!("no address of a socket: {url}"));
+        let address = address.parse().unwrap_or_else(|_| panic!("not a socket address: {url}"));
         Endpoint { address, path: path.to_owned(), trust: None, source: None }
     }
 
-    /// Where taps of a test take webhooks, at `address`.
+    /// The webhook URL of a test's tap that listens at `address`.
     #[must_use]
-    pub fn at(address: SocketAddr) -> Self {
+    pub fn webhook_at(address: SocketAddr) -> Self {
         Endpoint { address, path: format!("/v1/mailjet/{TOKEN}"), trust: None, source: None }
     }
 
-    /// Waits until the server has read all that was sent to it.
+    /// Waits until the server has read everything that was sent to it.
     pub fn wait_read(&self) {
         let port = format!(":{:04X}", self.address.port());
-        wait::until("the server reads what was sent", || {
-            let sockets = std::fs::read_to_string("/proc/net/tcp").expect("Linux tells it");
-            // Local address, remote address, state, and what waits: to be acknowledged, and to be read.
+        wait::until("the server reads everything sent to it", || {
+            let sockets = std::fs::read_to_string("/proc/net/tcp").expect("Linux lists its sockets");
+            // Local address, remote address, state, and the bytes that wait to be acknowledged and to be
+            // read.
             let waits = |line: &str| {
                 let columns: Vec<_> = line.split_whitespace().collect();
                 let [_, local, remote, _, queues, ..] = columns[..] else { return false };
@@ -90,15 +91,15 @@ impl Endpoint {
         });
     }
 
-    /// The same by HTTPS, with a server that has to show a certificate.
+    /// The same server over HTTPS; it must show a certificate that `trust` accepts.
     #[must_use]
-    pub fn trusting(self, trust: &Trust) -> Self {
+    pub fn trusting(self, trust: &TrustAnchor) -> Self {
         Endpoint { trust: Some(trust.clone()), ..self }
     }
 
-    /// The same, from another of the addresses that this machine has for itself, such as 127.0.0.2.
+    /// The same server, with connections from another loopback address, such as 127.0.0.2.
     #[must_use]
-    pub fn from(self, source: &str) -> Self {
+    pub fn from_source(self, source: &str) -> Self {
         Endpoint { source: Some(source.parse().expect("an address")), ..self }
     }
 
@@ -109,7 +110,7 @@ impl Endpoint {
         format!("{scheme}://{}{}", self.address, self.path)
     }
 
-    /// The same server, another path.
+    /// The same server with another path.
     #[must_use]
     pub fn with_path(&self, path: &str) -> Self {
         Endpoint { path: path.to_owned(), ..self.clone() }
@@ -121,22 +122,22 @@ impl Endpoint {
         self.try_connect().unwrap_or_else(|error| panic!("{}: {error}", self.address))
     }
 
-    /// Opens a connection, or tells the error that came instead.
+    /// Opens a connection, or returns the error.
     pub fn try_connect(&self) -> io::Result<Client> {
         let tcp = open(self.source, self.address)?;
         match &self.trust {
             None => Ok(Client { stream: BufReader::new(Stream::Plain(tcp)) }),
-            Some(trust) => Client::shake_hands_on(tcp, self.address, tls::client(trust)),
+            Some(trust) => Client::connect_tls_over(tcp, self.address, tls::client(trust)),
         }
     }
 
-    /// Posts `body` on a connection of its own.
+    /// Posts `body` on a new connection.
     #[must_use]
     pub fn post(&self, body: impl AsRef<[u8]>) -> Reply {
         self.post_with(&[], body)
     }
 
-    /// Posts `body` with more headers.
+    /// Posts `body` with additional headers.
     #[must_use]
     pub fn post_with(&self, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Reply {
         let body = body.as_ref();
@@ -146,19 +147,19 @@ impl Endpoint {
         client.reply()
     }
 
-    /// Posts `body` and demands a 200.
-    pub fn accept(&self, body: impl AsRef<[u8]>) {
+    /// Posts `body` and asserts that the answer is 200.
+    pub fn post_accepted(&self, body: impl AsRef<[u8]>) {
         let reply = self.post(body);
         assert_eq!(reply.status, 200, "{}", reply.body);
     }
 
-    /// Sends a request of any method, without a body, on a connection of its own.
+    /// Sends a request without a body, with any method, on a new connection.
     #[must_use]
     pub fn request(&self, method: &str) -> Reply {
         self.try_request(method).expect("an answer")
     }
 
-    /// The same, or the error that came instead of an answer.
+    /// The same, but returns an error if there is no answer.
     pub fn try_request(&self, method: &str) -> io::Result<Reply> {
         let mut client = self.try_connect()?;
         client.try_send(format!("{method} {} HTTP/1.1\r\nHost: test\r\n\r\n", self.path))?;
@@ -172,12 +173,12 @@ impl Client {
         Ok(Client { stream: BufReader::new(Stream::Plain(open(None, address)?)) })
     }
 
-    /// Opens a connection to `address`, and lets the server prove that it is 127.0.0.1.
-    pub fn shake_hands(address: SocketAddr, config: ClientConfig) -> io::Result<Self> {
-        Self::shake_hands_on(open(None, address)?, address, config)
+    /// Opens a TLS connection to `address`. The server's certificate must be valid for the address.
+    pub fn connect_tls(address: SocketAddr, config: ClientConfig) -> io::Result<Self> {
+        Self::connect_tls_over(open(None, address)?, address, config)
     }
 
-    fn shake_hands_on(mut tcp: TcpStream, address: SocketAddr, config: ClientConfig) -> io::Result<Self> {
+    fn connect_tls_over(mut tcp: TcpStream, address: SocketAddr, config: ClientConfig) -> io::Result<Self> {
         let name = address.ip().into();
         let mut tls = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
         while tls.is_handshaking() {
@@ -186,21 +187,21 @@ impl Client {
         Ok(Client { stream: BufReader::new(Stream::Tls(Box::new(StreamOwned::new(tls, tcp)))) })
     }
 
-    /// The certificate that the server has shown: DER.
+    /// The certificate that the server has shown, as DER.
     #[must_use]
-    pub fn shown_certificate(&self) -> &[u8] {
+    pub fn peer_certificate(&self) -> &[u8] {
         let Stream::Tls(stream) = self.stream.get_ref() else { panic!("this is plain HTTP") };
         &stream.conn.peer_certificates().expect("a handshake")[0]
     }
 
-    /// The protocol that the two have agreed on.
+    /// The protocol that client and server have negotiated.
     #[must_use]
-    pub fn protocol(&self) -> Option<&[u8]> {
+    pub fn alpn_protocol(&self) -> Option<&[u8]> {
         let Stream::Tls(stream) = self.stream.get_ref() else { panic!("this is plain HTTP") };
         stream.conn.alpn_protocol()
     }
 
-    /// Posts `body` and reads the answer; the connection stays open.
+    /// Posts `body` and reads the answer. The connection stays open.
     pub fn post(&mut self, path: &str, body: &str) -> io::Result<Reply> {
         let mut request = post_head(path, &[], body.len()).into_bytes();
         request.extend_from_slice(body.as_bytes());
@@ -208,13 +209,13 @@ impl Client {
         self.try_reply()
     }
 
-    /// Sends bytes, whatever they are.
+    /// Sends any bytes.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let stream = self.stream.get_mut();
-        stream.write_all(bytes.as_ref()).and_then(|()| stream.flush()).expect("the server takes the bytes");
+        stream.write_all(bytes.as_ref()).and_then(|()| stream.flush()).expect("the server accepts the bytes");
     }
 
-    /// Sends bytes, which the server may not want any more.
+    /// Sends bytes that the server may no longer accept.
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.stream.get_mut().write_all(bytes.as_ref())
     }
@@ -225,7 +226,7 @@ impl Client {
         self.try_reply().expect("an answer")
     }
 
-    /// Reads an answer, or the error that came instead.
+    /// Reads an answer, or returns the error.
     pub fn try_reply(&mut self) -> io::Result<Reply> {
         self.reply_to("POST")
     }
@@ -245,7 +246,7 @@ impl Client {
             head,
             body: String::new(),
         };
-        // An answer to HEAD has the length of a body, and no body; a 100 has neither.
+        // An answer to HEAD states a body's length but has no body; a 100 has neither.
         if method != "HEAD" && reply.status != 100 {
             let length = reply.header("content-length").map_or(0, |value| value.parse().expect("a length"));
             let mut body = vec![0; length];
@@ -265,13 +266,13 @@ impl Client {
         Ok(head)
     }
 
-    /// Waits until the server closes the connection; returns what it sent before.
+    /// Waits until the server closes the connection, and returns what it sent before.
     #[must_use]
-    pub fn until_closed(&mut self) -> String {
+    pub fn read_until_closed(&mut self) -> String {
         let mut rest = Vec::new();
         match self.stream.read_to_end(&mut rest) {
             Ok(_) => {}
-            // With TLS, a connection that is cut off does not say goodbye.
+            // A TLS connection that is cut off ends without a close_notify.
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof) => {}
             Err(error) => panic!("the connection is not closed: {error}"),
@@ -319,19 +320,19 @@ impl Write for Stream {
 }
 
 impl Reply {
-    /// Value of a header, by its name in lower case.
+    /// The value of a header, by its name in lower case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     }
 
-    /// The body, as JSON.
+    /// The body, parsed as JSON.
     #[must_use]
     pub fn json(&self) -> Value {
         crate::message::value(&self.body)
     }
 
-    /// All of the answer but its date.
+    /// The whole answer except its date.
     #[must_use]
     pub fn without_date(&self) -> String {
         let head: Vec<_> =
@@ -340,19 +341,19 @@ impl Reply {
     }
 }
 
-/// The head of a POST, up to and including the empty line.
+/// The head of a POST, including the empty line.
 #[must_use]
 pub fn post_head(path: &str, headers: &[(&str, &str)], length: usize) -> String {
     head(path, headers, &format!("Content-Length: {length}"))
 }
 
-/// The head of a POST whose body comes in chunks.
+/// The head of a POST with a chunked body.
 #[must_use]
 pub fn chunked_head(path: &str) -> String {
     head(path, &[], "Transfer-Encoding: chunked")
 }
 
-/// A chunk of a chunked body. The empty one ends the body.
+/// A chunk of a chunked body. An empty one ends the body.
 #[must_use]
 pub fn chunk(bytes: &str) -> String {
     format!("{:x}\r\n{bytes}\r\n", bytes.len())

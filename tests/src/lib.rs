@@ -1,38 +1,48 @@
-//! The harness of the end-to-end tests: the real programs, started, fed, stopped and killed.
+//! The harness of the end-to-end tests. It starts, feeds, stops and kills the real programs.
 //!
-//! A test gets everything it needs from here and waits for what happens (a message, a line, an exit), never for time
-//! to pass. Whatever a test starts ends with it.
+//! A test waits for something to happen (a message, a line, an exit), never for time to pass. Everything that
+//! a test starts ends with the test.
+//!
+//! The programs:
 //!
 //! - [`tap`]: the tap's configuration, command lines and running processes
-//! - [`target`]: target-jsonl and the files that it writes
-//! - [`pipeline`]: `tap --state s | target >> s`, with a pipe of the operating system between the two
-//! - [`program`]: one child process, watched and, in the end, checked: no panic, no token in what it wrote
-//! - [`lines`]: what a process writes, line by line, and waiting for a line
-//! - [`metrics`]: what a tap tells on its admin address
-//! - [`message`]: Singer messages, with the text of each value as it was written
-//! - [`schema`]: whether records are what their SCHEMA says
+//! - [`target`]: target-jsonl and its files
+//! - [`pipeline`]: `tap --state s | target >> s`, connected by a pipe of the operating system
+//! - [`program`]: child processes; at its end, each is checked for panics and secrets in its output
+//! - [`lines`]: the output of a process, line by line
+//! - [`metrics`]: the metrics on a tap's admin address
+//! - [`database`]: real databases, and real targets that load them
+//! - [`proxy`]: nginx and Caddy, configured as in `scripts/proxies`
+//!
+//! Their data:
+//!
+//! - [`events`]: Mailjet's events, documented and odd, and the rows that must result from them
+//! - [`message`]: Singer messages, with the original text of each value
+//! - [`schema`]: checks that records are valid by their SCHEMA
 //! - [`http`]: a small HTTP client that can also misbehave
-//! - [`tls`]: certificates, and a client that checks them
-//! - [`database`]: real databases and real targets that load them
-//! - [`proxy`]: nginx and Caddy, as `scripts/proxies` configures them
-//! - [`events`]: what Mailjet sends, in every shape known, and the rows that have to come of it
-//! - [`oracle`]: posts like Mailjet, remembers what was acknowledged, and demands all of it
-//! - [`load`]: what it posts, and how much of it
-//! - [`arrivals`]: what has come of that, row by row
-//! - [`chance`]: random choices that can be made again
-//! - [`torture`]: kills everything, at random moments, and demands that nothing is lost
-//! - [`soak`]: mixed load for long, and whether anything grows
-//! - [`samples`]: what processes and files take, second by second
-//! - [`growth`]: whether that grows
-//! - [`faults`]: lets the calls of a tap fail as a broken disk does, and records what it writes
-//! - [`power`]: what a power cut leaves of what was written
+//! - [`tls`]: certificates, and a client that verifies them
+//! - [`spool`]: direct access to the tables of the spool
+//!
+//! Load and faults:
+//!
+//! - [`load`]: the webhooks that the oracle posts, and at which rate
+//! - [`oracle`]: posts like Mailjet, remembers what was acknowledged, and checks that all of it arrives
+//! - [`delivered`]: the rows that have arrived at the destination
+//! - [`torture`]: kills everything at random moments
+//! - [`soak`]: mixed load for a long time
+//! - [`sampling`]: the resource usage of processes and files, once a second
+//! - [`growth`]: whether that usage grows
+//! - [`faults`]: makes a tap's system calls fail like those on a faulty disk, and records its writes
+//! - [`power`]: what a power cut leaves of these writes
 //! - [`mount`]: a small or read-only disk
-//! - [`spool`]: looks into the spool's `SQLite` file, as its documentation says that anyone may
-//! - [`wait`]: the one deadline of all waiting
+//!
+//! Tools:
+//!
+//! - [`random`]: repeatable random choices
+//! - [`wait`]: waiting, with one deadline for everything
 
-pub mod arrivals;
-pub mod chance;
 pub mod database;
+pub mod delivered;
 pub mod events;
 pub mod faults;
 pub mod growth;
@@ -47,7 +57,8 @@ pub mod pipeline;
 pub mod power;
 pub mod program;
 pub mod proxy;
-pub mod samples;
+pub mod random;
+pub mod sampling;
 pub mod schema;
 pub mod soak;
 pub mod spool;

@@ -1,4 +1,4 @@
-//! What a process writes, collected line by line in the background.
+//! The output of a process, collected line by line in the background.
 
 use std::io::{BufRead, BufReader, Read};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -7,30 +7,30 @@ use std::time::Instant;
 
 use crate::wait::DEADLINE;
 
-/// The lines of a stream: those that have come, and those that will.
+/// The lines of a stream so far, and the means to wait for more.
 #[derive(Debug, Clone, Default)]
-pub struct Lines {
+pub struct OutputLines {
     shared: Arc<(Mutex<Collected>, Condvar)>,
 }
 
 #[derive(Debug, Default)]
 struct Collected {
     lines: Vec<String>,
-    /// What stood after the last line's end when the stream ended.
-    torn: String,
+    /// What followed the last line break when the stream ended.
+    partial_line: String,
     ended: bool,
 }
 
-impl Lines {
-    /// Collects the lines of `source`.
-    pub fn of(source: impl Read + Send + 'static) -> Self {
-        let lines = Lines::default();
+impl OutputLines {
+    /// Starts to collect the lines of `source`.
+    pub fn collect(source: impl Read + Send + 'static) -> Self {
+        let lines = OutputLines::default();
         let collector = lines.clone();
-        thread::spawn(move || collector.collect(BufReader::new(source)));
+        thread::spawn(move || collector.read(BufReader::new(source)));
         lines
     }
 
-    fn collect(&self, mut source: impl BufRead) {
+    fn read(&self, mut source: impl BufRead) {
         loop {
             let mut line = Vec::new();
             let read = source.read_until(b'\n', &mut line);
@@ -38,7 +38,7 @@ impl Lines {
             let text = String::from_utf8_lossy(&line).into_owned();
             match text.strip_suffix('\n') {
                 Some(line) => collected.lines.push(line.to_owned()),
-                None => collected.torn = text,
+                None => collected.partial_line = text,
             }
             collected.ended = !matches!(read, Ok(1..));
             self.shared.1.notify_all();
@@ -76,7 +76,7 @@ impl Lines {
 
     /// Waits for the end of the stream, and returns all its lines.
     #[must_use]
-    pub fn to_end(&self) -> Vec<String> {
+    pub fn wait_for_end(&self) -> Vec<String> {
         let end = Instant::now() + DEADLINE;
         let mut collected = self.lock();
         while !collected.ended {
@@ -93,10 +93,10 @@ impl Lines {
         self.lock().lines.clone()
     }
 
-    /// What stood after the last complete line when the stream ended.
+    /// What followed the last line break when the stream ended.
     #[must_use]
-    pub fn torn(&self) -> String {
-        self.lock().torn.clone()
+    pub fn partial_line(&self) -> String {
+        self.lock().partial_line.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Collected> {
@@ -104,7 +104,7 @@ impl Lines {
     }
 }
 
-/// The end of the output, for the message of a failed test.
+/// The last lines, for the message of a failed test.
 fn tail(lines: &[String]) -> String {
     lines[lines.len().saturating_sub(20)..].join("\n")
 }

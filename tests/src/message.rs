@@ -1,11 +1,11 @@
-//! Singer messages as the tests read them: each value also as the text that was written.
+//! Singer messages as the tests read them, with the original text of each value.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// The members of a JSON object, each with its text exactly as it stands.
+/// The members of a JSON object, each with its original text.
 pub type RawObject = BTreeMap<String, Box<RawValue>>;
 
 /// A line of a tap's output.
@@ -15,7 +15,7 @@ pub enum Message {
     Schema(Schema),
     /// A row.
     Record(Record),
-    /// A state; its value.
+    /// The value of a state.
     State(Value),
 }
 
@@ -30,20 +30,20 @@ pub struct Schema {
     pub message: Value,
 }
 
-/// A RECORD message, or a line that a target wrote.
+/// A RECORD message, or a line that target-jsonl has written.
 #[derive(Debug, Clone)]
 pub struct Record {
     /// Name of the stream.
     pub stream: String,
-    /// When the tap read the row, if it says so.
+    /// When the tap read the row, if the message says so.
     pub time_extracted: Option<String>,
-    /// The row, as text.
+    /// The text of the row.
     pub text: String,
     columns: RawObject,
 }
 
 impl Message {
-    /// Reads a line.
+    /// Parses a line.
     #[must_use]
     pub fn parse(line: &str) -> Self {
         let members = members(line);
@@ -56,20 +56,20 @@ impl Message {
             "RECORD" => Message::Record(Record {
                 stream: text(&members["stream"]),
                 time_extracted: members.get("time_extracted").map(|raw| text(raw)),
-                ..Record::of_row(members["record"].get())
+                ..Record::from_row(members["record"].get())
             }),
             "STATE" => Message::State(value(members["value"].get())),
             other => panic!("a message of type {other}: {line}"),
         }
     }
 
-    /// Reads lines.
+    /// Parses several lines.
     #[must_use]
     pub fn parse_all(lines: &[String]) -> Vec<Self> {
         lines.iter().map(|line| Message::parse(line)).collect()
     }
 
-    /// The record, if it is one.
+    /// The record, if the message is one.
     #[must_use]
     pub fn record(self) -> Option<Record> {
         match self {
@@ -89,9 +89,9 @@ impl Message {
 }
 
 impl Record {
-    /// The record that has `row` as its text.
+    /// Parses the text of a row of stream `data`.
     #[must_use]
-    pub fn of_row(row: &str) -> Self {
+    pub fn from_row(row: &str) -> Self {
         Record {
             stream: "data".to_owned(),
             time_extracted: None,
@@ -112,17 +112,17 @@ impl Record {
         self.columns.get(column).map(|raw| raw.get())
     }
 
-    /// The value of a column that is text.
+    /// The value of a text column.
     #[must_use]
     pub fn text(&self, column: &str) -> String {
         serde_json::from_str(self.raw(column))
-            .unwrap_or_else(|_| panic!("{column} is no text: {}", self.text))
+            .unwrap_or_else(|_| panic!("{column} is not text: {}", self.text))
     }
 
-    /// The value of a column that is an integer.
+    /// The value of an integer column.
     #[must_use]
     pub fn integer(&self, column: &str) -> i64 {
-        self.raw(column).parse().unwrap_or_else(|_| panic!("{column} is no integer: {}", self.text))
+        self.raw(column).parse().unwrap_or_else(|_| panic!("{column} is not an integer: {}", self.text))
     }
 
     /// `_sdc_sequence`.
@@ -137,13 +137,13 @@ impl Record {
         self.text("__sdc_primary_key")
     }
 
-    /// Names of the columns, sorted.
+    /// The names of the columns, sorted.
     pub fn column_names(&self) -> impl Iterator<Item = &str> {
         self.columns.keys().map(String::as_str)
     }
 }
 
-/// The members of the JSON object `text`, each as text.
+/// The members of the JSON object `text`.
 #[must_use]
 pub fn members(text: &str) -> RawObject {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("not a JSON object ({error}): {text}"))
@@ -155,8 +155,8 @@ pub fn bookmark(state: &Value) -> Option<i64> {
     state["bookmarks"]["data"]["replication_key_value"].as_i64()
 }
 
-/// Whether two JSON texts are the same value. Text is compared as text, whatever its escapes; the members of objects
-/// whatever their order; anything else, numbers above all, digit by digit.
+/// Whether two JSON texts are the same value. Strings may differ in their escapes and objects in their order;
+/// everything else, in particular numbers, must have the same characters.
 #[must_use]
 pub fn same_value(one: &str, other: &str) -> bool {
     match (one.as_bytes().first(), other.as_bytes().first()) {

@@ -1,4 +1,4 @@
-//! What a tap tells on its admin address, in Prometheus's text format.
+//! The metrics on a tap's admin address, in Prometheus's text format.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -6,26 +6,26 @@ use std::io;
 use crate::http::Endpoint;
 use crate::wait;
 
-/// What all names start with.
+/// The prefix of all names.
 const PREFIX: &str = "tap_mailjet_webhooks_";
 
 /// One scrape.
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    /// As it came.
+    /// The text of the answer.
     pub text: String,
     values: BTreeMap<String, f64>,
 }
 
 impl Metrics {
-    /// Asks for them.
+    /// Fetches the metrics.
     #[must_use]
-    pub fn of(admin: &Endpoint) -> Self {
-        Metrics::ask(admin).unwrap_or_else(|error| panic!("{}: {error}", admin.address))
+    pub fn fetch(admin: &Endpoint) -> Self {
+        Metrics::try_fetch(admin).unwrap_or_else(|error| panic!("{}: {error}", admin.address))
     }
 
-    /// Asks for them, or tells the error that came instead: there may be no tap.
-    pub fn ask(admin: &Endpoint) -> io::Result<Self> {
+    /// Fetches the metrics, or returns the error if there is no tap.
+    pub fn try_fetch(admin: &Endpoint) -> io::Result<Self> {
         let reply = admin.with_path("/metrics").try_request("GET")?;
         assert_eq!(reply.status, 200, "{}", reply.body);
         assert_eq!(reply.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
@@ -38,10 +38,10 @@ impl Metrics {
         Ok(Metrics { values: values.collect(), text: reply.body })
     }
 
-    /// Asks for them until `series` is what is wanted.
-    pub fn wait(admin: &Endpoint, series: &str, is_wanted: impl Fn(f64) -> bool) -> Self {
+    /// Fetches the metrics until a series has the expected value.
+    pub fn wait_until(admin: &Endpoint, series: &str, is_wanted: impl Fn(f64) -> bool) -> Self {
         wait::until(&format!("the metric {series}"), || {
-            let metrics = Metrics::of(admin);
+            let metrics = Metrics::fetch(admin);
             metrics.get(series).is_some_and(&is_wanted).then_some(metrics)
         })
     }
@@ -52,7 +52,7 @@ impl Metrics {
         self.values.get(series).copied()
     }
 
-    /// The value of a series that has to be there, as a whole number.
+    /// The value of a series that must exist, as an integer.
     #[must_use]
     pub fn count(&self, series: &str) -> i64 {
         let value = self.get(series).unwrap_or_else(|| panic!("{series} is missing:\n{}", self.text));

@@ -1,24 +1,24 @@
-//! A disk of its own for a spool: small, or read-only.
+//! A separate disk for a spool: small, or read-only.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A file system in memory, unmounted when it is dropped.
+/// A file system in memory, unmounted on drop.
 #[derive(Debug)]
-pub struct Disk {
+pub struct TestDisk {
     path: PathBuf,
 }
 
-impl Disk {
-    /// Mounts an empty one of so many KiB at `path`, a folder that is made. None, and a line that says so, where that is
-    /// not allowed.
+impl TestDisk {
+    /// Creates the folder `path` and mounts an empty file system of this size there. Prints a line and
+    /// returns `None` if that is not allowed.
     #[must_use]
     pub fn mount(path: PathBuf, kibibytes: u32) -> Option<Self> {
         std::fs::create_dir(&path).expect("a new folder");
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", &format!("size={kibibytes}k,mode=755"), "tmpfs"]).arg(&path);
         match mount.output() {
-            Ok(output) if output.status.success() => Some(Disk { path }),
+            Ok(output) if output.status.success() => Some(TestDisk { path }),
             other => {
                 eprintln!("skipped: a disk can't be mounted here (that takes root): {other:?}");
                 None
@@ -26,18 +26,18 @@ impl Disk {
         }
     }
 
-    /// Where it is mounted.
+    /// Where the disk is mounted.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Makes it larger.
+    /// Enlarges the disk.
     pub fn grow(&self, kibibytes: u32) {
         self.remount(&format!("size={kibibytes}k"));
     }
 
-    /// Lets nobody write to it, or everybody again. Nobody may have a file of it open for writing.
+    /// Makes the disk read-only or writable. No process may have a file of it open for writing.
     pub fn set_read_only(&self, read_only: bool) {
         self.remount(if read_only { "ro" } else { "rw" });
     }
@@ -49,9 +49,9 @@ impl Disk {
     }
 }
 
-impl Drop for Disk {
+impl Drop for TestDisk {
     fn drop(&mut self) {
-        // Lazily: a program that a failed test leaves behind may still have files there.
+        // Lazily, since a program that a failed test left behind may still have files open there.
         let _ = Command::new("umount").arg("-l").arg(&self.path).status();
     }
 }

@@ -1,100 +1,101 @@
-//! `tap --state s | target >> s`: the whole of it, as a shell would run it.
+//! The whole pipeline `tap --state s | target >> s`, as a shell would run it.
 
 use std::io;
 use std::process::{Command, Stdio};
 
-use crate::program::{Program, Signal};
-use crate::tap::{Launch, RunningTap, Tap};
+use crate::program::{ChildProcess, Signal};
+use crate::tap::{RunningTap, Tap, TapCommand};
 use crate::target::Target;
 
-/// A tap and a target that run, with a pipe of the operating system between them.
+/// A running tap and a running target, connected by a pipe of the operating system.
 #[derive(Debug)]
 pub struct Pipeline {
     /// The tap.
     pub tap: RunningTap,
     /// The target.
-    pub target: Program,
+    pub target: ChildProcess,
     is_drain: bool,
 }
 
 impl Pipeline {
-    /// Starts both. No end of the pipe stays with the test: each of the two sees the other go.
+    /// Starts both. The test keeps no end of the pipe, so each of the two notices when the other ends.
     #[must_use]
     pub fn start(tap: &Tap, target: &Target) -> Self {
-        Pipeline::of(tap.run(), tap, target, false)
+        Pipeline::connect(tap.run(), tap, target, false)
     }
 
-    /// Starts both, the tap so that it ends when it has written what the spool holds.
+    /// Starts both; the tap ends when it has written everything in the spool.
     #[must_use]
     pub fn start_drain(tap: &Tap, target: &Target) -> Self {
-        Pipeline::of(tap.drain(), tap, target, true)
+        Pipeline::connect(tap.drain(), tap, target, true)
     }
 
-    /// Starts both, the tap in a way of its own.
+    /// Starts both, the tap with the given command.
     #[must_use]
-    pub fn start_as(launch: Launch<'_>, tap: &Tap, target: &Target) -> Self {
-        Pipeline::of(launch, tap, target, false)
+    pub fn start_command(command: TapCommand<'_>, tap: &Tap, target: &Target) -> Self {
+        Pipeline::connect(command, tap, target, false)
     }
 
-    fn of(launch: Launch<'_>, tap: &Tap, target: &Target, is_drain: bool) -> Self {
+    fn connect(command: TapCommand<'_>, tap: &Tap, target: &Target, is_drain: bool) -> Self {
         let (reader, writer) = io::pipe().expect("a pipe");
         let running_target = target.start(reader, &tap.state_file());
-        Pipeline { tap: launch.state().start_into(writer), target: running_target, is_drain }
+        Pipeline { tap: command.state().start_with_stdout(writer), target: running_target, is_drain }
     }
 
-    /// Starts `tap --state s | cat | target >> s`: the one who reads the tap is not the one who stores.
+    /// Starts `tap --state s | cat | target >> s`, in which another process than the target reads the tap's
+    /// output.
     #[must_use]
-    pub fn start_through_cat(tap: &Tap, target: &Target) -> (Self, Program) {
+    pub fn start_through_cat(tap: &Tap, target: &Target) -> (Self, ChildProcess) {
         let (from_cat, cat_out) = io::pipe().expect("a pipe");
         let (cat_in, from_tap) = io::pipe().expect("a pipe");
         let running_target = target.start(from_cat, &tap.state_file());
-        let cat = Program::spawn("cat", Command::new("cat").stdin(cat_in).stdout(Stdio::from(cat_out)));
-        let running_tap = tap.run().state().start_into(from_tap);
+        let cat = ChildProcess::spawn("cat", Command::new("cat").stdin(cat_in).stdout(Stdio::from(cat_out)));
+        let running_tap = tap.run().state().start_with_stdout(from_tap);
         (Pipeline { tap: running_tap, target: running_target, is_drain: false }, cat)
     }
 
-    /// Asks the tap to stop, and waits for both to end well.
+    /// Asks the tap to stop, and waits until both have succeeded.
     pub fn stop(mut self) {
         self.tap.program.signal(Signal::TERM);
         self.finish();
     }
 
-    /// Waits for both to end well: a drain ends by itself.
+    /// Waits until both have succeeded. A drain ends by itself.
     pub fn finish(mut self) {
         self.tap.finish().assert_code(0);
         assert_eq!(self.target.wait(), Some(0), "{}", self.target.stderr().so_far().join("\n"));
     }
 
-    /// Kills the tap. The target sees the end of its input and ends well, unless the tap died in the middle of a line:
-    /// that is no message, and the target refuses it. Either way it has stored what came before, which is for the
-    /// test to demand.
+    /// Kills the tap. The target reaches the end of its input and succeeds, unless the tap died in the middle
+    /// of a line: the target refuses such a line. Either way it has stored everything before, which the test
+    /// must check.
     pub fn kill_tap(mut self) {
         self.tap.program.kill();
-        end_of_input(&mut self.target);
+        wait_for_end_of_input(&mut self.target);
     }
 
-    /// Kills the target. The tap sees that nobody reads it any more, and says so with exit code 1; a drain may have been
-    /// done already.
+    /// Kills the target. The tap notices that it has no reader, and exits with 1, unless it is a drain that
+    /// was already done.
     pub fn kill_target(mut self) {
         self.target.kill();
-        self.nobody_reads();
+        self.wait_without_reader();
     }
 
-    /// Asks the target to stop, and waits for its end. To the tap, that is the same as if it were killed.
+    /// Asks the target to stop, and waits for its end. To the tap, that looks like a kill.
     pub fn stop_target(mut self) {
         self.target.signal(Signal::TERM);
         assert_eq!(self.target.wait(), Some(0), "{}", self.target.stderr().so_far().join("\n"));
-        self.nobody_reads();
+        self.wait_without_reader();
     }
 
-    /// Kills what stands between the two.
-    pub fn kill_reader(mut self, mut reader: Program) {
+    /// Kills the process between the two.
+    pub fn kill_reader(mut self, mut reader: ChildProcess) {
         reader.kill();
-        end_of_input(&mut self.target);
-        self.nobody_reads();
+        wait_for_end_of_input(&mut self.target);
+        self.wait_without_reader();
     }
 
-    fn nobody_reads(self) {
+    fn wait_without_reader(self) {
         let finished = self.tap.finish();
         if !(self.is_drain && finished.code == Some(0)) {
             finished.assert_code(1);
@@ -102,8 +103,8 @@ impl Pipeline {
     }
 }
 
-/// A tap that dies may do so in the middle of a line.
-fn end_of_input(target: &mut Program) {
+/// Waits for the end of a target whose tap was killed, possibly in the middle of a line.
+fn wait_for_end_of_input(target: &mut ChildProcess) {
     let code = target.wait();
     assert!(matches!(code, Some(0 | 1)), "{code:?}: {}", target.stderr().so_far().join("\n"));
 }

@@ -1,24 +1,24 @@
-//! One child process: started, watched, signalled, and checked when it is over.
+//! Child processes: started, watched, signalled, and checked when they have ended.
 
 use std::env;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::thread;
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, kill_process, setrlimit};
 
 pub use rustix::process::Signal;
 
-use crate::lines::Lines;
-use crate::tap::{BASIC, PASSWORD};
+use crate::lines::OutputLines;
+use crate::tap::{BASIC_AUTHORIZATION, PASSWORD};
 use crate::wait;
 
-/// Sends SIGKILL to a process that is not our child, should a test fail that expects it to end by itself.
+/// Kills a process that is not a child of the test if the test panics. Used where it should end by itself.
 #[derive(Debug)]
-pub struct KillOnFailure(pub i32);
+pub struct KillOnPanic(pub i32);
 
-impl Drop for KillOnFailure {
+impl Drop for KillOnPanic {
     fn drop(&mut self) {
         if let (true, Some(pid)) = (thread::panicking(), Pid::from_raw(self.0)) {
             let _ = kill_process(pid, Signal::KILL);
@@ -26,26 +26,28 @@ impl Drop for KillOnFailure {
     }
 }
 
-/// Lets this process have so many files open, or as many as it may; says how many.
+/// Raises this process's limit on open files to `wanted`, or as far as allowed. Returns the new limit.
 #[must_use]
 pub fn allow_open_files(wanted: usize) -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let wanted = maximum.map_or(wanted as u64, |maximum| maximum.min(wanted as u64));
     if current.is_some_and(|current| current < wanted) {
-        setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }).expect("it may be raised");
+        setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum })
+            .expect("the limit may be raised");
     }
     usize::try_from(wanted).expect("a small number")
 }
 
-/// The repository.
+/// The root of the repository.
 #[must_use]
 pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository")
 }
 
-/// Where the program `name` of this workspace is: in the folder of the profile that this process was built with.
+/// The path of a program of this workspace. It lies in the folder of the profile that this process was built
+/// with.
 #[must_use]
-pub fn path_of(name: &str) -> PathBuf {
+pub fn program_path(name: &str) -> PathBuf {
     let this = env::current_exe().expect("a process knows its own path");
     let folder = this.parent().expect("a program lies in a folder");
     // target/<profile>/deps/<test>, target/<profile>/examples/<example> or target/<profile>/<program>
@@ -60,12 +62,12 @@ pub fn path_of(name: &str) -> PathBuf {
     program
 }
 
-/// A script of the repository, to be run with an argument (a folder, for most), that builds what it builds for tests.
+/// A command that runs a script of the repository with one argument. The script builds with the dev profile.
 #[must_use]
 pub fn script(name: &str, argument: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("bash");
     command.arg(name).arg(argument).current_dir(repository()).env("TAP_PROFILE", "dev");
-    // What a test runner tells this test of its own package would make cargo build the C libraries anew.
+    // Variables that cargo sets for this package would make it build the C libraries again.
     for (name, _) in env::vars_os() {
         if name
             .to_str()
@@ -77,54 +79,79 @@ pub fn script(name: &str, argument: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// A running child process. It is killed, if it has to be, when it is dropped.
+/// The path of a program in one of the virtual environments below `target/venvs`.
+#[must_use]
+pub fn venv_program(venv: &str, program: &str) -> PathBuf {
+    let path = repository().join("target/venvs").join(venv).join("bin").join(program);
+    assert!(
+        path.is_file(),
+        "{} is missing: run scripts/test once, it installs what the tests need",
+        path.display()
+    );
+    path
+}
+
+/// Runs a command that must succeed, and returns what it printed.
+pub fn run(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } = command.output().expect("the command starts");
+    assert!(status.success(), "{command:?} ends with {status}:\n{}", String::from_utf8_lossy(&stderr));
+    String::from_utf8(stdout).expect("UTF-8")
+}
+
+/// A running child process. It is killed on drop if it has not ended.
 #[derive(Debug)]
-pub struct Program {
+pub struct ChildProcess {
     name: &'static str,
     child: Child,
     status: Option<ExitStatus>,
-    stderr: Lines,
-    /// What it writes to stdout, if that is collected.
-    stdout: Option<Lines>,
-    /// Whether a token on stdout is what was asked for (`url new`) and not a leak.
+    stderr: OutputLines,
+    /// The lines of its stdout, if they are collected.
+    stdout: Option<OutputLines>,
+    /// Whether stdout may show a token because the command was asked for one (`url new`).
     may_print_token: bool,
 }
 
-impl Program {
-    /// Starts `command`. Where its stdin and stdout lead is for the caller to say; stderr is collected.
+impl ChildProcess {
+    /// Starts `command` and collects its stderr. The caller decides about stdin and stdout.
     pub fn spawn(name: &'static str, command: &mut Command) -> Self {
-        // With RUST_BACKTRACE set, an error that carries a backtrace would show it, and the check at the end see it.
+        // With RUST_BACKTRACE set, an error that carries a backtrace shows it, and the check at the end finds
+        // it.
         let command = command.stderr(Stdio::piped()).env("RUST_BACKTRACE", "1");
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{name} does not start: {error}"));
-        let stderr = Lines::of(child.stderr.take().expect("stderr is a pipe"));
-        Program { name, child, status: None, stderr, stdout: None, may_print_token: false }
+        let stderr = OutputLines::collect(child.stderr.take().expect("stderr is a pipe"));
+        ChildProcess { name, child, status: None, stderr, stdout: None, may_print_token: false }
     }
 
-    /// Collects what comes to stdout, which has to be a pipe.
-    pub fn collect_stdout(&mut self, may_print_token: bool) -> Lines {
-        let lines = Lines::of(self.take_stdout());
-        self.may_print_token = may_print_token;
+    /// Collects the lines of stdout, which must be a pipe. None of them may contain a token.
+    pub fn collect_stdout(&mut self) -> OutputLines {
+        let lines = OutputLines::collect(self.take_stdout());
         self.stdout.insert(lines).clone()
     }
 
-    /// Our end of the pipe that is its stdout.
-    pub fn take_stdout(&mut self) -> ChildStdout {
-        self.child.stdout.take().expect("stdout is a pipe that is taken once")
+    /// The same for a program whose job is to print a token (`url new`).
+    pub fn collect_stdout_with_token(&mut self) -> OutputLines {
+        self.may_print_token = true;
+        self.collect_stdout()
     }
 
-    /// What it writes to stderr.
+    /// Takes our end of the pipe that is the child's stdout.
+    pub fn take_stdout(&mut self) -> ChildStdout {
+        self.child.stdout.take().expect("stdout is a pipe, and is taken only once")
+    }
+
+    /// The lines of its stderr.
     #[must_use]
-    pub fn stderr(&self) -> &Lines {
+    pub fn stderr(&self) -> &OutputLines {
         &self.stderr
     }
 
-    /// The id of its process.
+    /// The process id.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Sends a signal, if the process still runs.
+    /// Sends a signal if the process is still running.
     pub fn signal(&mut self, signal: Signal) {
         if self.poll().is_none() {
             let pid = Pid::from_child(&self.child);
@@ -132,38 +159,39 @@ impl Program {
         }
     }
 
-    /// Kills it and waits until it is gone.
+    /// Kills the process and waits until it has ended.
     pub fn kill(&mut self) {
         self.signal(Signal::KILL);
         self.wait();
     }
 
-    /// Waits until it has ended by itself, and returns its exit code; None if a signal ended it.
+    /// Waits until the process has ended, and returns its exit code; `None` if a signal ended it.
     pub fn wait(&mut self) -> Option<i32> {
         let name = self.name;
         wait::until(&format!("{name} ends"), || self.poll()).code()
     }
 
-    /// Whether it still runs.
+    /// Whether the process is still running.
     pub fn is_running(&mut self) -> bool {
         self.poll().is_none()
     }
 
-    /// What other users of the machine see of it: its command line, and the names of its threads.
+    /// What other users of the machine can see of the process: its command line and the names of its threads.
     #[must_use]
-    pub fn titles(&self) -> Vec<String> {
+    pub fn visible_names(&self) -> Vec<String> {
         let process = PathBuf::from(format!("/proc/{}", self.child.id()));
-        let threads = std::fs::read_dir(process.join("task")).expect("it runs").filter_map(Result::ok);
+        let threads =
+            std::fs::read_dir(process.join("task")).expect("the process is running").filter_map(Result::ok);
         let names = threads.map(|thread| thread.path().join("comm"));
         let titles = names.chain([process.join("cmdline")]).filter_map(|path| std::fs::read(path).ok());
         titles.map(|title| String::from_utf8_lossy(&title).into_owned()).collect()
     }
 
-    /// The most memory that it has had at any time: bytes.
+    /// The peak memory of the process so far, in bytes.
     #[must_use]
     pub fn peak_memory(&self) -> usize {
-        let peak = peak_memory(self.child.id()).expect("it runs, and Linux tells it");
-        usize::try_from(peak).expect("it fits into memory")
+        let peak = peak_memory(self.child.id()).expect("the process is running");
+        usize::try_from(peak).expect("memory sizes fit into usize")
     }
 
     fn poll(&mut self) -> Option<ExitStatus> {
@@ -174,7 +202,7 @@ impl Program {
     }
 }
 
-/// The most memory that a process has had at any time: bytes. None if it does not run.
+/// The peak memory of a process so far, in bytes; `None` if it is not running.
 #[must_use]
 pub fn peak_memory(id: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
@@ -182,7 +210,7 @@ pub fn peak_memory(id: u32) -> Option<u64> {
     line.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
 }
 
-impl Drop for Program {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -190,18 +218,18 @@ impl Drop for Program {
             eprintln!("--- stderr of {}:\n{}\n---", self.name, self.stderr.so_far().join("\n"));
             return;
         }
-        for line in self.stderr.to_end() {
+        for line in self.stderr.wait_for_end() {
             assert_clean(self.name, &line);
         }
         if let Some(stdout) = self.stdout.as_ref().filter(|_| !self.may_print_token) {
-            for line in stdout.to_end() {
+            for line in stdout.wait_for_end() {
                 assert_no_token(self.name, &line);
             }
         }
     }
 }
 
-/// No program may end in a panic, show a backtrace or give a token away.
+/// Asserts that a line shows no panic, no backtrace and no secret.
 fn assert_clean(name: &str, line: &str) {
     for sign in ["panicked at", "stack backtrace", "RUST_BACKTRACE", "Backtrace"] {
         assert!(!line.contains(sign), "{name} wrote to stderr: {line}");
@@ -209,10 +237,10 @@ fn assert_clean(name: &str, line: &str) {
     assert_no_token(name, line);
 }
 
-/// A token is 64 hexadecimal digits; so is its hash, which is nobody's business either. Passwords and private keys are those
-/// of the harness.
+/// Asserts that a line shows no token, no hash of one, and none of the harness's passwords and private keys.
+/// Tokens and their hashes are 64 hexadecimal digits.
 fn assert_no_token(name: &str, line: &str) {
-    let (_, basic) = BASIC.split_once(' ').expect("a scheme and what follows it");
+    let (_, basic) = BASIC_AUTHORIZATION.split_once(' ').expect("a scheme and credentials");
     for secret in [PASSWORD, basic, "PRIVATE KEY-----"] {
         assert!(!line.contains(secret), "{name} wrote a secret: {line}");
     }

@@ -1,4 +1,5 @@
-//! Reverse proxies in front of the tap, as `scripts/proxies` configures them: on ports, and with certificates, of their own.
+//! Reverse proxies in front of the tap, configured as in `scripts/proxies`, with ports and certificates of
+//! their own.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -8,26 +9,26 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 use crate::http::{Endpoint, free_address};
-use crate::program::{Program, repository};
+use crate::program::{ChildProcess, repository};
 use crate::tls::Certificate;
 use crate::wait;
 
 /// A running reverse proxy.
 #[derive(Debug)]
 pub struct Proxy {
-    /// Where it takes webhooks.
+    /// Where it accepts webhooks.
     pub endpoint: Endpoint,
-    _program: Program,
+    _program: ChildProcess,
     folder: TempDir,
 }
 
-/// What a proxy is told besides what is in the repository: `(what stands there, what stands there instead)`.
-pub type Changes<'a> = &'a [(&'a str, &'a str)];
+/// Changes to the configuration in the repository, as pairs of old and new text.
+pub type Replacements<'a> = &'a [(&'a str, &'a str)];
 
 impl Proxy {
-    /// nginx, of Debian.
+    /// Starts Debian's nginx.
     #[must_use]
-    pub fn nginx(tap: SocketAddr, changes: Changes<'_>) -> Self {
+    pub fn nginx(tap: SocketAddr, changes: Replacements<'_>) -> Self {
         Self::start(tap, |folder, address, certificate, private_key| {
             let (tap, listen) = (tap.to_string(), format!("listen {address} ssl;"));
             let error_log = format!("error_log {} crit;", folder.join("error.log").display());
@@ -55,12 +56,12 @@ impl Proxy {
         })
     }
 
-    /// Caddy, of Debian.
+    /// Starts Debian's Caddy.
     #[must_use]
-    pub fn caddy(tap: SocketAddr, changes: Changes<'_>) -> Self {
+    pub fn caddy(tap: SocketAddr, changes: Replacements<'_>) -> Self {
         Self::start(tap, |folder, address, certificate, private_key| {
             let site = format!(
-                // Of any name: the harness has none.
+                // Any name, since the harness has none.
                 "https://:{} {{\n\tbind {}\n\ttls {certificate} {private_key}\n",
                 address.port(),
                 address.ip()
@@ -97,9 +98,11 @@ impl Proxy {
             "{} is missing: run scripts/test once, it installs what the tests need",
             program.display()
         );
-        let mut program =
-            Program::spawn(name, command.current_dir(&folder).stdin(Stdio::null()).stdout(Stdio::null()));
-        let endpoint = Endpoint::at(address).trusting(certificate.trust());
+        let mut program = ChildProcess::spawn(
+            name,
+            command.current_dir(&folder).stdin(Stdio::null()).stdout(Stdio::null()),
+        );
+        let endpoint = Endpoint::webhook_at(address).trusting(certificate.trust());
         wait::until("the proxy listens", || {
             assert!(program.is_running(), "{name} ends");
             endpoint.try_connect().ok()
@@ -107,7 +110,7 @@ impl Proxy {
         Proxy { endpoint, _program: program, folder }
     }
 
-    /// What it has written into files: logs, and bodies that it keeps until they are whole.
+    /// What the proxy has logged into files.
     #[must_use]
     pub fn logs(&self) -> String {
         let files = fs::read_dir(&self.folder).expect("its folder").filter_map(Result::ok);
@@ -116,10 +119,10 @@ impl Proxy {
     }
 }
 
-/// A file of `scripts/proxies`, with changes, each of which has to find what it changes.
-fn changed(name: &str, changes: Changes<'_>) -> String {
+/// The text of a file in `scripts/proxies` after replacements. Each old text must occur.
+fn changed(name: &str, changes: Replacements<'_>) -> String {
     let path = repository().join("scripts/proxies").join(name);
-    let mut text = fs::read_to_string(path).expect("it is in the repository");
+    let mut text = fs::read_to_string(path).expect("the file is in the repository");
     for (old, new) in changes {
         assert!(text.contains(old), "{name} has no {old}");
         text = text.replace(old, new);

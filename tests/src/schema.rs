@@ -1,4 +1,4 @@
-//! What every output of the tap has to be, whatever was received: valid by its own SCHEMA messages.
+//! Checks that the tap's output is valid by its own SCHEMA messages.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,8 +6,8 @@ use jsonschema::Validator;
 
 use crate::message::{Message, Schema, value};
 
-/// Demands that each record is valid by the last SCHEMA of its stream, and has all columns of it and no other. Returns how
-/// many records there are.
+/// Asserts that each record is valid by the last SCHEMA of its stream and has exactly its columns. Returns
+/// the number of records.
 pub fn assert_valid(messages: &[Message]) -> usize {
     let mut current: BTreeMap<&str, (Validator, BTreeSet<&str>)> = BTreeMap::new();
     let mut checked = 0;
@@ -32,7 +32,7 @@ pub fn assert_valid(messages: &[Message]) -> usize {
     checked
 }
 
-/// The columns of each SCHEMA of a stream, in the order in which they came.
+/// The columns of each SCHEMA of a stream, in the order of the messages.
 #[must_use]
 pub fn columns_of(messages: &[Message], stream: &str) -> Vec<Vec<String>> {
     let schemas = messages.iter().filter_map(|message| match message {

@@ -1,11 +1,11 @@
-//! Mixed load for long, with restarts, kills and drains, and with a watch on what the programs take.
+//! Mixed load for a long time, with restarts, kills and drains, while resource usage is watched.
 //!
-//! The time is divided into rounds, all of which have the same phases in the same order, so that rounds can be compared. In
-//! the rounds of the middle, the same two processes go on from the first phase to the last: a leak needs time to show. In
-//! those before and after, something happens in nearly every phase.
+//! The time is divided into rounds with the same phases in the same order, so that rounds can be compared. In
+//! the middle rounds, the same two processes run from the first phase to the last, because a leak needs time
+//! to show. In the rounds before and after, something happens in almost every phase.
 //!
-//! Rows are read as they are stored, and those that are settled are forgotten; the table is removed whenever no target runs.
-//! Neither the harness nor the disk fills up.
+//! Rows are read as they are stored, and final ones are dropped. The table is removed whenever no target is
+//! running. So neither the harness nor the disk fills up.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -15,47 +15,47 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::arrivals::Arrivals;
-use crate::chance::Chance;
+use crate::delivered::DeliveredRows;
 use crate::http::{Endpoint, free_address};
-use crate::load::{Form, Load};
+use crate::load::{EventForm, LoadProfile};
 use crate::message::Record;
 use crate::oracle::Oracle;
 use crate::pipeline::Pipeline;
 use crate::program::Signal;
-use crate::samples::{Sample, Sampler};
+use crate::random::SeededRandom;
+use crate::sampling::{Sample, Sampler};
 use crate::tap::Tap;
 use crate::target::Target;
 
-/// Connections of a burst: the most that post at once.
+/// The connections of a burst, and the most that ever post at once.
 const MOST_CONNECTIONS: usize = 64;
-/// How long a round takes, about.
+/// The approximate duration of a round.
 const ROUND: Duration = Duration::from_secs(150);
-/// How many times over what the spool retains could be in it in the course of a run.
+/// How many retention periods a run has.
 const RETENTIONS: u32 = 30;
-/// How often the load is adapted.
+/// How often the load is adjusted.
 const BEAT: Duration = Duration::from_millis(250);
-/// Seconds of a burst, and from its start to the next.
+/// The duration of a burst, and the time from one burst to the next, in seconds.
 const BURST: (u64, u64) = (1, 20);
 
 /// What is posted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
-    /// One event a request.
+    /// One event per request.
     Single,
-    /// Up to 200 events a request.
+    /// Up to 200 events per request.
     Grouped,
-    /// As much as goes, on many connections, for a second out of twenty.
+    /// As much as possible on many connections, for one second out of twenty.
     Bursts,
     /// Long payloads.
     Large,
-    /// Fields that nobody knows, and values that do not fit.
+    /// Unknown fields, and values that do not fit.
     Unknown,
-    /// Items that are no events.
+    /// Items that are not events.
     Rejected,
     /// Nothing.
     Quiet,
-    /// Nobody stores what is posted, for a while.
+    /// For a while, nothing that is posted is stored.
     Backlog,
 }
 
@@ -70,30 +70,30 @@ enum Incident {
     Nothing,
 }
 
-/// How a run went. Whoever has one knows that nothing was lost.
+/// The results of a run. Nothing was lost, or there would be no report.
 #[derive(Debug)]
-pub struct Outcome {
-    /// How many rounds there were.
+pub struct SoakReport {
+    /// The number of rounds.
     pub rounds: usize,
-    /// Those in which nothing was restarted.
+    /// The rounds in which nothing was restarted.
     pub undisturbed: Range<usize>,
-    /// Events and items that were acknowledged.
+    /// How many events and items were acknowledged.
     pub acknowledged: u64,
-    /// Rows of events that were stored.
+    /// How many rows of events were stored.
     pub rows: u64,
-    /// Rows of items that are no events.
+    /// How many rows of rejected items were stored.
     pub rejected: u64,
-    /// Rows that came again after a restart.
+    /// How many of these rows were repeated after a restart.
     pub repeated: u64,
-    /// How often what happened.
+    /// What happened, and how often.
     pub marks: BTreeMap<&'static str, u64>,
-    /// What was seen.
+    /// All samples.
     pub samples: Vec<Sample>,
 }
 
 #[derive(Debug)]
 struct Soak {
-    chance: Chance,
+    random: SeededRandom,
     tap: Tap,
     target: Target,
     oracle: Oracle,
@@ -101,35 +101,35 @@ struct Soak {
     running: Option<Pipeline>,
     /// How many runs of the tap may have written rows.
     runs: usize,
-    events: Table,
-    items: Table,
+    events: TableReader,
+    items: TableReader,
     marks: BTreeMap<&'static str, u64>,
 }
 
-/// A table that is read while it is written.
+/// A table that is read while it is being written.
 #[derive(Debug)]
-struct Table {
+struct TableReader {
     path: PathBuf,
     read: u64,
-    arrivals: Arrivals,
+    delivered: DeliveredRows,
 }
 
-/// Soaks for about so long, and demands that nothing was lost. All random choices are those of `seed`; what was seen comes
-/// into the CSV file `csv` as it is seen.
+/// Soaks for about `duration` and checks that nothing was lost. `seed` determines all random choices. The
+/// samples are written to the CSV file `csv` as they are taken.
 #[must_use]
-pub fn soak(duration: Duration, seed: u64, csv: &Path) -> Outcome {
-    let mut chance = Chance::of(seed);
-    let rounds = usize::try_from(duration.as_secs() / ROUND.as_secs()).expect("not for ever").max(1);
-    let phases_in_all = u32::try_from(rounds * Phase::ALL.len()).expect("not for ever");
+pub fn soak(duration: Duration, seed: u64, csv: &Path) -> SoakReport {
+    let mut random = SeededRandom::new(seed);
+    let rounds = usize::try_from(duration.as_secs() / ROUND.as_secs()).expect("a bounded run").max(1);
+    let phases_in_all = u32::try_from(rounds * Phase::ALL.len()).expect("a bounded run");
     let undisturbed = rounds / 4..rounds - rounds.div_ceil(4);
-    let phases = chance.shuffled(&Phase::ALL);
+    let phases = random.shuffled(&Phase::ALL);
 
-    let mut soak = Soak::start(chance, duration / RETENTIONS, csv);
+    let mut soak = Soak::start(random, duration / RETENTIONS, csv);
     let start = Instant::now();
     let mut phase_number = 0;
     for round in 0..rounds {
-        soak.sampler.scene().round = round;
-        let mut incidents = soak.chance.shuffled(&Incident::ALL).into_iter().cycle();
+        soak.sampler.context().round = round;
+        let mut incidents = soak.random.shuffled(&Incident::ALL).into_iter().cycle();
         for phase in &phases {
             phase_number += 1;
             let end = start + duration * phase_number / phases_in_all;
@@ -137,7 +137,7 @@ pub fn soak(duration: Duration, seed: u64, csv: &Path) -> Outcome {
                 (true, Phase::Backlog) => soak.stall(end),
                 (true, phase) => soak.post(*phase, end),
                 (false, Phase::Backlog) => soak.drain(end),
-                (false, phase) => soak.disturb(*phase, incidents.next().expect("it goes on"), end),
+                (false, phase) => soak.disturb(*phase, incidents.next().expect("the cycle is endless"), end),
             }
         }
     }
@@ -169,25 +169,26 @@ impl Phase {
         }
     }
 
-    /// The load, so long after the phase has begun. An event costs the disk about 4 KB: the spool, its log, the table, and the
-    /// spool again when it goes. With these rates, half an hour writes about 5 GB.
-    fn load(self, elapsed: Duration) -> Load {
-        let of = |connections, sizes| Load { connections, sizes, ..Load::NONE };
+    /// The load when the phase has lasted for `elapsed`. An event costs the disk about 4 KB: the spool, its
+    /// log, the table, and the spool again when the event is trimmed. With these rates, half an hour writes
+    /// about 5 GB.
+    fn load(self, elapsed: Duration) -> LoadProfile {
+        let of = |connections, sizes| LoadProfile { connections, sizes, ..LoadProfile::NONE };
         match self {
             Phase::Single => of(8, &[1]).paced(200),
             Phase::Grouped => of(4, &[2, 5, 17, 60, 200, 3, 110]).paced(1500),
             Phase::Bursts if elapsed.as_secs() % BURST.1 < BURST.0 => of(MOST_CONNECTIONS, &[1]),
-            Phase::Bursts | Phase::Quiet => Load::NONE,
-            Phase::Large => Load { form: Form::Large, ..of(4, &[1, 1, 3]).paced(25) },
-            Phase::Unknown => Load { form: Form::Unknown, ..of(4, &[1, 20]).paced(600) },
-            Phase::Rejected => Load { with_item: true, ..of(4, &[5, 30]).paced(600) },
+            Phase::Bursts | Phase::Quiet => LoadProfile::NONE,
+            Phase::Large => LoadProfile { form: EventForm::Large, ..of(4, &[1, 1, 3]).paced(25) },
+            Phase::Unknown => LoadProfile { form: EventForm::Unknown, ..of(4, &[1, 20]).paced(600) },
+            Phase::Rejected => LoadProfile { with_item: true, ..of(4, &[5, 30]).paced(600) },
             Phase::Backlog => of(4, &[1, 50]).paced(1200),
         }
     }
 }
 
 impl Incident {
-    /// One for each phase but [`Phase::Backlog`], which has incidents enough of its own.
+    /// One for each phase except [`Phase::Backlog`], which has incidents of its own.
     const ALL: [Incident; 7] = [
         Incident::StopTap,
         Incident::StopTarget,
@@ -200,7 +201,7 @@ impl Incident {
 }
 
 impl Soak {
-    fn start(chance: Chance, retention: Duration, csv: &Path) -> Self {
+    fn start(random: SeededRandom, retention: Duration, csv: &Path) -> Self {
         let (address, admin) = (free_address(), free_address());
         let tap = Tap::new()
             .with_minted_urls()
@@ -208,19 +209,19 @@ impl Soak {
             .set("admin_address", admin.to_string())
             .set("retention_days", retention.as_secs_f64() / 86_400.0);
         let target = Target::in_folder(tap.folder());
-        let oracle = Oracle::start_with_load(tap.mint(), MOST_CONNECTIONS, Load::NONE);
-        let sampler = Sampler::start(csv, &tap.spool(), Endpoint::at(admin), oracle.counter());
-        let (events, items) = (Table::of(&target, "data"), Table::of(&target, "_sdc_rejected"));
+        let oracle = Oracle::start_with_load(tap.mint_url(), MOST_CONNECTIONS, LoadProfile::NONE);
+        let sampler = Sampler::start(csv, &tap.spool(), Endpoint::webhook_at(admin), oracle.counter());
+        let (events, items) = (TableReader::new(&target, "data"), TableReader::new(&target, "_sdc_rejected"));
         let marks = BTreeMap::new();
         let mut soak =
-            Soak { chance, tap, target, oracle, sampler, running: None, runs: 0, events, items, marks };
+            Soak { random, tap, target, oracle, sampler, running: None, runs: 0, events, items, marks };
         soak.start_pipeline();
         soak
     }
 
     /// Posts until `end`.
     fn post(&mut self, phase: Phase, end: Instant) {
-        self.sampler.scene().phase = phase.name();
+        self.sampler.context().phase = phase.name();
         let start = Instant::now();
         let mut read = start;
         loop {
@@ -237,7 +238,7 @@ impl Soak {
         }
     }
 
-    /// The same, with an incident at a random moment.
+    /// Posts until `end`, with an incident at a random moment.
     fn disturb(&mut self, phase: Phase, incident: Incident, end: Instant) {
         let moment = self.moment_before(end);
         self.post(phase, moment);
@@ -252,30 +253,30 @@ impl Soak {
         self.post(phase, end);
     }
 
-    /// A backlog without a restart: the target stands still for half of the time.
+    /// Builds up a backlog without a restart: the target is suspended for half of the time.
     fn stall(&mut self, end: Instant) {
         let half = end.saturating_duration_since(Instant::now()) / 2;
         self.mark("target stalled");
         self.pipeline().target.signal(Signal::STOP);
-        self.post(Phase::Backlog, end.checked_sub(half).expect("it lies ahead"));
+        self.post(Phase::Backlog, end.checked_sub(half).expect("the end lies ahead"));
         self.pipeline().target.signal(Signal::CONT);
         self.post(Phase::Backlog, end);
     }
 
-    /// A backlog that a listener builds up alone, and that drains take away, one of which may be killed.
+    /// Builds up a backlog with a listener alone, and drains it. One of the drains may be killed.
     fn drain(&mut self, end: Instant) {
-        self.sampler.scene().phase = Phase::Backlog.name();
+        self.sampler.context().phase = Phase::Backlog.name();
         self.mark("listener alone");
         self.end_pipeline(Pipeline::stop);
         let listener = self.tap.listen().start();
         let _ = listener.endpoint();
-        self.sampler.scene().tap = vec![listener.program.id()];
+        self.sampler.context().tap = vec![listener.program.id()];
         let moment = self.moment_before(end);
         self.post(Phase::Backlog, moment);
-        if self.chance.once_in(2) {
+        if self.random.one_in(2) {
             let drain = self.start_drain();
             self.mark("drain killed");
-            self.chance.moment(Duration::from_millis(200));
+            self.random.sleep_up_to(Duration::from_millis(200));
             drain.kill_tap();
             self.remove_tables();
         }
@@ -288,11 +289,11 @@ impl Soak {
         self.start_pipeline();
     }
 
-    /// A moment of the second half of the time until `end`.
+    /// A random moment in the second half of the time until `end`.
     fn moment_before(&mut self, end: Instant) -> Instant {
         let left = end.saturating_duration_since(Instant::now());
-        let back = left / 2 * u32::try_from(self.chance.below(1000)).expect("a small number") / 1000;
-        end.checked_sub(back).expect("it lies ahead")
+        let back = left / 2 * u32::try_from(self.random.below(1000)).expect("a small number") / 1000;
+        end.checked_sub(back).expect("the end lies ahead")
     }
 
     fn restart(&mut self, mark: &'static str, end: fn(Pipeline)) {
@@ -301,11 +302,12 @@ impl Soak {
         self.start_pipeline();
     }
 
-    /// As an operator would: the new URL is made and entered before the old one is revoked.
+    /// Replaces the webhook URL as an operator would: makes the new one and enters it before revoking the old
+    /// one.
     fn change_url(&mut self) {
         self.mark("URL changed");
         let old = self.tap.url_ids();
-        self.oracle.redirect(self.tap.mint());
+        self.oracle.redirect(self.tap.mint_url());
         for id in old {
             self.tap.url(&["revoke", &id]).finish().assert_code(0);
         }
@@ -314,9 +316,9 @@ impl Soak {
     fn start_pipeline(&mut self) {
         let pipeline = Pipeline::start(&self.tap, &self.target);
         let _ = pipeline.tap.endpoint();
-        let mut scene = self.sampler.scene();
-        (scene.tap, scene.target) = (vec![pipeline.tap.program.id()], Some(pipeline.target.id()));
-        drop(scene);
+        let mut context = self.sampler.context();
+        (context.tap, context.target) = (vec![pipeline.tap.program.id()], Some(pipeline.target.id()));
+        drop(context);
         self.running = Some(pipeline);
         self.runs += 1;
     }
@@ -326,14 +328,14 @@ impl Soak {
         self.remove_tables();
     }
 
-    /// Beside a listener.
+    /// Starts a drain beside a listener.
     fn start_drain(&mut self) -> Pipeline {
         let drain = Pipeline::start_drain(&self.tap, &self.target);
-        let mut scene = self.sampler.scene();
-        scene.tap.truncate(1);
-        scene.tap.push(drain.tap.program.id());
-        scene.target = Some(drain.target.id());
-        drop(scene);
+        let mut context = self.sampler.context();
+        context.tap.truncate(1);
+        context.tap.push(drain.tap.program.id());
+        context.target = Some(drain.target.id());
+        drop(context);
         self.runs += 1;
         drain
     }
@@ -343,81 +345,81 @@ impl Soak {
     }
 
     fn mark(&mut self, mark: &'static str) {
-        self.sampler.scene().marks.push(mark);
+        self.sampler.context().marks.push(mark);
         *self.marks.entry(mark).or_default() += 1;
     }
 
-    /// Takes the rows that have come since the last time, and settles what can be settled.
+    /// Reads the new rows, and settles what can be settled.
     fn read_tables(&mut self) {
-        // In this order: what a state covers is in the table when the state is in its file.
+        // In this order: when a state is in its file, the rows that it covers are in the table.
         let bookmark = self.tap.bookmarks().last().copied();
         self.events.read();
         self.items.read();
         if let Some(bookmark) = bookmark {
-            self.oracle.settle(&mut self.events.arrivals, bookmark);
+            self.oracle.settle(&mut self.events.delivered, bookmark);
         }
     }
 
-    /// The same; afterwards the tables begin anew. No target may be running.
+    /// The same, and then removes the tables. No target may be running.
     fn remove_tables(&mut self) {
         self.read_tables();
         self.events.remove();
         self.items.remove();
     }
 
-    /// Ends it all well, and demands what was acknowledged.
-    fn end(mut self, rounds: usize, undisturbed: Range<usize>) -> Outcome {
+    /// Stops everything in order, and checks that every acknowledged event was stored.
+    fn end(mut self, rounds: usize, undisturbed: Range<usize>) -> SoakReport {
         let count = self.oracle.counter();
-        // First of all, so that what the end takes is in no phase.
+        // Stops sampling first, so that the shutdown belongs to no phase.
         let samples = self.sampler.stop();
-        let memory = self.oracle.stop();
+        let sent = self.oracle.stop();
         let pipeline = self.running.take().expect("there is a pipeline");
         pipeline.stop();
         Pipeline::start_drain(&self.tap, &self.target).finish();
         self.events.read();
         self.items.read();
-        memory.demand_among(&[&self.events.arrivals, &self.items.arrivals], self.runs + 1);
+        sent.assert_delivered_among(&[&self.events.delivered, &self.items.delivered], self.runs + 1);
         let bookmarks = self.tap.bookmarks();
-        assert!(bookmarks.is_sorted(), "the bookmarks go back");
+        assert!(bookmarks.is_sorted(), "the bookmarks never go back");
         assert_eq!(
             bookmarks.last().copied(),
-            self.events.arrivals.last_sequence(),
-            "the last state covers all that is there"
+            self.events.delivered.last_sequence(),
+            "the last state covers every row"
         );
-        self.tap.launch(&["spool", "verify"]).finish().assert_code(0);
-        Outcome {
+        self.tap.command(&["spool", "verify"]).finish().assert_code(0);
+        SoakReport {
             rounds,
             undisturbed,
             acknowledged: count(),
-            rows: self.events.arrivals.rows(),
-            rejected: self.items.arrivals.rows(),
-            repeated: self.events.arrivals.repeated() + self.items.arrivals.repeated(),
+            rows: self.events.delivered.rows(),
+            rejected: self.items.delivered.rows(),
+            repeated: self.events.delivered.repeated() + self.items.delivered.repeated(),
             marks: self.marks,
             samples,
         }
     }
 }
 
-impl Table {
-    fn of(target: &Target, stream: &str) -> Self {
-        Table { path: target.file(stream), read: 0, arrivals: Arrivals::default() }
+impl TableReader {
+    fn new(target: &Target, stream: &str) -> Self {
+        TableReader { path: target.file(stream), read: 0, delivered: DeliveredRows::default() }
     }
 
-    /// Takes the rows that have come since the last time. A line without an end is not one yet.
+    /// Reads the new rows. A line without a line break is not a row yet.
     fn read(&mut self) {
         let Ok(mut file) = File::open(&self.path) else { return };
-        file.seek(SeekFrom::Start(self.read)).expect("a file has places");
+        file.seek(SeekFrom::Start(self.read)).expect("a file can be positioned");
         let mut file = BufReader::new(file);
         let mut line = String::new();
         while file.read_line(&mut line).expect("the table is text") > 0 && line.ends_with('\n') {
-            self.arrivals.take(&Record::of_row(line.trim_end()));
+            self.delivered.add(&Record::from_row(line.trim_end()));
             self.read += line.len() as u64;
             line.clear();
         }
     }
 
     fn remove(&mut self) {
-        // There may have been no row yet.
+        // The table may not exist yet.
         let _ = fs::remove_file(&self.path);
         self.read = 0;
     }

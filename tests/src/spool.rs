@@ -1,4 +1,4 @@
-//! A look into the spool, through its documented tables.
+//! Direct access to the spool, through its documented tables.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -10,32 +10,32 @@ use rusqlite::Connection;
 /// The spool of a test.
 #[derive(Debug)]
 pub struct Spool {
-    /// The `SQLite` file.
+    /// The SQLite file.
     pub path: PathBuf,
 }
 
 /// A row of the table `event`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpooledEvent {
-    /// The key.
+    /// The primary key.
     pub sequence: i64,
-    /// When it arrived, in Unix milliseconds.
+    /// When the event arrived, in Unix milliseconds.
     pub received_at: i64,
-    /// The text that arrived.
+    /// The event's text as received.
     pub body: String,
 }
 
 /// A row of the table `rejected`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rejected {
-    /// Why it was rejected.
+pub struct RejectedRow {
+    /// Why the item was rejected.
     pub reason: String,
-    /// What arrived, or its beginning.
+    /// What was received, or the beginning of it.
     pub body: Vec<u8>,
 }
 
 impl Spool {
-    /// The events that are kept, by sequence.
+    /// The stored events, by sequence.
     #[must_use]
     pub fn events(&self) -> Vec<SpooledEvent> {
         let connection = self.connect();
@@ -48,19 +48,19 @@ impl Spool {
         rows.and_then(Iterator::collect).expect("rows of the documented types")
     }
 
-    /// The sequences of the events that are kept.
+    /// The sequences of the stored events.
     #[must_use]
     pub fn sequences(&self) -> Vec<i64> {
         self.events().into_iter().map(|event| event.sequence).collect()
     }
 
-    /// What the spool notes about itself.
+    /// A value of the table `fact`.
     #[must_use]
     pub fn fact(&self, name: &str) -> Option<i64> {
         self.connect().query_row("SELECT value FROM fact WHERE name = ?1", [name], |row| row.get(0)).ok()
     }
 
-    /// How many events have a sequence up to this.
+    /// How many events have a sequence up to this one.
     #[must_use]
     pub fn count_up_to(&self, sequence: i64) -> u64 {
         self.connect()
@@ -71,18 +71,18 @@ impl Spool {
             .unsigned_abs()
     }
 
-    /// What was rejected, in order of arrival.
+    /// The rejected items, in order of arrival.
     #[must_use]
-    pub fn rejected(&self) -> Vec<Rejected> {
+    pub fn rejected(&self) -> Vec<RejectedRow> {
         let connection = self.connect();
         let mut query = connection
             .prepare("SELECT reason, body FROM rejected ORDER BY sequence")
             .expect("the table rejected is there");
-        let rows = query.query_map([], |row| Ok(Rejected { reason: row.get(0)?, body: row.get(1)? }));
+        let rows = query.query_map([], |row| Ok(RejectedRow { reason: row.get(0)?, body: row.get(1)? }));
         rows.and_then(Iterator::collect).expect("rows of the documented types")
     }
 
-    /// Puts an event where no listener would have put it.
+    /// Inserts an event that no listener has received.
     pub fn insert(&self, event: &SpooledEvent) {
         let inserted = self.connect().execute(
             "INSERT INTO event (sequence, received_at, body) VALUES (?1, ?2, ?3)",
@@ -91,16 +91,18 @@ impl Spool {
         assert_eq!(inserted, Ok(1));
     }
 
-    /// Puts so many events of long ago where no listener would have put them, each of about so many bytes.
+    /// Inserts `count` old events that no listener has received, of about `bytes` each.
     pub fn insert_many(&self, count: u32, bytes: u32) {
         let insert = "WITH RECURSIVE number(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < ?1)
             INSERT INTO event (sequence, received_at, body)
-            SELECT n, 1600000000000, json_object('event', 'open', 'Payload', replace(hex(zeroblob(?2 / 2)), '0', 'x')) FROM number";
+            SELECT n, 1600000000000,
+                json_object('event', 'open', 'Payload', replace(hex(zeroblob(?2 / 2)), '0', 'x'))
+            FROM number";
         let inserted = self.connect().execute(insert, (count, bytes));
         assert_eq!(inserted, Ok(count as usize));
     }
 
-    /// Keeps everybody else from writing, for as long as the answer lives.
+    /// Locks the spool for writing until the returned connection is dropped.
     #[must_use]
     pub fn lock(&self) -> Connection {
         let connection = self.connect();
@@ -108,7 +110,7 @@ impl Spool {
         connection
     }
 
-    /// Answers a query whose answer is one text.
+    /// Runs a query that returns one text.
     #[must_use]
     pub fn text(&self, query: &str) -> String {
         self.connect()
@@ -116,8 +118,8 @@ impl Spool {
             .unwrap_or_else(|error| panic!("{query}: {error}"))
     }
 
-    /// The pages of a table of a kind (`leaf`, `overflow`), in the order of its rows: each with its number and how many
-    /// rows begin on it.
+    /// The pages of a table that are of one type (`leaf`, `overflow`), in the order of its rows: the page's
+    /// number, and how many rows begin on it.
     #[must_use]
     pub fn pages(&self, table: &str, kind: &str) -> Vec<(u32, usize)> {
         let connection = self.connect();
@@ -128,28 +130,29 @@ impl Spool {
         rows.and_then(Iterator::collect).expect("pages have numbers")
     }
 
-    /// Overwrites a page, as a disk does that loses a block. Nobody may have the spool open.
+    /// Overwrites a page, as a disk that loses a block does. No process may have the spool open.
     pub fn damage_page(&self, number: u32) {
         let page_size = self.connect().query_row("PRAGMA page_size", [], |row| row.get::<_, u32>(0));
         let page_size = page_size.expect("a spool");
         let file = File::options().write(true).open(&self.path).expect("the spool");
         let place = u64::from(number - 1) * u64::from(page_size);
-        file.write_all_at(&vec![0xdb; page_size as usize], place).expect("it can be written");
+        file.write_all_at(&vec![0xdb; page_size as usize], place).expect("the spool can be written");
     }
 
-    /// Does what no tap would do.
+    /// Runs SQL that no tap would run.
     pub fn execute(&self, sql: &str) {
         self.connect().execute_batch(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
-    /// Everything in the table of webhook URLs, as text.
+    /// The whole table of webhook URLs, as text.
     #[must_use]
     pub fn webhook_urls(&self) -> String {
-        self.text("SELECT group_concat(concat_ws('|', id, label, hex(token_sha256), created_at), char(10)) FROM webhook_url")
+        let row = "concat_ws('|', id, label, hex(token_sha256), created_at)";
+        self.text(&format!("SELECT group_concat({row}, char(10)) FROM webhook_url"))
     }
 
     fn connect(&self) -> Connection {
-        let connection = Connection::open(&self.path).expect("the spool can be opened by anyone");
+        let connection = Connection::open(&self.path).expect("the spool can be opened");
         connection.busy_timeout(Duration::from_secs(30)).expect("a timeout can be set");
         connection
     }

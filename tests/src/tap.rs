@@ -10,24 +10,24 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use crate::http::Endpoint;
-use crate::lines::Lines;
+use crate::lines::OutputLines;
 use crate::message::{Message, Record, bookmark};
-use crate::program::{self, Program, Signal};
+use crate::program::{self, ChildProcess, Signal};
 use crate::spool::Spool;
 
-/// The token that taps of a test accept, unless the test mints its own.
+/// The token that the tests' taps accept, unless a test makes webhook URLs of its own.
 pub const TOKEN: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
-/// The user name of taps that ask for one.
+/// The user name of taps with Basic authentication.
 pub const USERNAME: &str = "mailjet";
 /// Its password.
 pub const PASSWORD: &str = "open sesame, please";
-/// Both, as the header `Authorization` has them.
-pub const BASIC: &str = "Basic bWFpbGpldDpvcGVuIHNlc2FtZSwgcGxlYXNl";
+/// Both, as a value of the header `Authorization`.
+pub const BASIC_AUTHORIZATION: &str = "Basic bWFpbGpldDpvcGVuIHNlc2FtZSwgcGxlYXNl";
 
 const NAME: &str = "tap-mailjet-webhooks";
 
-/// A place for taps: a folder of its own, a spool in it, and a configuration that they share.
+/// A folder with a spool, and the configuration of the taps that use it.
 #[derive(Debug)]
 pub struct Tap {
     folder: TempDir,
@@ -35,10 +35,10 @@ pub struct Tap {
     config_files: Cell<u32>,
 }
 
-/// A command line in the making.
+/// A command line that is being built.
 #[derive(Debug)]
-#[must_use = "nothing runs before `start` or `finish`"]
-pub struct Launch<'a> {
+#[must_use = "nothing runs until `start` or `finish` is called"]
+pub struct TapCommand<'a> {
     tap: &'a Tap,
     arguments: Vec<String>,
     config: Map<String, Value>,
@@ -47,22 +47,22 @@ pub struct Launch<'a> {
     wrapper: Vec<String>,
 }
 
-/// A tap that runs.
+/// A running tap.
 #[derive(Debug)]
 pub struct RunningTap {
     /// The process.
-    pub program: Program,
-    stdout: Lines,
+    pub program: ChildProcess,
+    stdout: OutputLines,
 }
 
 /// A tap that has ended.
 #[derive(Debug)]
-pub struct Finished {
-    /// Its exit code; None if a signal ended it.
+pub struct FinishedTap {
+    /// Its exit code; `None` if a signal ended it.
     pub code: Option<i32>,
-    /// What it wrote to stdout.
+    /// The lines of its stdout.
     pub stdout: Vec<String>,
-    /// What it wrote to stderr.
+    /// The lines of its stderr.
     pub stderr: Vec<String>,
 }
 
@@ -73,7 +73,7 @@ impl Default for Tap {
 }
 
 impl Tap {
-    /// A new folder, with a spool that is not there yet.
+    /// Creates a new folder. The spool does not exist yet.
     #[must_use]
     pub fn new() -> Self {
         let folder = TempDir::new().expect("a temporary folder");
@@ -96,7 +96,7 @@ impl Tap {
         self
     }
 
-    /// Takes webhook URLs that `url new` makes, instead of the one token that every other test uses.
+    /// Accepts URLs that `url new` makes, instead of the fixed token of the other tests.
     #[must_use]
     pub fn with_minted_urls(mut self) -> Self {
         self.config.remove("webhook_tokens");
@@ -115,26 +115,26 @@ impl Tap {
         Spool { path: self.folder().join("spool.db") }
     }
 
-    /// The file that `Launch::state` names.
+    /// The file that [`TapCommand::state`] names.
     #[must_use]
     pub fn state_file(&self) -> PathBuf {
         self.folder().join("state.json")
     }
 
-    /// Writes a line to the state file, as a target does.
+    /// Appends a STATE to the state file, as a target does.
     pub fn append_state(&self, bookmark: i64) {
-        self.append_to_state(&format!("{}\n", state(bookmark)));
+        self.append_to_state(&format!("{}\n", state_value(bookmark)));
     }
 
-    /// Writes any text to the state file.
+    /// Appends any text to the state file.
     pub fn append_to_state(&self, text: &str) {
         use std::io::Write;
         let file = fs::OpenOptions::new().create(true).append(true).open(self.state_file());
         file.and_then(|mut file| file.write_all(text.as_bytes())).expect("the state file can be written");
     }
 
-    /// The bookmarks of stream `data` in the state file, line by line; 0 where a state has none. What is left of a state
-    /// whose writer died in the middle of it is left out; another may follow it in the same line.
+    /// The bookmarks of stream `data` in the state file, line by line; 0 for a state without one. Skips a
+    /// state whose writer died in the middle of it, even if another one follows on the same line.
     #[must_use]
     pub fn bookmarks(&self) -> Vec<i64> {
         let text = fs::read_to_string(self.state_file()).unwrap_or_default();
@@ -145,29 +145,29 @@ impl Tap {
         states.map(|state| bookmark(&state).unwrap_or(0)).collect()
     }
 
-    /// Runs it as a Singer tap: continuously, unless the configuration says otherwise.
-    pub fn run(&self) -> Launch<'_> {
-        self.launch(&[])
+    /// Runs the Singer tap: continuously, unless the configuration says otherwise.
+    pub fn run(&self) -> TapCommand<'_> {
+        self.command(&[])
     }
 
-    /// Runs it as a Singer tap that ends when the spool is empty.
-    pub fn drain(&self) -> Launch<'_> {
-        self.launch(&[]).set("mode", "drain")
+    /// Runs the Singer tap until the spool is empty.
+    pub fn drain(&self) -> TapCommand<'_> {
+        self.command(&[]).set("mode", "drain")
     }
 
-    /// Runs the listener alone.
-    pub fn listen(&self) -> Launch<'_> {
-        self.launch(&["listen"])
+    /// Runs only the listener.
+    pub fn listen(&self) -> TapCommand<'_> {
+        self.command(&["listen"])
     }
 
-    /// Runs `url` with a subcommand of its own.
-    pub fn url(&self, arguments: &[&str]) -> Launch<'_> {
-        self.launch(&["url"]).args(arguments)
+    /// Runs a subcommand of `url`.
+    pub fn url(&self, arguments: &[&str]) -> TapCommand<'_> {
+        self.command(&["url"]).args(arguments)
     }
 
-    /// Runs it with any arguments, the configuration behind them.
-    pub fn launch(&self, arguments: &[&str]) -> Launch<'_> {
-        Launch {
+    /// Runs the tap with any arguments, followed by the configuration.
+    pub fn command(&self, arguments: &[&str]) -> TapCommand<'_> {
+        TapCommand {
             tap: self,
             arguments: arguments.iter().map(ToString::to_string).collect(),
             config: self.config.clone(),
@@ -179,10 +179,10 @@ impl Tap {
 
     /// Makes a webhook URL with `url new`.
     #[must_use]
-    pub fn mint(&self) -> Endpoint {
+    pub fn mint_url(&self) -> Endpoint {
         let finished = self.url(&["new"]).finish();
         finished.assert_code(0);
-        Endpoint::of(&finished.stdout[0])
+        Endpoint::parse(&finished.stdout[0])
     }
 
     /// The ids of the active webhook URLs, as `url list` shows them.
@@ -194,12 +194,12 @@ impl Tap {
         rows.map(str::to_owned).collect()
     }
 
-    /// Keeps `bodies` in the spool, by way of a listener that is stopped again.
+    /// Stores `bodies` in the spool by posting them to a listener, which is then stopped.
     pub fn spool_bodies<'b>(&self, bodies: impl IntoIterator<Item = &'b str>) {
         let listener = self.listen().start();
         let endpoint = listener.endpoint();
         for body in bodies {
-            endpoint.accept(body);
+            endpoint.post_accepted(body);
         }
         listener.stop().assert_code(0);
     }
@@ -214,12 +214,12 @@ impl Tap {
 
 /// The value of a STATE with a bookmark for `data`.
 #[must_use]
-pub fn state(bookmark: i64) -> Value {
+pub fn state_value(bookmark: i64) -> Value {
     json!({"bookmarks": {"data": {"replication_key": "_sdc_sequence", "replication_key_value": bookmark}}})
 }
 
-impl Launch<'_> {
-    /// Sets a key of the configuration, for this command only.
+impl TapCommand<'_> {
+    /// Sets a key of the configuration for this command only.
     pub fn set(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.config.insert(key.to_owned(), value.into());
         self
@@ -237,7 +237,7 @@ impl Launch<'_> {
         self.args(&["--state", path.to_str().expect("a temporary path is text")])
     }
 
-    /// Leaves `--config` out.
+    /// Omits `--config`.
     pub fn without_config(mut self) -> Self {
         self.with_config = false;
         self
@@ -249,54 +249,55 @@ impl Launch<'_> {
         self
     }
 
-    /// Lets writing any file past `kibibytes` fail, as a disk with errors would: the write returns an error.
+    /// Makes writes beyond `kibibytes` of any file fail with an error, as on a faulty disk.
     pub fn limit_file_size(self, kibibytes: u32) -> Self {
-        // Without the trap, a write past the limit would end the process by SIGXFSZ. POSIX counts in blocks of 512
-        // bytes.
+        // Without the trap, a write beyond the limit would end the process by SIGXFSZ. POSIX counts blocks of
+        // 512 bytes.
         let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", 2 * kibibytes);
-        self.through(&["sh", "-c", &script])
+        self.wrapped_in(&["sh", "-c", &script])
     }
 
-    /// Starts it by way of another program, which gets its path and arguments as the last ones.
-    pub fn through(mut self, wrapper: &[&str]) -> Self {
+    /// Starts the tap through another program, which gets the tap's path and arguments as its last ones.
+    pub fn wrapped_in(mut self, wrapper: &[&str]) -> Self {
         self.wrapper = wrapper.iter().map(ToString::to_string).collect();
         self
     }
 
-    /// Starts it and collects what it writes.
+    /// Starts the tap and collects its output.
     #[must_use]
     pub fn start(self) -> RunningTap {
         // `url new` is the only command that may print a token.
         let may_print_token = self.arguments.starts_with(&["url".to_owned(), "new".to_owned()]);
         let mut program = self.spawn(Stdio::piped());
-        let stdout = program.collect_stdout(may_print_token);
+        let stdout =
+            if may_print_token { program.collect_stdout_with_token() } else { program.collect_stdout() };
         RunningTap { program, stdout }
     }
 
-    /// Starts it; what it writes stays in the pipe until the caller reads it.
+    /// Starts the tap. Its output stays in the pipe until the caller reads it.
     #[must_use]
-    pub fn start_unread(self) -> (Program, ChildStdout) {
+    pub fn start_unread(self) -> (ChildProcess, ChildStdout) {
         let mut program = self.spawn(Stdio::piped());
         let stdout = program.take_stdout();
         (program, stdout)
     }
 
-    /// Starts it with its output going into `pipe`.
+    /// Starts the tap with `pipe` as its stdout.
     #[must_use]
-    pub fn start_into(self, pipe: PipeWriter) -> RunningTap {
-        RunningTap { program: self.spawn(pipe.into()), stdout: Lines::of(io::empty()) }
+    pub fn start_with_stdout(self, pipe: PipeWriter) -> RunningTap {
+        RunningTap { program: self.spawn(pipe.into()), stdout: OutputLines::collect(io::empty()) }
     }
 
-    /// Runs it to its end.
+    /// Runs the tap until it ends.
     #[must_use]
-    pub fn finish(self) -> Finished {
+    pub fn finish(self) -> FinishedTap {
         self.start().finish()
     }
 
-    /// The command line, stdin and stderr aside.
+    /// The command, without stdin and stderr.
     #[must_use]
-    pub fn command(self) -> Command {
-        let program = program::path_of(NAME);
+    pub fn into_command(self) -> Command {
+        let program = program::program_path(NAME);
         let mut command = match &self.wrapper[..] {
             [] => Command::new(program),
             [wrapper, arguments @ ..] => {
@@ -309,35 +310,35 @@ impl Launch<'_> {
         if self.with_config {
             command.arg("--config").arg(self.tap.write_config(&self.config));
         }
-        // A test that forgets spool_path must not write into somebody's home.
+        // If a test forgets spool_path, the tap must not write into the user's home.
         command.env("XDG_STATE_HOME", self.tap.folder()).current_dir(self.tap.folder());
         command
     }
 
-    fn spawn(self, stdout: Stdio) -> Program {
-        Program::spawn(NAME, self.command().stdin(Stdio::null()).stdout(stdout))
+    fn spawn(self, stdout: Stdio) -> ChildProcess {
+        ChildProcess::spawn(NAME, self.into_command().stdin(Stdio::null()).stdout(stdout))
     }
 }
 
 impl RunningTap {
-    /// Waits until it listens, and returns where.
+    /// Waits until the tap listens, and returns its webhook address.
     #[must_use]
     pub fn endpoint(&self) -> Endpoint {
         let line = self.program.stderr().wait_for("listening on http");
-        let (_, rest) = line.split_once("listening on ").expect("the line says so");
-        let url = rest.split_whitespace().next().expect("an address follows");
-        Endpoint::of(url.trim_end_matches('/')).with_path(&format!("/v1/mailjet/{TOKEN}"))
+        let (_, rest) = line.split_once("listening on ").expect("an address follows");
+        let url = rest.split_whitespace().next().expect("a URL follows");
+        Endpoint::parse(url.trim_end_matches('/')).with_path(&format!("/v1/mailjet/{TOKEN}"))
     }
 
-    /// Waits until it answers on its admin address, and returns where: `.with_path("/metrics")` and so on.
+    /// Waits until the admin address is open, and returns it; add `.with_path("/metrics")` and so on.
     #[must_use]
     pub fn admin(&self) -> Endpoint {
         let line = self.program.stderr().wait_for("admin on http://");
-        let (_, rest) = line.split_once("admin on ").expect("the line says so");
-        Endpoint::of(rest.split(": ").next().expect("an address"))
+        let (_, rest) = line.split_once("admin on ").expect("an address follows");
+        Endpoint::parse(rest.split(": ").next().expect("an address"))
     }
 
-    /// Waits for `count` records of stream `data`, and returns all that are there.
+    /// Waits for `count` records of stream `data`, and returns all of them so far.
     #[must_use]
     pub fn wait_records(&self, count: usize) -> Vec<Record> {
         let mut seen = 0;
@@ -362,64 +363,68 @@ impl RunningTap {
         });
     }
 
-    /// What it has written to stdout so far.
+    /// What the tap has written to stdout so far.
     #[must_use]
-    pub fn stdout(&self) -> &Lines {
+    pub fn stdout(&self) -> &OutputLines {
         &self.stdout
     }
 
-    /// Asks it to stop, and waits for its end.
+    /// Asks the tap to stop, and waits until it has ended.
     #[must_use]
-    pub fn stop(mut self) -> Finished {
+    pub fn stop(mut self) -> FinishedTap {
         self.program.signal(Signal::TERM);
         self.finish()
     }
 
-    /// Kills it, and waits for its end.
+    /// Kills the tap, and waits until it has ended.
     #[must_use]
-    pub fn kill(mut self) -> Finished {
+    pub fn kill(mut self) -> FinishedTap {
         self.program.signal(Signal::KILL);
         self.finish()
     }
 
-    /// Waits for its end.
+    /// Waits until the tap has ended.
     #[must_use]
-    pub fn finish(mut self) -> Finished {
+    pub fn finish(mut self) -> FinishedTap {
         let code = self.program.wait();
-        let (stdout, stderr) = (self.stdout.to_end(), self.program.stderr().to_end());
-        assert!(code.is_none() || self.stdout.torn().is_empty(), "a torn line: {}", self.stdout.torn());
-        Finished { code, stdout, stderr }
+        let (stdout, stderr) = (self.stdout.wait_for_end(), self.program.stderr().wait_for_end());
+        assert!(
+            code.is_none() || self.stdout.partial_line().is_empty(),
+            "an incomplete line: {}",
+            self.stdout.partial_line()
+        );
+        FinishedTap { code, stdout, stderr }
     }
 }
 
-impl Finished {
-    /// Demands an exit code.
+impl FinishedTap {
+    /// Asserts that the exit code is `code`.
     pub fn assert_code(&self, code: i32) {
         assert_eq!(self.code, Some(code), "stderr:\n{}", self.stderr.join("\n"));
     }
 
-    /// Demands that it failed and that it said why in one line, which is returned.
+    /// Asserts that the tap failed with exactly one error line, and returns the line.
     #[must_use]
-    pub fn sole_error(&self) -> &str {
+    pub fn only_error(&self) -> &str {
         self.assert_code(1);
         let errors: Vec<_> = self.stderr.iter().filter(|line| is_error(line)).collect();
-        assert_eq!(errors.len(), 1, "one line tells the error; stderr:\n{}", self.stderr.join("\n"));
+        assert_eq!(errors.len(), 1, "there is one error line; stderr:\n{}", self.stderr.join("\n"));
         errors[0]
     }
 
-    /// The messages that it wrote.
+    /// The messages on stdout.
     #[must_use]
     pub fn messages(&self) -> Vec<Message> {
         Message::parse_all(&self.stdout)
     }
 
-    /// The records of stream `data` that it wrote.
+    /// The records of stream `data` on stdout.
     #[must_use]
     pub fn records(&self) -> Vec<Record> {
         self.records_of("data")
     }
 
-    /// The records of a stream that it wrote.
+    /// The records of a stream on stdout.
     #[must_use]
     pub fn records_of(&self, stream: &str) -> Vec<Record> {
         let records = self.messages().into_iter().filter_map(Message::record);
@@ -428,12 +433,12 @@ impl Finished {
 
     /// Whether a line on stderr contains `pattern`.
     #[must_use]
-    pub fn says(&self, pattern: &str) -> bool {
+    pub fn stderr_contains(&self, pattern: &str) -> bool {
         self.stderr.iter().any(|line| line.contains(pattern))
     }
 }
 
-/// Whether a line on stderr tells an error, and not what else there is to tell.
+/// Whether a line on stderr reports an error.
 fn is_error(line: &str) -> bool {
     line.contains("ERROR") || line.starts_with("error") || line.starts_with(NAME)
 }

@@ -7,11 +7,11 @@ use std::process::{Command, Stdio};
 use serde_json::json;
 
 use crate::message::Record;
-use crate::program::{self, Program};
+use crate::program::{self, ChildProcess};
 
 const NAME: &str = "target-jsonl";
 
-/// Where target-jsonl writes, within the folder of a test.
+/// The configuration and the output folder of target-jsonl.
 #[derive(Debug)]
 pub struct Target {
     config: PathBuf,
@@ -19,13 +19,13 @@ pub struct Target {
 }
 
 impl Target {
-    /// A target that writes into a directory below `folder`, which it makes itself.
+    /// A target that writes to a folder below `folder`, which it creates itself.
     #[must_use]
     pub fn in_folder(folder: &Path) -> Self {
         Target::with_state_interval(folder, 1)
     }
 
-    /// The same, letting a state out after so many seconds at the latest; 0: each at once.
+    /// The same with a `state_interval_seconds`; 0 writes every state at once.
     #[must_use]
     pub fn with_state_interval(folder: &Path, seconds: u32) -> Self {
         let (config, destination) = (folder.join("target.json"), folder.join("destination"));
@@ -34,13 +34,13 @@ impl Target {
         Target { config, destination }
     }
 
-    /// Starts it between `stdin` and a state file, to which it appends.
+    /// Starts the target. It reads `stdin` and appends states to `state_file`.
     #[must_use]
-    pub fn start(&self, stdin: impl Into<Stdio>, state_file: &Path) -> Program {
+    pub fn start(&self, stdin: impl Into<Stdio>, state_file: &Path) -> ChildProcess {
         let states = File::options().create(true).append(true).open(state_file).expect("a state file");
-        let mut command = Command::new(program::path_of(NAME));
+        let mut command = Command::new(program::program_path(NAME));
         command.arg("--config").arg(&self.config).stdin(stdin.into()).stdout(states);
-        Program::spawn(NAME, &mut command)
+        ChildProcess::spawn(NAME, &mut command)
     }
 
     /// The file of a stream.
@@ -55,17 +55,17 @@ impl Target {
         rows_in(&self.destination)
     }
 
-    /// Shows `look` the text of each row of stream `data` so far.
+    /// Calls `look` with the text of each row of stream `data` so far.
     pub fn each_row(&self, look: impl FnMut(&str)) {
         text_of(&self.destination).lines().for_each(look);
     }
 }
 
-/// The rows of stream `data` that target-jsonl has written into `destination` so far. The last line of a target that was
-/// killed may be torn: it is left out.
+/// The rows of stream `data` that target-jsonl has written to `destination` so far. Omits an incomplete last
+/// line, which a killed target may leave.
 #[must_use]
 pub fn rows_in(destination: &Path) -> Vec<Record> {
-    text_of(destination).lines().map(Record::of_row).collect()
+    text_of(destination).lines().map(Record::from_row).collect()
 }
 
 fn text_of(destination: &Path) -> String {

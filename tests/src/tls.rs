@@ -1,4 +1,4 @@
-//! Certificates that a test makes itself, and a client that checks them.
+//! Certificates that a test creates, and a client that verifies them.
 
 use std::fs;
 use std::path::Path;
@@ -11,18 +11,18 @@ use rustls::{ClientConfig, RootCertStore};
 
 use crate::tap::Tap;
 
-/// A certificate that a client takes for the right one.
+/// A certificate that a client trusts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trust(CertificateDer<'static>);
+pub struct TrustAnchor(CertificateDer<'static>);
 
-/// A certificate for 127.0.0.1 that its own key has signed.
+/// A self-signed certificate for 127.0.0.1.
 #[derive(Debug)]
 pub struct Certificate {
-    /// As a PEM file has it.
+    /// The certificate, in PEM.
     pub pem: String,
-    /// Its private key, as a PEM file has it.
+    /// Its private key, in PEM.
     pub private_key: String,
-    trust: Trust,
+    trust: TrustAnchor,
 }
 
 impl Default for Certificate {
@@ -32,15 +32,15 @@ impl Default for Certificate {
 }
 
 impl Certificate {
-    /// A new one, valid for decades.
+    /// Creates a certificate that is valid for decades.
     #[must_use]
     pub fn new() -> Self {
-        Self::changed(|_| {})
+        Self::with_params(|_| {})
     }
 
-    /// A new one that is not as usual.
+    /// Creates a certificate with changed parameters.
     #[must_use]
-    pub fn changed(change: impl FnOnce(&mut CertificateParams)) -> Self {
+    pub fn with_params(change: impl FnOnce(&mut CertificateParams)) -> Self {
         let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).expect("an address is a name");
         change(&mut params);
         let key = KeyPair::generate().expect("a key");
@@ -48,23 +48,23 @@ impl Certificate {
         Certificate {
             pem: certificate.pem(),
             private_key: key.serialize_pem(),
-            trust: Trust(certificate.der().clone()),
+            trust: TrustAnchor(certificate.der().clone()),
         }
     }
 
-    /// What a client needs to take it for the right one.
+    /// What a client needs to trust the certificate.
     #[must_use]
-    pub fn trust(&self) -> &Trust {
+    pub fn trust(&self) -> &TrustAnchor {
         &self.trust
     }
 
-    /// The certificate: DER.
+    /// The certificate as DER.
     #[must_use]
     pub fn der(&self) -> &[u8] {
         &self.trust.0
     }
 
-    /// Writes both files, first the certificate, as certbot does.
+    /// Writes both files, the certificate first, as certbot does.
     pub fn write_into(&self, folder: &Path) {
         fs::write(folder.join("certificate.pem"), &self.pem).expect("a file");
         fs::write(folder.join("private-key.pem"), &self.private_key).expect("a file");
@@ -72,7 +72,7 @@ impl Certificate {
 }
 
 impl Tap {
-    /// Speaks TLS, with the files that [`Certificate::write_into`] writes into its folder.
+    /// Serves HTTPS with the files that [`Certificate::write_into`] writes into the tap's folder.
     #[must_use]
     pub fn with_tls(self, certificate: &Certificate) -> Self {
         certificate.write_into(self.folder());
@@ -83,14 +83,14 @@ impl Tap {
     }
 }
 
-/// A client that takes one certificate for the right one.
+/// The configuration of a client that trusts only this certificate.
 #[must_use]
-pub fn client(trust: &Trust) -> ClientConfig {
+pub fn client(trust: &TrustAnchor) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(trust.0.clone()).expect("a certificate");
     ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .expect("the provider has them")
+        .expect("the provider supports them")
         .with_root_certificates(roots)
         .with_no_client_auth()
 }

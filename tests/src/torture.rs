@@ -1,26 +1,26 @@
-//! Kills everything, at random moments, and demands that nothing is lost.
+//! Kills everything at random moments, and checks that nothing is lost.
 //!
-//! An [`Ordeal`] is one spool, one destination and one state file that live through any number of kills, while the
-//! [oracle](crate::oracle) posts. After each kill, every acknowledged event has to be safe; in the end, all of it has to
-//! be in the destination.
+//! A [`Torture`] is one spool, one destination and one state file that survive any number of kills while the
+//! [oracle](crate::oracle) posts. After each kill, every acknowledged event must be safe; at the end, all of
+//! them must be in the destination.
 
 use std::fmt;
 use std::fs;
 use std::time::Duration;
 
-use crate::chance::Chance;
-use crate::events::{grouped, numbered, numbered_from};
+use crate::events::{grouped, numbered_event, numbered_events};
 use crate::http::Endpoint;
 use crate::oracle::Oracle;
 use crate::pipeline::Pipeline;
 use crate::program::Signal;
+use crate::random::SeededRandom;
 use crate::tap::{RunningTap, Tap};
 use crate::target::Target;
 use crate::wait;
 
-/// The longest time from something that happened to a kill: a few commits, or the whole of a start.
+/// The longest time from an event to a kill: a few commits, or a whole start.
 const LONGEST: Duration = Duration::from_millis(40);
-/// Events that a trim is killed in the middle of.
+/// How many events are being trimmed when the tap is killed.
 const OLD_EVENTS: u32 = 20_000;
 
 /// What is killed.
@@ -28,30 +28,30 @@ const OLD_EVENTS: u32 = 20_000;
 pub enum Victim {
     /// Listener and emitter in one process, under load.
     Tap,
-    /// The same, while it starts.
+    /// The tap while it starts.
     StartingTap,
-    /// The same, while it deletes what the target has.
+    /// The tap while it deletes events that the target has stored.
     TrimmingTap,
     /// target-jsonl, under load.
     Target,
-    /// target-jsonl while it writes the state file, which then ends in half a line.
+    /// target-jsonl while it writes the state file, which then ends with half a line.
     StateWriter,
-    /// Whatever else reads the tap's output.
+    /// Another process that reads the tap's output.
     Reader,
-    /// The listener that runs beside drains.
+    /// A listener beside drains.
     Listener,
-    /// A drain that runs beside a listener.
+    /// A drain beside a listener.
     Drain,
     /// The target of such a drain.
     DrainTarget,
-    /// `url new` and `url revoke`, beside a running tap.
+    /// `url new` and `url revoke` beside a running tap.
     UrlCommand,
-    /// Any command that makes a spool that is not there yet.
+    /// A command that creates a new spool.
     FirstStart,
 }
 
 impl Victim {
-    /// All of them.
+    /// All victims.
     pub const ALL: [Victim; 11] = [
         Victim::Tap,
         Victim::StartingTap,
@@ -73,34 +73,34 @@ impl fmt::Display for Victim {
     }
 }
 
-/// A spool that lives through kills.
+/// A spool that survives kills.
 #[derive(Debug)]
-pub struct Ordeal {
-    chance: Chance,
+pub struct Torture {
+    random: SeededRandom,
     tap: Tap,
     target: Target,
-    /// The path of the webhook URL that the oracle posts to.
+    /// The path of the oracle's webhook URL.
     path: String,
     oracle: Option<Oracle>,
     /// How many runs of the tap may have written rows.
     runs: usize,
 }
 
-impl Ordeal {
-    /// A new spool with a webhook URL. All random choices are those of `seed`.
+impl Torture {
+    /// Creates a spool with a webhook URL. `seed` determines all random choices.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        let mut chance = Chance::of(seed);
+        let mut random = SeededRandom::new(seed);
         let tap = Tap::new()
             .with_minted_urls()
             .set("retention_days", 0)
-            .set("state_interval_records", chance.one_of(&[5, 100, 10_000]));
-        let target = Target::with_state_interval(tap.folder(), chance.one_of(&[0, 1]));
-        let path = tap.mint().path;
-        Ordeal { chance, tap, target, path, oracle: None, runs: 0 }
+            .set("state_interval_records", random.choose(&[5, 100, 10_000]));
+        let target = Target::with_state_interval(tap.folder(), random.choose(&[0, 1]));
+        let path = tap.mint_url().path;
+        Torture { random, tap, target, path, oracle: None, runs: 0 }
     }
 
-    /// Kills `victim` at a random moment, and demands that nothing is lost by that.
+    /// Kills `victim` at a random moment, and checks that nothing is lost.
     pub fn kill(&mut self, victim: Victim) {
         match victim {
             Victim::Tap => self.kill_in_pipeline(Pipeline::kill_tap),
@@ -114,30 +114,33 @@ impl Ordeal {
             Victim::FirstStart => self.kill_first_start(),
         }
         if let Some(oracle) = &self.oracle {
-            oracle.so_far().demand_safe(&self.tap, &self.target);
+            oracle.sent_so_far().assert_none_lost(&self.tap, &self.target);
         }
     }
 
-    /// Starts everything once more, ends it well, and demands all that was acknowledged. Says how many events that were.
+    /// Starts everything once more, stops it in order, and checks that every acknowledged event was
+    /// delivered. Returns how many there were.
     pub fn end(mut self) -> usize {
         let pipeline = self.start_under_load();
-        self.under_load();
-        let memory = self.oracle.take().expect("there is load").stop();
-        wait::until("the target has all of it", || memory.is_satisfied_by(&self.target.rows()).then_some(()));
+        self.run_under_load();
+        let sent = self.oracle.take().expect("there is load").stop();
+        wait::until("the target has every event", || {
+            sent.all_acknowledged_in(&self.target.rows()).then_some(())
+        });
         pipeline.stop();
-        memory.demand_delivered(&self.tap, &self.target, self.runs);
+        sent.assert_pipeline_delivered(&self.tap, &self.target, self.runs);
         wait::until("the spool is empty", || {
             self.run_drain();
             self.tap.spool().events().is_empty().then_some(())
         });
-        memory.acknowledged()
+        sent.acknowledged()
     }
 
     fn run_drain(&mut self) {
         Pipeline::start_drain(&self.tap, &self.target).finish();
     }
 
-    /// Lets the oracle post to a tap that has just been started.
+    /// Points the oracle at a tap that has just been started.
     fn load(&mut self, endpoint: &Endpoint) {
         let endpoint = endpoint.with_path(&self.path);
         match &self.oracle {
@@ -148,11 +151,11 @@ impl Ordeal {
         }
     }
 
-    /// Waits until a random number of events has been acknowledged, then for a random moment.
-    fn under_load(&mut self) {
-        let events = 1 + self.chance.below(60);
+    /// Waits until a random number of events has been acknowledged, and then for a random time.
+    fn run_under_load(&mut self) {
+        let events = 1 + self.random.below(60);
         self.oracle.as_ref().expect("there is load").wait_acknowledged(events);
-        self.chance.moment(LONGEST);
+        self.random.sleep_up_to(LONGEST);
     }
 
     fn start_under_load(&mut self) -> Pipeline {
@@ -164,14 +167,14 @@ impl Ordeal {
 
     fn kill_in_pipeline(&mut self, kill: fn(Pipeline)) {
         let pipeline = self.start_under_load();
-        self.under_load();
+        self.run_under_load();
         kill(pipeline);
     }
 
     fn kill_starting_tap(&mut self) {
         self.runs += 1;
         let pipeline = Pipeline::start(&self.tap, &self.target);
-        self.chance.moment(2 * LONGEST);
+        self.random.sleep_up_to(2 * LONGEST);
         pipeline.kill_tap();
     }
 
@@ -179,11 +182,12 @@ impl Ordeal {
         self.runs += 1;
         let (pipeline, reader) = Pipeline::start_through_cat(&self.tap, &self.target);
         self.load(&pipeline.tap.endpoint());
-        self.under_load();
+        self.run_under_load();
         pipeline.kill_reader(reader);
     }
 
-    /// What no event of the oracle ever has: a sequence of long ago. They are covered, and so they go.
+    /// Kills the tap while it trims events with old sequences, which the oracle never posts. The state covers
+    /// them.
     fn kill_trimming_tap(&mut self) {
         let pipeline = self.start_under_load();
         self.oracle.as_ref().expect("there is load").wait_acknowledged(1);
@@ -191,34 +195,34 @@ impl Ordeal {
         self.tap.spool().insert_many(OLD_EVENTS, 200);
         let left = || self.tap.spool().count_up_to(i64::from(OLD_EVENTS));
         wait::until("trimming has begun", || (left() < u64::from(OLD_EVENTS)).then_some(()));
-        self.chance.moment(Duration::from_millis(5));
+        self.random.sleep_up_to(Duration::from_millis(5));
         pipeline.kill_tap();
         let pipeline = self.start_under_load();
         wait::until("the rest is trimmed", || {
             (self.tap.spool().count_up_to(i64::from(OLD_EVENTS)) == 0).then_some(())
         });
-        // At once: a moment later, a state may cover what should not have gone yet.
-        self.oracle.as_ref().expect("there is load").so_far().demand_safe(&self.tap, &self.target);
-        self.under_load();
+        // Checked at once, before a newer state covers more events.
+        self.oracle.as_ref().expect("there is load").sent_so_far().assert_none_lost(&self.tap, &self.target);
+        self.run_under_load();
         pipeline.kill_tap();
     }
 
     fn kill_state_writer(&mut self) {
         self.kill_in_pipeline(Pipeline::kill_target);
-        // Few kills find a write of a hundred bytes unfinished; this is what is left behind by one that does.
+        // A kill rarely interrupts a write of a hundred bytes. This is what such a kill would leave.
         let states = fs::read_to_string(self.tap.state_file()).unwrap_or_default();
         let line = states.lines().last().unwrap_or(r#"{"bookmarks":{}}"#);
-        let half = usize::try_from(self.chance.below(line.len() as u64)).expect("an index");
+        let half = usize::try_from(self.random.below(line.len() as u64)).expect("an index");
         self.tap.append_to_state(&line[..half]);
     }
 
     fn kill_beside_drain(&mut self, victim: Victim) {
         let mut listener = self.tap.listen().start();
         self.load(&listener.endpoint());
-        self.under_load();
+        self.run_under_load();
         self.runs += 1;
         let drain = Pipeline::start_drain(&self.tap, &self.target);
-        self.chance.moment(LONGEST);
+        self.random.sleep_up_to(LONGEST);
         match victim {
             Victim::Drain => drain.kill_tap(),
             Victim::DrainTarget => drain.kill_target(),
@@ -239,7 +243,7 @@ impl Ordeal {
         let listed = self.tap.url_ids();
         assert!(
             listed.len() == 2 || (listed.len() == 1 && printed.is_none()),
-            "{listed:?} are active, and the one that was made was printed: {}",
+            "active: {listed:?}; the new URL was printed: {}",
             printed.is_some()
         );
         if let [_, second] = &listed[..] {
@@ -249,30 +253,30 @@ impl Ordeal {
                 self.tap.url(&["revoke", second]).finish().assert_code(0);
             }
         }
-        assert_eq!(self.tap.url_ids().len(), 1, "the first is left, and is what is posted to");
-        self.under_load();
+        assert_eq!(self.tap.url_ids().len(), 1, "only the first URL is left, the one that the oracle uses");
+        self.run_under_load();
         pipeline.kill_tap();
     }
 
-    /// Kills a command that may have ended by then. What it had printed by then.
+    /// Kills a command at a random moment, if it has not ended before. Returns what it has printed.
     fn kill_at_random(&mut self, mut command: RunningTap) -> Vec<String> {
-        self.chance.moment(LONGEST);
+        self.random.sleep_up_to(LONGEST);
         command.program.signal(Signal::KILL);
         let finished = command.finish();
         assert!(matches!(finished.code, None | Some(0)), "{:?}", finished.stderr);
         finished.stdout
     }
 
-    /// The spool of a folder of its own, made by whoever comes first, and killed in the middle of that.
+    /// Creates a new spool with a random command, and kills the command in the middle.
     fn kill_first_start(&mut self) {
         let tap = Tap::new();
         let commands: [fn(&Tap) -> RunningTap; 3] =
             [|tap| tap.run().start(), |tap| tap.listen().start(), |tap| tap.drain().start()];
-        let start = self.chance.one_of(&commands);
+        let start = self.random.choose(&commands);
         let command = start(&tap);
         let _ = self.kill_at_random(command);
-        let event = numbered(self.chance.below(1_000_000));
-        tap.spool_bodies([event.as_str(), &grouped(&numbered_from(0, 2))]);
+        let event = numbered_event(self.random.below(1_000_000));
+        tap.spool_bodies([event.as_str(), &grouped(&numbered_events(0, 2))]);
         let drained = tap.drain().finish();
         drained.assert_code(0);
         assert_eq!(drained.records().len(), 3);

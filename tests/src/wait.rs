@@ -3,11 +3,11 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long anything may take before a test gives up on it. Generous, so that a slow machine fails no test.
+/// How long a test waits for anything before it fails. Long enough for a slow machine.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Looks until `look` finds something. For what tells nobody when it happens; where there is a line or an exit to wait
-/// for, wait for that.
+/// Polls until `look` finds something. Where a test can wait for a line or an exit, it should do that
+/// instead.
 pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + DEADLINE;
     loop {

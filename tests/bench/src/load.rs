@@ -1,4 +1,8 @@
-//! Posts webhooks from one thread over many connections: as fast as they are taken, or at a rate.
+//! Posts webhooks from one thread over many connections, as fast as they are answered or at a fixed rate.
+//!
+//! The end-to-end tests have a load generator of their own (`end_to_end::oracle`). That one checks every
+//! event; this one measures. It must cost less than what it measures, so it reuses buffers, waits with epoll,
+//! and stops at the first answer other than 200. They share the HTTP heads.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -10,63 +14,64 @@ use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 
-use crate::figures::float;
-use crate::histogram::Histogram;
-use crate::mail::Mail;
+use crate::event_generator::EventGenerator;
+use crate::latency::Latencies;
+use crate::measurement::float;
 
-/// At a rate, a post that goes out later than this was kept waiting by earlier ones, and its time counts from when it was due.
-/// What is less is the kernel's clock, which wakes the thread once in a millisecond.
+/// At a fixed rate, a post that goes out later than this was delayed by earlier ones, so its time counts from
+/// when it was due. Smaller delays come from the kernel, which wakes the thread only once a millisecond.
 const PUNCTUAL: Duration = Duration::from_millis(2);
-/// An answer takes no longer, or something is wrong.
+/// How long an answer may take before the benchmark fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How fast posts follow each other.
+/// When the next post is sent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Pace {
-    /// On each connection the next one follows the answer.
-    AsTaken,
-    /// So many events a second, whatever the answers do.
+    /// On each connection, as soon as the previous answer has arrived.
+    AsAnswered,
+    /// At this many events a second, whatever the answers do.
     PerSecond(f64),
 }
 
-/// A load.
+/// What to post, and how fast.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Load {
-    /// Events in each post; 1: the post is an object and no array.
+    /// Events in each post. A single event is posted as an object, several as an array.
     pub events_per_post: u64,
-    /// Connections.
+    /// How many connections post.
     pub connections: usize,
-    /// How fast.
+    /// How fast they post.
     pub pace: Pace,
 }
 
-/// What was posted, and answered with 200.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Loaded {
-    /// Events.
+/// The results of a load. Every post was answered with 200.
+#[derive(Debug, Clone)]
+pub(crate) struct LoadReport {
+    /// How many events were posted.
     pub events: u64,
-    /// From the first post to the last answer.
+    /// The time from the first post to the last answer.
     pub seconds: f64,
     /// How long the answers took.
-    pub latency: Histogram,
+    pub latency: Latencies,
 }
 
-impl Loaded {
+impl LoadReport {
     /// Events a second.
     pub(crate) fn rate(&self) -> f64 {
         float(self.events) / self.seconds
     }
 }
 
-/// How far a load is that goes on.
+/// How far a running load has come.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct SoFar {
-    /// Events that were posted, if not all of them answered.
+pub(crate) struct LoadProgress {
+    /// Events posted so far, not all of them answered.
     pub events: u64,
-    /// Since the first post.
+    /// The time since the first post.
     pub elapsed: Duration,
 }
 
+/// A connection and its current request.
 struct Connection {
     stream: TcpStream,
     request: Vec<u8>,
@@ -77,18 +82,18 @@ struct Connection {
 }
 
 impl Load {
-    /// Posts for as long as `goes_on` says so. Anything but a 200 is an error.
+    /// Posts for as long as `goes_on` returns true. Panics at any answer other than 200.
     pub(crate) fn post(
         self,
         endpoint: &Endpoint,
-        mail: &mut Mail,
-        goes_on: impl Fn(SoFar) -> bool,
-    ) -> Loaded {
-        Run::start(self, endpoint).post(mail, goes_on)
+        generator: &mut EventGenerator,
+        goes_on: impl Fn(LoadProgress) -> bool,
+    ) -> LoadReport {
+        Run::start(self, endpoint).post(generator, goes_on)
     }
 }
 
-/// A load that runs.
+/// A running load.
 struct Run<'e> {
     load: Load,
     endpoint: &'e Endpoint,
@@ -97,15 +102,18 @@ struct Run<'e> {
     idle: Vec<usize>,
     body: Vec<u8>,
     posted: u64,
-    loaded: Loaded,
+    report: LoadReport,
 }
 
 impl<'e> Run<'e> {
     fn start(load: Load, endpoint: &'e Endpoint) -> Self {
-        let epoll = epoll::create(CreateFlags::CLOEXEC).expect("Linux has it");
+        let epoll = epoll::create(CreateFlags::CLOEXEC).expect("Linux supports epoll");
         let connect = |number: usize| {
             let stream = TcpStream::connect(endpoint.address).expect("a connection");
-            stream.set_nodelay(true).and_then(|()| stream.set_nonblocking(true)).expect("options of sockets");
+            stream
+                .set_nodelay(true)
+                .and_then(|()| stream.set_nonblocking(true))
+                .expect("socket options can be set");
             epoll::add(&epoll, &stream, EventData::new_u64(number as u64), EventFlags::IN)
                 .expect("a new socket");
             Connection { stream, request: Vec::new(), sent: 0, answer: Vec::new(), since: Instant::now() }
@@ -120,11 +128,11 @@ impl<'e> Run<'e> {
             epoll,
             body: Vec::new(),
             posted: 0,
-            loaded: Loaded::default(),
+            report: LoadReport { events: 0, seconds: 0.0, latency: Latencies::new() },
         }
     }
 
-    fn post(mut self, mail: &mut Mail, goes_on: impl Fn(SoFar) -> bool) -> Loaded {
+    fn post(mut self, generator: &mut EventGenerator, goes_on: impl Fn(LoadProgress) -> bool) -> LoadReport {
         let begin = Instant::now();
         let mut events: Vec<Event> = Vec::with_capacity(self.load.connections);
         loop {
@@ -132,7 +140,7 @@ impl<'e> Run<'e> {
             let mut is_over = false;
             while let Some(&connection) = self.idle.last() {
                 let now = Instant::now();
-                is_over = !goes_on(SoFar { events: self.posted, elapsed: now - begin });
+                is_over = !goes_on(LoadProgress { events: self.posted, elapsed: now - begin });
                 if is_over {
                     break;
                 }
@@ -143,15 +151,14 @@ impl<'e> Run<'e> {
                 }
                 self.idle.pop();
                 let since = if now - due > PUNCTUAL { due } else { now };
-                self.send_next(connection, mail, since);
+                self.send_next(connection, generator, since);
             }
             if is_over && self.idle.len() == self.connections.len() {
-                self.loaded.seconds = begin.elapsed().as_secs_f64();
-                return self.loaded;
+                self.report.seconds = begin.elapsed().as_secs_f64();
+                return self.report;
             }
             let timeout = Timespec::try_from(wait).expect("a short time");
-            epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout))
-                .expect("it can be waited for");
+            epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout)).expect("epoll can wait");
             assert!(!(events.is_empty() && wait == PATIENCE), "no answer within {PATIENCE:?}");
             for event in events.drain(..) {
                 let connection = usize::try_from(event.data.u64()).expect("an index");
@@ -169,15 +176,15 @@ impl<'e> Run<'e> {
     /// When the next post is due.
     fn due(&self, begin: Instant, now: Instant) -> Instant {
         match self.load.pace {
-            Pace::AsTaken => now,
+            Pace::AsAnswered => now,
             Pace::PerSecond(rate) => begin + Duration::from_secs_f64(float(self.posted) / rate),
         }
     }
 
-    fn send_next(&mut self, connection: usize, mail: &mut Mail, since: Instant) {
+    fn send_next(&mut self, connection: usize, generator: &mut EventGenerator, since: Instant) {
         let place = &mut self.connections[connection];
         self.body.clear();
-        mail.push_body(self.load.events_per_post, &mut self.body);
+        generator.push_body(self.load.events_per_post, &mut self.body);
         place.request.clear();
         place.request.extend_from_slice(post_head(&self.endpoint.path, &[], self.body.len()).as_bytes());
         place.request.extend_from_slice(&self.body);
@@ -187,7 +194,7 @@ impl<'e> Run<'e> {
         self.send(connection);
     }
 
-    /// Sends what the socket takes.
+    /// Sends as much as the socket accepts.
     fn send(&mut self, connection: usize) {
         let Connection { stream, request, sent, .. } = &mut self.connections[connection];
         let was_begun = *sent > 0;
@@ -195,7 +202,7 @@ impl<'e> Run<'e> {
             match stream.write(&request[*sent..]) {
                 Ok(written) => *sent += written,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break true,
-                Err(error) => panic!("a request can't be sent: {error}"),
+                Err(error) => panic!("the request can't be sent: {error}"),
             }
             if *sent == request.len() {
                 break false;
@@ -204,35 +211,36 @@ impl<'e> Run<'e> {
         if was_begun || wants_more {
             let wanted = if wants_more { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
             let data = EventData::new_u64(connection as u64);
-            epoll::modify(&self.epoll, &*stream, data, wanted).expect("it is there");
+            epoll::modify(&self.epoll, &*stream, data, wanted).expect("the socket is registered");
         }
     }
 
-    /// Reads what has come of an answer.
+    /// Reads a part of an answer.
     fn receive(&mut self, connection: usize) {
         let Connection { stream, answer, since, .. } = &mut self.connections[connection];
         let mut buffer = [0; 4096];
         match stream.read(&mut buffer) {
-            Ok(0) => panic!("the connection was closed before an answer"),
+            Ok(0) => panic!("the connection was closed before the answer"),
             Ok(read) => answer.extend_from_slice(&buffer[..read]),
             Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-            Err(error) => panic!("an answer can't be read: {error}"),
+            Err(error) => panic!("the answer can't be read: {error}"),
         }
         if !is_whole(answer) {
             return;
         }
         assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(answer));
-        self.loaded.latency.record(since.elapsed());
-        self.loaded.events += self.load.events_per_post;
+        self.report.latency.record(since.elapsed());
+        self.report.events += self.load.events_per_post;
         self.idle.push(connection);
     }
 }
 
-/// Whether an answer is there with its body, which is one short line of JSON.
+/// Whether an answer is complete. Its body is one short line of JSON.
 fn is_whole(answer: &[u8]) -> bool {
     let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
     let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
     let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
-    let length: usize = length.and_then(|length| length.trim().parse().ok()).expect("an answer has a length");
+    let length: usize =
+        length.and_then(|length| length.trim().parse().ok()).expect("an answer has a Content-Length");
     answer.len() >= end + 4 + length
 }

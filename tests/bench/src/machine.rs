@@ -1,10 +1,10 @@
-//! What it was measured on.
+//! The machine that was measured on.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// What there is to tell of the machine, a line each.
+/// Describes the machine in pairs of a name and a value.
 pub(crate) fn describe(folder: &Path) -> Vec<(&'static str, String)> {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let field = |text: &str, name: &str| {
@@ -18,19 +18,20 @@ pub(crate) fn describe(folder: &Path) -> Vec<(&'static str, String)> {
         .trim_end_matches(" kB")
         .parse::<u64>()
         .map_or(memory.clone(), |kib| format!("{} MB", kib * 1024 / 1_000_000));
-    let commit = answer(Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=10"]));
-    let findmnt = |column: &str| answer(Command::new("findmnt").args(["-n", "-o", column, "-T"]).arg(folder));
+    let commit = output_of(Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=10"]));
+    let findmnt =
+        |column: &str| output_of(Command::new("findmnt").args(["-n", "-o", column, "-T"]).arg(folder));
     vec![
         ("processor", format!("{}, {processors} cores", field(&cpuinfo, "model name"))),
         ("memory", memory),
-        ("kernel", answer(Command::new("uname").args(["-s", "-r", "-m"]))),
+        ("kernel", output_of(Command::new("uname").args(["-s", "-r", "-m"]))),
         ("disk", format!("{} on {} ({})", findmnt("FSTYPE"), findmnt("SOURCE"), findmnt("OPTIONS"))),
-        ("date", answer(Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"]))),
+        ("date", output_of(Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"]))),
         ("commit", commit),
     ]
 }
 
-fn answer(command: &mut Command) -> String {
+fn output_of(command: &mut Command) -> String {
     let output = command.output().ok().filter(|output| output.status.success());
     output.map_or("unknown".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -1,50 +1,44 @@
 //! `scripts/bench`: measures what is promised of speed and memory, each against something in the same run.
 //!
-//! - [`options`]: what is asked for
-//! - [`bench`]: what the parts share: the folder, the options, the big spool, the results
-//! - [`parts`]: what is measured, a file each
-//! - [`site`]: a spool with its configuration, and the programs that run on it
+//! - [`cli`]: the command line
+//! - [`benchmark`]: what the parts share: the folder, the options, the big spool, the results
+//! - [`parts`]: the measurements, one file each
+//! - [`spool`]: a spool with its configuration, and the programs that run on it
 //! - [`process`]: a process whose time and memory are measured
-//! - [`mail`]: events as Mailjet sends them, each another one
-//! - [`load`]: posts them, as fast as they are taken or at a rate
-//! - [`histogram`]: how long the answers took
-//! - [`figures`]: units, medians, and whether what was demanded is reached
-//! - [`results`]: the table, and the files that it goes into
-//! - [`machine`]: what it was measured on
+//! - [`event_generator`]: events as Mailjet sends them
+//! - [`load`]: posts these events, as fast as possible or at a fixed rate
+//! - [`latency`]: how long the answers took
+//! - [`measurement`]: units, medians, and requirements
+//! - [`results`]: the table of results, and the files with them
+//! - [`machine`]: the machine that was measured on
+//!
+//! `src/bin/answer_without_spooling.rs` is the program that the listener is measured against, `writer.py` the
+//! one for the emitter. `chart.py` draws the results.
 
-mod bench;
-mod figures;
-mod histogram;
+mod benchmark;
+mod cli;
+mod event_generator;
+mod latency;
 mod load;
 mod machine;
-mod mail;
-mod options;
+mod measurement;
 mod parts;
 mod process;
 mod results;
-mod site;
+mod spool;
 
-use std::env;
-use std::process::ExitCode;
+use clap::Parser;
 
-use bench::Bench;
-use options::Options;
+use benchmark::Benchmark;
+use cli::Cli;
 
-fn main() -> ExitCode {
-    let options = match Options::parse(env::args().skip(1)) {
-        Ok(options) => options,
-        Err(message) => {
-            eprintln!("{message}");
-            return ExitCode::from(2);
-        }
-    };
-    let mut bench = Bench::new(options);
+fn main() {
+    let mut benchmark = Benchmark::new(Cli::parse().into());
     for part in parts::ALL {
-        if bench.options.wants(part.name) {
+        if benchmark.options.wants(part.name) {
             eprintln!("\n{}: {}", part.name, part.about);
-            (part.run)(&mut bench);
+            (part.run)(&mut benchmark);
         }
     }
-    bench.finish();
-    ExitCode::SUCCESS
+    benchmark.finish();
 }

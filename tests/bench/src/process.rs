@@ -9,35 +9,35 @@ use std::time::{Duration, Instant};
 
 use end_to_end::program::peak_memory;
 
-use crate::figures::megabytes;
+use crate::measurement::megabytes;
 
-/// What a process took.
+/// The time and memory that a process has used.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Taken {
-    /// From before its start to its end.
+pub(crate) struct ProcessUsage {
+    /// From its start to its end.
     pub seconds: f64,
-    /// The most memory that it had at any time, as Linux tells it: millions of bytes.
+    /// The peak memory, as Linux reports it, in millions of bytes.
     pub peak: f64,
 }
 
-/// Runs a command that has to succeed. What it says to stderr goes to `log`.
-pub(crate) fn run(command: &mut Command, log: &Path) -> Taken {
+/// Runs a command that must succeed. Its stderr is appended to `log`.
+pub(crate) fn run(command: &mut Command, log: &Path) -> ProcessUsage {
     let stderr = File::options().create(true).append(true).open(log).expect("a log can be written");
     command.stderr(stderr);
     let begin = Instant::now();
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
-    let (status, seconds, peak) = watched(&mut child, begin);
+    let (status, seconds, peak) = wait_and_sample(&mut child, begin);
     assert!(status.success(), "{command:?} ends with {status}; see {}", log.display());
-    Taken { seconds, peak }
+    ProcessUsage { seconds, peak }
 }
 
-/// Waits for a process, and looks at its memory until it ends.
-fn watched(child: &mut Child, begin: Instant) -> (std::process::ExitStatus, f64, f64) {
+/// Waits for a process, and samples its peak memory until it ends.
+fn wait_and_sample(child: &mut Child, begin: Instant) -> (std::process::ExitStatus, f64, f64) {
     let (id, is_over) = (child.id(), AtomicBool::new(false));
     thread::scope(|scope| {
         let memory = scope.spawn(|| {
             let mut peak = 0;
-            // The peak only rises, so that the last look before the end is enough; a zombie has none.
+            // The peak never falls, so the last sample is the right one. A zombie has none.
             while !is_over.load(Ordering::Relaxed) {
                 peak = peak_memory(id).unwrap_or(0).max(peak);
                 thread::sleep(Duration::from_millis(2));
@@ -47,12 +47,12 @@ fn watched(child: &mut Child, begin: Instant) -> (std::process::ExitStatus, f64,
         let status = child.wait().expect("a child can be waited for");
         let seconds = begin.elapsed().as_secs_f64();
         is_over.store(true, Ordering::Relaxed);
-        (status, seconds, megabytes(memory.join().expect("it only looks")))
+        (status, seconds, megabytes(memory.join().expect("sampling does not panic")))
     })
 }
 
-/// Processor time that the thread `name` of a process has had.
-pub(crate) fn thread_time(id: u32, name: &str) -> Option<Duration> {
+/// The CPU time that the thread `name` of a process has used.
+pub(crate) fn thread_cpu_time(id: u32, name: &str) -> Option<Duration> {
     let threads = fs::read_dir(format!("/proc/{id}/task")).ok()?;
     let mut folders = threads.filter_map(|entry| Some(entry.ok()?.path()));
     let folder = folders
@@ -61,13 +61,13 @@ pub(crate) fn thread_time(id: u32, name: &str) -> Option<Duration> {
     times.split(' ').next()?.parse().ok().map(Duration::from_nanos)
 }
 
-/// Has what other measurements left written to the disk, so that it does not disturb the next one.
-pub(crate) fn settle() {
+/// Writes everything to the disk, so that earlier measurements do not disturb the next one.
+pub(crate) fn sync_disk() {
     rustix::fs::sync();
 }
 
-/// A command that reads nothing.
-pub(crate) fn quiet(program: impl AsRef<std::ffi::OsStr>) -> Command {
+/// A command with no input and no output.
+pub(crate) fn command_without_io(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new(program);
     command.stdin(Stdio::null()).stdout(Stdio::null());
     command

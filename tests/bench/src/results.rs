@@ -1,31 +1,31 @@
-//! The table, and the files that it goes into.
+//! The table of results, and the files with them.
 
 use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::figures::{Row, Unit};
+use crate::measurement::{ResultRow, Unit};
 
-const HEAD: [&str; 8] =
-    ["what", "measured", "against", "its figure", "ratio", "must be", "stretch", "reached"];
+const HEADINGS: [&str; 8] =
+    ["what", "measured", "against", "its value", "ratio", "must be", "stretch", "reached"];
 
-/// What was found.
+/// The results of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Results {
-    /// The table.
-    rows: Vec<Row>,
-    /// Each single figure: part, side, unit, value.
+    /// The rows of the table.
+    rows: Vec<ResultRow>,
+    /// Each single value: part, side, unit, value.
     rounds: Vec<(&'static str, String, Unit, f64)>,
-    /// What is shown beneath the table: a title, and lines.
+    /// Texts below the table: a title and lines.
     texts: Vec<(String, String)>,
-    /// What is drawn besides the table, by name.
+    /// Data that is drawn besides the table, by name.
     series: serde_json::Map<String, Value>,
 }
 
 impl Results {
-    /// Adds a line to the table.
-    pub(crate) fn row(&mut self, row: Row) {
+    /// Adds a row to the table.
+    pub(crate) fn row(&mut self, row: ResultRow) {
         let columns = row.columns();
         eprintln!(
             "  = {}",
@@ -34,32 +34,32 @@ impl Results {
         self.rows.push(row);
     }
 
-    /// Notes a figure of one round, and hands it back.
+    /// Records the value of one round, and returns it.
     pub(crate) fn round(&mut self, part: &'static str, side: &str, unit: Unit, value: f64) -> f64 {
         eprintln!("  {side}: {}", unit.show(value));
         self.rounds.push((part, side.to_owned(), unit, value));
         value
     }
 
-    /// Adds something to read.
+    /// Adds a text.
     pub(crate) fn text(&mut self, title: &str, lines: &str) {
         eprintln!("\n{title}\n{lines}");
         self.texts.push((title.to_owned(), lines.to_owned()));
     }
 
-    /// Adds something to draw.
+    /// Adds data to draw.
     pub(crate) fn draw(&mut self, name: &str, value: Value) {
         self.series.insert(name.to_owned(), value);
     }
 
-    /// The table, in Markdown.
+    /// The table in Markdown.
     fn table(&self) -> String {
-        let mut lines = vec![HEAD.map(str::to_owned)];
-        lines.extend(self.rows.iter().map(Row::columns));
-        let widths: Vec<_> = (0..HEAD.len())
+        let mut lines = vec![HEADINGS.map(str::to_owned)];
+        lines.extend(self.rows.iter().map(ResultRow::columns));
+        let widths: Vec<_> = (0..HEADINGS.len())
             .map(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0))
             .collect();
-        // Names to the left, figures to the right.
+        // Names are left-aligned, values right-aligned.
         let is_name = |column: usize| matches!(column, 0 | 2 | 7);
         let mut table = String::new();
         for (number, line) in lines.iter().enumerate() {
@@ -81,7 +81,8 @@ impl Results {
         table
     }
 
-    /// Prints the table and writes the files: `results.md` to read, `results.json` and `rounds.csv` to reckon with.
+    /// Prints the table and writes the files: `results.md` for people, `results.json` and `rounds.csv` for
+    /// programs.
     pub(crate) fn finish(&self, folder: &Path, machine: &[(&'static str, String)], how: &str) {
         let mut markdown = format!("{}\n{how}\n\n", self.table());
         for (name, value) in machine {
@@ -98,7 +99,10 @@ impl Results {
         let machine: serde_json::Map<_, _> =
             machine.iter().map(|(name, value)| ((*name).to_owned(), Value::from(value.clone()))).collect();
         let results = json!({"machine": machine, "how": how, "rows": rows, "series": self.series});
-        write("results.json", &(serde_json::to_string_pretty(&results).expect("it is JSON") + "\n"));
+        write(
+            "results.json",
+            &(serde_json::to_string_pretty(&results).expect("results can be serialized") + "\n"),
+        );
         let rounds = self
             .rounds
             .iter()
@@ -107,7 +111,7 @@ impl Results {
     }
 }
 
-fn row_as_json(row: &Row) -> Value {
+fn row_as_json(row: &ResultRow) -> Value {
     json!({
         "part": row.part,
         "what": row.what,
@@ -116,10 +120,10 @@ fn row_as_json(row: &Row) -> Value {
         "against": row.against.as_ref().map(|(name, _)| name),
         "its_figure": row.against.as_ref().map(|(_, figure)| figure),
         "ratio": row.ratio(),
-        "must": row.demand.map(|demand| demand.must),
-        "stretch": row.demand.and_then(|demand| demand.stretch),
-        "at_least": row.demand.map(|demand| demand.at_least),
-        "of_ratio": row.demand.map(|demand| demand.of_ratio),
+        "must": row.requirement.map(|requirement| requirement.must),
+        "stretch": row.requirement.and_then(|requirement| requirement.stretch),
+        "at_least": row.requirement.map(|requirement| requirement.at_least),
+        "of_ratio": row.requirement.map(|requirement| requirement.of_ratio),
         "score": row.score(),
         "stretch_score": row.stretch_score(),
         "columns": row.columns(),

@@ -1,6 +1,7 @@
-//! Any input of target-jsonl: a line is a message or not, wherever the input is cut, and a record is checked without harm.
+//! Any input of target-jsonl: it is cut into the same lines however it arrives, and each line is parsed and
+//! checked without a panic.
 //!
-//! The first byte says how the input is cut into chunks.
+//! The first byte is the size of the chunks in which the input arrives.
 
 #![no_main]
 
@@ -42,8 +43,9 @@ fuzz_target!(|input: &[u8]| {
             Ok(IncomingMessage::State { value }) => assert!(lies_in(line, value)),
             Ok(IncomingMessage::Other { .. }) => {}
             Err(error) => {
-                assert!(!error.to_string().contains('\n'), "an error is told in one line");
-                // A tree keeps the last of several members of one name; a message that has them is refused.
+                assert!(!error.to_string().contains('\n'), "an error is one line");
+                // A tree keeps the last of several members with one name, but a message with duplicates is
+                // refused.
                 if let Ok(Value::Object(message)) = tree {
                     let is_record = message.get("type") == Some(&"RECORD".into())
                         && message.get("stream").is_some_and(Value::is_string)
@@ -56,7 +58,7 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// Whether a value is a slice of its line: nothing was printed anew.
+/// Whether a value is a slice of its line, and so was not reprinted.
 fn lies_in(line: &[u8], value: &str) -> bool {
     line.as_ptr_range().contains(&value.as_ptr())
 }

@@ -1,4 +1,5 @@
-//! Any body: what the listener takes for its events is what stands in it, and each counts under its own type.
+//! Any body: the listener splits it into exactly the events that it holds, and counts each under its own
+//! type.
 
 #![no_main]
 
@@ -10,7 +11,7 @@ use tap_mailjet_webhooks::listener::{SplitError, Tally, split, type_of};
 use tap_mailjet_webhooks::spool::{Budget, ItemKind, REJECTED_BODY_BYTES};
 
 fuzz_target!(|body: &[u8]| {
-    let mut reservation = Budget::new(64 << 20).reserve(0).expect("nothing is taken yet");
+    let mut reservation = Budget::new(64 << 20).reserve(0).expect("the budget is unused");
     let whole = serde_json::from_slice::<&RawValue>(body);
     let items = match split(body, &mut reservation) {
         Ok(items) => items,
@@ -20,7 +21,7 @@ fuzz_target!(|body: &[u8]| {
         }
         Err(SplitError::AppendError(refused)) => panic!("{refused}"),
     };
-    let text = whole.expect("what has events is JSON").get();
+    let text = whole.expect("a body with events is JSON").get();
     let elements = match text.starts_with('{') {
         true => vec![text],
         false => {
@@ -39,18 +40,19 @@ fuzz_target!(|body: &[u8]| {
         let kept = if is_event { element.len() } else { element.len().min(REJECTED_BODY_BYTES) };
         assert_eq!(&body[range], &element.as_bytes()[..kept]);
         if is_event {
-            demand_type(element);
+            assert_type(element);
         }
     }
 });
 
-/// Demands the type that a tree has, unless there may be several fields of the name: a tree keeps the last.
-fn demand_type(event: &str) {
+/// Asserts that the type is the one a tree has. Skips events that may have several such fields, since a tree
+/// keeps the last.
+fn assert_type(event: &str) {
     let found = type_of(event.as_bytes());
     if event.matches("event").count() > 1 || event.contains("\\u") {
         return;
     }
-    // Deeper than a tree may be, or half a surrogate pair.
+    // A tree refuses deeper nesting, and half a surrogate pair.
     let Ok(tree) = serde_json::from_str::<Value>(event) else { return };
     let name = tree["event"].as_str().map(str::to_lowercase);
     let expected = EventType::ALL.into_iter().find(|event| Some(event.name()) == name.as_deref());

@@ -1,4 +1,4 @@
-//! Any events, a line each: each becomes a RECORD in one line, and what its SCHEMA says it is.
+//! Any events, one per line: each becomes a RECORD on one line that is valid by its SCHEMA.
 //!
 //! The first byte chooses how unknown fields are handled, and whether each type of event has its own stream.
 
@@ -19,15 +19,15 @@ use target_jsonl::validate::{RecordCheck, Validation};
 
 const EVERY_STREAM: &[u8] = include_bytes!("../../../catalog/catalog.json");
 
-/// What a SCHEMA demands of its records.
-struct Demands {
+/// What a SCHEMA requires of its records.
+struct Requirements {
     check: RefCell<RecordCheck>,
     columns: Vec<String>,
 }
 
 thread_local! {
-    /// What has been compiled: the same SCHEMAs come again and again.
-    static COMPILED: RefCell<HashMap<String, Rc<Demands>>> = RefCell::default();
+    /// Compiled schemas, since the same ones come again and again.
+    static COMPILED: RefCell<HashMap<String, Rc<Requirements>>> = RefCell::default();
     /// One for each choice.
     static SPECS: [OutputSpec; 8] = std::array::from_fn(output_spec);
 }
@@ -39,36 +39,38 @@ fuzz_target!(|input: &[u8]| {
     let mut out = Vec::new();
     dry_run.write_schemas(&mut out);
     let mut streams = HashMap::new();
-    demand(&out, &mut streams);
+    check_output(&out, &mut streams);
     for (sequence, body) in (1..).zip(events.split(|byte| *byte == b'\n')) {
         out.clear();
-        // The spool holds events as they came in a body: with line ends between their parts.
+        // The spool stores events as received, with line breaks between their parts.
         let body: Vec<u8> = body.iter().map(|byte| if *byte == b'\r' { b'\n' } else { *byte }).collect();
         let (sequence, received_at) = (Sequence::new(sequence), UnixMillis::new(1));
         let event = StoredEvent { sequence, received_at, body: &body };
         dry_run.write_event(event, UnixMillis::new(2), &mut out);
-        let records = demand(&out, &mut streams);
+        let records = check_output(&out, &mut streams);
         assert!((1..=2).contains(&records), "{records} records");
     }
 });
 
-/// Demands that each line is a message, and that records are what the SCHEMA before them says. Counts the records.
-fn demand(out: &[u8], streams: &mut HashMap<String, Rc<Demands>>) -> usize {
+/// Asserts that each line is a message and each record valid by the SCHEMA before it. Returns the number of
+/// records.
+fn check_output(out: &[u8], streams: &mut HashMap<String, Rc<Requirements>>) -> usize {
     let mut records = 0;
-    let lines = out.strip_suffix(b"\n").expect("the last line has an end").split(|byte| *byte == b'\n');
+    let lines =
+        out.strip_suffix(b"\n").expect("the last line ends with a line break").split(|byte| *byte == b'\n');
     for line in lines {
         match IncomingMessage::parse(line).expect("a message") {
             IncomingMessage::Schema { stream, schema, key_properties } => {
-                let key_properties = key_properties.expect("it says");
-                streams.insert(stream.into_owned(), demands_of(schema, &key_properties));
+                let key_properties = key_properties.expect("the SCHEMA has key_properties");
+                streams.insert(stream.into_owned(), requirements_of(schema, &key_properties));
             }
             IncomingMessage::Record { stream, record } => {
                 records += 1;
                 let known = &streams[&*stream];
-                known.check.borrow_mut().check(&record).expect("the record is what its SCHEMA says");
-                let tree: Value = serde_json::from_slice(line).expect("any JSON reader can read it");
+                known.check.borrow_mut().check(&record).expect("the record is valid by its SCHEMA");
+                let tree: Value = serde_json::from_slice(line).expect("any JSON parser accepts the record");
                 let columns = tree["record"].as_object().expect("an object").keys();
-                assert!(columns.eq(known.columns.iter()), "a RECORD has every column of its SCHEMA, once");
+                assert!(columns.eq(known.columns.iter()), "a RECORD has each column of its SCHEMA once");
             }
             _ => panic!("neither SCHEMA nor RECORD"),
         }
@@ -76,7 +78,7 @@ fn demand(out: &[u8], streams: &mut HashMap<String, Rc<Demands>>) -> usize {
     records
 }
 
-fn demands_of(schema: &str, key_properties: &[String]) -> Rc<Demands> {
+fn requirements_of(schema: &str, key_properties: &[String]) -> Rc<Requirements> {
     COMPILED.with_borrow_mut(|compiled| {
         if let Some(known) = compiled.get(schema) {
             return Rc::clone(known);
@@ -84,12 +86,12 @@ fn demands_of(schema: &str, key_properties: &[String]) -> Rc<Demands> {
         let check = RecordCheck::compile(schema, key_properties, Validation::Full).expect("a schema");
         let tree: Value = serde_json::from_str(schema).expect("JSON");
         let columns = tree["properties"].as_object().expect("columns").keys().cloned().collect();
-        let demands = Rc::new(Demands { check: check.into(), columns });
+        let requirements = Rc::new(Requirements { check: check.into(), columns });
         if compiled.len() > 1000 {
             compiled.clear();
         }
-        compiled.insert(schema.to_owned(), Rc::clone(&demands));
-        demands
+        compiled.insert(schema.to_owned(), Rc::clone(&requirements));
+        requirements
     })
 }
 

@@ -11,7 +11,7 @@ fuzz_target!(|file: &[u8]| {
     assert!(state.bookmark("data").is_none_or(|position| position >= 0));
     let text = serde_json::to_vec(&state).expect("a state is JSON");
     assert!(!text.contains(&b'\n'), "a STATE is one line");
-    assert_eq!(State::parse(&text).expect("its own text is a state"), state);
+    assert_eq!(State::parse(&text).expect("a serialized state can be parsed"), state);
 
     // While a target writes a line, the line before it counts.
     let mut moved = state.clone();

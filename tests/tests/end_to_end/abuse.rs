@@ -4,14 +4,15 @@
 
 use std::thread;
 
-use end_to_end::events::{SEVEN, numbered};
+use end_to_end::events::{DOCUMENTED_EVENTS, numbered_event};
 use end_to_end::http::{Client, Endpoint, chunk, chunked_head, post_head};
 use end_to_end::program::allow_open_files;
 use end_to_end::tap::Tap;
 use end_to_end::tls::Certificate;
 use end_to_end::wait;
 
-/// A second request, sent where the end of the first one's body is ambiguous. If the tap ran it, the event would be stored.
+/// A second request, sent where the end of the first one's body is ambiguous. If the tap ran it, the event
+/// would be stored.
 const SMUGGLED: &str =
     "POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: 20\r\n\r\n{\"event\":\"smuggled\"}";
 
@@ -23,10 +24,11 @@ enum Then {
 }
 use Then::{Closed, StaysOpen};
 
-/// Heads and bodies of odd requests: a name, the text after the Host header, the expected statuses, and what follows.
+/// Heads and bodies of odd requests: a name, the text after the Host header, the expected statuses, and what
+/// follows.
 ///
-/// `{path}` stands for the webhook's path, `{event}` for an event, `{length}` for the event's length, and `{chunks}` for the
-/// event as a chunked body.
+/// `{path}` stands for the webhook's path, `{event}` for an event, `{length}` for the event's length, and
+/// `{chunks}` for the event as a chunked body.
 const SHAPES: &[(&str, &str, &[u16], Then)] = &[
     // Two conflicting lengths.
     (
@@ -166,7 +168,8 @@ const SHAPES: &[(&str, &str, &[u16], Then)] = &[
     ("too many headers", "{many}Content-Length: {length}\r\n\r\n{event}", &[431], Closed),
     (
         "duplicate headers",
-        "Host: other\r\nContent-Type: text/plain\r\nContent-Type: x\r\nContent-Length: {length}\r\n\r\n{event}",
+        "Host: other\r\nContent-Type: text/plain\r\nContent-Type: x\r\n\
+         Content-Length: {length}\r\n\r\n{event}",
         &[200],
         StaysOpen,
     ),
@@ -181,13 +184,14 @@ const SHAPES: &[(&str, &str, &[u16], Then)] = &[
     ("a genuine second request", "Content-Length: {length}\r\n\r\n{event}{smuggled}", &[200, 200], StaysOpen),
 ];
 
-/// Wherever two servers could disagree about where a request ends, the tap refuses the request or closes the connection.
+/// Wherever two servers could disagree about where a request ends, the tap refuses the request or closes the
+/// connection.
 #[test]
 fn odd_requests_are_answered_once_and_smuggle_nothing() {
     let tap = Tap::new();
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
-    let event = SEVEN[6];
+    let event = DOCUMENTED_EVENTS[6];
     let (length, size) = (event.len().to_string(), format!("{:x}", event.len()));
     let chunks = chunk(event) + &chunk("");
     let (long, many) = ("x".repeat(70_000), "X: a\r\n".repeat(200));
@@ -210,16 +214,16 @@ fn odd_requests_are_answered_once_and_smuggle_nothing() {
             .collect();
         assert_eq!(answers, *statuses, "{name}");
         match then {
-            Closed => assert_eq!(client.until_closed(), "", "{name}"),
+            Closed => assert_eq!(client.read_until_closed(), "", "{name}"),
             StaysOpen => {
-                let reply = client.post(&endpoint.path, SEVEN[0]);
+                let reply = client.post(&endpoint.path, DOCUMENTED_EVENTS[0]);
                 assert_eq!(reply.map(|reply| reply.status).ok(), Some(200), "{name}");
             }
         }
         let accepted = statuses.iter().filter(|status| **status == 200).count();
         let expected = stored + accepted + usize::from(*then == StaysOpen);
         assert_eq!(tap.spool().events().len(), expected, "{name}");
-        endpoint.accept(SEVEN[0]);
+        endpoint.post_accepted(DOCUMENTED_EVENTS[0]);
     }
 }
 
@@ -249,13 +253,13 @@ fn other_request_lines_are_refused() {
     for (line, status) in cases {
         let mut client = endpoint.connect();
         let _ = client.try_send(format!("{line}\r\nHost: test\r\nConnection: close\r\n\r\n"));
-        let answer = client.until_closed();
+        let answer = client.read_until_closed();
         let shown = &line[..line.len().min(60)];
         let found = answer.split(' ').nth(1).unwrap_or_default();
         assert!(found.starts_with(status), "{shown}: {answer}");
         assert!(answer.matches("HTTP/1.").count() < 2, "{shown}: {answer}");
     }
-    endpoint.accept(SEVEN[0]);
+    endpoint.post_accepted(DOCUMENTED_EVENTS[0]);
     assert_eq!(tap.spool().events().len(), 1);
 }
 
@@ -265,15 +269,15 @@ fn a_client_that_disconnects_early_leaves_nothing_behind() {
     let tap = Tap::new();
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
-    let request = post_head(&endpoint.path, &[], SEVEN[0].len()) + SEVEN[0];
-    let chunked = chunked_head(&endpoint.path) + &chunk(SEVEN[0]);
+    let request = post_head(&endpoint.path, &[], DOCUMENTED_EVENTS[0].len()) + DOCUMENTED_EVENTS[0];
+    let chunked = chunked_head(&endpoint.path) + &chunk(DOCUMENTED_EVENTS[0]);
     for whole in [&request, &chunked] {
         for end in (0..whole.len()).step_by(7) {
             let mut client = endpoint.connect();
             client.send(&whole[..end]);
         }
     }
-    endpoint.accept(SEVEN[1]);
+    endpoint.post_accepted(DOCUMENTED_EVENTS[1]);
     assert_eq!(tap.spool().events().len(), 1);
     assert_eq!(tap.spool().rejected(), []);
 }
@@ -285,17 +289,18 @@ fn pipelined_requests_are_answered_in_order() {
     let endpoint = listener.endpoint();
     let mut client = endpoint.connect();
     let requests: String = (0..500)
-        .map(|number| post_head(&endpoint.path, &[], numbered(number).len()) + &numbered(number))
+        .map(|number| post_head(&endpoint.path, &[], numbered_event(number).len()) + &numbered_event(number))
         .collect();
     client.send(requests);
     for _ in 0..500 {
         assert_eq!(client.reply().status, 200);
     }
     let stored: Vec<_> = tap.spool().events().into_iter().map(|event| event.body).collect();
-    assert_eq!(stored, (0..500).map(numbered).collect::<Vec<_>>());
+    assert_eq!(stored, (0..500).map(numbered_event).collect::<Vec<_>>());
 }
 
-/// The server cannot send anything to such a client, so without a limit the connection would stay open forever.
+/// The server cannot send anything to such a client, so without a limit the connection would stay open
+/// forever.
 #[test]
 fn a_client_that_reads_no_answers_loses_its_connection() {
     let tap = Tap::new().set("max_connections", 1);
@@ -303,15 +308,17 @@ fn a_client_that_reads_no_answers_loses_its_connection() {
     let endpoint = listener.endpoint();
     let mut unread = endpoint.connect();
     let requests = "GET / HTTP/1.1\r\nHost: test\r\n\r\n".repeat(1000);
-    // It ends when the server closes the connection. Once the answers are blocked, the server stops reading requests.
+    // It ends when the server closes the connection. Once the answers are blocked, the server stops reading
+    // requests.
     let sending = thread::spawn(move || while unread.try_send(&requests).is_ok() {});
-    for event in SEVEN {
-        endpoint.accept(event);
+    for event in DOCUMENTED_EVENTS {
+        endpoint.post_accepted(event);
     }
     sending.join().expect("the thread does not panic");
 }
 
-/// Connections that send nothing, or never finish a request, over plain HTTP and TLS. Each has a slot and costs little.
+/// Connections that send nothing, or never finish a request, over plain HTTP and TLS. Each has a slot and
+/// costs little.
 #[test]
 fn thousands_of_idle_connections_do_not_block_webhooks() {
     let count = allow_open_files(10_500).saturating_sub(500);
@@ -324,16 +331,16 @@ fn thousands_of_idle_connections_do_not_block_webhooks() {
         let listener = tap.listen().start();
         let server = listener.endpoint();
         let endpoint = if tls { server.clone().trusting(certificate.trust()) } else { server.clone() };
-        endpoint.accept(SEVEN[0]);
+        endpoint.post_accepted(DOCUMENTED_EVENTS[0]);
         let before = listener.program.peak_memory();
         let idle: Vec<Client> = (0..count).map(|number| begin(&server, number, beginning)).collect();
-        endpoint.accept(SEVEN[1]);
+        endpoint.post_accepted(DOCUMENTED_EVENTS[1]);
         server.wait_read();
         let each = (listener.program.peak_memory() - before) / count;
         assert!(each < 32 << 10, "{each} bytes for each connection, TLS: {tls}");
-        endpoint.accept(SEVEN[2]);
+        endpoint.post_accepted(DOCUMENTED_EVENTS[2]);
         drop(idle);
-        endpoint.accept(SEVEN[3]);
+        endpoint.post_accepted(DOCUMENTED_EVENTS[3]);
     }
 }
 
@@ -347,13 +354,13 @@ fn past_max_connections_idle_connections_displace_each_other() {
     for number in 0..1000 {
         idle.push(begin(&endpoint, number, b"POST /"));
         if number % 50 == 0 {
-            endpoint.accept(SEVEN[0]);
+            endpoint.post_accepted(DOCUMENTED_EVENTS[0]);
         }
     }
     for client in &mut idle[..900] {
-        let _ = client.until_closed();
+        let _ = client.read_until_closed();
     }
-    endpoint.accept(SEVEN[0]);
+    endpoint.post_accepted(DOCUMENTED_EVENTS[0]);
 }
 
 /// Opens a connection. On every second one, sends the beginning of a request.
@@ -365,8 +372,9 @@ fn begin(endpoint: &Endpoint, number: usize, beginning: &[u8]) -> Client {
     client
 }
 
-/// Everything that takes memory, all at once: clients that know the URL send the largest bodies allowed, and strangers fill all
-/// connections with heads that are almost too large and never end. What does not fit is refused, and the clients repeat it.
+/// Everything that takes memory, all at once: clients that know the URL send the largest bodies allowed, and
+/// strangers fill all connections with heads that are almost too large and never end. What does not fit is
+/// refused, and the clients repeat it.
 #[test]
 fn memory_stays_within_the_documented_limit_whatever_is_sent() {
     const DOCUMENTED_MEBIBYTES: usize = 512;
@@ -385,13 +393,13 @@ fn memory_stays_within_the_documented_limit_whatever_is_sent() {
         })
         .collect();
     endpoint.wait_read();
-    let body = SEVEN[1].to_owned() + &" ".repeat(20_000_000 - SEVEN[1].len());
+    let body = DOCUMENTED_EVENTS[1].to_owned() + &" ".repeat(20_000_000 - DOCUMENTED_EVENTS[1].len());
     thread::scope(|scope| {
         for _ in 0..12 {
             scope.spawn(|| deliver(&endpoint, &body));
         }
         for number in 0..20 {
-            deliver(&endpoint, &numbered(number));
+            deliver(&endpoint, &numbered_event(number));
         }
     });
     assert_eq!(tap.spool().events().len(), 12 + 20);

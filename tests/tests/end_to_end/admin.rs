@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use end_to_end::events::{SEVEN, grouped, numbered};
+use end_to_end::events::{DOCUMENTED_EVENTS, grouped, numbered_event};
 use end_to_end::http::{Endpoint, Reply, free_address};
 use end_to_end::message::Record;
 use end_to_end::metrics::Metrics;
@@ -43,7 +43,7 @@ fn only_health_readiness_and_metrics_are_served() {
         let health = get(&admin, "/healthz");
         assert_eq!((health.status, health.body.as_str()), (200, "ok\n"));
         assert_eq!(reasons(&admin), [""; 0]);
-        assert_eq!(Metrics::of(&admin).count("spool_events"), 0);
+        assert_eq!(Metrics::fetch(&admin).count("spool_events"), 0);
         for path in ["/", "/healthz/", "/metrics/x", "/Metrics", &endpoint.path] {
             assert_eq!(get(&admin, path).status, 404, "{path}");
         }
@@ -64,9 +64,9 @@ fn an_address_in_use_is_an_error_that_names_the_key() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
     let tap = Tap::new().set("admin_address", address.as_str());
-    for launch in [tap.listen(), tap.run()] {
-        let finished = launch.finish();
-        let error = finished.sole_error();
+    for command in [tap.listen(), tap.run()] {
+        let finished = command.finish();
+        let error = finished.only_error();
         assert!(error.contains("admin_address") && error.contains(&address), "{error}");
     }
 }
@@ -75,13 +75,13 @@ fn an_address_in_use_is_an_error_that_names_the_key() {
 fn without_an_address_nothing_listens_and_a_drain_never_binds_it() {
     let without_admin = Tap::new();
     let listener = without_admin.listen().start();
-    listener.endpoint().accept(SEVEN[0]);
-    assert!(!listener.stop().says("admin on"));
+    listener.endpoint().post_accepted(DOCUMENTED_EVENTS[0]);
+    assert!(!listener.stop().stderr_contains("admin on"));
 
     let address = free_address().to_string();
     let tap = Tap::new().set("admin_address", address.as_str());
     let listener = tap.listen().start();
-    listener.endpoint().accept(SEVEN[0]);
+    listener.endpoint().post_accepted(DOCUMENTED_EVENTS[0]);
     let drained = tap.drain().finish();
     drained.assert_code(0);
     assert_eq!(drained.records().len(), 1);
@@ -90,7 +90,7 @@ fn without_an_address_nothing_listens_and_a_drain_never_binds_it() {
 
 /// How a tap refuses a webhook: the status of the answer, and the reasons in `/readyz`.
 fn refusal(running: &RunningTap) -> (u16, Vec<String>) {
-    (running.endpoint().post(SEVEN[0]).status, reasons(&running.admin()))
+    (running.endpoint().post(DOCUMENTED_EVENTS[0]).status, reasons(&running.admin()))
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn a_tap_that_would_refuse_a_webhook_is_not_ready_and_says_why() {
     for (key, value, reason) in cases {
         let running = tap.listen().set(key, value).start();
         assert_eq!(refusal(&running), (503, vec![reason.to_owned()]));
-        let metrics = Metrics::of(&running.admin());
+        let metrics = Metrics::fetch(&running.admin());
         assert_eq!(metrics.count(&format!("requests_total{{class=\"5xx\",outcome=\"{reason}\"}}")), 1);
     }
 }
@@ -116,10 +116,10 @@ fn a_tap_is_not_ready_while_its_spool_is_locked() {
     assert_eq!(reasons(&admin), ["spool_locked"]);
     // While a webhook waits for the lock, its answer waits too.
     let endpoint = running.endpoint();
-    let waiting = std::thread::spawn(move || endpoint.post(SEVEN[0]).status);
+    let waiting = std::thread::spawn(move || endpoint.post(DOCUMENTED_EVENTS[0]).status);
     wait::until("the writer is busy", || (reasons(&admin) == ["no_answer"]).then_some(()));
     assert_eq!(get(&admin, "/healthz").status, 200);
-    assert_eq!(Metrics::of(&admin).count("spool_events"), 0);
+    assert_eq!(Metrics::fetch(&admin).count("spool_events"), 0);
     drop(lock);
     assert_eq!(waiting.join().expect("an answer"), 200);
     assert_eq!(reasons(&admin), [""; 0]);
@@ -130,7 +130,7 @@ fn a_tap_is_ready_only_while_it_has_a_webhook_url() {
     let tap = with_admin().with_minted_urls();
     let running = tap.listen().start();
     assert_eq!(reasons(&running.admin()), ["no_webhook_url"]);
-    let _ = tap.mint();
+    let _ = tap.mint_url();
     wait::until("the tap is ready", || reasons(&running.admin()).is_empty().then_some(()));
     let revoked = tap.url(&["revoke", "1"]).finish();
     revoked.assert_code(0);
@@ -148,12 +148,12 @@ fn a_stopping_tap_is_healthy_but_not_ready() {
     let (mut program, unread) = tap.run().start_unread();
     let line = program.stderr().wait_for("admin on http://");
     let (_, rest) = line.split_once("admin on ").expect("an address");
-    let admin = Endpoint::of(rest.split(": ").next().expect("an address"));
+    let admin = Endpoint::parse(rest.split(": ").next().expect("an address"));
     assert_eq!(reasons(&admin), [""; 0]);
     program.signal(Signal::TERM);
     wait::until("the tap is stopping", || (reasons(&admin) == ["stopping"]).then_some(()));
     assert_eq!(get(&admin, "/healthz").status, 200);
-    assert_eq!(Metrics::of(&admin).count("spool_events"), 2_000);
+    assert_eq!(Metrics::fetch(&admin).count("spool_events"), 2_000);
     program.kill();
     drop(unread);
 }
@@ -179,8 +179,8 @@ fn a_proxy_request_is_refused() {
 fn a_tap_that_served_metrics_leaves_no_write_ahead_log() {
     let tap = with_admin();
     let listener = tap.listen().start();
-    listener.endpoint().accept(SEVEN[0]);
-    assert_eq!(Metrics::of(&listener.admin()).count("spool_events"), 1);
+    listener.endpoint().post_accepted(DOCUMENTED_EVENTS[0]);
+    assert_eq!(Metrics::fetch(&listener.admin()).count("spool_events"), 1);
     listener.stop().assert_code(0);
     assert!(!tap.folder().join("spool.db-wal").exists());
 }
@@ -192,18 +192,18 @@ fn the_admin_address_answers_while_all_webhook_connections_are_in_use() {
     let (admin, endpoint) = (running.admin(), running.endpoint());
     let mut clients = [endpoint.connect(), endpoint.connect()];
     for client in &mut clients {
-        assert_eq!(client.post(&endpoint.path, SEVEN[0]).expect("an answer").status, 200);
+        assert_eq!(client.post(&endpoint.path, DOCUMENTED_EVENTS[0]).expect("an answer").status, 200);
     }
     // They are idle, so they would give way to new ones.
-    assert_eq!((Metrics::of(&admin).count("connections"), reasons(&admin)), (2, Vec::new()));
+    assert_eq!((Metrics::fetch(&admin).count("connections"), reasons(&admin)), (2, Vec::new()));
     for client in &mut clients {
         client.send(format!("POST {} HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\n", endpoint.path));
     }
     wait::until("both are busy", || (reasons(&admin) == ["connections_taken"]).then_some(()));
     assert_eq!(get(&admin, "/healthz").status, 200);
-    assert_eq!(Metrics::of(&admin).count("connections"), 2);
+    assert_eq!(Metrics::fetch(&admin).count("connections"), 2);
     drop(clients);
-    Metrics::wait(&admin, "connections", |count| count == 0.0);
+    Metrics::wait_until(&admin, "connections", |count| count == 0.0);
     assert_eq!(reasons(&admin), [""; 0]);
 }
 
@@ -215,12 +215,13 @@ fn clients_that_misuse_the_admin_address_harm_neither_it_nor_webhooks() {
     let mut long = admin.connect();
     let _ =
         long.try_send(format!("GET /healthz HTTP/1.1\r\nHost: test\r\nX: {}\r\n\r\n", "x".repeat(100_000)));
-    let answer = long.until_closed();
+    let answer = long.read_until_closed();
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
-    // More connections than it serves at once, and none sends anything. Each is closed, and the others get their turn.
+    // More connections than it serves at once, and none sends anything. Each is closed, and the others get
+    // their turn.
     let mut silent: Vec<_> = (0..20).map(|_| admin.connect()).collect();
-    endpoint.accept(SEVEN[0]);
-    assert_eq!(silent[0].until_closed(), "");
+    endpoint.post_accepted(DOCUMENTED_EVENTS[0]);
+    assert_eq!(silent[0].read_until_closed(), "");
     assert_eq!(get(&admin, "/healthz").status, 200);
 }
 
@@ -229,17 +230,19 @@ fn requests_are_counted_by_status_outcome_and_event_type() {
     let tap = with_admin();
     let running = tap.listen().start();
     let (admin, endpoint) = (running.admin(), running.endpoint());
-    for event in SEVEN {
-        endpoint.accept(event);
+    for event in DOCUMENTED_EVENTS {
+        endpoint.post_accepted(event);
     }
-    endpoint
-        .accept(grouped(&[SEVEN[1].to_owned(), r#"{"a":{"event":"sent"},"event":"typofix"}"#.to_owned()]));
-    endpoint.accept(format!("[{}, 5, null]", SEVEN[1]));
+    endpoint.post_accepted(grouped(&[
+        DOCUMENTED_EVENTS[1].to_owned(),
+        r#"{"a":{"event":"sent"},"event":"typofix"}"#.to_owned(),
+    ]));
+    endpoint.post_accepted(format!("[{}, 5, null]", DOCUMENTED_EVENTS[1]));
     assert_eq!(endpoint.post("event=open").status, 400);
     assert_eq!(endpoint.with_path("/nowhere").post("{}").status, 404);
     assert_eq!(endpoint.request("GET").status, 405);
 
-    let metrics = Metrics::of(&admin);
+    let metrics = Metrics::fetch(&admin);
     let requests =
         [("2xx", "accepted", 9), ("4xx", "not_events", 1), ("4xx", "not_found", 1), ("4xx", "not_post", 1)];
     for (class, outcome, count) in requests {
@@ -273,7 +276,8 @@ fn requests_are_counted_by_status_outcome_and_event_type() {
 
 /// The largest sequence assigned so far.
 fn last_sequence(tap: &Tap) -> i64 {
-    let query = "SELECT CAST(max(sequence) AS TEXT) FROM (SELECT sequence FROM event UNION ALL SELECT sequence FROM rejected)";
+    let query = "SELECT CAST(max(sequence) AS TEXT)
+        FROM (SELECT sequence FROM event UNION ALL SELECT sequence FROM rejected)";
     tap.spool().text(query).parse().expect("a number")
 }
 
@@ -283,17 +287,17 @@ fn senders_cannot_add_metric_series_and_metrics_contain_no_token() {
     let running = tap.listen().start();
     let (admin, endpoint) = (running.admin(), running.endpoint());
     let post = |name: &str| {
-        endpoint.accept(format!(r#"{{"event":"{name}","{name}":1}}"#));
+        endpoint.post_accepted(format!(r#"{{"event":"{name}","{name}":1}}"#));
         assert_eq!(endpoint.with_path(&format!("/{name}")).post("{}").status, 404);
         assert_eq!(endpoint.post_with(&[("Content-Encoding", name)], "{}").status, 415);
         assert_eq!(endpoint.request(&name.to_uppercase()).status, 405);
     };
     post("first");
-    let before = Metrics::of(&admin);
+    let before = Metrics::fetch(&admin);
     for number in 0..50 {
         post(&format!("name{number}"));
     }
-    let after = Metrics::of(&admin);
+    let after = Metrics::fetch(&admin);
     assert_eq!(before.series(), after.series());
     assert_eq!(after.count("events_received_total{event=\"other\"}"), 51);
     for secret in ["name1", &TOKEN[..16]] {
@@ -308,12 +312,12 @@ fn metrics_show_the_written_and_the_confirmed_position() {
     let running = tap.run().state().start();
     let (admin, endpoint) = (running.admin(), running.endpoint());
     for number in 0..5 {
-        endpoint.accept(numbered(number));
+        endpoint.post_accepted(numbered_event(number));
     }
     let records = running.wait_records(5);
     let sequences: Vec<_> = records.iter().map(Record::sequence).collect();
     let position = |sequence: i64| move |value: f64| format!("{value}") == sequence.to_string();
-    let written = Metrics::wait(&admin, "emitter_position", position(sequences[4]));
+    let written = Metrics::wait_until(&admin, "emitter_position", position(sequences[4]));
     assert_eq!(written.count("records_written_total{stream=\"data\"}"), 5);
     assert_eq!((written.count("events_written_total"), written.count("spool_unwritten_events")), (5, 0));
     assert_eq!(written.count("spool_unconfirmed_events"), 5);
@@ -322,10 +326,10 @@ fn metrics_show_the_written_and_the_confirmed_position() {
     assert_eq!(written.get("confirmed_position"), None);
 
     tap.append_state(sequences[2]);
-    let some = Metrics::wait(&admin, "confirmed_position", position(sequences[2]));
+    let some = Metrics::wait_until(&admin, "confirmed_position", position(sequences[2]));
     assert_eq!(some.count("spool_unconfirmed_events"), 2);
     tap.append_state(sequences[4]);
-    let all = Metrics::wait(&admin, "confirmed_position", position(sequences[4]));
+    let all = Metrics::wait_until(&admin, "confirmed_position", position(sequences[4]));
     assert_eq!((all.count("spool_unconfirmed_events"), all.count("oldest_unconfirmed_age_seconds")), (0, 0));
 }
 
@@ -336,16 +340,20 @@ fn a_listener_shows_what_drains_beside_it_have_confirmed() {
     let listener = tap.listen().start();
     let (admin, endpoint) = (listener.admin(), listener.endpoint());
     for number in 0..5 {
-        endpoint.accept(numbered(number));
+        endpoint.post_accepted(numbered_event(number));
     }
-    assert_eq!(Metrics::of(&admin).count("spool_unconfirmed_events"), 5);
+    assert_eq!(Metrics::fetch(&admin).count("spool_unconfirmed_events"), 5);
     let drained = tap.drain().state().finish();
     let last = drained.records().last().expect("records").sequence();
-    assert_eq!(Metrics::of(&admin).count("spool_unconfirmed_events"), 5, "no target has confirmed them yet");
+    assert_eq!(
+        Metrics::fetch(&admin).count("spool_unconfirmed_events"),
+        5,
+        "no target has confirmed them yet"
+    );
     tap.append_state(last);
-    endpoint.accept(numbered(5));
+    endpoint.post_accepted(numbered_event(5));
     tap.drain().state().finish().assert_code(0);
-    let metrics = Metrics::of(&admin);
+    let metrics = Metrics::fetch(&admin);
     assert_eq!((metrics.count("confirmed_position"), metrics.count("trimmed_position")), (last, last));
     assert_eq!((metrics.count("spool_unconfirmed_events"), metrics.count("spool_events")), (1, 1));
     assert_eq!(metrics.get("emitter_position"), None);

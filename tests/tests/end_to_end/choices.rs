@@ -1,5 +1,6 @@
-//! Property tests over any event and any catalog choice: deselected fields appear nowhere, everything else does, all rows are
-//! valid by the SCHEMA the catalog asked for, and a second run from any bookmark writes the same rows.
+//! Property tests over any event and any catalog choice: deselected fields appear nowhere, everything else
+//! does, all rows are valid by the SCHEMA the catalog asked for, and a second run from any bookmark writes
+//! the same rows.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,7 +8,7 @@ use std::fs;
 use end_to_end::events::SYSTEM_COLUMNS;
 use end_to_end::message::{Record, members};
 use end_to_end::schema::{assert_valid, columns_of};
-use end_to_end::tap::{Finished, Tap, state};
+use end_to_end::tap::{FinishedTap, Tap, state_value};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -26,7 +27,8 @@ struct Choice {
     types: Vec<(&'static str, &'static str)>,
     unknown_fields: &'static str,
     prefix: &'static str,
-    /// Whether an earlier run without a catalog has written everything, so that all columns exist from the start.
+    /// Whether an earlier run without a catalog has written everything, so that all columns exist from the
+    /// start.
     columns_exist: bool,
 }
 
@@ -87,7 +89,8 @@ fn choice() -> impl Strategy<Value = Choice> {
 #[derive(Debug, Default)]
 struct Leaves {
     selected: Vec<String>,
-    /// Values whose split column is deselected. They are written only if they fit their own column, or need no split.
+    /// Values whose split column is deselected. They are written only if they fit their own column, or need
+    /// no split.
     split: Vec<String>,
 }
 
@@ -107,8 +110,8 @@ impl Choice {
         self.deselected.iter().any(|deselected| deselected.to_lowercase() == name.to_lowercase())
     }
 
-    /// Collects the values of an object, except deselected ones. An object may be kept as text. `path` is the prefix of its
-    /// fields' column names.
+    /// Collects the values of an object, except deselected ones. An object may be kept as text. `path` is the
+    /// prefix of its fields' column names.
     fn leaves(&self, path: &str, json: &str, out: &mut Leaves) {
         for (name, value) in ordered(json) {
             let field = format!("{path}{name}");
@@ -130,7 +133,8 @@ impl Choice {
     }
 }
 
-/// The suffix of the split column for a value that does not fit its column, as the documentation's table says.
+/// The suffix of the split column for a value that does not fit its column, as the documentation's table
+/// says.
 fn suffix(json: &str) -> &'static str {
     match json.as_bytes()[0] {
         b't' | b'f' => "bl",
@@ -166,7 +170,7 @@ fn row_contents(row: &Record, prefix: &str) -> Vec<String> {
     out.selected
 }
 
-fn drained(finished: &Finished) -> Vec<Record> {
+fn drained(finished: &FinishedTap) -> Vec<Record> {
     finished.assert_code(0);
     assert_valid(&finished.messages());
     finished.records()
@@ -219,7 +223,7 @@ fn check(choice: &Choice, events: &[String], bookmark: usize) -> Result<(), Test
 
     // Starting from the bookmark of any row, the rows after it come again with the same sequences.
     let covered = rows[bookmark].integer(&format!("{}sequence", choice.prefix));
-    tap.append_to_state(&format!("{}\n", state(covered)));
+    tap.append_to_state(&format!("{}\n", state_value(covered)));
     let again = drained(&tap.drain().state().args(&arguments).finish());
     let comparable = |rows: &[Record]| {
         let mut rows = comparable(rows);
@@ -265,8 +269,9 @@ fn the_oracle_excludes_deselected_values_and_finds_nested_ones() {
         r#"{"by":{"email":1,"os":2},"email_":{"b":3},"email":{"_b":4},"time":"x","time":[5],"time":6}"#;
     let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
     assert_eq!(leaves(event), (texts(&["2", "3", "6"]), texts(&["x", "[5]"])));
-    let row = Record::of_row(
-        r#"{"event":"open","_mailjet_sequence":7,"__sdc_primary_key":"k","_sdc_extra":{"a":{"b":8},"c":"{\"d\":9}"}}"#,
+    let row = Record::from_row(
+        r#"{"event":"open","_mailjet_sequence":7,"__sdc_primary_key":"k",
+            "_sdc_extra":{"a":{"b":8},"c":"{\"d\":9}"}}"#,
     );
     assert_eq!(row_contents(&row, "_mailjet_"), ["8", "9", "open"]);
 }

@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use end_to_end::events::{number_of, numbered};
+use end_to_end::events::{number_of, numbered_event};
 use end_to_end::message::Record;
 use end_to_end::pipeline::Pipeline;
 use end_to_end::schema::assert_valid;
 use end_to_end::spool::SpooledEvent;
-use end_to_end::tap::{Launch, Tap};
+use end_to_end::tap::{Tap, TapCommand};
 use end_to_end::target::Target;
 use end_to_end::wait;
 
@@ -16,14 +16,14 @@ use end_to_end::wait;
 const LONG_AGO: i64 = 1_600_000_000_000;
 
 /// A clock for the programs of one test. The test sets it.
-struct Clock {
+struct TestClock {
     library: PathBuf,
     file: PathBuf,
 }
 
-impl Clock {
+impl TestClock {
     /// Returns `None` and prints a line if Debian's package `faketime` is not installed.
-    fn of(tap: &Tap) -> Option<Self> {
+    fn new(tap: &Tap) -> Option<Self> {
         let libraries = fs::read_dir("/usr/lib").into_iter().flatten().filter_map(Result::ok);
         let library = libraries
             .map(|entry| entry.path().join("faketime/libfaketimeMT.so.1"))
@@ -31,7 +31,7 @@ impl Clock {
         if library.is_none() {
             eprintln!("skipped: faketime is not installed");
         }
-        let clock = Clock { library: library?, file: tap.folder().join("clock") };
+        let clock = TestClock { library: library?, file: tap.folder().join("clock") };
         clock.set("+0");
         Some(clock)
     }
@@ -43,9 +43,9 @@ impl Clock {
         fs::rename(new, &self.file).expect("a rename");
     }
 
-    fn under<'t>(&self, launch: Launch<'t>) -> Launch<'t> {
+    fn set_for<'t>(&self, command: TapCommand<'t>) -> TapCommand<'t> {
         let text = |path: &Path| path.to_str().expect("a path is text").to_owned();
-        launch
+        command
             .env("LD_PRELOAD", &text(&self.library))
             .env("FAKETIME_TIMESTAMP_FILE", &text(&self.file))
             .env("FAKETIME_NO_CACHE", "1")
@@ -59,20 +59,20 @@ impl Clock {
 fn sequences_grow_and_nothing_is_deleted_early_while_the_clock_jumps_by_an_hour() {
     // Half an hour.
     let tap = Tap::new().set("retention_days", 0.5 / 24.0);
-    let Some(clock) = Clock::of(&tap) else { return };
+    let Some(clock) = TestClock::new(&tap) else { return };
     tap.append_state(0);
-    let running = clock.under(tap.run().state()).start();
+    let running = clock.set_for(tap.run().state()).start();
     let endpoint = running.endpoint();
     let mut posted = 0;
     for time in ["+0", "+3600", "-3600", "+0", "+3600"] {
         clock.set(time);
         for _ in 0..3 {
-            endpoint.accept(numbered(posted));
+            endpoint.post_accepted(numbered_event(posted));
             posted += 1;
         }
         let records = running.wait_records(usize::try_from(posted).expect("a small number"));
         tap.append_state(records.last().expect("a record").sequence());
-        tap.spool().insert(&SpooledEvent { sequence: 1, received_at: LONG_AGO, body: numbered(1_000) });
+        tap.spool().insert(&SpooledEvent { sequence: 1, received_at: LONG_AGO, body: numbered_event(1_000) });
         wait::until("trimming is running", || (tap.spool().count_up_to(1) == 0).then_some(()));
         assert_eq!(tap.spool().events().len() as u64, posted, "at {time}, nothing is half an hour old");
     }
@@ -82,20 +82,20 @@ fn sequences_grow_and_nothing_is_deleted_early_while_the_clock_jumps_by_an_hour(
     assert!(sequences.is_sorted_by(|one, next| one < next), "{sequences:?}");
     assert!(finished.records().iter().map(number_of).eq(0..posted));
     assert_valid(&finished.messages());
-    tap.launch(&["spool", "verify"]).finish().assert_code(0);
+    tap.command(&["spool", "verify"]).finish().assert_code(0);
 }
 
 #[test]
 fn events_on_both_sides_of_new_year_are_in_order() {
     let tap = Tap::new();
-    let Some(clock) = Clock::of(&tap) else { return };
+    let Some(clock) = TestClock::new(&tap) else { return };
     clock.set("@2026-12-31 23:59:59");
-    let running = clock.under(tap.run()).start();
+    let running = clock.set_for(tap.run()).start();
     let endpoint = running.endpoint();
     let mut posted = 0;
     let is_new_year = |record: &Record| record.text("_sdc_received_at").starts_with("2027-01-01T00:00:0");
     wait::until("the new year", || {
-        endpoint.accept(numbered(posted));
+        endpoint.post_accepted(numbered_event(posted));
         posted += 1;
         let records = running.wait_records(usize::try_from(posted).expect("a small number"));
         records.last().is_some_and(is_new_year).then_some(())
@@ -130,16 +130,17 @@ fn a_leap_second_arrives_unchanged() {
     assert_eq!(target.rows().len(), 2, "a target that validates records accepts both");
 }
 
-/// Nanoseconds since 1970 overflow in the year 2262. A clock set past that, even briefly, must not stop the spool.
+/// Nanoseconds since 1970 overflow in the year 2262. A clock set past that, even briefly, must not stop the
+/// spool.
 #[test]
 fn a_clock_past_the_nanosecond_range_stops_nothing() {
     let tap = Tap::new().set("sequence_unit", "nanosecond");
-    let Some(clock) = Clock::of(&tap) else { return };
-    let running = clock.under(tap.run()).start();
+    let Some(clock) = TestClock::new(&tap) else { return };
+    let running = clock.set_for(tap.run()).start();
     let endpoint = running.endpoint();
     for (number, time) in (0..).zip(["+0", "@2300-01-01 00:00:00", "@2300-01-01 00:00:00", "+0", "-3600"]) {
         clock.set(time);
-        endpoint.accept(numbered(number));
+        endpoint.post_accepted(numbered_event(number));
     }
     let finished = running.stop();
     finished.assert_code(0);

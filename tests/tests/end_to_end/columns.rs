@@ -2,10 +2,10 @@
 
 use end_to_end::message::{Message, members, value};
 use end_to_end::schema::{assert_valid, columns_of};
-use end_to_end::tap::{Finished, Tap};
+use end_to_end::tap::{FinishedTap, Tap};
 use serde_json::json;
 
-fn drain(tap: &Tap) -> Finished {
+fn drain(tap: &Tap) -> FinishedTap {
     let finished = tap.drain().finish();
     finished.assert_code(0);
     assert_valid(&finished.messages());
@@ -55,7 +55,7 @@ fn a_new_column_is_remembered_with_its_type() {
             other.text
         );
     }
-    let discovered = tap.launch(&["--discover"]).finish();
+    let discovered = tap.command(&["--discover"]).finish();
     let catalog = value(&discovered.stdout.join("\n"));
     assert_eq!(catalog["streams"][0]["schema"]["properties"]["n"]["type"], json!(["integer", "null"]));
     assert_eq!(catalog["streams"][0]["schema"]["properties"]["n__st"]["type"], json!(["string", "null"]));
@@ -64,12 +64,12 @@ fn a_new_column_is_remembered_with_its_type() {
 #[test]
 fn discovery_creates_no_spool_and_waits_for_no_lock() {
     let tap = Tap::new();
-    tap.launch(&["--discover"]).finish().assert_code(0);
+    tap.command(&["--discover"]).finish().assert_code(0);
     assert!(!tap.spool().path.exists());
     let running = tap.run().start();
-    running.endpoint().accept(r#"{"event":"open","brand_new":5}"#);
+    running.endpoint().post_accepted(r#"{"event":"open","brand_new":5}"#);
     assert_eq!(running.wait_records(1).len(), 1);
-    let discovered = tap.launch(&["--discover"]).finish();
+    let discovered = tap.command(&["--discover"]).finish();
     discovered.assert_code(0);
     assert!(discovered.stdout.join("\n").contains("\"brand_new\""));
 }
@@ -125,11 +125,13 @@ fn every_value_of_any_event_is_kept() {
     }
 }
 
-/// The type that came first, against each type that comes later: the value goes to the column, or to its type's split column.
+/// The type that came first, against each type that comes later: the value goes to the column, or to its
+/// type's split column.
 #[test]
 fn a_column_keeps_its_first_type_and_other_values_are_split() {
     let first = [("t", r#""word""#), ("i", "1"), ("n", "1.5"), ("b", "true")];
-    // A value; then, for each of the columns t, i, n and b, the suffix of the column it goes to and the value written.
+    // A value; then, for each of the columns t, i, n and b, the suffix of the column it goes to and the value
+    // written.
     let later: [(&str, [(&str, &str); 4]); 11] = [
         (r#""""#, [("", r#""""#), ("", "null"), ("", "null"), ("", "null")]),
         (r#""x""#, [("", r#""x""#), ("__st", r#""x""#), ("__st", r#""x""#), ("__st", r#""x""#)]),
@@ -207,7 +209,8 @@ fn a_name_that_postgresql_would_truncate_has_no_column() {
     assert_eq!(rows[1].raw("_sdc_extra"), format!(r#"{{"{split}":"x"}}"#));
 }
 
-/// A table with the most columns keeps them: after a restart, for later fields, and when new columns are switched off.
+/// A table with the most columns keeps them: after a restart, for later fields, and when new columns are
+/// switched off.
 #[test]
 fn the_first_500_columns_stay_the_same() {
     let many: Vec<_> = (0..600).map(|number| format!(r#""f{number}":{number}"#)).collect();
@@ -232,7 +235,7 @@ fn the_first_500_columns_stay_the_same() {
 fn a_column_is_remembered_before_it_is_announced() {
     let tap = Tap::new();
     let running = tap.run().start();
-    running.endpoint().accept(r#"{"event":"open","b":1,"a":"x"}"#);
+    running.endpoint().post_accepted(r#"{"event":"open","b":1,"a":"x"}"#);
     let _ = running.wait_records(1);
     let killed = running.kill();
     let announced = columns_of(&Message::parse_all(&killed.stdout), "data").pop().expect("a SCHEMA");
@@ -267,7 +270,7 @@ fn a_new_prefix_makes_no_column_that_differs_only_by_case() {
     assert!(!columns.contains(&"_Mailjet_Batched_at".to_owned()), "{columns:?}");
     assert_eq!(drain.records()[0].raw("_sdc_extra"), r#"{"_Mailjet_Batched_at":5}"#);
     let catalog =
-        tap.launch(&["--discover"]).set("system_column_prefix", "_mailjet_").finish().stdout.join("\n");
+        tap.command(&["--discover"]).set("system_column_prefix", "_mailjet_").finish().stdout.join("\n");
     assert!(!catalog.contains("_Mailjet_Batched_at") && catalog.contains("_mailjet_batched_at"));
 }
 

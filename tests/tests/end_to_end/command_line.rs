@@ -1,18 +1,18 @@
 //! Arguments, configuration and exit codes.
 
-use end_to_end::events::{SEVEN, numbered};
-use end_to_end::tap::{Finished, TOKEN, Tap};
+use end_to_end::events::{DOCUMENTED_EVENTS, numbered_event};
+use end_to_end::tap::{FinishedTap, TOKEN, Tap};
 
 const CATALOG: &str = include_str!("../../../catalog/catalog.json");
 
 #[test]
 fn version_and_help_need_no_configuration() {
     let tap = Tap::new();
-    let version = tap.launch(&["--version"]).without_config().finish();
+    let version = tap.command(&["--version"]).without_config().finish();
     version.assert_code(0);
     assert_eq!(version.stdout, [format!("tap-mailjet-webhooks {}", env!("CARGO_PKG_VERSION"))]);
 
-    let help = tap.launch(&["--help"]).without_config().finish();
+    let help = tap.command(&["--help"]).without_config().finish();
     help.assert_code(0);
     let text = help.stdout.join("\n");
     for word in ["listen", "url", "send-test", "--config", "--state", "--discover"] {
@@ -29,7 +29,7 @@ fn about_prints_three_formats() {
     let tap = Tap::new();
     // It wins over every other argument and reads no file.
     let about = |format: &str| {
-        tap.launch(&["--about", "--format", format, "--discover", "--config", "missing.json"])
+        tap.command(&["--about", "--format", format, "--discover", "--config", "missing.json"])
             .without_config()
             .finish()
     };
@@ -55,13 +55,13 @@ fn about_prints_three_formats() {
 #[test]
 fn with_meltanos_logging_configuration_every_log_line_is_json() {
     let tap = Tap::new();
-    tap.spool_bodies(SEVEN);
+    tap.spool_bodies(DOCUMENTED_EVENTS);
     let config = tap.folder().join("logging.json");
     let text = r#"{"version": 1, "formatters": {"default": {"()": "singer_sdk.logging.StructuredFormatter"}},
         "root": {"level": "INFO", "handlers": ["console"]}}"#;
     std::fs::write(&config, text).expect("a file");
     let variable = ("SINGER_SDK_LOG_CONFIG", config.to_str().expect("text"));
-    let lines = |finished: &Finished| -> Vec<serde_json::Value> {
+    let lines = |finished: &FinishedTap| -> Vec<serde_json::Value> {
         finished.stderr.iter().map(|line| serde_json::from_str(line).expect(line)).collect()
     };
     let drained = tap.drain().env(variable.0, variable.1).finish();
@@ -82,7 +82,7 @@ fn with_meltanos_logging_configuration_every_log_line_is_json() {
 #[test]
 fn measurements_are_logged_in_singers_format() {
     let tap = Tap::new();
-    tap.spool_bodies(SEVEN);
+    tap.spool_bodies(DOCUMENTED_EVENTS);
     let drained = tap.drain().finish();
     let metrics: Vec<serde_json::Value> = drained
         .stderr
@@ -103,13 +103,13 @@ fn measurements_are_logged_in_singers_format() {
 fn discover_prints_the_catalog_with_or_without_a_configuration() {
     let tap = Tap::new();
     let cases = [
-        tap.launch(&["--discover"]).without_config(),
-        tap.launch(&["--discover"]),
-        tap.launch(&["--discover"]).set("sequence_unit", "nanosecond").state(),
-        tap.launch(&["--state", "missing.json", "--discover"]),
+        tap.command(&["--discover"]).without_config(),
+        tap.command(&["--discover"]),
+        tap.command(&["--discover"]).set("sequence_unit", "nanosecond").state(),
+        tap.command(&["--state", "missing.json", "--discover"]),
     ];
-    for launch in cases {
-        let finished = launch.finish();
+    for command in cases {
+        let finished = command.finish();
         finished.assert_code(0);
         assert_eq!(finished.stdout.join("\n") + "\n", CATALOG);
     }
@@ -119,14 +119,14 @@ fn discover_prints_the_catalog_with_or_without_a_configuration() {
 #[test]
 fn discover_reports_an_unknown_key_and_a_foreign_database() {
     let tap = Tap::new();
-    let discover = || tap.launch(&["--discover"]).set("listen_adress", "127.0.0.1:1").finish();
+    let discover = || tap.command(&["--discover"]).set("listen_adress", "127.0.0.1:1").finish();
     let odd_key = discover();
     odd_key.assert_code(0);
-    assert!(odd_key.says("listen_adress"), "{:?}", odd_key.stderr);
+    assert!(odd_key.stderr_contains("listen_adress"), "{:?}", odd_key.stderr);
     let other = rusqlite::Connection::open(tap.spool().path).expect("a database");
     other.execute_batch("CREATE TABLE t (a)").expect("a table");
     let foreign = discover();
-    assert!(foreign.sole_error().contains("this file is not a spool"), "{:?}", foreign.stderr);
+    assert!(foreign.only_error().contains("this file is not a spool"), "{:?}", foreign.stderr);
     assert_eq!(foreign.stdout, [""; 0]);
 }
 
@@ -135,12 +135,12 @@ fn discover_reports_an_unknown_key_and_a_foreign_database() {
 fn discover_and_version_work_beside_a_running_tap() {
     let tap = Tap::new();
     let running = tap.run().start();
-    running.endpoint().accept(SEVEN[0]);
-    let discovered = tap.launch(&["--discover"]).finish();
+    running.endpoint().post_accepted(DOCUMENTED_EVENTS[0]);
+    let discovered = tap.command(&["--discover"]).finish();
     discovered.assert_code(0);
     assert_eq!(discovered.stdout.join("\n") + "\n", CATALOG);
-    tap.launch(&["--version"]).finish().assert_code(0);
-    running.endpoint().accept(SEVEN[1]);
+    tap.command(&["--version"]).finish().assert_code(0);
+    running.endpoint().post_accepted(DOCUMENTED_EVENTS[1]);
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn config_env_reads_the_environment() {
     let tap = Tap::new();
     let spool = tap.folder().join("from-env.db");
     let running = tap
-        .launch(&["--config", "ENV"])
+        .command(&["--config", "ENV"])
         .without_config()
         .env("TAP_MAILJET_WEBHOOKS_SPOOL_PATH", spool.to_str().expect("a temporary path is text"))
         .env("TAP_MAILJET_WEBHOOKS_LISTEN_ADDRESS", "127.0.0.1:0")
@@ -156,7 +156,7 @@ fn config_env_reads_the_environment() {
         .env("TAP_MAILJET_WEBHOOKS_WEBHOOK_TOKENS", TOKEN)
         .env("TAP_MAILJET_WEBHOOKS_MIN_FREE_BYTES", "0")
         .start();
-    running.endpoint().accept(SEVEN[0]);
+    running.endpoint().post_accepted(DOCUMENTED_EVENTS[0]);
     running.stop().assert_code(0);
     assert!(spool.exists());
 
@@ -176,12 +176,12 @@ fn later_config_files_win_key_by_key() {
     let first = tap.folder().join("first.json");
     std::fs::write(&first, r#"{"mode": "continuous", "listen_address": "nonsense"}"#).expect("a file");
     // The harness adds its own --config last: it sets the mode and another address.
-    let finished = tap.launch(&["--config", first.to_str().expect("text")]).set("mode", "drain").finish();
+    let finished = tap.command(&["--config", first.to_str().expect("text")]).set("mode", "drain").finish();
     finished.assert_code(0);
     let last = tap.folder().join("last.json");
     std::fs::write(&last, r#"{"sequence_unit": "nanosecond"}"#).expect("a file");
-    tap.spool_bodies([numbered(1).as_str()]);
-    tap.launch(&["--config", last.to_str().expect("text")]).set("mode", "drain").finish().assert_code(0);
+    tap.spool_bodies([numbered_event(1).as_str()]);
+    tap.command(&["--config", last.to_str().expect("text")]).set("mode", "drain").finish().assert_code(0);
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn a_bad_value_is_an_error_that_names_the_key_the_value_and_valid_ones() {
     ];
     for (key, value, words) in cases {
         let finished = Tap::new().drain().set(key, value).finish();
-        let error = finished.sole_error();
+        let error = finished.only_error();
         assert_eq!(finished.stderr.len(), 1, "{:?}", finished.stderr);
         for word in words {
             assert!(error.contains(word), "{word} is missing: {error}");
@@ -219,7 +219,7 @@ fn a_bad_value_is_an_error_that_names_the_key_the_value_and_valid_ones() {
 fn a_bad_token_is_an_error_that_does_not_show_it() {
     for tokens in [vec!["hunter2"], vec![TOKEN, "hunter2"], vec![TOKEN, TOKEN, TOKEN]] {
         let finished = Tap::new().drain().set("webhook_tokens", tokens).finish();
-        let error = finished.sole_error();
+        let error = finished.only_error();
         assert!(error.contains("webhook_tokens") && !error.contains("hunter2"), "{error}");
     }
 }
@@ -229,8 +229,8 @@ fn an_unreadable_config_is_a_one_line_error() {
     let tap = Tap::new();
     std::fs::write(tap.folder().join("torn.json"), "{").expect("a file");
     for name in ["missing.json", "torn.json"] {
-        let finished = tap.launch(&["--config", name]).without_config().finish();
-        assert!(finished.sole_error().contains(name), "{:?}", finished.stderr);
+        let finished = tap.command(&["--config", name]).without_config().finish();
+        assert!(finished.only_error().contains(name), "{:?}", finished.stderr);
         assert_eq!(finished.stderr.len(), 1, "{:?}", finished.stderr);
     }
 }
@@ -251,9 +251,9 @@ fn wrong_usage_exits_with_code_2() {
         &["send-test", "--event", "nonsense", "--url", "http://127.0.0.1:1/"],
         &["--catalog"],
     ];
-    let without_config = without_config.map(|arguments| tap.launch(arguments).without_config().finish());
-    let with_config = with_config.map(|arguments| tap.launch(arguments).finish());
-    let finished: Vec<Finished> = without_config.into_iter().chain(with_config).collect();
+    let without_config = without_config.map(|arguments| tap.command(arguments).without_config().finish());
+    let with_config = with_config.map(|arguments| tap.command(arguments).finish());
+    let finished: Vec<FinishedTap> = without_config.into_iter().chain(with_config).collect();
     for finished in finished {
         finished.assert_code(2);
         assert_eq!(finished.stdout, [""; 0]);
@@ -267,9 +267,9 @@ fn a_spool_that_cannot_be_created_is_a_one_line_error() {
     let tap = Tap::new();
     std::fs::write(tap.folder().join("file"), "").expect("a file");
     let path = tap.folder().join("file/spool.db");
-    for launch in [tap.drain(), tap.listen()] {
-        let finished = launch.set("spool_path", path.to_str()).finish();
-        assert!(finished.sole_error().contains("spool.db"), "{:?}", finished.stderr);
+    for command in [tap.drain(), tap.listen()] {
+        let finished = command.set("spool_path", path.to_str()).finish();
+        assert!(finished.only_error().contains("spool.db"), "{:?}", finished.stderr);
     }
 }
 
@@ -277,6 +277,6 @@ fn a_spool_that_cannot_be_created_is_a_one_line_error() {
 fn a_file_that_is_not_a_spool_is_refused_and_left_unchanged() {
     let tap = Tap::new();
     std::fs::write(tap.spool().path, "x".repeat(5000)).expect("a file");
-    assert!(tap.drain().finish().sole_error().contains("spool.db"));
+    assert!(tap.drain().finish().only_error().contains("spool.db"));
     assert_eq!(std::fs::read(tap.spool().path).expect("it is still there"), "x".repeat(5000).as_bytes());
 }

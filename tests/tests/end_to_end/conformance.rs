@@ -5,24 +5,25 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 
-use end_to_end::database;
-use end_to_end::events::{ODD, SEVEN, grouped};
+use end_to_end::events::{DOCUMENTED_EVENTS, ODD_EVENTS, grouped};
 use end_to_end::message::{Message, Record, value};
+use end_to_end::program;
 use end_to_end::schema::{assert_valid, columns_of};
 use end_to_end::tap::Tap;
 use end_to_end::target::Target;
 use serde_json::{Value, json};
 
-/// A tap whose spool holds one event of each type, every odd event, no duplicates, and one item that is not an event.
+/// A tap whose spool holds one event of each type, every odd event, no duplicates, and one item that is not
+/// an event.
 fn tap_with_events() -> (Tap, usize) {
     let tap = Tap::new();
-    let seven = grouped(&SEVEN);
-    tap.spool_bodies([seven.as_str(), "[5]"].into_iter().chain(ODD.iter().map(|odd| odd.event)));
-    (tap, SEVEN.len() + ODD.len())
+    let seven = grouped(&DOCUMENTED_EVENTS);
+    tap.spool_bodies([seven.as_str(), "[5]"].into_iter().chain(ODD_EVENTS.iter().map(|odd| odd.event)));
+    (tap, DOCUMENTED_EVENTS.len() + ODD_EVENTS.len())
 }
 
-/// singer-check-tap is strict about dates and times, and refuses a record that breaks its schema or precedes it. It can also run
-/// the tap itself, but then it reads its own result too early if the tap is fast.
+/// singer-check-tap is strict about dates and times, and refuses a record that breaks its schema or precedes
+/// it. It can also run the tap itself, but then it reads its own result too early if the tap is fast.
 #[test]
 fn singer_check_tap_accepts_drains() {
     let (tap, events) = tap_with_events();
@@ -31,9 +32,9 @@ fn singer_check_tap_accepts_drains() {
         drained.assert_code(0);
         let input = tap.folder().join("messages.jsonl");
         fs::write(&input, drained.stdout.join("\n") + "\n").expect("messages can be written");
-        let mut check = Command::new(database::in_venv("singer-tools", "singer-check-tap"));
+        let mut check = Command::new(program::venv_program("singer-tools", "singer-check-tap"));
         check.current_dir(tap.folder()).stdin(File::open(&input).expect("the messages are there"));
-        let report = database::run(&mut check);
+        let report = program::run(&mut check);
         assert!(report.contains("The output is valid."), "{report}");
         assert!(report.contains(&format!(" {records} record messages")), "{report}");
         let Some(Message::State(state)) = drained.messages().pop() else { panic!("a STATE comes last") };
@@ -41,14 +42,14 @@ fn singer_check_tap_accepts_drains() {
     }
 }
 
-/// The Meltano SDK's tests of a tap (`singer_sdk.testing.tap_tests`) cannot run against a program. These are the same tests,
-/// with every stream selected.
+/// The Meltano SDK's tests of a tap (`singer_sdk.testing.tap_tests`) cannot run against a program. These are
+/// the same tests, with every stream selected.
 #[test]
 fn the_meltano_sdks_standard_tap_tests_pass() {
     let (tap, _) = tap_with_events();
     let path = tap.folder().join("catalog.json");
     let discover = || {
-        let discovered = tap.launch(&["--discover"]).finish();
+        let discovered = tap.command(&["--discover"]).finish();
         discovered.assert_code(0);
         let catalog = with_all_selected(value(&discovered.stdout.join("\n")));
         fs::write(&path, catalog.to_string()).expect("a catalog can be written");
@@ -119,8 +120,8 @@ fn with_all_selected(mut catalog: Value) -> Value {
     catalog
 }
 
-/// The streams with which the Meltano SDK tests targets, as its package ships them. The SDK's `target_tests` say which ones a
-/// target must refuse; of the others, the target must store all records.
+/// The streams with which the Meltano SDK tests targets, as its package ships them. The SDK's `target_tests`
+/// say which ones a target must refuse; of the others, the target must store all records.
 #[test]
 fn target_jsonl_passes_the_meltano_sdks_test_streams() {
     let refused = [
@@ -129,9 +130,10 @@ fn target_jsonl_passes_the_meltano_sdks_test_streams() {
         "record_missing_key_property",
         "record_missing_required_property",
     ];
-    let find = "import pathlib, singer_sdk; print(pathlib.Path(singer_sdk.__file__).parent / 'testing/target_test_streams')";
-    let python = database::in_venv("meltanolabs-target-csv", "python");
-    let streams = database::run(Command::new(python).args(["-c", find]));
+    let find = "import pathlib, singer_sdk
+print(pathlib.Path(singer_sdk.__file__).parent / 'testing/target_test_streams')";
+    let python = program::venv_program("meltanolabs-target-csv", "python");
+    let streams = program::run(Command::new(python).args(["-c", find]));
     let mut verdicts = BTreeMap::new();
     for entry in fs::read_dir(streams.trim_end()).expect("the SDK has its test streams") {
         let path = entry.expect("an entry").path();
@@ -146,14 +148,15 @@ fn target_jsonl_passes_the_meltano_sdks_test_streams() {
     }
 }
 
-/// The error with which target-jsonl refuses a stream. If it accepts it, all records are stored and the last STATE is printed.
+/// The error with which target-jsonl refuses a stream. If it accepts it, all records are stored and the last
+/// STATE is printed.
 fn verdict(path: &Path) -> Result<(), String> {
     let folder = tempfile::tempdir().expect("a folder");
     let states = folder.path().join("state.jsonl");
     let input = File::open(path).expect("the stream is there");
     let mut target = Target::in_folder(folder.path()).start(input, &states);
     if target.wait() != Some(0) {
-        return Err(target.stderr().to_end().pop().unwrap_or_default());
+        return Err(target.stderr().wait_for_end().pop().unwrap_or_default());
     }
     let text = fs::read_to_string(path).expect("the stream is text");
     let messages: Vec<Value> = text.lines().filter(|line| !line.trim().is_empty()).map(value).collect();

@@ -1,8 +1,8 @@
 //! What a client needs besides the URL: user name and password, and an allowed address.
 
-use end_to_end::events::SEVEN;
+use end_to_end::events::DOCUMENTED_EVENTS;
 use end_to_end::http::{Endpoint, Reply, free_address, post_head};
-use end_to_end::tap::{BASIC, PASSWORD, TOKEN, Tap, USERNAME};
+use end_to_end::tap::{BASIC_AUTHORIZATION, PASSWORD, TOKEN, Tap, USERNAME};
 use serde_json::json;
 
 fn with_credentials(tap: Tap) -> Tap {
@@ -14,17 +14,20 @@ fn basic_authentication_accepts_only_the_right_user_and_password() {
     let tap = with_credentials(Tap::new());
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
-    assert_eq!(endpoint.post_with(&[("Authorization", BASIC)], SEVEN[0]).status, 200);
+    assert_eq!(
+        endpoint.post_with(&[("Authorization", BASIC_AUTHORIZATION)], DOCUMENTED_EVENTS[0]).status,
+        200
+    );
     let wrong: [&[(&str, &str)]; 6] = [
         &[],
         &[("Authorization", "")],
         &[("Authorization", "Basic ")],
         &[("Authorization", "Basic bWFpbGpldDp3cm9uZw==")],
         &[("Authorization", "Bearer bWFpbGpldDp3cm9uZw==")],
-        &[("Authorization", BASIC), ("Authorization", BASIC)],
+        &[("Authorization", BASIC_AUTHORIZATION), ("Authorization", BASIC_AUTHORIZATION)],
     ];
     for headers in wrong {
-        let reply = endpoint.post_with(headers, SEVEN[0]);
+        let reply = endpoint.post_with(headers, DOCUMENTED_EVENTS[0]);
         assert_eq!(reply.status, 401, "{headers:?}");
         let challenge = reply.header("www-authenticate").expect("a challenge");
         assert!(challenge.starts_with("Basic realm="), "{challenge}");
@@ -32,7 +35,11 @@ fn basic_authentication_accepts_only_the_right_user_and_password() {
     }
     assert_eq!(tap.spool().events().len(), 1);
     let finished = listener.stop();
-    assert!(finished.says("basic_auth_username"), "the log names the setting: {:?}", finished.stderr);
+    assert!(
+        finished.stderr_contains("basic_auth_username"),
+        "the log names the setting: {:?}",
+        finished.stderr
+    );
 }
 
 #[test]
@@ -41,7 +48,7 @@ fn guards_run_in_the_documented_order() {
     let tap = tap.set("trusted_proxies", json!(["127.0.0.1"])).set("max_body_bytes", 1000);
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
-    let (from, basic) = (("X-Forwarded-For", "192.0.2.1"), ("Authorization", BASIC));
+    let (from, basic) = (("X-Forwarded-For", "192.0.2.1"), ("Authorization", BASIC_AUTHORIZATION));
     let gzip = ("Content-Encoding", "gzip");
     let long = " ".repeat(2000);
     let post = |endpoint: &Endpoint, headers: &[(&str, &str)], body: &str| -> Reply {
@@ -59,7 +66,7 @@ fn guards_run_in_the_documented_order() {
         (&[from, basic, gzip], &long, 415),
         (&[from, basic], &long, 413),
         (&[from, basic], "x", 400),
-        (&[from, basic], SEVEN[0], 200),
+        (&[from, basic], DOCUMENTED_EVENTS[0], 200),
     ];
     for (headers, body, status) in cases {
         assert_eq!(post(&endpoint, headers, body).status, status, "{headers:?}");
@@ -80,10 +87,14 @@ fn only_allowed_networks_may_post() {
         // No proxy is trusted, so the header is ignored.
         let forged = [("X-Forwarded-For", "192.0.2.1")];
         for headers in [&[][..], &forged] {
-            assert_eq!(listener.endpoint().post_with(headers, SEVEN[0]).status, status, "{networks}");
+            assert_eq!(
+                listener.endpoint().post_with(headers, DOCUMENTED_EVENTS[0]).status,
+                status,
+                "{networks}"
+            );
         }
         let finished = listener.stop();
-        assert_eq!(finished.says("127.0.0.1 is not in allowed_networks"), status == 403);
+        assert_eq!(finished.stderr_contains("127.0.0.1 is not in allowed_networks"), status == 403);
     }
 }
 
@@ -94,8 +105,8 @@ fn an_ipv4_client_matches_ipv4_networks_on_an_ipv6_socket() {
     let tap = Tap::new().set("listen_address", format!("[::]:{port}"));
     let listener = tap.listen().set("allowed_networks", json!(["127.0.0.1"])).start();
     let _ = listener.program.stderr().wait_for("listening on ");
-    let endpoint = Endpoint::of(&format!("http://127.0.0.1:{port}/v1/mailjet/{TOKEN}"));
-    endpoint.accept(SEVEN[0]);
+    let endpoint = Endpoint::parse(&format!("http://127.0.0.1:{port}/v1/mailjet/{TOKEN}"));
+    endpoint.post_accepted(DOCUMENTED_EVENTS[0]);
 }
 
 #[test]
@@ -117,7 +128,7 @@ fn the_client_address_is_the_last_one_that_no_trusted_proxy_has() {
     ];
     for (lines, status) in cases {
         let headers: Vec<_> = lines.iter().map(|line| ("x-forwarded-for", *line)).collect();
-        assert_eq!(listener.endpoint().post_with(&headers, SEVEN[0]).status, status, "{lines:?}");
+        assert_eq!(listener.endpoint().post_with(&headers, DOCUMENTED_EVENTS[0]).status, status, "{lines:?}");
     }
 }
 
@@ -125,12 +136,14 @@ fn the_client_address_is_the_last_one_that_no_trusted_proxy_has() {
 fn trusted_proxies_without_allowed_networks_are_a_warning() {
     let tap = Tap::new().set("trusted_proxies", json!(["127.0.0.1"]));
     let listener = tap.listen().start();
-    listener.endpoint().accept(SEVEN[0]);
-    assert!(listener.stop().says("\"trusted_proxies\" has no effect without \"allowed_networks\""));
+    listener.endpoint().post_accepted(DOCUMENTED_EVENTS[0]);
+    assert!(
+        listener.stop().stderr_contains("\"trusted_proxies\" has no effect without \"allowed_networks\"")
+    );
 }
 
-/// A secret appears in no log at any level, in no answer, not in the process's title, and in nothing that the program prints
-/// about itself. The harness checks the output of every program at its end.
+/// A secret appears in no log at any level, in no answer, not in the process's title, and in nothing that the
+/// program prints about itself. The harness checks the output of every program at its end.
 #[test]
 fn no_secret_is_ever_shown() {
     let tap = with_credentials(Tap::new()).set("log_level", "trace");
@@ -138,22 +151,25 @@ fn no_secret_is_ever_shown() {
     let endpoint = listener.endpoint();
     let wrong = [("Authorization", "Basic bWFpbGpldDp3cm9uZw==")];
     let replies = [
-        endpoint.post_with(&[("Authorization", BASIC)], SEVEN[0]),
-        endpoint.post_with(&[("Authorization", BASIC)], format!("{TOKEN} {PASSWORD} {BASIC}")),
-        endpoint.post_with(&wrong, SEVEN[0]),
+        endpoint.post_with(&[("Authorization", BASIC_AUTHORIZATION)], DOCUMENTED_EVENTS[0]),
+        endpoint.post_with(
+            &[("Authorization", BASIC_AUTHORIZATION)],
+            format!("{TOKEN} {PASSWORD} {BASIC_AUTHORIZATION}"),
+        ),
+        endpoint.post_with(&wrong, DOCUMENTED_EVENTS[0]),
         endpoint.with_path("/").post(TOKEN),
     ];
     for reply in replies {
         let text = reply.head + &reply.body;
-        for secret in [TOKEN, USERNAME, PASSWORD, BASIC] {
+        for secret in [TOKEN, USERNAME, PASSWORD, BASIC_AUTHORIZATION] {
             assert!(!text.contains(secret), "{text}");
         }
     }
-    for title in listener.program.titles() {
+    for title in listener.program.visible_names() {
         assert!(!title.contains(TOKEN) && !title.contains(PASSWORD), "{title}");
     }
     let mut client = endpoint.connect();
-    client.send(post_head(&endpoint.path, &[("Authorization", BASIC)], 10));
+    client.send(post_head(&endpoint.path, &[("Authorization", BASIC_AUTHORIZATION)], 10));
     listener.program.kill();
 }
 
@@ -164,7 +180,7 @@ fn incomplete_or_malformed_settings_are_errors_that_show_no_secret() {
     for (set, missing) in half {
         let tap = Tap::new().with_minted_urls().set(set, PASSWORD);
         for finished in [tap.listen().finish(), tap.url(&["new"]).finish()] {
-            let error = finished.sole_error();
+            let error = finished.only_error();
             assert!(error.contains(set) && error.contains(missing), "{error}");
             assert_eq!(finished.stdout, [""; 0]);
         }
@@ -174,11 +190,11 @@ fn incomplete_or_malformed_settings_are_errors_that_show_no_secret() {
         [("basic_auth_username", format!("{PASSWORD}:")), ("basic_auth_password", format!("{PASSWORD}\n"))]
     {
         let finished = with_credentials(Tap::new()).set(key, value).listen().finish();
-        assert!(finished.sole_error().contains(key), "{:?}", finished.stderr);
+        assert!(finished.only_error().contains(key), "{:?}", finished.stderr);
     }
     for key in ["allowed_networks", "trusted_proxies"] {
         let finished = Tap::new().set(key, json!(["127.0.0.1", "192.0.2.0/33"])).listen().finish();
-        let error = finished.sole_error();
+        let error = finished.only_error();
         assert!(error.contains(key) && error.contains("\"192.0.2.0/33\" is no network"), "{error}");
     }
 }
@@ -199,11 +215,11 @@ fn the_printed_url_contains_user_name_and_password() {
     let url = tap.url(&["new"]).finish().stdout.remove(0);
     let listener = tap.listen().start();
     let _ = listener.endpoint();
-    let sent = tap.launch(&["send-test", "--event", "open", "--url", &url]).finish();
+    let sent = tap.command(&["send-test", "--event", "open", "--url", &url]).finish();
     sent.assert_code(0);
     assert_eq!(tap.spool().events().len(), 1);
 
     let tap = Tap::new().with_minted_urls().set("public_url", format!("https://u:{PASSWORD}@example.com"));
     let finished = tap.url(&["new"]).finish();
-    assert!(finished.sole_error().contains("basic_auth_username"), "{:?}", finished.stderr);
+    assert!(finished.only_error().contains("basic_auth_username"), "{:?}", finished.stderr);
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
-use end_to_end::events::{grouped, number_in, number_of, numbered, numbered_from};
+use end_to_end::events::{grouped, number_in, number_of, numbered_event, numbered_events};
 use end_to_end::message::{Message, Record, value};
 use end_to_end::schema::assert_valid;
-use end_to_end::tap::{Finished, Tap};
+use end_to_end::tap::{FinishedTap, Tap};
 
 /// Events in the spool, enough for many pages.
 const EVENTS: u64 = 400;
@@ -16,12 +16,12 @@ type Page = (u32, usize);
 
 fn filled_tap() -> Tap {
     let tap = Tap::new();
-    tap.spool_bodies([grouped(&numbered_from(0, EVENTS)).as_str()]);
+    tap.spool_bodies([grouped(&numbered_events(0, EVENTS)).as_str()]);
     tap
 }
 
 /// The ranges of sequences that a run reports as unreadable.
-fn gaps(finished: &Finished) -> Vec<RangeInclusive<i64>> {
+fn gaps(finished: &FinishedTap) -> Vec<RangeInclusive<i64>> {
     let rows = finished.records_of("_sdc_rejected");
     let gap = |row: &Record| {
         assert!(row.text("reason").starts_with("the spool is damaged: "), "{}", row.text);
@@ -32,8 +32,8 @@ fn gaps(finished: &Finished) -> Vec<RangeInclusive<i64>> {
     rows.iter().map(gap).collect()
 }
 
-/// Damages some pages, then checks that exactly the rows on them are missing, that each gap is reported once, and that a drain,
-/// a second drain that resumes from its state, and an export all agree.
+/// Damages some pages, then checks that exactly the rows on them are missing, that each gap is reported once,
+/// and that a drain, a second drain that resumes from its state, and an export all agree.
 fn assert_only_damaged_pages_are_lost(choose: fn(&[Page]) -> Vec<Page>) {
     let tap = filled_tap();
     let sequences = tap.spool().sequences();
@@ -54,19 +54,19 @@ fn assert_only_damaged_pages_are_lost(choose: fn(&[Page]) -> Vec<Page>) {
         assert_eq!(reported, 1, "{sequence} is reported once: {gaps:?}");
     }
     assert!(read.iter().all(|sequence| !gaps.iter().any(|gap| gap.contains(sequence))), "{gaps:?}");
-    assert!(drained.says(&format!("damaged in {} places", gaps.len())), "{:?}", drained.stderr);
+    assert!(drained.stderr_contains(&format!("damaged in {} places", gaps.len())), "{:?}", drained.stderr);
 
-    let exported = tap.launch(&["spool", "export"]).finish();
+    let exported = tap.command(&["spool", "export"]).finish();
     exported.assert_code(1);
     let numbers: Vec<_> = exported.stdout.iter().map(|line| number_in(line)).collect();
     assert_eq!(numbers, drained.records().iter().map(number_of).collect::<Vec<_>>());
-    let verified = tap.launch(&["spool", "verify"]).finish();
+    let verified = tap.command(&["spool", "verify"]).finish();
     verified.assert_code(1);
     assert!(verified.stdout.iter().filter(|line| line.contains("cannot be read")).count() >= gaps.len());
 
     let bookmark = drained.messages().iter().rev().find_map(Message::bookmark).expect("a STATE");
     tap.append_state(bookmark);
-    tap.spool_bodies([numbered(1_000).as_str()]);
+    tap.spool_bodies([numbered_event(1_000).as_str()]);
     let next = tap.drain().state().finish();
     next.assert_code(0);
     assert_eq!(next.records().iter().map(number_of).collect::<Vec<_>>(), [1_000]);
@@ -88,8 +88,8 @@ fn damaged_pages_around_a_sound_one_lose_only_their_rows() {
     assert_only_damaged_pages_are_lost(|pages| vec![pages[3], pages[5], pages[6], pages[10]]);
 }
 
-/// Lost rows at the end look like rows still to come, so nothing skips them. The listener cannot know which sequences it has
-/// assigned, and refuses to start.
+/// Lost rows at the end look like rows still to come, so nothing skips them. The listener cannot know which
+/// sequences it has assigned, and refuses to start.
 #[test]
 fn with_a_damaged_last_page_a_drain_reads_the_rest_and_the_listener_refuses() {
     let tap = filled_tap();
@@ -98,18 +98,19 @@ fn with_a_damaged_last_page_a_drain_reads_the_rest_and_the_listener_refuses() {
     let drained = tap.drain().finish();
     drained.assert_code(0);
     assert_eq!(drained.records().len() + rows, 400);
-    assert!(drained.says("`spool export` writes what can be read"), "{:?}", drained.stderr);
+    assert!(drained.stderr_contains("`spool export` writes what can be read"), "{:?}", drained.stderr);
     let refused = tap.listen().finish();
-    assert!(refused.sole_error().contains("`spool verify` lists what is damaged"), "{:?}", refused.stderr);
-    tap.launch(&["spool", "verify"]).finish().assert_code(1);
+    assert!(refused.only_error().contains("`spool verify` lists what is damaged"), "{:?}", refused.stderr);
+    tap.command(&["spool", "verify"]).finish().assert_code(1);
 }
 
 /// A large event has pages of its own, so damage there loses only that event.
 #[test]
 fn a_damaged_page_of_a_large_event_loses_only_that_event() {
     let tap = Tap::new();
-    let large = numbered(1).replace(r#""Payload":"""#, &format!(r#""Payload":"{}""#, "x".repeat(50_000)));
-    tap.spool_bodies([numbered(0).as_str(), &large, &numbered(2)]);
+    let large =
+        numbered_event(1).replace(r#""Payload":"""#, &format!(r#""Payload":"{}""#, "x".repeat(50_000)));
+    tap.spool_bodies([numbered_event(0).as_str(), &large, &numbered_event(2)]);
     let sequences = tap.spool().sequences();
     tap.spool().damage_page(tap.spool().pages("event", "overflow")[3].0);
     let drained = tap.drain().finish();
@@ -119,16 +120,17 @@ fn a_damaged_page_of_a_large_event_loses_only_that_event() {
     assert_eq!(gaps(&drained), [sequences[0] + 1..=sequences[1]]);
 }
 
-/// An unreadable row cannot be deleted, and neither can those after it. The tap logs that, and everything else goes on.
+/// An unreadable row cannot be deleted, and neither can those after it. The tap logs that, and everything
+/// else goes on.
 #[test]
 fn a_tap_on_a_damaged_spool_receives_writes_and_logs_that_it_cannot_trim() {
     let tap = filled_tap();
     tap.spool().damage_page(tap.spool().pages("event", "leaf")[2].0);
     let running = tap.run().set("retention_days", 0).start();
     let before = running.wait_records(1).len();
-    running.endpoint().accept(numbered(1_000));
+    running.endpoint().post_accepted(numbered_event(1_000));
     let _ = running.program.stderr().wait_for("trimming: database disk image is malformed; `spool verify`");
-    running.endpoint().accept(numbered(1_001));
+    running.endpoint().post_accepted(numbered_event(1_001));
     let finished = running.stop();
     finished.assert_code(0);
     let numbers: Vec<_> = finished.records().iter().map(number_of).collect();
@@ -141,7 +143,7 @@ fn damage_among_rejected_items_is_skipped_too() {
     let tap = Tap::new();
     let listener = tap.listen().start();
     let items = vec![format!("\"{}\"", "no event".repeat(30)); 200];
-    listener.endpoint().accept(grouped(&items));
+    listener.endpoint().post_accepted(grouped(&items));
     listener.stop().assert_code(0);
     let (page, rows) = tap.spool().pages("rejected", "leaf")[2];
     tap.spool().damage_page(page);
@@ -159,9 +161,9 @@ fn a_sound_spool_is_verified_and_exported_beside_a_listener() {
     let tap = Tap::new();
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
-    endpoint.accept("{\n \"event\": \"open\", \"MessageID\": 94012642276192743, \"x\": 1.10\n}");
+    endpoint.post_accepted("{\n \"event\": \"open\", \"MessageID\": 94012642276192743, \"x\": 1.10\n}");
     assert_eq!(endpoint.post("no event").status, 400);
-    let exported = tap.launch(&["spool", "export"]).finish();
+    let exported = tap.command(&["spool", "export"]).finish();
     exported.assert_code(0);
     let text = exported.stdout.join("\n");
     assert!(
@@ -169,7 +171,7 @@ fn a_sound_spool_is_verified_and_exported_beside_a_listener() {
         "{text}"
     );
     assert!(text.contains(r#""body":"no event""#), "{text}");
-    let verified = tap.launch(&["spool", "verify"]).finish();
+    let verified = tap.command(&["spool", "verify"]).finish();
     verified.assert_code(0);
     assert!(verified.stdout[0].ends_with("1 events, 1 rejected items"), "{:?}", verified.stdout);
     assert_eq!(verified.stdout[1], "nothing is wrong");
@@ -179,9 +181,9 @@ fn a_sound_spool_is_verified_and_exported_beside_a_listener() {
 #[test]
 fn verify_reports_a_missing_spool_wrong_rows_and_a_foreign_file() {
     let tap = Tap::new();
-    let finished = tap.launch(&["spool", "verify"]).finish();
-    assert!(finished.sole_error().contains("spool.db"), "no spool exists yet");
-    tap.spool_bodies([numbered(1).as_str(), &numbered(2)]);
+    let finished = tap.command(&["spool", "verify"]).finish();
+    assert!(finished.only_error().contains("spool.db"), "no spool exists yet");
+    tap.spool_bodies([numbered_event(1).as_str(), &numbered_event(2)]);
     let last = *tap.spool().sequences().last().expect("an event");
     tap.spool().execute(&format!(
         "UPDATE event SET body = 'half an obj' WHERE sequence = {last};
@@ -189,7 +191,7 @@ fn verify_reports_a_missing_spool_wrong_rows_and_a_foreign_file() {
          INSERT INTO event VALUES (-5, 0, '{{}}');
          INSERT INTO fact VALUES ('written_through', -1)"
     ));
-    let verified = tap.launch(&["spool", "verify"]).finish();
+    let verified = tap.command(&["spool", "verify"]).finish();
     verified.assert_code(1);
     let report = verified.stdout.join("\n");
     for sign in
@@ -199,8 +201,8 @@ fn verify_reports_a_missing_spool_wrong_rows_and_a_foreign_file() {
     }
     std::fs::write(&tap.spool().path, "x".repeat(8192)).expect("a write");
     for command in ["verify", "export"] {
-        let finished = tap.launch(&["spool", command]).finish();
-        assert!(finished.sole_error().contains("this file is not a spool"), "{:?}", finished.stderr);
+        let finished = tap.command(&["spool", command]).finish();
+        assert!(finished.only_error().contains("this file is not a spool"), "{:?}", finished.stderr);
     }
 }
 
@@ -211,8 +213,8 @@ fn another_programs_database_is_refused_and_left_unchanged() {
     tap.spool().execute("CREATE TABLE event (somebody_elses)");
     let before = std::fs::read(&path).expect("a database");
     for command in [&["listen"][..], &["spool", "verify"]] {
-        let finished = tap.launch(command).finish();
-        assert!(finished.sole_error().contains("this file is not a spool"), "{:?}", finished.stderr);
+        let finished = tap.command(command).finish();
+        assert!(finished.only_error().contains("this file is not a spool"), "{:?}", finished.stderr);
         assert!(std::fs::read(&path).expect("a database") == before, "{command:?} changed it");
     }
 }
@@ -222,7 +224,7 @@ fn a_directory_is_not_accepted_as_a_spool() {
     let tap = Tap::new();
     std::fs::create_dir_all(&tap.spool().path).expect("a directory");
     for command in [&["listen"][..], &["spool", "verify"]] {
-        let finished = tap.launch(command).finish();
-        assert!(finished.sole_error().contains("this file is not a spool"), "{:?}", finished.stderr);
+        let finished = tap.command(command).finish();
+        assert!(finished.only_error().contains("this file is not a spool"), "{:?}", finished.stderr);
     }
 }

@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use end_to_end::events::SEVEN;
+use end_to_end::events::DOCUMENTED_EVENTS;
 use end_to_end::schema::assert_valid;
-use end_to_end::tap::{Finished, Tap};
+use end_to_end::tap::{FinishedTap, Tap};
 use serde_json::{Value, json};
 
 use super::streams::{Change, discovered, drain_with, metadata};
@@ -13,7 +13,7 @@ use super::streams::{Change, discovered, drain_with, metadata};
 fn a_deselected_column_is_nowhere_in_the_output() {
     let tap = Tap::new();
     tap.spool_bodies([
-        SEVEN[1],
+        DOCUMENTED_EVENTS[1],
         r#"{"event":"open","email":"secret@example.com","ip":"192.0.2.99"}"#,
         r#"{"event":"open","email":["secret@example.com"],"ip":{"v4":"192.0.2.99"}}"#,
         r#"{"event":"open","Email":"secret@example.com","IP":"192.0.2.99"}"#,
@@ -46,8 +46,8 @@ fn a_deselected_column_is_nowhere_in_the_output() {
     }
 }
 
-/// As Meltano's `select` does with `[data.event, data.hard_bounce]`: it deselects every other name that the catalog knows.
-/// A value that does not fit a selected column is still written beside it.
+/// As Meltano's `select` does with `[data.event, data.hard_bounce]`: it deselects every other name that the
+/// catalog knows. A value that does not fit a selected column is still written beside it.
 #[test]
 fn selected_columns_keep_their_split_columns() {
     let tap = Tap::new();
@@ -121,7 +121,7 @@ fn without(tap: &Tap, names: &[&str]) -> Value {
 }
 
 /// The non-null columns of a row as text, without system columns but with the extra one.
-fn row_of(finished: &Finished, row: usize) -> String {
+fn row_of(finished: &FinishedTap, row: usize) -> String {
     let row = &finished.records()[row];
     let is_own = |name: &&str| !name.contains("_sdc_") || *name == "_sdc_extra";
     let columns = row.column_names().filter(is_own).map(|name| (name, row.raw(name)));
@@ -129,7 +129,7 @@ fn row_of(finished: &Finished, row: usize) -> String {
     set.collect::<Vec<_>>().join(" ")
 }
 
-fn assert_no_secret(finished: &Finished) {
+fn assert_no_secret(finished: &FinishedTap) {
     assert!(finished.stdout.iter().all(|line| !line.contains("SECRET")), "{:?}", finished.stdout);
 }
 
@@ -236,9 +236,9 @@ fn an_array_is_selected_by_its_own_name_alone() {
     }
 }
 
-/// The field `email_` with a child `b` and the field `email` with a child `_b` share the column `email___b`. A value is
-/// deselected if the field it comes from is. Deselecting either field removes the column, and the values of the other field go
-/// to the extra column.
+/// The field `email_` with a child `b` and the field `email` with a child `_b` share the column `email___b`.
+/// A value is deselected if the field it comes from is. Deselecting either field removes the column, and the
+/// values of the other field go to the extra column.
 #[test]
 fn an_ambiguous_column_name_is_deselected_by_the_field_its_value_comes_from() {
     let both = r#"{"email_":{"b":"A","c":{"st":true}},"email":{"_b":"B","x":1}}"#;

@@ -1,52 +1,54 @@
-//! The disk under the spool: too small, read-only, forbidden; and a spool after a crash or from another version.
+//! The disk under the spool: too small, read-only, forbidden; and a spool after a crash or from another
+//! version.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::time::Duration;
 
-use end_to_end::events::{grouped, number_of, numbered, numbered_from};
+use end_to_end::events::{grouped, number_of, numbered_event, numbered_events};
 use end_to_end::http::Client;
-use end_to_end::mount::Disk;
+use end_to_end::mount::TestDisk;
 use end_to_end::oracle::Oracle;
 use end_to_end::tap::Tap;
 
 /// The user id of `nobody`, who has no privileges.
 const NOBODY: u32 = 65_534;
 
-/// A listener that keeps running accepts what fits, refuses what does not, and accepts again when there is room.
+/// A listener that keeps running accepts what fits, refuses what does not, and accepts again when there is
+/// room.
 #[test]
 fn a_full_disk_loses_nothing_and_is_used_again_when_there_is_room() {
     let tap = Tap::new();
-    let Some(disk) = Disk::mount(tap.folder().join("disk"), 400) else { return };
+    let Some(disk) = TestDisk::mount(tap.folder().join("disk"), 400) else { return };
     let spool = disk.path().join("spool.db");
     let tap = tap.set("spool_path", spool.to_str());
     let listener = tap.listen().start();
     let oracle = Oracle::start_with_pauses(listener.endpoint(), 4, Duration::from_millis(1));
     oracle.wait_answers(503, 50);
-    let before = oracle.so_far().acknowledged();
+    let before = oracle.sent_so_far().acknowledged();
     assert!(before > 0, "some events fit");
     disk.grow(20_000);
     oracle.wait_acknowledged(200);
-    let memory = oracle.stop();
+    let sent = oracle.stop();
     listener.stop().assert_code(0);
     let drained = tap.drain().finish();
     drained.assert_code(0);
-    memory.demand(&drained.records(), 1);
+    sent.assert_delivered_in(&drained.records(), 1);
 }
 
 /// A spool on a completely full disk can be drained once there is room for what a drain must write.
 #[test]
 fn a_drain_on_a_full_disk_succeeds_or_names_the_spool() {
     let tap = Tap::new();
-    let Some(disk) = Disk::mount(tap.folder().join("disk"), 600) else { return };
+    let Some(disk) = TestDisk::mount(tap.folder().join("disk"), 600) else { return };
     let spool = disk.path().join("spool.db");
     let tap = tap.set("spool_path", spool.to_str());
-    tap.spool_bodies([grouped(&numbered_from(0, 100)).as_str()]);
+    tap.spool_bodies([grouped(&numbered_events(0, 100)).as_str()]);
     fs::write(disk.path().join("ballast"), vec![1; 600 << 10]).expect_err("the disk is full");
     let drained = tap.drain().state().finish();
     if drained.code != Some(0) {
-        assert!(drained.sole_error().contains("spool.db"), "{:?}", drained.stderr);
+        assert!(drained.only_error().contains("spool.db"), "{:?}", drained.stderr);
     }
     disk.grow(5_000);
     let drained = tap.drain().state().finish();
@@ -57,26 +59,26 @@ fn a_drain_on_a_full_disk_succeeds_or_names_the_spool() {
 #[test]
 fn a_spool_on_a_read_only_disk_is_refused_with_one_line() {
     let tap = Tap::new();
-    let Some(disk) = Disk::mount(tap.folder().join("disk"), 2_000) else { return };
+    let Some(disk) = TestDisk::mount(tap.folder().join("disk"), 2_000) else { return };
     let spool = disk.path().join("spool.db");
     let tap = tap.set("spool_path", spool.to_str());
     disk.set_read_only(true);
-    for launch in [tap.listen(), tap.run(), tap.drain()] {
-        let finished = launch.finish();
-        let error = finished.sole_error();
+    for command in [tap.listen(), tap.run(), tap.drain()] {
+        let finished = command.finish();
+        let error = finished.only_error();
         assert!(error.contains("spool.db") && error.contains("Read-only"), "{error}");
         assert_eq!(finished.stdout, [""; 0]);
     }
     disk.set_read_only(false);
-    tap.spool_bodies([numbered(1).as_str()]);
+    tap.spool_bodies([numbered_event(1).as_str()]);
     disk.set_read_only(true);
-    for launch in [tap.listen(), tap.run(), tap.drain()] {
-        let finished = launch.finish();
-        assert!(finished.sole_error().contains("spool.db"), "{:?}", finished.stderr);
+    for command in [tap.listen(), tap.run(), tap.drain()] {
+        let finished = command.finish();
+        assert!(finished.only_error().contains("spool.db"), "{:?}", finished.stderr);
     }
     for command in ["status", "verify", "export"] {
-        let finished = tap.launch(&["spool", command]).finish();
-        let error = finished.sole_error();
+        let finished = tap.command(&["spool", command]).finish();
+        let error = finished.only_error();
         assert!(error.contains("spool.db") && error.contains("Copy it to such a folder"), "{error}");
     }
     disk.set_read_only(false);
@@ -104,28 +106,28 @@ fn set_mode(path: &Path, mode: u32) {
 fn a_listener_ends_when_its_folder_becomes_inaccessible_and_can_start_again_later() {
     let tap = Tap::new();
     let user = unprivileged(&tap);
-    let listener = tap.listen().through(&user).start();
+    let listener = tap.listen().wrapped_in(&user).start();
     let endpoint = listener.endpoint();
-    endpoint.accept(numbered(1));
+    endpoint.post_accepted(numbered_event(1));
     set_mode(tap.folder(), 0o000);
     // The listener may have noticed already.
-    if let Ok(reply) =
-        Client::connect(endpoint.address).and_then(|mut client| client.post(&endpoint.path, &numbered(2)))
+    if let Ok(reply) = Client::connect(endpoint.address)
+        .and_then(|mut client| client.post(&endpoint.path, &numbered_event(2)))
     {
         assert_eq!(reply.status, 503);
     }
     let finished = listener.finish();
-    let error = finished.sole_error();
+    let error = finished.only_error();
     assert!(error.contains("Permission denied") && !error.contains("deleted"), "{error}");
     set_mode(tap.folder(), 0o700);
     set_mode(&tap.spool().path, 0o400);
-    for launch in [tap.listen(), tap.run(), tap.drain()] {
-        let finished = launch.through(&user).finish();
-        assert!(finished.sole_error().contains("spool.db"), "{:?}", finished.stderr);
+    for command in [tap.listen(), tap.run(), tap.drain()] {
+        let finished = command.wrapped_in(&user).finish();
+        assert!(finished.only_error().contains("spool.db"), "{:?}", finished.stderr);
     }
     set_mode(&tap.spool().path, 0o600);
-    let again = tap.listen().through(&user).start();
-    again.endpoint().accept(numbered(3));
+    let again = tap.listen().wrapped_in(&user).start();
+    again.endpoint().post_accepted(numbered_event(3));
     again.stop().assert_code(0);
     let numbers: Vec<_> = tap.drain().finish().records().iter().map(number_of).collect();
     assert!(numbers == [1, 3] || numbers == [1, 2, 3], "{numbers:?}");
@@ -135,26 +137,26 @@ fn a_listener_ends_when_its_folder_becomes_inaccessible_and_can_start_again_late
 #[test]
 fn a_spool_of_a_newer_version_is_refused_with_one_line() {
     let tap = Tap::new();
-    tap.spool_bodies([numbered(1).as_str()]);
+    tap.spool_bodies([numbered_event(1).as_str()]);
     tap.spool().execute("PRAGMA user_version = 99");
     let before = fs::read(tap.spool().path).expect("the spool");
-    for launch in [tap.listen(), tap.run(), tap.drain(), tap.launch(&["--discover"])] {
-        let finished = launch.finish();
-        let error = finished.sole_error();
+    for command in [tap.listen(), tap.run(), tap.drain(), tap.command(&["--discover"])] {
+        let finished = command.finish();
+        let error = finished.only_error();
         assert!(error.contains("it has format 99") && error.contains("or a later one"), "{error}");
         assert_eq!(finished.stdout, [""; 0]);
     }
     assert_eq!(fs::read(tap.spool().path).expect("the spool"), before, "the spool is unchanged");
 }
 
-/// A disk that lied about a sync has lost the end of the write-ahead log. The tap serves the events that are left, invents
-/// none, and keeps new ones.
+/// A disk that lied about a sync has lost the end of the write-ahead log. The tap serves the events that are
+/// left, invents none, and keeps new ones.
 #[test]
 fn a_write_ahead_log_cut_anywhere_leaves_a_working_spool() {
     let original = Tap::new();
     let listener = original.listen().start();
     for id in 0..30 {
-        listener.endpoint().accept(numbered(id));
+        listener.endpoint().post_accepted(numbered_event(id));
     }
     let _ = listener.kill();
     let log = fs::read(original.folder().join("spool.db-wal")).expect("a log");
@@ -163,7 +165,7 @@ fn a_write_ahead_log_cut_anywhere_leaves_a_working_spool() {
         let tap = Tap::new();
         fs::copy(original.spool().path, tap.spool().path).expect("a copy");
         fs::write(tap.folder().join("spool.db-wal"), &log[..length]).expect("a copy");
-        tap.spool_bodies([numbered(100).as_str()]);
+        tap.spool_bodies([numbered_event(100).as_str()]);
         let drained = tap.drain().finish();
         drained.assert_code(0);
         let numbers: Vec<_> = drained.records().iter().map(number_of).collect();

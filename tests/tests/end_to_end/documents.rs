@@ -9,8 +9,7 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use end_to_end::database;
-use end_to_end::program::{path_of, repository};
+use end_to_end::program::{self, program_path, repository};
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
 /// The widest line. Longer ones are allowed only where a single word, such as a link, is what makes them long.
@@ -240,7 +239,7 @@ fn commands(script: &str) -> Vec<Vec<String>> {
 
 /// Lets a program parse its arguments. With `--about`, it does nothing else.
 fn parse(program: &str, arguments: &[String]) -> Result<(), String> {
-    let mut command = Command::new(path_of(program));
+    let mut command = Command::new(program_path(program));
     if !arguments.iter().any(|argument| argument == "--about") {
         command.arg("--about");
     }
@@ -254,8 +253,8 @@ fn the_lists_of_settings_are_what_the_programs_print() {
         ("tap-mailjet-webhooks", "tap-mailjet-webhooks/docs/configuration.md"),
         ("target-jsonl", "target-jsonl/README.md"),
     ] {
-        let mut about = Command::new(path_of(program));
-        let printed = database::run(about.args(["--about", "--format", "markdown"]));
+        let mut about = Command::new(program_path(program));
+        let printed = program::run(about.args(["--about", "--format", "markdown"]));
         let (_, settings) = printed.trim_end().split_once("## Settings\n\n").expect("there are settings");
         let text = fs::read_to_string(repository().join(path)).expect("the page exists");
         assert!(text.contains(settings), "{path} lacks this list; put it in:\n{settings}");

@@ -2,25 +2,28 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use end_to_end::events::{FIELDS, ODD, SEVEN, SYSTEM_COLUMNS, assert_row, grouped, numbered, numbered_from};
+use end_to_end::events::{
+    DOCUMENTED_EVENTS, MAILJET_FIELDS, ODD_EVENTS, SYSTEM_COLUMNS, assert_row, grouped, numbered_event,
+    numbered_events,
+};
 use end_to_end::message::{Message, Record, Schema};
 use end_to_end::schema::assert_valid;
-use end_to_end::tap::{Finished, Tap, state};
+use end_to_end::tap::{FinishedTap, Tap, state_value};
 use serde_json::json;
 
 /// Every sample event, and how its row differs from it.
 fn all_events() -> Vec<(&'static str, &'static [(&'static str, &'static str)])> {
-    let seven = SEVEN.iter().map(|event| (*event, &[][..]));
-    seven.chain(ODD.iter().map(|odd| (odd.event, odd.changes))).collect()
+    let seven = DOCUMENTED_EVENTS.iter().map(|event| (*event, &[][..]));
+    seven.chain(ODD_EVENTS.iter().map(|odd| (odd.event, odd.changes))).collect()
 }
 
 /// Posts each body, stops the tap and returns what it wrote.
-fn run_with<T: AsRef<str>>(bodies: &[T]) -> Finished {
+fn run_with<T: AsRef<str>>(bodies: &[T]) -> FinishedTap {
     let tap = Tap::new();
     let running = tap.run().start();
     let endpoint = running.endpoint();
     for body in bodies {
-        endpoint.accept(body.as_ref());
+        endpoint.post_accepted(body.as_ref());
     }
     let finished = running.stop();
     finished.assert_code(0);
@@ -52,7 +55,7 @@ fn assert_rows(rows: &[Record], events: &[(&str, &[(&str, &str)])]) {
 /// 576460779645409236 does not survive a double: it becomes 576460779645409280.
 #[test]
 fn numbers_are_copied_digit_by_digit() {
-    let finished = run_with(&[SEVEN[2], r#"{"MessageID":"576460779645409236","score":1.10}"#]);
+    let finished = run_with(&[DOCUMENTED_EVENTS[2], r#"{"MessageID":"576460779645409236","score":1.10}"#]);
     let records = finished.records();
     assert_eq!(records[0].raw("MessageID"), "576460779645409236");
     assert_eq!(records[1].raw("MessageID"), "576460779645409236");
@@ -61,7 +64,7 @@ fn numbers_are_copied_digit_by_digit() {
 
 #[test]
 fn a_run_is_a_schema_then_records_then_a_state() {
-    let messages = run_with(&SEVEN).messages();
+    let messages = run_with(&DOCUMENTED_EVENTS).messages();
     let Some((Message::Schema(schema), rest)) = messages.split_first() else {
         panic!("the first message is not a SCHEMA");
     };
@@ -74,18 +77,18 @@ fn a_run_is_a_schema_then_records_then_a_state() {
     let records: Vec<_> = rest.iter().cloned().filter_map(Message::record).collect();
     assert_eq!(records.len(), 7);
     assert!(records.iter().all(|record| record.stream == "data"));
-    assert_eq!(*last, state(records[6].sequence()), "the state covers every record and is complete");
+    assert_eq!(*last, state_value(records[6].sequence()), "the state covers every record and is complete");
 }
 
 #[test]
 fn the_schema_declares_each_column_with_its_type() {
-    let messages = run_with(&[SEVEN[0]]).messages();
+    let messages = run_with(&[DOCUMENTED_EVENTS[0]]).messages();
     let Message::Schema(Schema { schema, .. }) = &messages[0] else {
         panic!("the first message is not a SCHEMA")
     };
     let properties = schema["properties"].as_object().expect("a schema has properties");
     let names: BTreeSet<_> = properties.keys().map(String::as_str).collect();
-    let expected: BTreeSet<_> = FIELDS.into_iter().chain(SYSTEM_COLUMNS).collect();
+    let expected: BTreeSet<_> = MAILJET_FIELDS.into_iter().chain(SYSTEM_COLUMNS).collect();
     assert_eq!(names, expected);
 
     let type_of = |name: &str| properties[name]["type"].to_string();
@@ -119,7 +122,7 @@ fn every_record_is_valid_by_the_last_schema_and_has_all_its_columns() {
 
 #[test]
 fn all_times_are_rfc_3339_in_utc() {
-    let records = run_with(&SEVEN).records();
+    let records = run_with(&DOCUMENTED_EVENTS).records();
     for record in &records {
         let extracted = record.time_extracted.clone().expect("time_extracted");
         for time in [record.text("_sdc_received_at"), record.text("_sdc_batched_at"), extracted] {
@@ -145,8 +148,12 @@ fn the_key_depends_on_the_content_and_not_on_its_formatting() {
     let same = [
         r#"{"event":"open","time":1433103519,"MessageID":1,"Payload":"é/","x":{"a":1,"b":[1.10,null]}}"#,
         r#"{"MessageID":1,"x":{"b":[1.10,null],"a":1},"time":1433103519,"event":"open","Payload":"é/"}"#,
-        " { \"event\" : \"open\",\n\"time\":1433103519,\t\"MessageID\":1,\"Payload\":\"é/\",\"x\":{\"a\":1, \"b\":[ 1.10 , null ]} } ",
-        r#"{"\u0065vent":"op\u0065n","time":1433103519,"MessageID":1,"Payload":"\u00e9\/","x":{"\u0061":1,"b":[1.10,null]}}"#,
+        " { \"event\" : \"open\",\n\"time\":1433103519,\t\"MessageID\":1,\"Payload\":\"é/\",\
+         \"x\":{\"a\":1, \"b\":[ 1.10 , null ]} } ",
+        concat!(
+            r#"{"\u0065vent":"op\u0065n","time":1433103519,"MessageID":1,"#,
+            r#""Payload":"\u00e9\/","x":{"\u0061":1,"b":[1.10,null]}}"#
+        ),
     ];
     let different = [
         r#"{"event":"open","time":1433103520,"MessageID":1,"Payload":"é/","x":{"a":1,"b":[1.10,null]}}"#,
@@ -171,7 +178,7 @@ fn the_key_depends_on_the_content_and_not_on_its_formatting() {
         "{}",
     ];
     let mut bodies: Vec<_> = same.iter().map(ToString::to_string).collect();
-    bodies.push(grouped(&[SEVEN[0], same[0], SEVEN[1]]));
+    bodies.push(grouped(&[DOCUMENTED_EVENTS[0], same[0], DOCUMENTED_EVENTS[1]]));
     let first_different = bodies.len() + 2;
     bodies.extend(different.iter().map(ToString::to_string));
     let records = run_with(&bodies).records();
@@ -197,7 +204,7 @@ fn is_uuid_shaped(text: &str) -> bool {
 /// Mailjet repeats a webhook without a 200, with an identical body. It also sends some events twice anyway.
 #[test]
 fn a_repeated_webhook_has_the_key_of_its_first_delivery() {
-    let records = run_with(&[SEVEN[3], SEVEN[4], SEVEN[3]]).records();
+    let records = run_with(&[DOCUMENTED_EVENTS[3], DOCUMENTED_EVENTS[4], DOCUMENTED_EVENTS[3]]).records();
     assert_eq!(records[0].key(), records[2].key());
     assert_ne!(records[0].key(), records[1].key());
     assert!(records[0].sequence() < records[2].sequence());
@@ -206,7 +213,7 @@ fn a_repeated_webhook_has_the_key_of_its_first_delivery() {
 #[test]
 fn a_state_comes_at_least_every_state_interval_records() {
     let tap = Tap::new().set("state_interval_records", 100);
-    tap.spool_bodies([grouped(&numbered_from(0, 1000)).as_str()]);
+    tap.spool_bodies([grouped(&numbered_events(0, 1000)).as_str()]);
     let drained = tap.drain().finish();
     drained.assert_code(0);
     let mut since_state = 0;
@@ -236,7 +243,7 @@ fn a_state_comes_when_the_spool_runs_dry() {
     let tap = Tap::new().set("state_interval_seconds", 3600).set("state_interval_records", 1_000_000);
     let running = tap.run().start();
     for id in 0..3 {
-        running.endpoint().accept(numbered(id));
+        running.endpoint().post_accepted(numbered_event(id));
         let last = running.wait_records(usize::try_from(id).expect("a small number") + 1).pop();
         running.wait_bookmark(last.expect("a record").sequence());
     }
@@ -247,7 +254,7 @@ fn a_state_comes_when_the_spool_runs_dry() {
 fn a_state_comes_when_the_last_body_was_rejected() {
     let tap = Tap::new();
     let running = tap.run().start();
-    running.endpoint().accept(SEVEN[0]);
+    running.endpoint().post_accepted(DOCUMENTED_EVENTS[0]);
     assert_eq!(running.endpoint().post("not JSON").status, 400);
     running.wait_bookmark(tap.spool().sequences()[0]);
     let finished = running.stop();

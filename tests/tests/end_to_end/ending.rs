@@ -6,16 +6,15 @@ use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use end_to_end::database;
-use end_to_end::events::{SEVEN, grouped, number_of, numbered, numbered_from};
+use end_to_end::events::{DOCUMENTED_EVENTS, grouped, number_of, numbered_event, numbered_events};
 use end_to_end::http::post_head;
 use end_to_end::message::Message;
 use end_to_end::oracle::Oracle;
-use end_to_end::program::{KillOnFailure, Program, Signal};
-use end_to_end::tap::{Finished, Tap};
+use end_to_end::program::{self, ChildProcess, KillOnPanic, Signal};
+use end_to_end::tap::{FinishedTap, Tap};
 use end_to_end::wait;
 
-fn ends_with_state(finished: &Finished) -> bool {
+fn ends_with_state(finished: &FinishedTap) -> bool {
     matches!(finished.messages().last(), Some(Message::State(_)))
 }
 
@@ -26,10 +25,10 @@ fn sigterm_under_load_drains_every_acknowledged_event() {
     let oracle = Oracle::start(running.endpoint(), 4);
     oracle.wait_acknowledged(200);
     let finished = running.stop();
-    let memory = oracle.stop();
+    let sent = oracle.stop();
     finished.assert_code(0);
     assert!(ends_with_state(&finished));
-    memory.demand(&finished.records(), 1);
+    sent.assert_delivered_in(&finished.records(), 1);
 }
 
 #[test]
@@ -38,7 +37,7 @@ fn a_request_in_flight_is_finished_before_the_tap_ends() {
     let mut running = tap.run().start();
     let endpoint = running.endpoint();
     let mut client = endpoint.connect();
-    let event = numbered(1);
+    let event = numbered_event(1);
     // The 100 shows that the tap has started to process the request.
     client.send(post_head(&endpoint.path, &[("Expect", "100-continue")], event.len()));
     assert_eq!(client.reply().status, 100);
@@ -58,7 +57,7 @@ fn a_request_in_flight_is_finished_before_the_tap_ends() {
 #[test]
 fn a_second_signal_does_not_cut_the_end_short() {
     let tap = Tap::new();
-    tap.spool_bodies([grouped(&numbered_from(0, 3000)).as_str()]);
+    tap.spool_bodies([grouped(&numbered_events(0, 3000)).as_str()]);
     let (mut running, stdout) = tap.run().start_unread();
     // Nobody has read anything yet, so the tap is in the middle of its output when the signals come.
     let mut lines = BufReader::new(stdout).lines();
@@ -78,13 +77,13 @@ fn a_second_signal_does_not_cut_the_end_short() {
 #[test]
 fn on_a_terminal_a_live_line_shows_progress_on_stderr_only() {
     let tap = Tap::new();
-    tap.spool_bodies([grouped(&numbered_from(0, 3000)).as_str()]);
+    tap.spool_bodies([grouped(&numbered_events(0, 3000)).as_str()]);
     let on_a_terminal = |log: &str| {
-        let command = tap.drain().command();
+        let command = tap.drain().into_command();
         let words = std::iter::once(command.get_program()).chain(command.get_args());
         let words: Vec<_> = words.map(|word| format!("'{}'", word.to_str().expect("text"))).collect();
         let line = format!("stty cols 80; {} >out {log}", words.join(" "));
-        database::run(Command::new("script").args(["-qec", &line, "/dev/null"]).current_dir(tap.folder()))
+        program::run(Command::new("script").args(["-qec", &line, "/dev/null"]).current_dir(tap.folder()))
     };
     let read = |name: &str| std::fs::read_to_string(tap.folder().join(name)).expect("a file");
     let shown = on_a_terminal("");
@@ -109,23 +108,30 @@ fn the_service_manager_is_notified_when_the_listener_is_ready_and_stopping() {
     };
     let listener = tap.listen().env("NOTIFY_SOCKET", path.to_str().expect("text")).start();
     assert_eq!(next_message(), "READY=1");
-    listener.endpoint().accept(SEVEN[0]);
+    listener.endpoint().post_accepted(DOCUMENTED_EVENTS[0]);
     listener.stop().assert_code(0);
     assert_eq!(next_message(), "STOPPING=1");
 }
 
-/// A hanging target must not block a stopped tap forever. The test takes the thirty seconds that the tap waits.
+/// A hanging target must not block a stopped tap forever. The test takes the thirty seconds that the tap
+/// waits.
 #[test]
 fn a_reader_that_does_not_read_cannot_stop_a_tap_from_ending() {
     let tap = Tap::new();
-    tap.spool_bodies([grouped(&numbered_from(0, 3000)).as_str()]);
+    tap.spool_bodies([grouped(&numbered_events(0, 3000)).as_str()]);
     let (mut running, stdout) = tap.run().start_unread();
     let mut stdout = BufReader::new(stdout);
     stdout.read_line(&mut String::new()).expect("a line");
     let _ = running.stderr().wait_for("listening on");
     running.signal(Signal::TERM);
     assert_eq!(running.wait(), Some(1));
-    assert!(running.stderr().to_end().iter().any(|line| line.contains("the reader of stdout does not read")));
+    assert!(
+        running
+            .stderr()
+            .wait_for_end()
+            .iter()
+            .any(|line| line.contains("the reader of stdout does not read"))
+    );
     assert_eq!(tap.spool().events().len(), 3000);
 }
 
@@ -134,7 +140,7 @@ fn either_signal_ends_a_listener_with_code_0() {
     for signal in [Signal::TERM, Signal::INT] {
         let tap = Tap::new();
         let mut listener = tap.listen().start();
-        listener.endpoint().accept(SEVEN[0]);
+        listener.endpoint().post_accepted(DOCUMENTED_EVENTS[0]);
         listener.program.signal(signal);
         let finished = listener.finish();
         finished.assert_code(0);
@@ -152,20 +158,23 @@ fn an_idle_tap_whose_reader_goes_away_exits_1() {
     let _ = running.stderr().wait_for("listening on");
     drop(stdout);
     assert_eq!(running.wait(), Some(1));
-    assert!(running.stderr().to_end().iter().any(|line| line.contains("stdout")), "the log says why");
+    assert!(running.stderr().wait_for_end().iter().any(|line| line.contains("stdout")), "the log says why");
 }
 
 #[test]
 fn a_writing_tap_whose_reader_goes_away_exits_1() {
     let tap = Tap::new();
-    tap.spool_bodies([grouped(&numbered_from(0, 3000)).as_str()]);
-    for launch in [tap.run(), tap.drain()] {
-        let (mut running, stdout) = launch.start_unread();
+    tap.spool_bodies([grouped(&numbered_events(0, 3000)).as_str()]);
+    for command in [tap.run(), tap.drain()] {
+        let (mut running, stdout) = command.start_unread();
         let mut stdout = BufReader::new(stdout);
         stdout.read_line(&mut String::new()).expect("the SCHEMA");
         drop(stdout);
         assert_eq!(running.wait(), Some(1));
-        assert!(running.stderr().to_end().iter().any(|line| line.contains("stdout")), "the log says why");
+        assert!(
+            running.stderr().wait_for_end().iter().any(|line| line.contains("stdout")),
+            "the log says why"
+        );
     }
     assert_eq!(tap.spool().events().len(), 3000);
 }
@@ -175,8 +184,8 @@ fn a_writing_tap_whose_reader_goes_away_exits_1() {
 fn an_orphan_whose_reader_is_gone_ends_and_frees_its_port() {
     let tap = Tap::new();
     let (pipe, output) = io::pipe().expect("a pipe");
-    let mut reader = Program::spawn("cat", Command::new("cat").stdin(pipe).stdout(Stdio::null()));
-    let command = tap.run().command();
+    let mut reader = ChildProcess::spawn("cat", Command::new("cat").stdin(pipe).stdout(Stdio::null()));
+    let command = tap.run().into_command();
     // The parent starts the tap in the background and waits for it. When the parent is killed, the tap stays.
     let mut parent = Command::new("sh");
     parent
@@ -184,9 +193,9 @@ fn an_orphan_whose_reader_is_gone_ends_and_frees_its_port() {
         .arg("\"$0\" \"$@\" & echo \"pid $!\" >&2; wait")
         .arg(command.get_program())
         .args(command.get_args());
-    let mut parent = Program::spawn("parent", parent.stdin(Stdio::null()).stdout(output));
+    let mut parent = ChildProcess::spawn("parent", parent.stdin(Stdio::null()).stdout(output));
     let line = parent.stderr().wait_for("pid ");
-    let _guard = KillOnFailure(line["pid ".len()..].parse().expect("a number"));
+    let _guard = KillOnPanic(line["pid ".len()..].parse().expect("a number"));
     let line = parent.stderr().wait_for("listening on http://");
     let address: SocketAddr = line
         .split_once("http://")
@@ -195,7 +204,7 @@ fn an_orphan_whose_reader_is_gone_ends_and_frees_its_port() {
     parent.kill();
     reader.kill();
     // The tap writes to the stderr that we read, so it ends with the tap.
-    let _ = parent.stderr().to_end();
+    let _ = parent.stderr().wait_for_end();
     TcpListener::bind(address).expect("the port is free");
 }
 
@@ -205,17 +214,17 @@ fn max_runtime_seconds_ends_a_run_like_a_signal() {
     let running = tap.run().start();
     let oracle = Oracle::start(running.endpoint(), 2);
     let finished = running.finish();
-    let memory = oracle.stop();
+    let sent = oracle.stop();
     finished.assert_code(0);
     assert!(ends_with_state(&finished));
-    memory.demand(&finished.records(), 1);
+    sent.assert_delivered_in(&finished.records(), 1);
 }
 
 #[test]
 fn idle_exit_seconds_ends_a_run_with_nothing_to_do() {
     let tap = Tap::new().set("idle_exit_seconds", 1);
     let running = tap.run().start();
-    running.endpoint().accept(SEVEN[0]);
+    running.endpoint().post_accepted(DOCUMENTED_EVENTS[0]);
     let finished = running.finish();
     finished.assert_code(0);
     assert_eq!(finished.records().len(), 1);
@@ -226,10 +235,10 @@ fn idle_exit_seconds_ends_a_run_with_nothing_to_do() {
 fn idle_exit_seconds_ends_a_listener_that_nobody_posts_to() {
     let tap = Tap::new().set("idle_exit_seconds", 1);
     let listener = tap.listen().start();
-    listener.endpoint().accept(SEVEN[0]);
+    listener.endpoint().post_accepted(DOCUMENTED_EVENTS[0]);
     let finished = listener.finish();
     finished.assert_code(0);
-    assert!(finished.says("idle_exit_seconds"), "{:?}", finished.stderr);
+    assert!(finished.stderr_contains("idle_exit_seconds"), "{:?}", finished.stderr);
 }
 
 /// Somebody has opened the spool in a tool and is in the middle of a change.
@@ -241,12 +250,12 @@ fn a_tap_without_a_reader_does_not_wait_for_a_locked_spool() {
     stdout.read_line(&mut String::new()).expect("the SCHEMA");
     let address = running.stderr().wait_for("listening on http://");
     let address = address.split_once("http://").expect("an address").1.parse().expect("an address");
-    let endpoint = end_to_end::http::Endpoint::at(address);
-    endpoint.accept(SEVEN[0]);
+    let endpoint = end_to_end::http::Endpoint::webhook_at(address);
+    endpoint.post_accepted(DOCUMENTED_EVENTS[0]);
     let lock = tap.spool().lock();
     drop(stdout);
     assert_eq!(running.wait(), Some(1));
-    let stderr = running.stderr().to_end();
+    let stderr = running.stderr().wait_for_end();
     assert!(stderr.iter().any(|line| line.contains("stdout")), "the log says why: {stderr:?}");
     // The tap did not even try to trim, which would have taken ten seconds to fail.
     assert!(!stderr.iter().any(|line| line.contains("locked")), "{stderr:?}");
@@ -257,20 +266,21 @@ fn a_tap_without_a_reader_does_not_wait_for_a_locked_spool() {
 #[test]
 fn a_tap_that_waits_for_a_lock_at_its_start_can_be_stopped() {
     let tap = Tap::new();
-    tap.spool_bodies([SEVEN[0]]);
+    tap.spool_bodies([DOCUMENTED_EVENTS[0]]);
     let lock = tap.spool().lock();
-    for launch in [tap.run(), tap.drain()] {
-        let mut waiting = launch.state().start();
+    for command in [tap.run(), tap.drain()] {
+        let mut waiting = command.state().start();
         let _ = waiting.program.stderr().wait_for("another process keeps the file locked");
         waiting.program.signal(Signal::TERM);
         let finished = waiting.finish();
         finished.assert_code(0);
-        assert!(finished.says("before the run had started"), "{:?}", finished.stderr);
+        assert!(finished.stderr_contains("before the run had started"), "{:?}", finished.stderr);
     }
     drop(lock);
 }
 
-/// A new column must be recorded before it is written. That waits while somebody has the spool open in a tool.
+/// A new column must be recorded before it is written. That waits while somebody has the spool open in a
+/// tool.
 #[test]
 fn a_drain_waits_for_a_locked_spool() {
     let tap = Tap::new();
@@ -292,8 +302,8 @@ fn a_tap_that_cannot_start_never_listens() {
     let tap = Tap::new();
     tap.append_to_state("not a state\n");
     let finished = tap.run().state().finish();
-    assert!(finished.sole_error().contains("state.json"));
-    assert!(!finished.says("listening"), "{:?}", finished.stderr);
+    assert!(finished.only_error().contains("state.json"));
+    assert!(!finished.stderr_contains("listening"), "{:?}", finished.stderr);
 }
 
 #[test]
@@ -315,7 +325,7 @@ fn a_drain_of_an_empty_spool_writes_schemas_and_a_state() {
 fn a_drain_of_a_trimmed_spool_ends() {
     let tap = Tap::new().set("retention_days", 0);
     let running = tap.run().start();
-    running.endpoint().accept(SEVEN[0]);
+    running.endpoint().post_accepted(DOCUMENTED_EVENTS[0]);
     wait::until("the spool is trimmed", || tap.spool().events().is_empty().then_some(()));
     running.stop().assert_code(0);
     let drained = tap.drain().finish();
@@ -328,10 +338,10 @@ fn a_drain_of_a_trimmed_spool_ends() {
 #[test]
 fn a_drain_cut_short_by_max_runtime_seconds_loses_nothing() {
     let tap = Tap::new();
-    tap.spool_bodies([grouped(&numbered_from(0, 5_000)).as_str()]);
+    tap.spool_bodies([grouped(&numbered_events(0, 5_000)).as_str()]);
     let first = tap.drain().set("max_runtime_seconds", 0).state().finish();
     first.assert_code(0);
-    assert!(first.says("max_runtime_seconds") && ends_with_state(&first));
+    assert!(first.stderr_contains("max_runtime_seconds") && ends_with_state(&first));
     if let Some(last) = first.records().last() {
         tap.append_state(last.sequence());
     }

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use end_to_end::events::{SEVEN, numbered};
+use end_to_end::events::{DOCUMENTED_EVENTS, numbered_event};
 use end_to_end::http::{Client, post_head};
 use end_to_end::tap::Tap;
 use end_to_end::wait;
@@ -13,10 +13,10 @@ fn a_body_that_does_not_arrive_is_answered_408() {
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
     let mut client = endpoint.connect();
-    client.send(post_head(&endpoint.path, &[], SEVEN[0].len()));
-    client.send(&SEVEN[0][..10]);
+    client.send(post_head(&endpoint.path, &[], DOCUMENTED_EVENTS[0].len()));
+    client.send(&DOCUMENTED_EVENTS[0][..10]);
     assert_eq!(client.reply().status, 408);
-    assert_eq!(client.until_closed(), "");
+    assert_eq!(client.read_until_closed(), "");
     assert_eq!(tap.spool().events(), []);
 }
 
@@ -29,10 +29,10 @@ fn a_head_that_does_not_arrive_closes_the_connection() {
     let mut slow = endpoint.connect();
     slow.send(format!("POST {} HTTP/1.1\r\nHost:", endpoint.path));
     // The server may send an answer first, but not a 200.
-    for answer in [silent.until_closed(), slow.until_closed()] {
+    for answer in [silent.read_until_closed(), slow.read_until_closed()] {
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
     }
-    endpoint.accept(SEVEN[0]);
+    endpoint.post_accepted(DOCUMENTED_EVENTS[0]);
 }
 
 /// The answers of such clients have nowhere to go.
@@ -52,7 +52,7 @@ fn clients_that_send_requests_but_read_no_answers_are_disconnected() {
             })
         };
         let clients: Vec<_> = clients.into_iter().map(send).collect();
-        endpoint.accept(SEVEN[0]);
+        endpoint.post_accepted(DOCUMENTED_EVENTS[0]);
         drop(clients);
     });
 }
@@ -65,7 +65,7 @@ fn input_that_is_not_http_is_refused_and_harms_nobody() {
     for noise in ["\x16\x03\x01\x02\x00 TLS?\r\n\r\n", "hello\r\n\r\n", "POST\r\n\r\n", "\0\0\0\0\r\n\r\n"] {
         let mut client = endpoint.connect();
         let _ = client.try_send(noise);
-        let answer = client.until_closed();
+        let answer = client.read_until_closed();
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{noise:?}: {answer}");
     }
     // A client that disconnects in the middle of its body leaves nothing behind.
@@ -73,7 +73,7 @@ fn input_that_is_not_http_is_refused_and_harms_nobody() {
     client.send(post_head(&endpoint.path, &[], 1000));
     client.send("{\"event\":");
     drop(client);
-    endpoint.accept(SEVEN[0]);
+    endpoint.post_accepted(DOCUMENTED_EVENTS[0]);
     assert_eq!(tap.spool().events().len(), 1);
     assert_eq!(tap.spool().rejected(), []);
 }
@@ -88,56 +88,60 @@ fn past_max_connections_the_longest_idle_connection_is_closed() {
         .map(|number| {
             let mut client = endpoint.connect();
             // The answer shows that the head has been read.
-            client.send(post_head(&endpoint.path, &[("Expect", "100-continue")], numbered(number).len()));
+            client.send(post_head(
+                &endpoint.path,
+                &[("Expect", "100-continue")],
+                numbered_event(number).len(),
+            ));
             assert_eq!(client.reply().status, 100);
             client
         })
         .into();
     let mut third = endpoint.connect();
-    third.send(post_head(&endpoint.path, &[], numbered(3).len()) + &numbered(3));
+    third.send(post_head(&endpoint.path, &[], numbered_event(3).len()) + &numbered_event(3));
     let _ = listener.program.stderr().wait_for("all 2 connections (max_connections) are taken");
     let second = &mut reading[1];
-    second.send(numbered(2));
+    second.send(numbered_event(2));
     assert_eq!(second.reply().status, 200);
     assert_eq!(third.reply().status, 200);
-    assert_eq!(second.until_closed(), "");
+    assert_eq!(second.read_until_closed(), "");
     // The third has been idle since its answer.
     let mut fourth = endpoint.connect();
-    assert_eq!(fourth.post(&endpoint.path, &numbered(4)).expect("an answer").status, 200);
-    assert_eq!(third.until_closed(), "");
+    assert_eq!(fourth.post(&endpoint.path, &numbered_event(4)).expect("an answer").status, 200);
+    assert_eq!(third.read_until_closed(), "");
     let first = &mut reading[0];
-    first.send(numbered(1));
+    first.send(numbered_event(1));
     assert_eq!(first.reply().status, 200);
     let stored: Vec<_> = tap.spool().events().into_iter().map(|event| event.body).collect();
-    assert_eq!(stored, [2, 3, 4, 1].map(numbered));
+    assert_eq!(stored, [2, 3, 4, 1].map(numbered_event));
 }
 
 /// The default of `max_connections` is as large as the number of files that many systems let a process open.
 #[test]
 fn max_connections_fit_whatever_the_soft_limit_on_open_files_is() {
     let tap = Tap::new().set("max_connections", 300);
-    let listener = tap.listen().through(&["sh", "-c", "ulimit -Sn 100; exec \"$0\" \"$@\""]).start();
+    let listener = tap.listen().wrapped_in(&["sh", "-c", "ulimit -Sn 100; exec \"$0\" \"$@\""]).start();
     let endpoint = listener.endpoint();
     let mut clients: Vec<_> = (0..300).map(|_| endpoint.connect()).collect();
     for client in &mut clients {
-        assert_eq!(client.post(&endpoint.path, SEVEN[0]).expect("an answer").status, 200);
+        assert_eq!(client.post(&endpoint.path, DOCUMENTED_EVENTS[0]).expect("an answer").status, 200);
     }
-    assert!(!listener.stop().says("max_connections"));
+    assert!(!listener.stop().stderr_contains("max_connections"));
 }
 
 #[test]
 fn too_low_a_limit_on_open_files_is_a_warning_with_the_number_that_fits() {
     let tap = Tap::new().set("max_connections", 300);
-    let listener = tap.listen().through(&["sh", "-c", "ulimit -n 200; exec \"$0\" \"$@\""]).start();
+    let listener = tap.listen().wrapped_in(&["sh", "-c", "ulimit -n 200; exec \"$0\" \"$@\""]).start();
     let endpoint = listener.endpoint();
     // More than fit: the first ones are closed for the last ones.
     let mut clients: Vec<_> = (0..150).map(|_| endpoint.connect()).collect();
     for client in &mut clients[150 - 72..] {
-        assert_eq!(client.post(&endpoint.path, SEVEN[0]).expect("an answer").status, 200);
+        assert_eq!(client.post(&endpoint.path, DOCUMENTED_EVENTS[0]).expect("an answer").status, 200);
     }
     let finished = listener.stop();
     finished.assert_code(0);
-    assert!(finished.says("no more than 72 connections"), "{:?}", finished.stderr);
+    assert!(finished.stderr_contains("no more than 72 connections"), "{:?}", finished.stderr);
 }
 
 #[test]
@@ -148,7 +152,7 @@ fn a_full_spool_answers_503_until_trimming_makes_room() {
     let endpoint = running.endpoint();
     let mut accepted = 0;
     let refused = loop {
-        let reply = endpoint.post(numbered(accepted));
+        let reply = endpoint.post(numbered_event(accepted));
         if reply.status != 200 {
             break reply;
         }
@@ -164,7 +168,7 @@ fn a_full_spool_answers_503_until_trimming_makes_room() {
 
     tap.append_state(records.last().expect("a record").sequence());
     wait::until("the spool has room again", || {
-        (endpoint.post(numbered(accepted)).status == 200).then_some(())
+        (endpoint.post(numbered_event(accepted)).status == 200).then_some(())
     });
 }
 
@@ -172,21 +176,21 @@ fn a_full_spool_answers_503_until_trimming_makes_room() {
 fn with_too_little_free_disk_space_the_answer_is_503() {
     let tap = Tap::new().set("min_free_bytes", 1_000_000_000_000_000_u64);
     let listener = tap.listen().start();
-    let reply = listener.endpoint().post(SEVEN[0]);
+    let reply = listener.endpoint().post(DOCUMENTED_EVENTS[0]);
     assert_eq!(reply.status, 503);
     assert!(reply.header("retry-after").is_some());
     assert_eq!(tap.spool().events(), []);
 }
 
-/// The memory of bodies being read or waiting is bounded in bytes. Past the bound, no new body is started before half of it
-/// is free, so that the started ones get through.
+/// The memory of bodies being read or waiting is bounded in bytes. Past the bound, no new body is started
+/// before half of it is free, so that the started ones get through.
 #[test]
 fn past_the_memory_bound_webhooks_are_answered_503_until_half_is_free() {
     let tap = Tap::new().set("body_timeout_seconds", 600);
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
     // The bound is four bodies of the largest size. Each of these is slightly smaller and incomplete.
-    let (event, spaces) = (SEVEN[0], " ".repeat(19_800_000 - SEVEN[0].len()));
+    let (event, spaces) = (DOCUMENTED_EVENTS[0], " ".repeat(19_800_000 - DOCUMENTED_EVENTS[0].len()));
     let mut held: Vec<_> = (0..4)
         .map(|_| {
             let mut client = endpoint.connect();
@@ -208,13 +212,13 @@ fn past_the_memory_bound_webhooks_are_answered_503_until_half_is_free() {
     };
     finish();
     for number in 0..20 {
-        assert_eq!(endpoint.post(numbered(number)).status, 503);
+        assert_eq!(endpoint.post(numbered_event(number)).status, 503);
     }
     finish();
     wait::until("the listener accepts webhooks again", || {
-        (endpoint.post(numbered(20)).status == 200).then_some(())
+        (endpoint.post(numbered_event(20)).status == 200).then_some(())
     });
-    endpoint.accept(numbered(21));
+    endpoint.post_accepted(numbered_event(21));
     finish();
     finish();
 }
@@ -225,7 +229,7 @@ fn a_body_of_millions_of_elements_takes_little_more_memory_than_its_text() {
     let tap = Tap::new().set("spool_max_bytes", 1_000_000);
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
-    endpoint.accept(SEVEN[0]);
+    endpoint.post_accepted(DOCUMENTED_EVENTS[0]);
     let before = listener.program.peak_memory();
     let body = format!("[{}0]", "0,".repeat(4_000_000));
     let reply = endpoint.post(&body);
@@ -245,7 +249,7 @@ fn rejected_elements_count_with_everything_stored_about_them() {
     let listener = tap.listen().start();
     let body = format!("[{}0]", "0,".repeat(3_000));
     assert_eq!(listener.endpoint().post(&body).status, 503);
-    listener.endpoint().accept("[0,1,2]");
+    listener.endpoint().post_accepted("[0,1,2]");
     assert_eq!(tap.spool().rejected().len(), 3);
 }
 
@@ -255,6 +259,6 @@ fn an_address_in_use_is_a_one_line_error() {
     let address = taken.local_addr().expect("an address").to_string();
     let tap = Tap::new().set("listen_address", address.as_str());
     let finished = tap.listen().finish();
-    let error = finished.sole_error();
+    let error = finished.only_error();
     assert!(error.contains(&address), "{error}");
 }

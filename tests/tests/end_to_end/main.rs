@@ -1,7 +1,7 @@
 //! End-to-end tests: the real programs, used as a user would use them.
 //!
-//! One test binary, with one module for each thing that a user can rely on. Each test has a folder, a spool and a port of its
-//! own, and waits for events, never for time to pass.
+//! One test binary, with one module for each thing that a user can rely on. Each test has a folder, a spool
+//! and a port of its own, and waits for events, never for time to pass.
 
 // The answer to a webhook, in every case: 200, 400, 404, 405, 413, 415.
 mod receiving;
@@ -23,7 +23,8 @@ mod spooling;
 mod storage;
 // The disk under the spool: full, read-only, forbidden; and a spool after a crash or from another version.
 mod disks;
-// A damaged spool: readable events are written, unreadable ones are reported; `spool verify` and `spool export`.
+// A damaged spool: readable events are written, unreadable ones are reported; `spool verify` and `spool
+// export`.
 mod damage;
 // Power cuts.
 mod power;

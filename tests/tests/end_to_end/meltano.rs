@@ -8,12 +8,12 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use end_to_end::database::{self, Postgres};
-use end_to_end::events::{SEVEN, grouped, number_of, numbered_from};
+use end_to_end::database::Postgres;
+use end_to_end::events::{DOCUMENTED_EVENTS, grouped, number_of, numbered_events};
 use end_to_end::http::{Endpoint, free_address};
 use end_to_end::message::{Record, bookmark, value};
 use end_to_end::oracle::Oracle;
-use end_to_end::program::{self, Program, Signal, repository, script};
+use end_to_end::program::{self, ChildProcess, Signal, repository, script};
 use end_to_end::tap::{TOKEN, Tap};
 use end_to_end::target::rows_in;
 use end_to_end::wait;
@@ -61,23 +61,23 @@ impl Project {
     }
 
     /// Starts `meltano run tap-mailjet-webhooks LOADER`.
-    fn start(&self, loader: &str, options: &[&str]) -> Program {
+    fn start(&self, loader: &str, options: &[&str]) -> ChildProcess {
         let mut command = self.meltano(&["run", "--no-install"]);
         command.args(options).args(["tap-mailjet-webhooks", loader]).stdout(Stdio::null());
-        Program::spawn("meltano", &mut command)
+        ChildProcess::spawn("meltano", &mut command)
     }
 
     /// A Meltano command in the project.
     fn meltano(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(database::in_venv("meltano", "meltano"));
+        let mut command = Command::new(program::venv_program("meltano", "meltano"));
         for (name, _) in env::vars_os() {
             let name = name.to_string_lossy();
             if ["MELTANO_", "TAP_", "TARGET_"].iter().any(|start| name.starts_with(start)) {
                 command.env_remove(&*name);
             }
         }
-        let programs = program::path_of("tap-mailjet-webhooks");
-        let _ = program::path_of("target-jsonl");
+        let programs = program::program_path("tap-mailjet-webhooks");
+        let _ = program::program_path("target-jsonl");
         let programs = programs.parent().expect("it is in a folder").display().to_string();
         let path = env::var("PATH").expect("a path");
         command
@@ -128,9 +128,9 @@ impl Project {
 }
 
 impl FinishedRun {
-    fn wait_for(mut meltano: Program) -> Self {
+    fn wait_for(mut meltano: ChildProcess) -> Self {
         let code = meltano.wait();
-        FinishedRun { code, log: meltano.stderr().to_end().join("\n") }
+        FinishedRun { code, log: meltano.stderr().wait_for_end().join("\n") }
     }
 }
 
@@ -142,7 +142,7 @@ fn wait_until_closed(address: SocketAddr) {
 #[test]
 fn each_run_drains_new_events_and_omits_deselected_columns() {
     let project = Project::new();
-    project.tap.spool_bodies([grouped(&SEVEN).as_str()]);
+    project.tap.spool_bodies([grouped(&DOCUMENTED_EVENTS).as_str()]);
     project.drain("target-jsonl");
     let sequences = project.tap.spool().sequences();
     let written = |rows: &[Record]| rows.iter().map(Record::sequence).collect::<Vec<_>>();
@@ -152,9 +152,9 @@ fn each_run_drains_new_events_and_omits_deselected_columns() {
 
     let second = project.drain("target-jsonl");
     assert!(second.log.contains("0 events wait in the spool, past the bookmark"), "{}", second.log);
-    assert_eq!(project.rows().len(), SEVEN.len());
+    assert_eq!(project.rows().len(), DOCUMENTED_EVENTS.len());
 
-    project.tap.spool_bodies([SEVEN[0]]);
+    project.tap.spool_bodies([DOCUMENTED_EVENTS[0]]);
     project.edit("    - data.*\n", "    - data.*\n    - '!data.email'\n");
     let third = project.drain("target-jsonl");
     assert!(third.log.contains("1 events wait in the spool, past the bookmark"), "{}", third.log);
@@ -168,19 +168,19 @@ fn each_run_drains_new_events_and_omits_deselected_columns() {
 fn the_project_loads_into_postgresql_too() {
     let mut project = Project::new();
     project.environment.retain(|(name, _)| *name != "TAP_MAILJET_WEBHOOKS_SYSTEM_COLUMN_PREFIX");
-    project.tap.spool_bodies([grouped(&SEVEN).as_str()]);
+    project.tap.spool_bodies([grouped(&DOCUMENTED_EVENTS).as_str()]);
     let postgres = Postgres::start();
     let url = format!("postgresql+psycopg://tester@/postgres?host={}&port=5432", postgres.host().display());
     project.environment.push(("TARGET_POSTGRES_SQLALCHEMY_URL", url));
     // Where `meltano install` would put the target.
     let bin = project.folder.join(".meltano/loaders/target-postgres/venv/bin");
     fs::create_dir_all(&bin).expect("a folder");
-    let installed = database::in_venv("meltanolabs-target-postgres", "target-postgres");
+    let installed = program::venv_program("meltanolabs-target-postgres", "target-postgres");
     symlink(installed, bin.join("target-postgres")).expect("a link");
     project.drain("target-postgres");
 
     let events = project.tap.spool().events();
-    let posted = SEVEN.map(Record::of_row);
+    let posted = DOCUMENTED_EVENTS.map(Record::from_row);
     let expected: Vec<_> = events
         .iter()
         .zip(&posted)
@@ -201,15 +201,15 @@ fn a_run_terminated_under_load_loses_nothing() {
     let mut project = Project::listening_at(address);
     let mut meltano = project.start("target-jsonl", &[]);
     let _ = meltano.stderr().wait_for("listening on http://");
-    let oracle = Oracle::start(Endpoint::at(address), 2);
+    let oracle = Oracle::start(Endpoint::webhook_at(address), 2);
     oracle.wait_acknowledged(300);
     meltano.signal(Signal::TERM);
     assert_eq!(FinishedRun::wait_for(meltano).code, Some(143));
     wait_until_closed(address);
-    let memory = oracle.stop();
+    let sent = oracle.stop();
     project.environment.push(("TAP_MAILJET_WEBHOOKS_MODE", "drain".to_owned()));
     project.drain("target-jsonl");
-    memory.demand(&project.rows(), 2);
+    sent.assert_delivered_in(&project.rows(), 2);
 }
 
 /// A killed Meltano cannot stop its children. Both must end by themselves, under load and while idle.
@@ -219,7 +219,7 @@ fn a_killed_run_leaves_no_orphan_and_loses_nothing() {
     let project = Project::listening_at(address);
     let mut first = project.start("target-jsonl", &[]);
     let _ = first.stderr().wait_for("listening on http://");
-    let oracle = Oracle::start(Endpoint::at(address), 2);
+    let oracle = Oracle::start(Endpoint::webhook_at(address), 2);
     oracle.wait_acknowledged(300);
     first.kill();
     wait_until_closed(address);
@@ -231,11 +231,11 @@ fn a_killed_run_leaves_no_orphan_and_loses_nothing() {
     let mut second = project.start("target-jsonl", &["--force"]);
     let _ = second.stderr().wait_for("listening on http://");
     oracle.wait_acknowledged(100);
-    let memory = oracle.stop();
-    wait::until("the target has every event", || memory.is_satisfied_by(&project.rows()).then_some(()));
+    let sent = oracle.stop();
+    wait::until("the target has every event", || sent.all_acknowledged_in(&project.rows()).then_some(()));
     second.kill();
     wait_until_closed(address);
-    memory.demand(&project.rows(), 2);
+    sent.assert_delivered_in(&project.rows(), 2);
 }
 
 #[test]
@@ -246,11 +246,12 @@ fn after_a_target_failure_the_next_run_resumes_from_its_last_state() {
         ("TAP_MAILJET_WEBHOOKS_STATE_INTERVAL_RECORDS", "50".to_owned()),
         ("TARGET_JSONL_STATE_INTERVAL_SECONDS", "0".to_owned()),
     ]);
-    project.tap.spool_bodies([grouped(&numbered_from(0, EVENTS)).as_str()]);
-    // A target that may write 200 blocks of 512 bytes, less than half of the table. As on a full disk, a write fails.
+    project.tap.spool_bodies([grouped(&numbered_events(0, EVENTS)).as_str()]);
+    // A target that may write 200 blocks of 512 bytes, less than half of the table. As on a full disk, a
+    // write fails.
     let bin = project.folder.join("bin");
     fs::create_dir(&bin).expect("a new folder");
-    let (limited, target) = (bin.join("target-jsonl"), program::path_of("target-jsonl"));
+    let (limited, target) = (bin.join("target-jsonl"), program::program_path("target-jsonl"));
     let script = format!("#!/bin/sh\ntrap '' XFSZ\nulimit -f 200\nexec '{}' \"$@\"\n", target.display());
     fs::write(&limited, script).expect("a script can be written");
     fs::set_permissions(&limited, fs::Permissions::from_mode(0o755))
@@ -278,11 +279,11 @@ fn the_projects_settings_are_known_to_the_programs() {
     let project = Project::new();
     for plugin in ["tap-mailjet-webhooks", "target-jsonl"] {
         let mut invoke = project.meltano(&["invoke", "--no-install", plugin, "--about", "--format", "json"]);
-        let about = value(&database::run(&mut invoke));
+        let about = value(&program::run(&mut invoke));
         assert_eq!(about["name"], plugin);
         // Every setting in the project is one that the plugin knows.
         let configured =
-            value(&database::run(&mut project.meltano(&["--log-level", "error", "config", "print", plugin])));
+            value(&program::run(&mut project.meltano(&["--log-level", "error", "config", "print", plugin])));
         let known = about["settings"]["properties"].as_object().expect("settings");
         for setting in configured.as_object().expect("settings").keys() {
             assert!(known.contains_key(setting), "{plugin} does not know {setting}");
@@ -310,12 +311,12 @@ fn meltano_installs_the_wheels_from_their_pip_url() {
         let executable = format!("    executable: {plugin}\n");
         project.edit(&executable, &format!("{executable}    pip_url: {}\n", wheel.display()));
         // Nothing has to be downloaded: our wheels have no dependencies.
-        database::run(project.meltano(&["install", plugin]).env("UV_OFFLINE", "1"));
+        program::run(project.meltano(&["install", plugin]).env("UV_OFFLINE", "1"));
     }
     let installed =
         project.folder.join(".meltano/extractors/tap-mailjet-webhooks/venv/bin/tap-mailjet-webhooks");
     assert!(installed.is_file());
-    project.tap.spool_bodies(SEVEN);
+    project.tap.spool_bodies(DOCUMENTED_EVENTS);
     project.drain("target-jsonl");
-    assert_eq!(project.rows().len(), SEVEN.len());
+    assert_eq!(project.rows().len(), DOCUMENTED_EVENTS.len());
 }

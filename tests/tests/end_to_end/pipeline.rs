@@ -1,6 +1,6 @@
 //! Everything together: webhooks under load, a real pipe, and target-jsonl.
 
-use end_to_end::events::{number_of, numbered};
+use end_to_end::events::{number_of, numbered_event};
 use end_to_end::oracle::Oracle;
 use end_to_end::pipeline::Pipeline;
 use end_to_end::tap::Tap;
@@ -18,10 +18,10 @@ fn assert_nothing_is_lost(kill: fn(Pipeline)) {
     let second = Pipeline::start(&tap, &target);
     oracle.redirect(second.tap.endpoint());
     oracle.wait_acknowledged(300);
-    oracle.so_far().demand_safe(&tap, &target);
-    let memory = oracle.stop();
+    oracle.sent_so_far().assert_none_lost(&tap, &target);
+    let sent = oracle.stop();
     second.stop();
-    memory.demand_delivered(&tap, &target, 2);
+    sent.assert_pipeline_delivered(&tap, &target, 2);
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn a_stopped_pipeline_delivers_each_event_once() {
         let pipeline = Pipeline::start(&tap, &target);
         let endpoint = pipeline.tap.endpoint();
         for id in 0..20 {
-            endpoint.accept(numbered(round * 100 + id));
+            endpoint.post_accepted(numbered_event(round * 100 + id));
             acknowledged += 1;
         }
         pipeline.stop();
@@ -60,14 +60,14 @@ fn the_spool_is_trimmed_as_the_target_confirms() {
     let pipeline = Pipeline::start(&tap, &target);
     let oracle = Oracle::start(pipeline.tap.endpoint(), 2);
     oracle.wait_acknowledged(500);
-    let memory = oracle.stop();
+    let sent = oracle.stop();
     wait::until("the spool is empty", || tap.spool().events().is_empty().then_some(()));
     pipeline.stop();
-    memory.demand_delivered(&tap, &target, 1);
+    sent.assert_pipeline_delivered(&tap, &target, 1);
 }
 
-/// JSON's grammar allows more than most parsers accept: half a surrogate pair, numbers beyond any double, any depth. One such
-/// event must not stop the target, and with it every later event.
+/// JSON's grammar allows more than most parsers accept: half a surrogate pair, numbers beyond any double, any
+/// depth. One such event must not stop the target, and with it every later event.
 #[test]
 fn an_event_that_most_parsers_refuse_does_not_stop_the_pipeline() {
     let deep = |levels| format!(r#"{{"event":"open","deep":{}{}}}"#, "[".repeat(levels), "]".repeat(levels));
@@ -82,13 +82,13 @@ fn an_event_that_most_parsers_refuse_does_not_stop_the_pipeline() {
         deep(129),
         deep(1_000),
         deep(10_000),
-        numbered(1),
+        numbered_event(1),
     ];
     let tap = Tap::new();
     let target = Target::in_folder(tap.folder());
     let pipeline = Pipeline::start(&tap, &target);
     for body in &bodies {
-        pipeline.tap.endpoint().accept(body);
+        pipeline.tap.endpoint().post_accepted(body);
     }
     pipeline.stop();
     let rows = target.rows();

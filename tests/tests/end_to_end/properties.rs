@@ -1,7 +1,8 @@
 //! Property tests over any event: nothing is lost, everything is valid, and a restart changes nothing.
 //!
-//! proptest generates the events, the tests post them in groups, and the real program drains them. The expected result is
-//! computed independently: the scalar values of the event, by name, against the values of the row.
+//! proptest generates the events, the tests post them in groups, and the real program drains them. The
+//! expected result is computed independently: the scalar values of the event, by name, against the values of
+//! the row.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -9,7 +10,7 @@ use std::env;
 use end_to_end::events::SYSTEM_COLUMNS;
 use end_to_end::message::{Message, RawObject, Record, members, value};
 use end_to_end::schema::assert_valid;
-use end_to_end::tap::{Finished, Tap};
+use end_to_end::tap::{FinishedTap, Tap};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
@@ -120,8 +121,8 @@ pub(super) fn object_of(
     })
 }
 
-/// The content of a scalar, whatever it was turned into: the digits of a number, the characters of a string, the JSON text of
-/// an array. `"5"` and `5` have the same content, as they do in an integer column.
+/// The content of a scalar, whatever it was turned into: the digits of a number, the characters of a string,
+/// the JSON text of an array. `"5"` and `5` have the same content, as they do in an integer column.
 pub(super) fn content(json: &str) -> String {
     match json.as_bytes()[0] {
         b'"' => serde_json::from_str(json).unwrap_or_else(|_| json.to_owned()),
@@ -159,7 +160,8 @@ pub(super) fn ordered(json: &str) -> Vec<(String, String)> {
     serde_json::from_str::<OrderedMembers>(json).expect("an object").0
 }
 
-/// Collects the contents of an object's scalars. Null has none, and neither does `""`, which is null in most columns.
+/// Collects the contents of an object's scalars. Null has none, and neither does `""`, which is null in most
+/// columns.
 fn leaves(json: &str, out: &mut Vec<String>) {
     for (_, value) in ordered(json) {
         match inner_object(&value) {
@@ -193,7 +195,8 @@ fn values(row: &Record) -> Vec<String> {
     out
 }
 
-/// Counts the contents. Text that targets cannot store is written as JSON text, and a line break may be a space.
+/// Counts the contents. Text that targets cannot store is written as JSON text, and a line break may be a
+/// space.
 pub(super) fn counted(contents: Vec<String>) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for text in contents {
@@ -219,7 +222,7 @@ pub(super) fn comparable(records: &[Record]) -> Vec<BTreeMap<String, String>> {
     records.iter().map(columns).collect()
 }
 
-fn drained(finished: Finished) -> Finished {
+fn drained(finished: FinishedTap) -> FinishedTap {
     finished.assert_code(0);
     assert_valid(&finished.messages());
     finished
@@ -259,8 +262,8 @@ fn check(events: &[String], stop_after: usize) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Runs `cases` cases, always the same ones, so that a failure can be repeated. `PROPTEST_CASES=500` searches further, with
-/// different ones every time.
+/// Runs `cases` cases, always the same ones, so that a failure can be repeated. `PROPTEST_CASES=500` searches
+/// further, with different ones every time.
 pub(super) fn runner(cases: u32) -> TestRunner {
     let more = env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
     let config = Config {

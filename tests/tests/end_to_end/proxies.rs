@@ -1,9 +1,9 @@
 //! Behind real nginx and Caddy, configured as in `scripts/proxies` and the documentation.
 
-use end_to_end::events::{SEVEN, numbered};
+use end_to_end::events::{DOCUMENTED_EVENTS, numbered_event};
 use end_to_end::http::{Endpoint, chunk, chunked_head, free_address, post_head};
 use end_to_end::proxy::Proxy;
-use end_to_end::tap::{BASIC, PASSWORD, RunningTap, TOKEN, Tap, USERNAME};
+use end_to_end::tap::{BASIC_AUTHORIZATION, PASSWORD, RunningTap, TOKEN, Tap, USERNAME};
 use end_to_end::wait;
 use serde_json::json;
 
@@ -23,28 +23,28 @@ fn behind_each(tap: &Tap, check: impl Fn(&str, &RunningTap, &Endpoint)) {
 fn webhooks_and_answers_pass_through_each_proxy() {
     let tap = Tap::new().set("basic_auth_username", USERNAME).set("basic_auth_password", PASSWORD);
     behind_each(&tap, |name, _, proxy| {
-        let basic = [("Authorization", BASIC)];
+        let basic = [("Authorization", BASIC_AUTHORIZATION)];
         let before = tap.spool().events().len();
-        for event in SEVEN {
+        for event in DOCUMENTED_EVENTS {
             assert_eq!(proxy.post_with(&basic, event).json(), json!({ "accepted": 1 }), "{name}");
         }
         let mut client = proxy.connect();
-        let head =
-            chunked_head(&proxy.path).replace("\r\n\r\n", &format!("\r\nAuthorization: {BASIC}\r\n\r\n"));
-        client.send(head + &chunk(SEVEN[0]) + &chunk(""));
+        let head = chunked_head(&proxy.path)
+            .replace("\r\n\r\n", &format!("\r\nAuthorization: {BASIC_AUTHORIZATION}\r\n\r\n"));
+        client.send(head + &chunk(DOCUMENTED_EVENTS[0]) + &chunk(""));
         assert_eq!(client.reply().status, 200, "{name}");
         assert_eq!(tap.spool().events().len(), before + 8, "{name}");
-        let unauthorized = proxy.post(SEVEN[0]);
+        let unauthorized = proxy.post(DOCUMENTED_EVENTS[0]);
         assert_eq!(unauthorized.status, 401, "{name}");
         assert!(unauthorized.header("www-authenticate").is_some(), "{name}");
         assert_eq!(proxy.post_with(&basic, "x").status, 400, "{name}");
-        assert_eq!(proxy.with_path("/").post(SEVEN[0]).status, 404, "{name}");
+        assert_eq!(proxy.with_path("/").post(DOCUMENTED_EVENTS[0]).status, 404, "{name}");
         let unknown = proxy.with_path(&format!("/v1/mailjet/{}", "0".repeat(64)));
-        assert_eq!(unknown.post(SEVEN[0]).json()["error"], "not found", "{name}");
+        assert_eq!(unknown.post(DOCUMENTED_EVENTS[0]).json()["error"], "not found", "{name}");
     });
     let full = Tap::new().set("min_free_bytes", 1_000_000_000_000_000_u64);
     behind_each(&full, |name, _, proxy| {
-        let reply = proxy.post(SEVEN[0]);
+        let reply = proxy.post(DOCUMENTED_EVENTS[0]);
         assert_eq!((reply.status, reply.header("retry-after")), (503, Some("30")), "{name}");
     });
 }
@@ -55,16 +55,17 @@ fn the_tap_knows_the_clients_address_behind_each_proxy() {
     let tap =
         Tap::new().set("allowed_networks", json!(["127.0.0.2"])).set("trusted_proxies", json!(["127.0.0.1"]));
     behind_each(&tap, |name, listener, proxy| {
-        let (friend, stranger) = (proxy.clone().from("127.0.0.2"), proxy.clone().from("127.0.0.3"));
-        friend.accept(SEVEN[0]);
+        let (friend, stranger) =
+            (proxy.clone().from_source("127.0.0.2"), proxy.clone().from_source("127.0.0.3"));
+        friend.post_accepted(DOCUMENTED_EVENTS[0]);
         for forged in ["127.0.0.2", "127.0.0.2, 127.0.0.1", "garbage"] {
             let headers = [("X-Forwarded-For", forged)];
-            assert_eq!(stranger.post_with(&headers, SEVEN[0]).status, 403, "{name}: {forged}");
-            assert_eq!(friend.post_with(&headers, SEVEN[0]).status, 200, "{name}: {forged}");
+            assert_eq!(stranger.post_with(&headers, DOCUMENTED_EVENTS[0]).status, 403, "{name}: {forged}");
+            assert_eq!(friend.post_with(&headers, DOCUMENTED_EVENTS[0]).status, 200, "{name}: {forged}");
         }
         // Connections that bypass the proxy are not trusted.
-        let direct = listener.endpoint().from("127.0.0.3");
-        assert_eq!(direct.post_with(&[("X-Forwarded-For", "127.0.0.2")], SEVEN[0]).status, 403);
+        let direct = listener.endpoint().from_source("127.0.0.3");
+        assert_eq!(direct.post_with(&[("X-Forwarded-For", "127.0.0.2")], DOCUMENTED_EVENTS[0]).status, 403);
         let _ = listener.program.stderr().wait_for("127.0.0.3 is not in allowed_networks");
     });
 }
@@ -73,8 +74,8 @@ fn the_tap_knows_the_clients_address_behind_each_proxy() {
 fn each_proxy_allows_bodies_of_the_taps_maximum_size() {
     let tap = Tap::new();
     behind_each(&tap, |name, _, proxy| {
-        let largest = SEVEN[0].to_owned() + &" ".repeat(20_000_000 - SEVEN[0].len());
-        proxy.accept(&largest);
+        let largest = DOCUMENTED_EVENTS[0].to_owned() + &" ".repeat(20_000_000 - DOCUMENTED_EVENTS[0].len());
+        proxy.post_accepted(&largest);
         let mut client = proxy.connect();
         let _ = client.try_send(post_head(&proxy.path, &[], largest.len() + 1) + &largest + " ");
         // A proxy that closes while the rest is still in transit may lose its own answer.
@@ -101,16 +102,16 @@ fn slow_clients_of_nginx_do_not_reach_the_tap() {
     ];
     let proxy = Proxy::nginx(listener.endpoint().address, &short);
     let endpoint = &proxy.endpoint;
-    let request = post_head(&endpoint.path, &[], SEVEN[0].len()) + SEVEN[0];
+    let request = post_head(&endpoint.path, &[], DOCUMENTED_EVENTS[0].len()) + DOCUMENTED_EVENTS[0];
     for end in [20, request.len() - 1] {
         let mut client = endpoint.connect();
         client.send(&request[..end]);
-        let answer = client.until_closed();
+        let answer = client.read_until_closed();
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
     }
-    endpoint.accept(SEVEN[1]);
+    endpoint.post_accepted(DOCUMENTED_EVENTS[1]);
     assert_eq!(tap.spool().events().len(), 1);
-    assert!(!listener.stop().says("refused"));
+    assert!(!listener.stop().stderr_contains("refused"));
 }
 
 /// While the tap is down, a proxy never answers 200, and what Mailjet repeats arrives later.
@@ -122,7 +123,7 @@ fn no_proxy_answers_200_while_the_tap_is_down() {
     let proxies = [Proxy::nginx(address, &[]), Proxy::caddy(address, &[])];
     listener.stop().assert_code(0);
     for proxy in &proxies {
-        assert_eq!(proxy.endpoint.post(numbered(1)).status, 502);
+        assert_eq!(proxy.endpoint.post(numbered_event(1)).status, 502);
         assert!(!proxy.logs().contains(TOKEN), "{}", proxy.logs());
     }
     let listener = tap.listen().start();
@@ -130,19 +131,20 @@ fn no_proxy_answers_200_while_the_tap_is_down() {
     for proxy in &proxies {
         // nginx does not retry a server that failed within the last ten seconds.
         wait::until("the proxy tries the tap again", || {
-            (proxy.endpoint.post(numbered(1)).status == 200).then_some(())
+            (proxy.endpoint.post(numbered_event(1)).status == 200).then_some(())
         });
     }
 }
 
-/// Where the proxy and the tap could disagree about where a request ends, one of them refuses, so nothing is smuggled.
+/// Where the proxy and the tap could disagree about where a request ends, one of them refuses, so nothing is
+/// smuggled.
 #[test]
 fn no_request_is_smuggled_past_a_proxy() {
     let tap = Tap::new();
     behind_each(&tap, |name, _, proxy| {
         let before = tap.spool().events().len();
         let smuggled = post_head(&proxy.path, &[], 20) + r#"{"event":"smuggled"}"#;
-        let chunks = chunk(SEVEN[0]) + &chunk("");
+        let chunks = chunk(DOCUMENTED_EVENTS[0]) + &chunk("");
         for framing in [
             format!(
                 "Content-Length: {}\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}{smuggled}",
@@ -155,8 +157,8 @@ fn no_request_is_smuggled_past_a_proxy() {
             ),
             format!(
                 "Content-Length: 5\r\nContent-Length: {}\r\n\r\n{}{smuggled}",
-                SEVEN[0].len() + smuggled.len(),
-                SEVEN[0]
+                DOCUMENTED_EVENTS[0].len() + smuggled.len(),
+                DOCUMENTED_EVENTS[0]
             ),
         ] {
             let mut client = proxy.connect();
@@ -164,9 +166,9 @@ fn no_request_is_smuggled_past_a_proxy() {
                 "POST {} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{framing}",
                 proxy.path
             ));
-            let _ = client.until_closed();
+            let _ = client.read_until_closed();
         }
-        proxy.accept(SEVEN[1]);
+        proxy.post_accepted(DOCUMENTED_EVENTS[1]);
         let stored: Vec<_> = tap.spool().events().into_iter().skip(before).map(|event| event.body).collect();
         assert!(!stored.iter().any(|body| body.contains("smuggled")), "{name}: {stored:?}");
     });

@@ -1,6 +1,6 @@
 //! The answer to a webhook, in every case.
 
-use end_to_end::events::{SEVEN, grouped, numbered};
+use end_to_end::events::{DOCUMENTED_EVENTS, grouped, numbered_event};
 use end_to_end::http::{chunk, chunked_head, post_head};
 use end_to_end::tap::{TOKEN, Tap};
 use serde_json::json;
@@ -12,9 +12,9 @@ fn single_and_grouped_events_are_accepted() {
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
     let cases = [
-        (SEVEN[0].to_owned(), 1),
-        (grouped(&SEVEN), 7),
-        (grouped(&SEVEN[..1]), 1),
+        (DOCUMENTED_EVENTS[0].to_owned(), 1),
+        (grouped(&DOCUMENTED_EVENTS), 7),
+        (grouped(&DOCUMENTED_EVENTS[..1]), 1),
         ("[]".to_owned(), 0),
         (" [ ] \n".to_owned(), 0),
     ];
@@ -33,7 +33,9 @@ fn a_repeated_body_is_accepted_again() {
     let listener = tap.listen().start();
     let mut connection = listener.endpoint().connect();
     for _ in 0..3 {
-        let reply = connection.post(&listener.endpoint().path, SEVEN[6]).expect("a connection is kept alive");
+        let reply = connection
+            .post(&listener.endpoint().path, DOCUMENTED_EVENTS[6])
+            .expect("a connection is kept alive");
         assert_eq!(reply.status, 200);
     }
     assert_eq!(tap.spool().events().len(), 3);
@@ -43,11 +45,11 @@ fn a_repeated_body_is_accepted_again() {
 fn array_elements_that_are_no_objects_are_rejected_and_the_others_accepted() {
     let tap = Tap::new();
     let listener = tap.listen().start();
-    let body = format!(r#"[{},5,"x",null,[{{}}],true,{}]"#, SEVEN[0], SEVEN[1]);
+    let body = format!(r#"[{},5,"x",null,[{{}}],true,{}]"#, DOCUMENTED_EVENTS[0], DOCUMENTED_EVENTS[1]);
     let reply = listener.endpoint().post(body);
     assert_eq!((reply.status, reply.json()), (200, json!({ "accepted": 2, "rejected": 5 })));
     let stored: Vec<_> = tap.spool().events().into_iter().map(|event| event.body).collect();
-    assert_eq!(stored, SEVEN[..2]);
+    assert_eq!(stored, DOCUMENTED_EVENTS[..2]);
     let rejected: Vec<_> = tap.spool().rejected().into_iter().map(|rejected| rejected.body).collect();
     assert_eq!(rejected, [&b"5"[..], b"\"x\"", b"null", b"[{}]", b"true"]);
 }
@@ -97,7 +99,8 @@ fn a_client_that_closes_its_side_after_the_body_is_answered() {
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
     let mut stream = std::net::TcpStream::connect(endpoint.address).expect("a connection");
-    let request = end_to_end::http::post_head(&endpoint.path, &[], SEVEN[0].len()) + SEVEN[0];
+    let request =
+        end_to_end::http::post_head(&endpoint.path, &[], DOCUMENTED_EVENTS[0].len()) + DOCUMENTED_EVENTS[0];
     std::io::Write::write_all(&mut stream, request.as_bytes()).expect("the request is sent");
     stream.shutdown(std::net::Shutdown::Write).expect("one side is closed");
     let mut answer = String::new();
@@ -112,7 +115,7 @@ fn every_wrong_path_gets_the_same_404() {
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
     let unknown = endpoint.with_path(&format!("/v1/mailjet/{}", TOKEN.replace('0', "1")));
-    let expected = unknown.post(SEVEN[0]);
+    let expected = unknown.post(DOCUMENTED_EVENTS[0]);
     assert_eq!(expected.status, 404);
     let paths = [
         "/".to_owned(),
@@ -133,7 +136,7 @@ fn every_wrong_path_gets_the_same_404() {
     ];
     for path in paths {
         let wrong = endpoint.with_path(&path);
-        assert_eq!(wrong.post(SEVEN[0]).without_date(), expected.without_date(), "POST {path}");
+        assert_eq!(wrong.post(DOCUMENTED_EVENTS[0]).without_date(), expected.without_date(), "POST {path}");
         assert_eq!(wrong.request("GET").without_date(), expected.without_date(), "GET {path}");
     }
     assert_eq!(unknown.request("DELETE").without_date(), expected.without_date());
@@ -147,7 +150,7 @@ fn every_wrong_path_gets_the_same_404() {
     proxied.send("CONNECT test:80 HTTP/1.1\r\nHost: test\r\n\r\n");
     assert_eq!(proxied.reply().without_date(), expected.without_date(), "CONNECT");
     for header in ["Content-Encoding", "Content-Type", "User-Agent"] {
-        let odd = unknown.post_with(&[(header, "é")], SEVEN[0]);
+        let odd = unknown.post_with(&[(header, "é")], DOCUMENTED_EVENTS[0]);
         assert_eq!(odd.without_date(), expected.without_date(), "{header}");
     }
     assert_eq!(tap.spool().events(), []);
@@ -169,9 +172,9 @@ fn a_body_of_max_body_bytes_is_accepted_and_a_larger_one_refused() {
     let tap = Tap::new().set("max_body_bytes", 2000);
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
-    let event = numbered(1);
+    let event = numbered_event(1);
     let largest = format!("{event}{}", " ".repeat(2000 - event.len()));
-    endpoint.accept(&largest);
+    endpoint.post_accepted(&largest);
 
     // The size is checked before the body is read, so the body need not even be sent.
     let mut client = endpoint.connect();
@@ -200,12 +203,12 @@ fn a_chunked_body_is_assembled() {
     let endpoint = listener.endpoint();
     let mut client = endpoint.connect();
     client.send(chunked_head(&endpoint.path));
-    for part in SEVEN[0].as_bytes().chunks(7) {
+    for part in DOCUMENTED_EVENTS[0].as_bytes().chunks(7) {
         client.send(chunk(std::str::from_utf8(part).expect("the event is ASCII")));
     }
     client.send(chunk(""));
     assert_eq!(client.reply().json(), json!({ "accepted": 1 }));
-    assert_eq!(tap.spool().events()[0].body, SEVEN[0]);
+    assert_eq!(tap.spool().events()[0].body, DOCUMENTED_EVENTS[0]);
 }
 
 #[test]
@@ -213,10 +216,10 @@ fn a_content_encoding_is_answered_415() {
     let tap = Tap::new();
     let listener = tap.listen().start();
     for encoding in ["gzip", "deflate", "br", "zstd"] {
-        let reply = listener.endpoint().post_with(&[("Content-Encoding", encoding)], SEVEN[0]);
+        let reply = listener.endpoint().post_with(&[("Content-Encoding", encoding)], DOCUMENTED_EVENTS[0]);
         assert_eq!(reply.status, 415, "{encoding}");
     }
-    let reply = listener.endpoint().post_with(&[("Content-Encoding", "identity")], SEVEN[0]);
+    let reply = listener.endpoint().post_with(&[("Content-Encoding", "identity")], DOCUMENTED_EVENTS[0]);
     assert_eq!(reply.status, 200, "identity means no encoding");
     assert_eq!(tap.spool().events().len(), 1);
 }
@@ -235,7 +238,7 @@ fn any_content_type_and_user_agent_are_accepted() {
         &[("Content-Type", "%%%"), ("User-Agent", "")],
     ];
     for headers in headers {
-        let reply = listener.endpoint().post_with(headers, SEVEN[0]);
+        let reply = listener.endpoint().post_with(headers, DOCUMENTED_EVENTS[0]);
         assert_eq!(reply.status, 200, "{headers:?}");
     }
 }
@@ -247,9 +250,9 @@ fn a_client_that_expects_100_continue_gets_it() {
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
     let mut client = endpoint.connect();
-    client.send(post_head(&endpoint.path, &[("Expect", "100-continue")], SEVEN[0].len()));
+    client.send(post_head(&endpoint.path, &[("Expect", "100-continue")], DOCUMENTED_EVENTS[0].len()));
     assert_eq!(client.reply().status, 100);
-    client.send(SEVEN[0]);
+    client.send(DOCUMENTED_EVENTS[0]);
     assert_eq!(client.reply().status, 200);
 }
 
@@ -258,11 +261,11 @@ fn a_query_in_the_url_is_ignored() {
     let tap = Tap::new();
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
-    endpoint.with_path(&format!("{}?from=mailjet", endpoint.path)).accept(SEVEN[0]);
+    endpoint.with_path(&format!("{}?from=mailjet", endpoint.path)).post_accepted(DOCUMENTED_EVENTS[0]);
 }
 
-/// The parser must neither recurse for each level nor give up at 128 levels. An event is accepted whatever is in it, and so is
-/// the next one.
+/// The parser must neither recurse for each level nor give up at 128 levels. An event is accepted whatever is
+/// in it, and so is the next one.
 #[test]
 fn a_body_of_any_depth_is_accepted() {
     let tap = Tap::new();
@@ -273,7 +276,7 @@ fn a_body_of_any_depth_is_accepted() {
         assert_eq!(endpoint.post(body).json(), json!({ "accepted": 1 }), "{depth} levels");
     }
     assert_eq!(endpoint.post("[".repeat(100_000)).status, 400);
-    endpoint.accept(numbered(1));
+    endpoint.post_accepted(numbered_event(1));
     let records = listener.wait_records(3);
     assert_eq!(records[2].text("CustomID"), "1");
 }

@@ -15,14 +15,14 @@ fn data_that_is_not_an_event_becomes_a_row_with_a_reason() {
     for body in bodies {
         assert_eq!(endpoint.post(body).status, 400);
     }
-    endpoint.accept(r#"[{"event":"open"},"stray",[1]]"#);
+    endpoint.post_accepted(r#"[{"event":"open"},"stray",[1]]"#);
     let finished = running.stop();
     finished.assert_code(0);
     assert_valid(&finished.messages());
     assert_eq!(
         columns_of(&finished.messages(), "_sdc_rejected").concat().join(" "),
-        "_sdc_rejected_at table_name reason record __sdc_primary_key _sdc_sequence _sdc_received_at _sdc_batched_at \
-         _sdc_table_version"
+        "_sdc_rejected_at table_name reason record __sdc_primary_key _sdc_sequence _sdc_received_at \
+         _sdc_batched_at _sdc_table_version"
     );
     let rows = finished.records_of("_sdc_rejected");
     let found: Vec<_> = rows.iter().map(|row| (row.text("reason"), row.text("record"))).collect();
@@ -31,7 +31,8 @@ fn data_that_is_not_an_event_becomes_a_row_with_a_reason() {
         ("the body is not JSON: EOF while parsing an object at line 1 column 15", r#"{"event":"open""#),
         ("the body is JSON, but neither an object nor an array of objects", "5"),
         (
-            "the body is not JSON: control character (\\u0000-\\u001F) found while parsing a string at line 1 column 2",
+            "the body is not JSON: control character (\\u0000-\\u001F) found while parsing a string \
+             at line 1 column 2",
             "\"\u{fffd}\u{fffd}\"",
         ),
         ("the body is not JSON: expected value at line 1 column 1", &long[..65_536]),
@@ -97,7 +98,7 @@ fn a_long_body_is_cut_at_64_kib() {
 fn a_long_element_is_cut_at_64_kib_too() {
     let tap = Tap::new();
     let running = tap.run().start();
-    running.endpoint().accept(format!(r#"["{}",{{"event":"open"}}]"#, "é".repeat(50_000)));
+    running.endpoint().post_accepted(format!(r#"["{}",{{"event":"open"}}]"#, "é".repeat(50_000)));
     let finished = running.stop();
     finished.assert_code(0);
     let record = finished.records_of("_sdc_rejected")[0].text("record");

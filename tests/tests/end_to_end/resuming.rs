@@ -2,18 +2,18 @@
 
 use std::io::{BufRead, BufReader, Read};
 
-use end_to_end::events::{grouped, number_of, numbered, numbered_from};
+use end_to_end::events::{grouped, number_of, numbered_event, numbered_events};
 use end_to_end::message::Message;
 use end_to_end::program::Signal;
-use end_to_end::tap::{Finished, Tap};
+use end_to_end::tap::{FinishedTap, Tap};
 
 /// The numbers of the events that a run has written.
-fn numbers(finished: &Finished) -> Vec<u64> {
+fn numbers(finished: &FinishedTap) -> Vec<u64> {
     finished.records().iter().map(number_of).collect()
 }
 
 /// Appends the last STATE of a run to the state file, as a target does that has stored everything.
-fn store_last_state(tap: &Tap, finished: &Finished) {
+fn store_last_state(tap: &Tap, finished: &FinishedTap) {
     let bookmark = finished.messages().iter().rev().find_map(Message::bookmark);
     tap.append_state(bookmark.expect("a STATE with a bookmark"));
 }
@@ -22,7 +22,7 @@ fn store_last_state(tap: &Tap, finished: &Finished) {
 fn after_sigterm_nothing_is_repeated_and_nothing_is_missing() {
     let tap = Tap::new();
     let running = tap.run().state().start();
-    running.endpoint().accept(grouped(&numbered_from(0, 100)));
+    running.endpoint().post_accepted(grouped(&numbered_events(0, 100)));
     let first = running.stop();
     first.assert_code(0);
     assert_eq!(numbers(&first), (0..100).collect::<Vec<_>>());
@@ -33,7 +33,7 @@ fn after_sigterm_nothing_is_repeated_and_nothing_is_missing() {
     assert_eq!(numbers(&second), [0; 0]);
     assert_eq!(second.messages().last().and_then(Message::bookmark), Some(first.records()[99].sequence()));
 
-    tap.spool_bodies([grouped(&numbered_from(100, 50)).as_str()]);
+    tap.spool_bodies([grouped(&numbered_events(100, 50)).as_str()]);
     let third = tap.drain().state().finish();
     assert_eq!(numbers(&third), (100..150).collect::<Vec<_>>());
 }
@@ -42,11 +42,11 @@ fn after_sigterm_nothing_is_repeated_and_nothing_is_missing() {
 fn after_sigkill_every_event_that_no_state_covers_is_written_again() {
     let tap = Tap::new();
     let running = tap.run().state().start();
-    running.endpoint().accept(grouped(&numbered_from(0, 40)));
+    running.endpoint().post_accepted(grouped(&numbered_events(0, 40)));
     let covered = running.wait_records(40)[39].sequence();
     running.wait_bookmark(covered);
     tap.append_state(covered);
-    running.endpoint().accept(grouped(&numbered_from(40, 60)));
+    running.endpoint().post_accepted(grouped(&numbered_events(40, 60)));
     let _ = running.wait_records(100);
     let killed = running.kill();
     assert_eq!(killed.code, None);
@@ -62,7 +62,7 @@ fn after_sigkill_every_event_that_no_state_covers_is_written_again() {
 #[test]
 fn without_a_state_everything_is_written_and_a_warning_counts_it() {
     let tap = Tap::new();
-    tap.spool_bodies([grouped(&numbered_from(0, 37)).as_str()]);
+    tap.spool_bodies([grouped(&numbered_events(0, 37)).as_str()]);
     for _ in 0..2 {
         let drained = tap.drain().finish();
         drained.assert_code(0);
@@ -75,7 +75,7 @@ fn without_a_state_everything_is_written_and_a_warning_counts_it() {
 #[test]
 fn a_missing_state_file_is_a_warning_and_a_first_run() {
     let tap = Tap::new();
-    tap.spool_bodies([numbered(1).as_str()]);
+    tap.spool_bodies([numbered_event(1).as_str()]);
     let drained = tap.drain().state().finish();
     drained.assert_code(0);
     assert_eq!(numbers(&drained), [1]);
@@ -86,9 +86,9 @@ fn a_missing_state_file_is_a_warning_and_a_first_run() {
 #[test]
 fn a_state_file_in_a_missing_directory_is_an_error() {
     let tap = Tap::new();
-    tap.spool_bodies([numbered(1).as_str()]);
+    tap.spool_bodies([numbered_event(1).as_str()]);
     let finished = tap.drain().args(&["--state", "stats/state.json"]).finish();
-    assert!(finished.sole_error().contains("there is no directory stats"), "{:?}", finished.stderr);
+    assert!(finished.only_error().contains("there is no directory stats"), "{:?}", finished.stderr);
     assert_eq!(finished.stdout, [""; 0]);
 }
 
@@ -98,7 +98,7 @@ fn a_state_that_is_not_a_regular_file_is_an_error() {
     let tap = Tap::new();
     for path in ["/dev/zero", "/", "/dev/fd/0"] {
         let finished = tap.drain().args(&["--state", path]).finish();
-        assert!(finished.sole_error().contains("is not a regular file"), "{path}: {:?}", finished.stderr);
+        assert!(finished.only_error().contains("is not a regular file"), "{path}: {:?}", finished.stderr);
     }
 }
 
@@ -106,7 +106,7 @@ fn a_state_that_is_not_a_regular_file_is_an_error() {
 #[test]
 fn the_last_complete_line_of_the_state_file_counts() {
     let tap = Tap::new();
-    tap.spool_bodies([grouped(&numbered_from(0, 10)).as_str()]);
+    tap.spool_bodies([grouped(&numbered_events(0, 10)).as_str()]);
     tap.drain().finish().assert_code(0);
     let sequences = tap.spool().sequences();
     tap.append_state(sequences[2]);
@@ -119,7 +119,7 @@ fn the_last_complete_line_of_the_state_file_counts() {
 #[test]
 fn an_empty_state_means_a_first_run() {
     let tap = Tap::new();
-    tap.spool_bodies([numbered(1).as_str()]);
+    tap.spool_bodies([numbered_event(1).as_str()]);
     for text in ["", "{}", "{}\n", "{\"bookmarks\": {}}\n"] {
         std::fs::write(tap.state_file(), text).expect("a state file can be written");
         let drained = tap.drain().state().finish();
@@ -131,20 +131,20 @@ fn an_empty_state_means_a_first_run() {
 #[test]
 fn a_state_without_a_line_break_counts() {
     let tap = Tap::new();
-    tap.spool_bodies([grouped(&numbered_from(0, 3)).as_str()]);
+    tap.spool_bodies([grouped(&numbered_events(0, 3)).as_str()]);
     tap.drain().finish().assert_code(0);
-    tap.append_to_state(&end_to_end::tap::state(tap.spool().sequences()[1]).to_string());
+    tap.append_to_state(&end_to_end::tap::state_value(tap.spool().sequences()[1]).to_string());
     assert_eq!(numbers(&tap.drain().state().finish()), [2]);
 }
 
 #[test]
 fn an_unreadable_state_is_an_error_and_not_a_first_run() {
     let tap = Tap::new();
-    tap.spool_bodies([numbered(1).as_str()]);
+    tap.spool_bodies([numbered_event(1).as_str()]);
     for text in ["not a state\n", "[]\n", "{\"bookmarks\": 5}\n", "{\"bookmarks\": {\"data\": \"x\"}}\n"] {
         std::fs::write(tap.state_file(), text).expect("a state file can be written");
         let finished = tap.drain().state().finish();
-        let error = finished.sole_error();
+        let error = finished.only_error();
         assert!(error.contains("state.json"), "{text:?}: {error}");
         assert_eq!(finished.stdout, [""; 0], "{text:?}");
     }
@@ -154,24 +154,25 @@ fn an_unreadable_state_is_an_error_and_not_a_first_run() {
 #[test]
 fn a_bookmark_far_beyond_the_spool_and_the_clock_is_an_error() {
     let tap = Tap::new();
-    tap.spool_bodies([numbered(1).as_str()]);
+    tap.spool_bodies([numbered_event(1).as_str()]);
     tap.append_state(1_790_000_000_000_000_000);
     let finished = tap.drain().state().finish();
-    let error = finished.sole_error();
+    let error = finished.only_error();
     assert!(error.contains("1790000000000000000"), "{error}");
     assert_eq!(finished.stdout, [""; 0]);
 }
 
-/// This spool may have grown past a bookmark of another spool. Then events before the bookmark were never written, and must be.
+/// This spool may have grown past a bookmark of another spool. Then events before the bookmark were never
+/// written, and must be.
 #[test]
 fn a_bookmark_beyond_what_was_written_is_an_error_even_if_the_spool_holds_more() {
     let tap = Tap::new();
-    tap.spool_bodies([grouped(&numbered_from(0, 10)).as_str()]);
+    tap.spool_bodies([grouped(&numbered_events(0, 10)).as_str()]);
     let sequences = tap.spool().sequences();
     let refuse = |bookmark: i64| {
         tap.append_state(bookmark);
         let finished = tap.drain().state().finish();
-        let error = finished.sole_error();
+        let error = finished.only_error();
         assert!(error.contains(&bookmark.to_string()), "{error}");
         assert_eq!(finished.stdout, [""; 0]);
     };
@@ -183,7 +184,7 @@ fn a_bookmark_beyond_what_was_written_is_an_error_even_if_the_spool_holds_more()
     first.assert_code(0);
     assert_eq!(numbers(&first), (0..10).collect::<Vec<_>>());
 
-    tap.spool_bodies([grouped(&numbered_from(10, 10)).as_str()]);
+    tap.spool_bodies([grouped(&numbered_events(10, 10)).as_str()]);
     refuse(tap.spool().sequences()[15]);
     store_last_state(&tap, &first);
     assert_eq!(numbers(&tap.drain().state().finish()), (10..20).collect::<Vec<_>>());
@@ -193,7 +194,7 @@ fn a_bookmark_beyond_what_was_written_is_an_error_even_if_the_spool_holds_more()
 #[test]
 fn a_bookmark_in_the_unwritten_part_of_a_backlog_is_an_error() {
     let tap = Tap::new();
-    tap.spool_bodies([grouped(&numbered_from(0, 3000)).as_str()]);
+    tap.spool_bodies([grouped(&numbered_events(0, 3000)).as_str()]);
     let (mut drain, stdout) = tap.drain().set("state_interval_records", 100).start_unread();
     let mut lines = BufReader::new(stdout).lines().map(|line| line.expect("readable"));
     let written = lines.find_map(|line| Message::parse(&line).bookmark()).expect("a STATE");
@@ -202,7 +203,7 @@ fn a_bookmark_in_the_unwritten_part_of_a_backlog_is_an_error() {
     assert_eq!(written, sequences[99]);
     tap.append_state(sequences[2900]);
     let refused = tap.drain().state().finish();
-    assert!(refused.sole_error().contains("belongs to another spool"), "{:?}", refused.stderr);
+    assert!(refused.only_error().contains("belongs to another spool"), "{:?}", refused.stderr);
     tap.append_state(written);
     assert_eq!(tap.drain().state().finish().records().len(), 2900);
 }
@@ -212,7 +213,7 @@ fn a_bookmark_in_the_unwritten_part_of_a_backlog_is_an_error() {
 fn a_new_spool_accepts_the_state_of_a_lost_one() {
     let tap = Tap::new();
     tap.append_state(1_600_000_000_000);
-    tap.spool_bodies([numbered(1).as_str()]);
+    tap.spool_bodies([numbered_event(1).as_str()]);
     let drained = tap.drain().state().finish();
     drained.assert_code(0);
     assert_eq!(numbers(&drained), [1]);
@@ -223,7 +224,7 @@ fn a_drain_beside_a_listener_writes_what_the_spool_holds() {
     let tap = Tap::new();
     let listener = tap.listen().start();
     for round in 0..3 {
-        listener.endpoint().accept(grouped(&numbered_from(round * 10, 10)));
+        listener.endpoint().post_accepted(grouped(&numbered_events(round * 10, 10)));
         let drained = tap.drain().state().finish();
         drained.assert_code(0);
         assert_eq!(numbers(&drained), (round * 10..round * 10 + 10).collect::<Vec<_>>());
@@ -237,7 +238,7 @@ fn a_drain_beside_a_listener_writes_what_the_spool_holds() {
 #[test]
 fn a_drain_that_overlaps_another_exits_75() {
     let tap = Tap::new();
-    tap.spool_bodies([grouped(&numbered_from(0, 3000)).as_str()]);
+    tap.spool_bodies([grouped(&numbered_events(0, 3000)).as_str()]);
     let (mut first, stdout) = tap.drain().start_unread();
     // Its first line shows that it has started. Then the pipe fills, and it has to wait.
     let mut stdout = BufReader::new(stdout);
@@ -258,12 +259,13 @@ fn a_drain_that_overlaps_another_exits_75() {
     assert!(records.map(|record| number_of(&record)).eq(0..3000));
 }
 
-/// The drain itself records no confirmation, so a second one without a new state writes the same events again.
+/// The drain itself records no confirmation, so a second one without a new state writes the same events
+/// again.
 #[test]
 fn a_killed_drain_leaves_every_event_to_the_next() {
     let tap = Tap::new();
     tap.append_state(0);
-    tap.spool_bodies([grouped(&numbered_from(0, 3000)).as_str()]);
+    tap.spool_bodies([grouped(&numbered_events(0, 3000)).as_str()]);
     let (mut first, stdout) = tap.drain().state().start_unread();
     let mut stdout = BufReader::new(stdout);
     stdout.read_line(&mut String::new()).expect("a line");

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use end_to_end::events::{SEVEN, numbered};
+use end_to_end::events::{DOCUMENTED_EVENTS, numbered_event};
 use end_to_end::http::{Endpoint, free_address};
 use end_to_end::tap::Tap;
 use end_to_end::wait;
 
-/// The part of Mailjet that posts webhooks: one URL for each type of event. It repeats what is not answered with 200: the same
-/// bytes to the same URL. Mailjet does not document that repeats go to a new URL, so the test does not rely on it.
+/// The part of Mailjet that posts webhooks: one URL for each type of event. It repeats what is not answered
+/// with 200: the same bytes to the same URL. Mailjet does not document that repeats go to a new URL, so the
+/// test does not rely on it.
 struct Mailjet {
     urls: BTreeMap<usize, Endpoint>,
     waiting: VecDeque<(Endpoint, String)>,
@@ -20,7 +21,7 @@ struct Mailjet {
 
 impl Mailjet {
     fn new(url: &Endpoint) -> Self {
-        let urls = (0..SEVEN.len()).map(|event_type| (event_type, url.clone())).collect();
+        let urls = (0..DOCUMENTED_EVENTS.len()).map(|event_type| (event_type, url.clone())).collect();
         Mailjet { urls, waiting: VecDeque::new(), created: 0, refused: Vec::new() }
     }
 
@@ -33,7 +34,7 @@ impl Mailjet {
     fn create_events(&mut self) {
         for url in self.urls.values() {
             self.created += 1;
-            self.waiting.push_back((url.clone(), numbered(self.created)));
+            self.waiting.push_back((url.clone(), numbered_event(self.created)));
         }
     }
 
@@ -58,7 +59,7 @@ fn a_webhook_url_can_be_replaced_without_missing_an_event() {
         let listed = tap.url(&["list"]).finish().stdout;
         listed.into_iter().find(|line| line.starts_with(&id.to_string())).expect("the URL is listed")
     };
-    let first = tap.mint();
+    let first = tap.mint_url();
     let listener = tap.listen().start();
     let _ = listener.endpoint();
     let mut mailjet = Mailjet::new(&first);
@@ -66,7 +67,7 @@ fn a_webhook_url_can_be_replaced_without_missing_an_event() {
     mailjet.deliver();
 
     // The second URL is made beside the first, and works within a second.
-    let second = tap.mint();
+    let second = tap.mint_url();
     let _ = listener.program.stderr().wait_for("webhook URL 2 was made");
     for event_type in 0..4 {
         mailjet.register(event_type, &second);
@@ -77,7 +78,7 @@ fn a_webhook_url_can_be_replaced_without_missing_an_event() {
 
     // Even if the listener is down meanwhile, what could not be delivered is repeated to either URL.
     listener.stop().assert_code(0);
-    for event_type in 4..SEVEN.len() {
+    for event_type in 4..DOCUMENTED_EVENTS.len() {
         mailjet.create_events();
         mailjet.deliver();
         mailjet.register(event_type, &second);
@@ -102,16 +103,16 @@ fn a_webhook_url_can_be_replaced_without_missing_an_event() {
 
     tap.url(&["revoke", "1"]).finish().assert_code(0);
     let _ = listener.program.stderr().wait_for("webhook URL 1 was revoked");
-    assert_eq!(first.post(numbered(0)).status, 404);
+    assert_eq!(first.post(numbered_event(0)).status, 404);
     mailjet.create_events();
     mailjet.deliver();
     // A further URL can be made now.
-    let _ = tap.mint();
+    let _ = tap.mint_url();
 
     assert_eq!(mailjet.refused.len(), unreachable, "nothing was refused");
     assert_eq!(mailjet.waiting.len(), 0);
     let mut stored: Vec<_> = tap.spool().events().into_iter().map(|event| event.body).collect();
-    let mut created: Vec<_> = (1..=mailjet.created).map(numbered).collect();
+    let mut created: Vec<_> = (1..=mailjet.created).map(numbered_event).collect();
     stored.sort_unstable();
     created.sort_unstable();
     assert_eq!(stored, created, "each event exactly once");

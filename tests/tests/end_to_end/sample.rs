@@ -10,14 +10,14 @@ use serde_json::json;
 #[test]
 fn a_sample_has_a_schema_and_a_valid_record_for_each_selected_stream() {
     let tap = Tap::new();
-    let catalog = tap.launch(&["--discover"]).finish().stdout.join("\n");
+    let catalog = tap.command(&["--discover"]).finish().stdout.join("\n");
     let all = catalog.replace("\"selected-by-default\": false", "\"selected-by-default\": true");
     let path = tap.folder().join("catalog.json");
     fs::write(&path, all).expect("a catalog can be written");
     for (arguments, streams) in
         [(&["--test"][..], 2), (&["--test=all", "--catalog", path.to_str().expect("a path")][..], 9)]
     {
-        let finished = tap.launch(arguments).finish();
+        let finished = tap.command(arguments).finish();
         finished.assert_code(0);
         let messages = finished.messages();
         assert_eq!(assert_valid(&messages), streams);
@@ -28,7 +28,7 @@ fn a_sample_has_a_schema_and_a_valid_record_for_each_selected_stream() {
         distinct.dedup();
         assert_eq!(distinct.len(), streams, "one record each: {streams_of_records:?}");
     }
-    let schemas = tap.launch(&["--test=schema"]).finish();
+    let schemas = tap.command(&["--test=schema"]).finish();
     assert!(matches!(schemas.messages()[..], [Message::Schema(_), Message::Schema(_)]));
     assert!(!tap.spool().path.exists(), "no spool is created");
 }
@@ -37,17 +37,17 @@ fn a_sample_has_a_schema_and_a_valid_record_for_each_selected_stream() {
 fn a_sample_works_beside_a_running_tap_and_reports_a_bad_configuration() {
     let tap = Tap::new();
     let _running = tap.run().start();
-    tap.launch(&["--test"]).finish().assert_code(0);
-    let finished = tap.launch(&["--test"]).set("sequence_unit", "minute").finish();
+    tap.command(&["--test"]).finish().assert_code(0);
+    let finished = tap.command(&["--test"]).set("sequence_unit", "minute").finish();
     finished.assert_code(1);
-    assert!(finished.sole_error().contains("sequence_unit"));
+    assert!(finished.only_error().contains("sequence_unit"));
 }
 
 /// A sample is what a run would write: with its prefix, its extra column, its catalog, and its errors.
 #[test]
 fn a_sample_follows_the_configuration_and_the_catalog() {
     let tap = Tap::new().set("system_column_prefix", "_mailjet_").set("unknown_fields", "extra");
-    let finished = tap.launch(&["--test"]).finish();
+    let finished = tap.command(&["--test"]).finish();
     finished.assert_code(0);
     assert_eq!(assert_valid(&finished.messages()), 2);
     let row = &finished.records()[0];
@@ -61,14 +61,14 @@ fn a_sample_follows_the_configuration_and_the_catalog() {
         (r#"{"streams":[]}"#, &[]),
     ] {
         fs::write(path, catalog).expect("a catalog can be written");
-        let finished = tap.launch(&["--test", "--catalog", path]).finish();
+        let finished = tap.command(&["--test", "--catalog", path]).finish();
         finished.assert_code(0);
         let records = finished.messages().into_iter().filter_map(Message::record);
         assert_eq!(records.map(|record| record.stream).collect::<Vec<_>>(), streams);
     }
     fs::write(path, "[").expect("a catalog can be written");
-    let finished = tap.launch(&["--test", "--catalog", path]).finish();
-    assert!(finished.sole_error().contains("catalog.json"), "{}", finished.sole_error());
+    let finished = tap.command(&["--test", "--catalog", path]).finish();
+    assert!(finished.only_error().contains("catalog.json"), "{}", finished.only_error());
     assert_eq!(finished.stdout, Vec::<String>::new());
     assert!(!tap.spool().path.exists(), "no spool is created");
 }
@@ -77,7 +77,7 @@ fn a_sample_follows_the_configuration_and_the_catalog() {
 #[test]
 fn a_sample_with_a_new_column_is_valid() {
     let tap = Tap::new();
-    let mut catalog = value(&tap.launch(&["--discover"]).finish().stdout.join("\n"));
+    let mut catalog = value(&tap.command(&["--discover"]).finish().stdout.join("\n"));
     for entry in catalog["streams"].as_array_mut().expect("streams") {
         entry["metadata"][0]["metadata"]["selected"] = json!(true);
     }
@@ -90,7 +90,7 @@ fn a_sample_with_a_new_column_is_valid() {
     unsub.expect("a stream")["schema"]["properties"]["mj_list_id"] = json!({"type": "boolean"});
     let path = tap.folder().join("catalog.json");
     fs::write(&path, catalog.to_string()).expect("a catalog can be written");
-    let finished = tap.launch(&["--test", "--catalog", path.to_str().expect("a path")]).finish();
+    let finished = tap.command(&["--test", "--catalog", path.to_str().expect("a path")]).finish();
     finished.assert_code(0);
     let messages = finished.messages();
     assert_eq!(assert_valid(&messages), 9, "one record for each stream");

@@ -1,21 +1,20 @@
-//! The scripts as people run them: `scripts/run` exactly as in the quick start, but in a folder and on a port of its own;
-//! `scripts/install`; and the longer scripts, briefly or with small sizes.
+//! The scripts as people run them: `scripts/run` exactly as in the quick start, but in a folder and on a port
+//! of its own; `scripts/install`; and the longer scripts, briefly or with small sizes.
 
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use end_to_end::database;
 use end_to_end::growth::growth;
 use end_to_end::http::free_address;
-use end_to_end::program::{self, Program, Signal, repository, script};
-use end_to_end::samples::{Sample, Scene, Usage};
-use end_to_end::soak::Outcome;
+use end_to_end::program::{self, ChildProcess, Signal, repository, script};
+use end_to_end::sampling::{ProcessUsage, Sample, SampleContext};
+use end_to_end::soak::SoakReport;
 use end_to_end::wait;
 
-fn start(folder: &Path) -> Program {
+fn start(folder: &Path) -> ChildProcess {
     let mut command = script("scripts/run", folder);
-    Program::spawn("scripts/run", command.stdin(Stdio::null()).stdout(Stdio::piped()))
+    ChildProcess::spawn("scripts/run", command.stdin(Stdio::null()).stdout(Stdio::piped()))
 }
 
 #[test]
@@ -23,15 +22,15 @@ fn install_puts_programs_man_pages_and_completions_in_their_standard_places() {
     let prefix = tempfile::tempdir().expect("a folder");
     // Twice, since an upgrade replaces existing files.
     for _ in 0..2 {
-        database::run(script("scripts/install", prefix.path()).stdin(Stdio::null()));
+        program::run(script("scripts/install", prefix.path()).stdin(Stdio::null()));
     }
     for program in ["tap-mailjet-webhooks", "target-jsonl"] {
-        let version = database::run(Command::new(prefix.path().join("bin").join(program)).arg("--version"));
+        let version = program::run(Command::new(prefix.path().join("bin").join(program)).arg("--version"));
         assert_eq!(version.trim(), format!("{program} {}", env!("CARGO_PKG_VERSION")));
         let read = |path: String| fs::read_to_string(prefix.path().join("share").join(path)).expect("a file");
         assert!(read(format!("man/man1/{program}.1")).contains(".SH OPTIONS"));
         let bash = format!("bash-completion/completions/{program}");
-        database::run(Command::new("bash").arg("-n").arg(prefix.path().join("share").join(&bash)));
+        program::run(Command::new("bash").arg("-n").arg(prefix.path().join("share").join(&bash)));
         assert!(read(bash).contains("--config"));
         assert!(read(format!("zsh/site-functions/_{program}")).starts_with(&format!("#compdef {program}")));
         assert!(read(format!("fish/vendor_completions.d/{program}.fish")).contains("config"));
@@ -44,7 +43,7 @@ fn the_benchmark_runs_and_writes_its_results() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = script("scripts/bench", "--quick");
     command.args(["--only", "grouped,drain,target,growth", "--folder"]).arg(folder.path());
-    let printed = database::run(command.stdin(Stdio::null()));
+    let printed = program::run(command.stdin(Stdio::null()));
     let read = |name| fs::read_to_string(folder.path().join(name)).expect("results");
     let table = read("results.md");
     assert!(printed.contains(&table), "the table is printed");
@@ -82,13 +81,13 @@ fn the_quick_start_works_and_a_second_start_continues() {
     fs::write(folder.join("tap.json"), config.to_string()).expect("a configuration");
 
     let mut first = start(&folder);
-    let stdout = first.collect_stdout(true);
+    let stdout = first.collect_stdout_with_token();
     let command_line = stdout.wait_for("send-test --url http://127.0.0.1:");
     let _ = first.stderr().wait_for("listening on");
     let mut overlapping = start(&folder);
-    let _ = overlapping.collect_stdout(false);
+    let _ = overlapping.collect_stdout();
     assert_eq!(overlapping.wait(), Some(1));
-    assert!(overlapping.stderr().to_end().iter().any(|line| line.contains("is running with")));
+    assert!(overlapping.stderr().wait_for_end().iter().any(|line| line.contains("is running with")));
     let sent = Command::new("bash")
         .args(["-c", command_line.trim()])
         .current_dir(repository())
@@ -100,7 +99,7 @@ fn the_quick_start_works_and_a_second_start_continues() {
     assert_eq!(first.wait(), Some(0));
 
     let mut second = start(&folder);
-    let stdout = second.collect_stdout(false);
+    let stdout = second.collect_stdout();
     let _ = stdout.wait_for("scripts/run");
     let _ = second.stderr().wait_for("0 events wait in the spool");
     second.signal(Signal::TERM);
@@ -112,9 +111,9 @@ fn the_quick_start_works_and_a_second_start_continues() {
 #[test]
 fn a_short_soak_loses_nothing_and_leaves_its_samples() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut soak = Command::new(program::path_of("examples/soak"));
-    let printed = database::run(soak.arg(folder.path()).arg("0.14"));
-    assert!(printed.contains("each arrived, and none was changed"), "{printed}");
+    let mut soak = Command::new(program::program_path("examples/soak"));
+    let printed = program::run(soak.arg(folder.path()).arg("0.14"));
+    assert!(printed.contains("each arrived unchanged"), "{printed}");
     let table = fs::read_to_string(folder.path().join("soak.csv")).expect("samples");
     let mut lines = table.lines().map(|line| line.split(',').count());
     let columns = lines.next().expect("the names of the columns");
@@ -122,18 +121,19 @@ fn a_short_soak_loses_nothing_and_leaves_its_samples() {
     assert!(lines.all(|cells| cells == columns), "{table}");
 }
 
-/// The report of a run with twelve rounds, in which a tap that is not restarted takes `growth` more bytes each second.
-fn report_with(growth: u64) -> Outcome {
+/// The report of a run with twelve rounds, in which a tap that is not restarted takes `growth` more bytes
+/// each second.
+fn report_with(growth: u64) -> SoakReport {
     let sample = |seconds: u64| {
         let round = usize::try_from(seconds / 150).expect("a small number");
         // A process that is restarted all the time cannot grow.
         let age = if (3..9).contains(&round) { seconds - 3 * 150 } else { 20 };
         let resident = 10_000_000 + age * growth;
-        let usage = Usage { resident, anonymous: resident, descriptors: 30, threads: 10 };
+        let usage = ProcessUsage { resident, anonymous: resident, descriptors: 30, threads: 10 };
         let phase = if seconds % 150 < 75 { "single" } else { "grouped" };
         Sample {
             seconds,
-            scene: Scene { round, phase, ..Scene::default() },
+            context: SampleContext { round, phase, ..SampleContext::default() },
             tap: Some(usage),
             target: None,
             spool: 50_000_000,
@@ -144,7 +144,7 @@ fn report_with(growth: u64) -> Outcome {
             written: 0,
         }
     };
-    Outcome {
+    SoakReport {
         rounds: 12,
         undisturbed: 3..9,
         acknowledged: 1_800_000,

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use end_to_end::http::Endpoint;
 use end_to_end::message::members;
-use end_to_end::tap::{Finished, Tap};
+use end_to_end::tap::{FinishedTap, Tap};
 
 /// Runs `send-test`, which needs no configuration.
-fn send_test(tap: &Tap, endpoint: &Endpoint, arguments: &[&str]) -> Finished {
-    tap.launch(&["send-test", "--url", &endpoint.url()]).args(arguments).without_config().finish()
+fn send_test(tap: &Tap, endpoint: &Endpoint, arguments: &[&str]) -> FinishedTap {
+    tap.command(&["send-test", "--url", &endpoint.url()]).args(arguments).without_config().finish()
 }
 
 fn event_types(tap: &Tap) -> Vec<String> {
@@ -39,11 +39,11 @@ fn send_test_sends_one_event_type_as_often_as_asked() {
 #[test]
 fn a_revoked_url_is_a_one_line_error() {
     let tap = Tap::new().with_minted_urls();
-    let minted = tap.mint();
+    let minted = tap.mint_url();
     tap.url(&["revoke", "1"]).finish().assert_code(0);
     let listener = tap.listen().start();
     let finished = send_test(&tap, &listener.endpoint().with_path(&minted.path), &[]);
-    assert!(!finished.sole_error().is_empty());
+    assert!(!finished.only_error().is_empty());
     assert!(finished.stdout.iter().all(|line| line.contains("404")), "{:?}", finished.stdout);
 }
 
@@ -54,5 +54,5 @@ fn an_unreachable_server_is_a_one_line_error() {
     let endpoint = listener.endpoint();
     listener.stop().assert_code(0);
     let finished = send_test(&tap, &endpoint, &[]);
-    assert!(!finished.sole_error().is_empty());
+    assert!(!finished.only_error().is_empty());
 }

@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use end_to_end::events::{SEVEN, numbered_from};
+use end_to_end::events::{DOCUMENTED_EVENTS, numbered_events};
 use end_to_end::message::Record;
-use end_to_end::program::{path_of, repository};
+use end_to_end::program::{program_path, repository};
 use end_to_end::tap::Tap;
 use end_to_end::target::rows_in;
 use end_to_end::wait;
@@ -23,8 +23,8 @@ fn script(name: &str) -> String {
 
 /// The folder of the programs, ending with a `/`.
 fn programs() -> String {
-    let _ = path_of("target-jsonl");
-    let tap = path_of("tap-mailjet-webhooks");
+    let _ = program_path("target-jsonl");
+    let tap = program_path("tap-mailjet-webhooks");
     format!("{}/", tap.parent().expect("the tap lies in a folder").display())
 }
 
@@ -55,9 +55,9 @@ fn systemd_accepts_the_units() {
     // An unknown setting is a warning.
     assert!(verified.status.success() && verified.stderr.is_empty(), "{verified:?}");
 
-    // The listener's remaining exposure is the network, without which it would receive nothing: 1.1. Without one of the stronger
-    // protections (0.2 or more each) it exceeds this threshold, which is in tenths. A newer systemd that rates it a tenth
-    // higher does not.
+    // The listener's remaining exposure is the network, without which it would receive nothing: 1.1. Without
+    // one of the stronger protections (0.2 or more each) it exceeds this threshold, which is in tenths. A
+    // newer systemd that rates it a tenth higher does not.
     for (unit, threshold) in units.iter().zip(["--threshold=12", "--threshold=5"]) {
         let arguments = ["security", "--no-pager", "--offline=true", threshold];
         let Some(rated) = systemd_analyze(&arguments, std::slice::from_ref(unit)) else { return };
@@ -127,8 +127,8 @@ fn calls_in(trace: &str) -> BTreeSet<String> {
     calls.map(|(call, _)| call).filter(is_name).map(str::to_owned).collect()
 }
 
-/// A system call that the unit forbids would fail only on the machine where the service runs. The calls can be observed without
-/// systemd.
+/// A system call that the unit forbids would fail only on the machine where the service runs. The calls can
+/// be observed without systemd.
 #[test]
 fn the_sandbox_allows_every_system_call_of_the_tap() {
     if Command::new("strace").arg("--version").stdout(Stdio::null()).status().is_err() {
@@ -140,10 +140,10 @@ fn the_sandbox_allows_every_system_call_of_the_tap() {
     let traced = |name: &str| tap.folder().join(name).display().to_string();
     let (listening, draining) = (traced("listener"), traced("drain"));
     let listener =
-        tap.listen().set("mode", "drain").through(&["strace", "-D", "-f", "-o", &listening]).start();
-    listener.endpoint().accept(SEVEN[0]);
+        tap.listen().set("mode", "drain").wrapped_in(&["strace", "-D", "-f", "-o", &listening]).start();
+    listener.endpoint().post_accepted(DOCUMENTED_EVENTS[0]);
     listener.stop().assert_code(0);
-    tap.drain().state().through(&["strace", "-D", "-f", "-o", &draining]).finish().assert_code(0);
+    tap.drain().state().wrapped_in(&["strace", "-D", "-f", "-o", &draining]).finish().assert_code(0);
     for (trace, unit) in [(&listening, LISTENER), (&draining, DRAIN)] {
         let (mut made, allowed) = (calls_in(trace), allowed_by(unit, &sets));
         // SQLite calls it only as root, and the service does not run as root.
@@ -196,15 +196,15 @@ fn assert_drains_beside_a_listener(command: &str, code_of_an_overlap: i32) {
 
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
-    for (count, event) in (1..).zip(&SEVEN[..3]) {
-        endpoint.accept(event);
+    for (count, event) in (1..).zip(&DOCUMENTED_EVENTS[..3]) {
+        endpoint.post_accepted(event);
         assert_eq!(drain(), Some(0));
         assert_eq!(rows().len(), count, "the last event is in the table");
     }
 
     // Another drain that cannot end, because nobody reads its output.
-    for event in numbered_from(0, 500) {
-        endpoint.accept(event);
+    for event in numbered_events(0, 500) {
+        endpoint.post_accepted(event);
     }
     let (mut other, unread) = tap.drain().state().start_unread();
     let _ = other.stderr().wait_for("events wait in the spool");

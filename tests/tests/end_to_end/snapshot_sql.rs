@@ -5,8 +5,9 @@ use std::fs;
 use std::process::Command;
 
 use end_to_end::database::{self, Postgres};
-use end_to_end::events::{SEVEN, numbered};
+use end_to_end::events::{DOCUMENTED_EVENTS, numbered_event};
 use end_to_end::message::{Message, Record, value};
+use end_to_end::program;
 use end_to_end::tap::Tap;
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -18,9 +19,9 @@ struct LoadedMessages {
     records: Vec<Record>,
 }
 
-/// Loads repeats of three kinds: webhooks that Mailjet repeats (one key, several sequences), rows that are written again (one
-/// key, one sequence), and, for business keys, events of the same person and of the same order, some without the key. Some
-/// columns have names that mean something else in SQL.
+/// Loads repeats of three kinds: webhooks that Mailjet repeats (one key, several sequences), rows that are
+/// written again (one key, one sequence), and, for business keys, events of the same person and of the same
+/// order, some without the key. Some columns have names that mean something else in SQL.
 fn loaded_messages() -> LoadedMessages {
     let tap = Tap::new();
     let orders = [1, 2, 3].map(|time| {
@@ -28,10 +29,12 @@ fn loaded_messages() -> LoadedMessages {
     });
     tap.spool_bodies(orders.iter().map(String::as_str));
     let without_email = [r#"{"event":"open","time":1}"#, r#"{"event":"open","time":2}"#];
-    tap.spool_bodies(SEVEN.iter().copied().chain(SEVEN).chain(without_email).chain(without_email));
-    tap.spool_bodies((0..60).map(numbered).collect::<Vec<_>>().iter().map(String::as_str));
+    tap.spool_bodies(
+        DOCUMENTED_EVENTS.iter().copied().chain(DOCUMENTED_EVENTS).chain(without_email).chain(without_email),
+    );
+    tap.spool_bodies((0..60).map(numbered_event).collect::<Vec<_>>().iter().map(String::as_str));
     // Without a key, targets append. Merged rows would leave nothing to query.
-    let catalog = tap.launch(&["--discover"]).finish().stdout.join("\n");
+    let catalog = tap.command(&["--discover"]).finish().stdout.join("\n");
     let mut catalog = value(&catalog);
     for stream in catalog["streams"].as_array_mut().expect("streams") {
         stream["metadata"][0]["metadata"]["table-key-properties"] = json!([]);
@@ -54,18 +57,19 @@ fn loaded_messages() -> LoadedMessages {
 
 impl LoadedMessages {
     fn load(&self, target: &str, config: &Value) {
-        let target = Command::new(database::in_venv(target, target));
-        let _ = database::load(target, config, &self.messages, self.tap.folder());
+        let target = Command::new(program::venv_program(target, target));
+        let _ = database::load_target(target, config, &self.messages, self.tap.folder());
     }
 
     fn sql(&self, dialect: &str, table: &str, arguments: &[&str]) -> String {
         let all = [&["snapshot-sql", "--dialect", dialect, "--table", table], arguments].concat();
-        let finished = self.tap.launch(&all).without_config().finish();
+        let finished = self.tap.command(&all).without_config().finish();
         finished.assert_code(0);
         finished.stdout.join("\n")
     }
 
-    /// The latest version of each row: key and sequence on a line, sorted. `version_of` says which rows are versions of one.
+    /// The latest version of each row: key and sequence on a line, sorted. `version_of` says which rows are
+    /// versions of one.
     fn latest(&self, version_of: impl Fn(&Record) -> String) -> Vec<String> {
         let mut latest = BTreeMap::new();
         for record in &self.records {
@@ -157,9 +161,9 @@ fn snapshots_on_duckdb_hold_the_latest_version_of_each_row() {
     loaded.load("target-duckdb", &config);
     let script = "import duckdb, sys
 for row in duckdb.connect(sys.argv[1]).execute(sys.argv[2]).fetchall(): print(*row, sep=',')";
-    let python = database::in_venv("target-duckdb", "python");
+    let python = program::venv_program("target-duckdb", "python");
     loaded.check("duckdb", "raw.data", "raw.latest", |sql| {
-        database::run(Command::new(&python).args(["-c", script]).arg(&path).arg(sql))
+        program::run(Command::new(&python).args(["-c", script]).arg(&path).arg(sql))
     });
 }
 
@@ -206,7 +210,7 @@ fn wrong_usage_prints_no_sql() {
         &["--dialect", "duckdb", "--system-column-prefix", ""],
         &["--dialect", "duckdb", "--state", "state.json"],
     ] {
-        let finished = tap.launch(&["snapshot-sql"]).args(arguments).without_config().finish();
+        let finished = tap.command(&["snapshot-sql"]).args(arguments).without_config().finish();
         finished.assert_code(2);
         assert!(finished.stdout.is_empty(), "{:?}", finished.stdout);
     }
@@ -224,8 +228,8 @@ fn the_system_column_prefix_comes_from_the_configuration() {
             "\"m_sequence\" DESC",
         ),
     ] {
-        let launch = tap.launch(arguments);
-        let finished = if with_config { launch } else { launch.without_config() }.finish();
+        let command = tap.command(arguments);
+        let finished = if with_config { command } else { command.without_config() }.finish();
         finished.assert_code(0);
         assert!(finished.stdout.join("\n").contains(expected), "{:?}", finished.stdout);
     }

@@ -1,13 +1,13 @@
 //! `spool status`: the same figures as the metrics, readable for people, with or without a running tap.
 
-use end_to_end::events::{SEVEN, numbered};
+use end_to_end::events::{DOCUMENTED_EVENTS, numbered_event};
 use end_to_end::message;
 use end_to_end::metrics::Metrics;
 use end_to_end::tap::Tap;
 use serde_json::{Value, json};
 
 fn status(tap: &Tap) -> Value {
-    let finished = tap.launch(&["spool", "status", "--format", "json"]).finish();
+    let finished = tap.command(&["spool", "status", "--format", "json"]).finish();
     finished.assert_code(0);
     assert_eq!(finished.stderr, [""; 0]);
     message::value(&finished.stdout.join("\n"))
@@ -16,8 +16,8 @@ fn status(tap: &Tap) -> Value {
 #[test]
 fn a_missing_spool_is_a_one_line_error_and_none_is_created() {
     let tap = Tap::new();
-    let finished = tap.launch(&["spool", "status"]).finish();
-    assert!(finished.sole_error().contains("spool.db"), "{:?}", finished.stderr);
+    let finished = tap.command(&["spool", "status"]).finish();
+    assert!(finished.only_error().contains("spool.db"), "{:?}", finished.stderr);
     assert_eq!(finished.stderr.len(), 1);
     assert!(!tap.spool().path.exists());
 }
@@ -25,19 +25,19 @@ fn a_missing_spool_is_a_one_line_error_and_none_is_created() {
 #[test]
 fn the_status_matches_the_metrics_with_and_without_a_running_tap() {
     let tap = Tap::new().with_minted_urls().set("admin_address", "127.0.0.1:0");
-    let endpoint_path = tap.mint().path;
+    let endpoint_path = tap.mint_url().path;
     tap.append_state(0);
     let running = tap.run().state().start();
     let endpoint = running.endpoint().with_path(&endpoint_path);
     for number in 0..4 {
-        endpoint.accept(numbered(number));
+        endpoint.post_accepted(numbered_event(number));
     }
-    endpoint.accept("[1, 2]");
+    endpoint.post_accepted("[1, 2]");
     let records = running.wait_records(4);
     let confirmed = records[1].sequence();
     tap.append_state(confirmed);
     let position = |value: f64| format!("{value}") == confirmed.to_string();
-    let metrics = Metrics::wait(&running.admin(), "confirmed_position", position);
+    let metrics = Metrics::wait_until(&running.admin(), "confirmed_position", position);
 
     let shown = status(&tap);
     let same = [
@@ -73,9 +73,9 @@ fn the_status_matches_the_metrics_with_and_without_a_running_tap() {
 #[test]
 fn the_text_format_has_a_line_for_each_figure() {
     let tap = Tap::new();
-    tap.spool_bodies(SEVEN);
+    tap.spool_bodies(DOCUMENTED_EVENTS);
     let before = std::fs::read(tap.spool().path).expect("a file");
-    let finished = tap.launch(&["spool", "status"]).finish();
+    let finished = tap.command(&["spool", "status"]).finish();
     finished.assert_code(0);
     let text = finished.stdout.join("\n");
     for line in [
@@ -94,8 +94,8 @@ fn the_text_format_has_a_line_for_each_figure() {
 #[test]
 fn repeated_status_commands_do_not_prevent_a_drain() {
     let tap = Tap::new();
-    tap.spool_bodies(SEVEN);
-    let mut status_command = tap.launch(&["spool", "status"]).command();
+    tap.spool_bodies(DOCUMENTED_EVENTS);
+    let mut status_command = tap.command(&["spool", "status"]).into_command();
     let statuses = std::thread::spawn(move || {
         for _ in 0..50 {
             let output = status_command.output().expect("the command starts");

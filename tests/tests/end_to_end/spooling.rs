@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::thread;
 
-use end_to_end::events::{SEVEN, grouped, number_of, numbered, numbered_from};
+use end_to_end::events::{DOCUMENTED_EVENTS, grouped, number_of, numbered_event, numbered_events};
 use end_to_end::http::Client;
 use end_to_end::spool::SpooledEvent;
 use end_to_end::tap::{RunningTap, Tap};
@@ -21,15 +21,15 @@ fn a_200_means_that_the_events_are_in_the_file_unchanged() {
     let tap = Tap::new();
     let listener = tap.listen().start();
     let spaced = " {\n \"b\" : 1.10, \"a\":\t\"\\u00e9\" } ";
-    listener.endpoint().accept(grouped(&[SEVEN[0], spaced, SEVEN[1]]));
+    listener.endpoint().post_accepted(grouped(&[DOCUMENTED_EVENTS[0], spaced, DOCUMENTED_EVENTS[1]]));
     let _ = listener.kill();
     let stored: Vec<_> = tap.spool().events().into_iter().map(|event| event.body).collect();
-    assert_eq!(stored, [SEVEN[0], spaced.trim(), SEVEN[1]]);
+    assert_eq!(stored, [DOCUMENTED_EVENTS[0], spaced.trim(), DOCUMENTED_EVENTS[1]]);
     assert_eq!(tap.spool().text("PRAGMA journal_mode"), "wal");
 }
 
-/// Killing a process proves nothing about the disk, because unsynced writes survive in the kernel. Only the order of the system
-/// calls proves it: write, sync, answer. Without strace, the test is skipped.
+/// Killing a process proves nothing about the disk, because unsynced writes survive in the kernel. Only the
+/// order of the system calls proves it: write, sync, answer. Without strace, the test is skipped.
 #[test]
 fn the_200_is_sent_after_the_sync() {
     if Command::new("strace").arg("--version").stdout(Stdio::null()).status().is_err() {
@@ -38,11 +38,12 @@ fn the_200_is_sent_after_the_sync() {
     }
     let tap = Tap::new();
     let trace = tap.folder().join("trace");
-    // -D: strace is a child of the tap, so that the test can stop the tap. -y: paths instead of descriptor numbers.
+    // -D: strace is a child of the tap, so that the test can stop the tap. -y: paths instead of descriptor
+    // numbers.
     let calls = "trace=pwrite64,write,writev,sendto,sendmsg,fsync,fdatasync";
     let strace = ["strace", "-D", "-f", "-y", "-s", "5000", "-e", calls, "-o", trace.to_str().expect("text")];
-    let listener = tap.listen().through(&strace).start();
-    listener.endpoint().accept(r#"{"event":"open","Payload":"find-me-in-the-trace"}"#);
+    let listener = tap.listen().wrapped_in(&strace).start();
+    listener.endpoint().post_accepted(r#"{"event":"open","Payload":"find-me-in-the-trace"}"#);
     listener.stop().assert_code(0);
     let lines = wait::until("the trace is complete", || {
         let text = std::fs::read_to_string(&trace).unwrap_or_default();
@@ -69,7 +70,7 @@ fn only_the_owner_can_read_the_spool() {
     let tap = Tap::new();
     let path = tap.folder().join("new/folders/spool.db");
     let listener = tap.listen().set("spool_path", path.to_str()).start();
-    listener.endpoint().accept(SEVEN[0]);
+    listener.endpoint().post_accepted(DOCUMENTED_EVENTS[0]);
     let folder = path.parent().expect("the spool lies in a folder");
     for entry in folder.read_dir().expect("the folder is there") {
         let entry = entry.expect("an entry");
@@ -102,7 +103,7 @@ fn post_in_parallel(tap: &Tap, digits: usize) {
             scope.spawn(move || {
                 let mut client = Client::connect(endpoint.address).expect("a connection");
                 for id in poster * EACH..(poster + 1) * EACH {
-                    let reply = client.post(&endpoint.path, &numbered(id)).expect("an answer");
+                    let reply = client.post(&endpoint.path, &numbered_event(id)).expect("an answer");
                     assert_eq!(reply.status, 200, "{}", reply.body);
                     acknowledged.lock().expect("no poster panics").insert(id);
                 }
@@ -125,15 +126,15 @@ fn post_in_parallel(tap: &Tap, digits: usize) {
 fn sequences_keep_growing_after_the_clock_stepped_back() {
     let tap = Tap::new();
     insert_far_ahead(&tap);
-    tap.spool_bodies([numbered(1).as_str(), &grouped(&numbered_from(2, 3))]);
+    tap.spool_bodies([numbered_event(1).as_str(), &grouped(&numbered_events(2, 3))]);
     assert_eq!(tap.spool().sequences(), (FAR_AHEAD..FAR_AHEAD + 5).collect::<Vec<_>>());
     let drained = tap.drain().finish();
     drained.assert_code(0);
     assert_eq!(drained.records().iter().map(number_of).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
 }
 
-/// A sequence identifies a row in the target's table. It must never be assigned to another event, even when nothing in the
-/// spool has it any longer.
+/// A sequence identifies a row in the target's table. It must never be assigned to another event, even when
+/// nothing in the spool has it any longer.
 #[test]
 fn sequences_are_not_reused_after_trimming() {
     let tap = Tap::new().set("retention_days", 0);
@@ -142,13 +143,13 @@ fn sequences_are_not_reused_after_trimming() {
     tap.drain().state().finish().assert_code(0);
     tap.append_state(FAR_AHEAD);
     let running = tap.run().state().start();
-    running.endpoint().accept(numbered(1));
+    running.endpoint().post_accepted(numbered_event(1));
     running.wait_bookmark(FAR_AHEAD + 1);
     tap.append_state(FAR_AHEAD + 1);
     wait::until("the spool is trimmed", || tap.spool().events().is_empty().then_some(()));
     let _ = running.kill();
 
-    tap.spool_bodies([numbered(2).as_str()]);
+    tap.spool_bodies([numbered_event(2).as_str()]);
     assert_eq!(tap.spool().sequences(), [FAR_AHEAD + 2]);
     let drained = tap.drain().state().finish();
     drained.assert_code(0);
@@ -161,7 +162,7 @@ fn insert_far_ahead(tap: &Tap) {
     tap.spool().insert(&SpooledEvent {
         sequence: FAR_AHEAD,
         received_at: 1_600_000_000_000,
-        body: numbered(0),
+        body: numbered_event(0),
     });
 }
 
@@ -169,14 +170,14 @@ fn insert_far_ahead(tap: &Tap) {
 fn a_second_listener_exits_75() {
     let tap = Tap::new();
     let first = tap.listen().start();
-    first.endpoint().accept(SEVEN[0]);
+    first.endpoint().post_accepted(DOCUMENTED_EVENTS[0]);
     for second in [tap.listen(), tap.run()] {
         let finished = second.finish();
         finished.assert_code(75);
         assert_eq!(finished.stdout, [""; 0]);
         assert_eq!(finished.stderr.len(), 1, "one line says why: {:?}", finished.stderr);
     }
-    first.endpoint().accept(SEVEN[1]);
+    first.endpoint().post_accepted(DOCUMENTED_EVENTS[1]);
 }
 
 /// Two listeners would each assign sequences of their own.
@@ -184,25 +185,25 @@ fn a_second_listener_exits_75() {
 fn a_spool_named_by_a_symbolic_link_is_the_same_spool() {
     let tap = Tap::new();
     let first = tap.listen().start();
-    first.endpoint().accept(SEVEN[0]);
+    first.endpoint().post_accepted(DOCUMENTED_EVENTS[0]);
     let link = tap.folder().join("link.db");
     std::os::unix::fs::symlink(&tap.spool().path, &link).expect("a link");
     tap.listen().set("spool_path", link.to_str()).finish().assert_code(75);
     let drained = tap.drain().set("spool_path", link.to_str()).finish();
     drained.assert_code(0);
     assert_eq!(drained.records().len(), 1);
-    first.endpoint().accept(SEVEN[1]);
+    first.endpoint().post_accepted(DOCUMENTED_EVENTS[1]);
 }
 
-/// After a failed write or sync, the kernel may drop the dirty pages, so that a second try succeeds without storing anything.
-/// The only correct reaction is to stop without answering 200 to any of it.
+/// After a failed write or sync, the kernel may drop the dirty pages, so that a second try succeeds without
+/// storing anything. The only correct reaction is to stop without answering 200 to any of it.
 #[test]
 fn an_io_error_ends_the_tap_and_no_unwritten_event_is_answered_200() {
     let tap = Tap::new();
     let listener = tap.listen().limit_file_size(1024).start();
     let acknowledged = post_until_refused(&listener);
     let finished = listener.finish();
-    let error = finished.sole_error();
+    let error = finished.only_error();
     assert!(error.contains("spool.db"), "the error names the spool: {error}");
 
     let drained = tap.drain().finish();
@@ -213,39 +214,40 @@ fn an_io_error_ends_the_tap_and_no_unwritten_event_is_answered_200() {
     assert!(!acknowledged.is_empty(), "the limit leaves room for some events");
 }
 
-/// A deleted file lives on for a process that has it open. A listener that did not check would answer 200 for events that
-/// nobody can ever find.
+/// A deleted file lives on for a process that has it open. A listener that did not check would answer 200 for
+/// events that nobody can ever find.
 #[test]
 fn a_listener_whose_spool_is_deleted_or_replaced_accepts_nothing_more() {
     for suffix in ["", "-wal", "-shm", ".listener.lock"] {
         let tap = Tap::new();
         let listener = tap.listen().start();
         let endpoint = listener.endpoint();
-        endpoint.accept(numbered(1));
+        endpoint.post_accepted(numbered_event(1));
         let file = tap.folder().join(format!("spool.db{suffix}"));
         fs::remove_file(&file).expect("the file exists");
         if suffix.is_empty() {
             // As a scheduled drain would.
             let drained = tap.drain().finish();
-            assert!(drained.sole_error().contains("spool.db-wal exists"), "{:?}", drained.stderr);
+            assert!(drained.only_error().contains("spool.db-wal exists"), "{:?}", drained.stderr);
         }
         // The listener may have ended already.
         if let Ok(mut client) = Client::connect(endpoint.address)
-            && let Ok(reply) = client.post(&endpoint.path, &numbered(2))
+            && let Ok(reply) = client.post(&endpoint.path, &numbered_event(2))
         {
             assert_eq!(reply.status, 503, "without {}", file.display());
         }
-        let error = listener.finish().sole_error().to_owned();
+        let error = listener.finish().only_error().to_owned();
         assert!(error.contains(&format!("{} was deleted or replaced", file.display())), "{error}");
     }
 }
 
-/// After a crash, the write-ahead log holds what is not yet in the database. SQLite deletes a log that it finds alone.
+/// After a crash, the write-ahead log holds what is not yet in the database. SQLite deletes a log that it
+/// finds alone.
 #[test]
 fn a_write_ahead_log_without_its_database_is_left_untouched() {
     let tap = Tap::new();
     let listener = tap.listen().start();
-    listener.endpoint().accept(numbered(1));
+    listener.endpoint().post_accepted(numbered_event(1));
     let _ = listener.kill();
     let away = tap.folder().join("away.db");
     fs::rename(&tap.spool().path, &away).expect("the spool exists");
@@ -253,13 +255,13 @@ fn a_write_ahead_log_without_its_database_is_left_untouched() {
         if is_empty {
             fs::write(&tap.spool().path, "").expect("a file");
         }
-        for launch in [tap.run(), tap.listen(), tap.drain()] {
-            let refused = launch.finish();
-            assert!(refused.sole_error().contains("spool.db-wal exists"), "{:?}", refused.stderr);
+        for command in [tap.run(), tap.listen(), tap.drain()] {
+            let refused = command.finish();
+            assert!(refused.only_error().contains("spool.db-wal exists"), "{:?}", refused.stderr);
         }
         for command in ["status", "verify", "export"] {
-            let refused = tap.launch(&["spool", command]).finish();
-            assert!(refused.sole_error().contains("spool.db-wal exists"), "{:?}", refused.stderr);
+            let refused = tap.command(&["spool", command]).finish();
+            assert!(refused.only_error().contains("spool.db-wal exists"), "{:?}", refused.stderr);
         }
     }
     fs::rename(&away, &tap.spool().path).expect("the spool exists");
@@ -274,7 +276,7 @@ fn a_write_ahead_log_deleted_after_a_crash_is_reported() {
     for deleted in [false, true] {
         let tap = Tap::new();
         let listener = tap.listen().start();
-        listener.endpoint().accept(numbered(1));
+        listener.endpoint().post_accepted(numbered_event(1));
         let _ = listener.kill();
         if deleted {
             fs::remove_file(tap.folder().join("spool.db-wal")).expect("the log exists");
@@ -294,9 +296,9 @@ fn a_write_ahead_log_deleted_after_a_crash_is_reported() {
 fn after_a_clean_end_everything_is_in_one_file() {
     for run in ["listen", "drain", "continuous"] {
         let tap = Tap::new().with_minted_urls();
-        let minted = tap.mint();
+        let minted = tap.mint_url();
         let running = if run == "continuous" { tap.run() } else { tap.listen() }.start();
-        running.endpoint().with_path(&minted.path).accept(numbered(1));
+        running.endpoint().with_path(&minted.path).post_accepted(numbered_event(1));
         running.stop().assert_code(0);
         if run == "drain" {
             tap.drain().finish().assert_code(0);
@@ -312,15 +314,16 @@ fn after_a_clean_end_everything_is_in_one_file() {
 #[test]
 fn a_spool_with_two_names_is_refused() {
     let tap = Tap::new();
-    tap.spool_bodies([SEVEN[0]]);
+    tap.spool_bodies([DOCUMENTED_EVENTS[0]]);
     fs::hard_link(tap.spool().path, tap.folder().join("other.db")).expect("a link");
-    for launch in [tap.listen(), tap.drain()] {
-        let finished = launch.finish();
-        assert!(finished.sole_error().contains("2 names"), "{:?}", finished.stderr);
+    for command in [tap.listen(), tap.drain()] {
+        let finished = command.finish();
+        assert!(finished.only_error().contains("2 names"), "{:?}", finished.stderr);
     }
 }
 
-/// The listener checks even without webhooks, so that a monitored service fails as soon as the mistake is made.
+/// The listener checks even without webhooks, so that a monitored service fails as soon as the mistake is
+/// made.
 #[test]
 fn an_idle_listener_notices_that_its_spool_was_moved() {
     let tap = Tap::new();
@@ -328,12 +331,12 @@ fn an_idle_listener_notices_that_its_spool_was_moved() {
     let _ = listener.endpoint();
     let moved = tap.folder().join("moved.db");
     fs::rename(tap.folder().join("spool.db"), moved).expect("a rename");
-    let error = listener.finish().sole_error().to_owned();
+    let error = listener.finish().only_error().to_owned();
     assert!(error.contains("spool.db was deleted or replaced"), "{error}");
 }
 
-/// Posts over four connections until each of them gets an answer other than 200, which must be a 503, or is closed. Returns
-/// the events that were answered with 200.
+/// Posts over four connections until each of them gets an answer other than 200, which must be a 503, or is
+/// closed. Returns the events that were answered with 200.
 fn post_until_refused(listener: &RunningTap) -> BTreeSet<u64> {
     let endpoint = listener.endpoint();
     let refusals = Mutex::new(0);
@@ -345,7 +348,7 @@ fn post_until_refused(listener: &RunningTap) -> BTreeSet<u64> {
                 let mut client = Client::connect(endpoint.address).expect("a connection");
                 for id in (poster..).step_by(4) {
                     // Events of 10 KB, so that the limit is reached soon.
-                    let event = numbered(id)
+                    let event = numbered_event(id)
                         .replace(r#""Payload":"""#, &format!(r#""Payload":"{}""#, "x".repeat(10_000)));
                     match client.post(&endpoint.path, &event) {
                         Ok(reply) if reply.status == 200 => {

@@ -1,21 +1,21 @@
-//! Failing storage. Whatever breaks, there is one clear line, no 200 for an event that is not stored, and a complete recovery
-//! once the cause is gone.
+//! Failing storage. Whatever breaks, there is one clear line, no 200 for an event that is not stored, and a
+//! complete recovery once the cause is gone.
 
 use std::time::Duration;
 
-use end_to_end::events::{grouped, number_of, numbered, numbered_from};
-use end_to_end::faults::{Call, Fault, Faults, SpoolFile};
+use end_to_end::events::{grouped, number_of, numbered_event, numbered_events};
+use end_to_end::faults::{Fault, FaultInjector, SpoolFile, SystemCall};
 use end_to_end::http::{Client, Endpoint};
 use end_to_end::message::Message;
 use end_to_end::oracle::Oracle;
 use end_to_end::pipeline::Pipeline;
-use end_to_end::tap::{Finished, RunningTap, Tap};
+use end_to_end::tap::{FinishedTap, RunningTap, Tap};
 use end_to_end::target::Target;
 
 /// Posts an event and returns the status of the answer; `None` if nothing answers.
 fn post(endpoint: &Endpoint, id: u64) -> Option<u16> {
     let mut client = Client::connect(endpoint.address).ok()?;
-    client.post(&endpoint.path, &numbered(id)).ok().map(|reply| reply.status)
+    client.post(&endpoint.path, &numbered_event(id)).ok().map(|reply| reply.status)
 }
 
 /// Posts until the listener has ended, and returns how many events were accepted. No 200 may follow a 503.
@@ -37,9 +37,9 @@ fn post_until_ended(endpoint: &Endpoint, first: u64) -> u64 {
 }
 
 /// Waits until the listener has ended, and checks that one error line names the spool.
-fn assert_ends_with_spool_error(listener: RunningTap) -> Finished {
+fn assert_ends_with_spool_error(listener: RunningTap) -> FinishedTap {
     let finished = listener.finish();
-    let error = finished.sole_error();
+    let error = finished.only_error();
     assert!(error.contains("spool.db"), "the error names the spool: {error}");
     finished
 }
@@ -61,18 +61,18 @@ fn assert_present(tap: &Tap, count: u64) {
 #[test]
 fn a_failed_sync_is_never_retried() {
     let tap = Tap::new();
-    let Some(faults) = Faults::beside(&tap) else { return };
-    let listener = faults.under(tap.listen()).start();
+    let Some(faults) = FaultInjector::build_for(&tap) else { return };
+    let listener = faults.inject_into(tap.listen()).start();
     let endpoint = listener.endpoint();
     for id in 0..5 {
         assert_eq!(post(&endpoint, id), Some(200));
     }
-    faults.plan(Call::Sync, SpoolFile::Wal, Fault::InputOutput, 1);
+    faults.plan(SystemCall::Sync, SpoolFile::Wal, Fault::InputOutput, 1);
     assert_eq!(post(&endpoint, 5), Some(503));
     assert_eq!(post_until_ended(&endpoint, 6), 0, "no later 200");
-    assert_eq!(faults.failed(), 1);
+    assert_eq!(faults.failed_calls(), 1);
     let finished = assert_ends_with_spool_error(listener);
-    assert!(finished.says("Check the disk, then start again"), "{:?}", finished.stderr);
+    assert!(finished.stderr_contains("Check the disk, then start again"), "{:?}", finished.stderr);
     assert_present(&tap, 5);
 }
 
@@ -80,15 +80,15 @@ fn a_failed_sync_is_never_retried() {
 #[test]
 fn a_failed_sync_of_the_database_is_never_retried() {
     let tap = Tap::new();
-    let Some(faults) = Faults::beside(&tap) else { return };
-    let listener = faults.under(tap.listen()).start();
+    let Some(faults) = FaultInjector::build_for(&tap) else { return };
+    let listener = faults.inject_into(tap.listen()).start();
     let endpoint = listener.endpoint();
-    faults.plan(Call::Sync, SpoolFile::Database, Fault::InputOutput, 1);
+    faults.plan(SystemCall::Sync, SpoolFile::Database, Fault::InputOutput, 1);
     let mut accepted = 0;
-    while faults.failed() == 0 && post(&endpoint, accepted) == Some(200) {
+    while faults.failed_calls() == 0 && post(&endpoint, accepted) == Some(200) {
         accepted += 1;
     }
-    assert_eq!(faults.failed(), 1);
+    assert_eq!(faults.failed_calls(), 1);
     assert_eq!(post_until_ended(&endpoint, accepted), 0, "no later 200");
     assert_ends_with_spool_error(listener);
     assert_present(&tap, accepted);
@@ -96,14 +96,14 @@ fn a_failed_sync_of_the_database_is_never_retried() {
 
 #[test]
 fn a_failed_write_ends_the_listener() {
-    for (call, file) in [(Call::Write, SpoolFile::Wal), (Call::Write, SpoolFile::Database)] {
+    for (call, file) in [(SystemCall::Write, SpoolFile::Wal), (SystemCall::Write, SpoolFile::Database)] {
         let tap = Tap::new();
-        let Some(faults) = Faults::beside(&tap) else { return };
-        let listener = faults.under(tap.listen()).start();
+        let Some(faults) = FaultInjector::build_for(&tap) else { return };
+        let listener = faults.inject_into(tap.listen()).start();
         let endpoint = listener.endpoint();
         faults.plan(call, file, Fault::InputOutput, 1);
         let accepted = post_until_ended(&endpoint, 0);
-        assert_eq!(faults.failed(), 1);
+        assert_eq!(faults.failed_calls(), 1);
         assert_ends_with_spool_error(listener);
         assert_present(&tap, accepted);
     }
@@ -112,14 +112,14 @@ fn a_failed_write_ends_the_listener() {
 #[test]
 fn short_writes_are_completed() {
     let tap = Tap::new();
-    let Some(faults) = Faults::beside(&tap) else { return };
-    let listener = faults.under(tap.listen()).start();
+    let Some(faults) = FaultInjector::build_for(&tap) else { return };
+    let listener = faults.inject_into(tap.listen()).start();
     let endpoint = listener.endpoint();
-    faults.plan(Call::Write, SpoolFile::Wal, Fault::Half, 1_000);
+    faults.plan(SystemCall::Write, SpoolFile::Wal, Fault::ShortWrite, 1_000);
     for id in 0..20 {
         assert_eq!(post(&endpoint, id), Some(200));
     }
-    assert!(faults.failed() > 20);
+    assert!(faults.failed_calls() > 20);
     let _ = listener.kill();
     assert_present(&tap, 20);
 }
@@ -128,15 +128,15 @@ fn short_writes_are_completed() {
 #[test]
 fn a_full_disk_is_answered_503_until_there_is_room() {
     let tap = Tap::new();
-    let Some(faults) = Faults::beside(&tap) else { return };
-    let listener = faults.under(tap.listen()).start();
+    let Some(faults) = FaultInjector::build_for(&tap) else { return };
+    let listener = faults.inject_into(tap.listen()).start();
     let endpoint = listener.endpoint();
     assert_eq!(post(&endpoint, 0), Some(200));
-    faults.plan(Call::Write, SpoolFile::Wal, Fault::NoSpace, u32::MAX / 2);
+    faults.plan(SystemCall::Write, SpoolFile::Wal, Fault::NoSpace, u32::MAX / 2);
     for id in 100..110 {
         assert_eq!(post(&endpoint, id), Some(503));
     }
-    faults.end();
+    faults.clear();
     for id in 1..10 {
         assert_eq!(post(&endpoint, id), Some(200));
     }
@@ -145,18 +145,19 @@ fn a_full_disk_is_answered_503_until_there_is_room() {
     assert_eq!(tap.spool().events().len(), 11, "no refused event is there");
 }
 
-/// A STATE needs room for a note in the spool. Without room the run goes on, and the STATE follows when there is some.
+/// A STATE needs room for a note in the spool. Without room the run goes on, and the STATE follows when there
+/// is some.
 #[test]
 fn a_run_on_a_full_disk_goes_on_and_writes_its_state_when_there_is_room() {
     let tap = Tap::new();
-    tap.spool_bodies([grouped(&numbered_from(0, 3)).as_str()]);
-    let Some(faults) = Faults::beside(&tap) else { return };
-    faults.plan(Call::Write, SpoolFile::Wal, Fault::NoSpace, u32::MAX / 2);
-    let running = faults.under(tap.run().state()).start();
+    tap.spool_bodies([grouped(&numbered_events(0, 3)).as_str()]);
+    let Some(faults) = FaultInjector::build_for(&tap) else { return };
+    faults.plan(SystemCall::Write, SpoolFile::Wal, Fault::NoSpace, u32::MAX / 2);
+    let running = faults.inject_into(tap.run().state()).start();
     let _ = running.wait_records(3);
     let _ = running.program.stderr().wait_for("no STATE is written until there is room");
     assert_eq!(post(&running.endpoint(), 3), Some(503));
-    faults.end();
+    faults.clear();
     assert_eq!(post(&running.endpoint(), 4), Some(200));
     let last = running.wait_records(4).last().expect("a record").sequence();
     let finished = running.stop();
@@ -170,48 +171,49 @@ fn a_run_on_a_full_disk_goes_on_and_writes_its_state_when_there_is_room() {
 fn a_file_that_cannot_be_opened_is_named_and_nothing_starts() {
     for file in [SpoolFile::Database, SpoolFile::Wal] {
         let tap = Tap::new();
-        tap.spool_bodies([numbered(0).as_str()]);
-        let Some(faults) = Faults::beside(&tap) else { return };
-        faults.plan(Call::Open, file, Fault::NotPermitted, u32::MAX / 2);
-        for launch in [tap.listen(), tap.run(), tap.drain()] {
-            let finished = faults.under(launch).finish();
-            assert!(finished.sole_error().contains("spool.db"), "{:?}", finished.stderr);
+        tap.spool_bodies([numbered_event(0).as_str()]);
+        let Some(faults) = FaultInjector::build_for(&tap) else { return };
+        faults.plan(SystemCall::Open, file, Fault::PermissionDenied, u32::MAX / 2);
+        for command in [tap.listen(), tap.run(), tap.drain()] {
+            let finished = faults.inject_into(command).finish();
+            assert!(finished.only_error().contains("spool.db"), "{:?}", finished.stderr);
             assert_eq!(finished.stdout, [""; 0]);
         }
-        faults.end();
+        faults.clear();
         assert_present(&tap, 1);
     }
 }
 
-/// A failed read puts no stored event in doubt. The run ends with one line, and the next one finds everything.
+/// A failed read puts no stored event in doubt. The run ends with one line, and the next one finds
+/// everything.
 #[test]
 fn a_failed_read_ends_the_drain_and_loses_nothing() {
     let tap = Tap::new();
-    tap.spool_bodies([grouped(&numbered_from(0, 2_000)).as_str()]);
-    let Some(faults) = Faults::beside(&tap) else { return };
+    tap.spool_bodies([grouped(&numbered_events(0, 2_000)).as_str()]);
+    let Some(faults) = FaultInjector::build_for(&tap) else { return };
     // The very first reads fail, those that open the spool.
-    faults.plan(Call::Read, SpoolFile::Database, Fault::InputOutput, u32::MAX / 2);
-    let broken = faults.under(tap.drain()).finish();
-    assert!(broken.sole_error().contains("spool.db"), "{:?}", broken.stderr);
+    faults.plan(SystemCall::Read, SpoolFile::Database, Fault::InputOutput, u32::MAX / 2);
+    let broken = faults.inject_into(tap.drain()).finish();
+    assert!(broken.only_error().contains("spool.db"), "{:?}", broken.stderr);
     assert_present(&tap, 2_000);
 }
 
-/// Both ends are busy, on a disk whose calls fail now and then. A service manager would start the tap again, and every
-/// acknowledged event arrives.
+/// Both ends are busy, on a disk whose calls fail now and then. A service manager would start the tap again,
+/// and every acknowledged event arrives.
 #[test]
 fn nothing_is_lost_on_a_disk_that_fails_repeatedly() {
     let tap = Tap::new().set("retention_days", 0);
-    let Some(faults) = Faults::beside(&tap) else { return };
+    let Some(faults) = FaultInjector::build_for(&tap) else { return };
     let target = Target::in_folder(tap.folder());
     let mut oracle: Option<Oracle> = None;
     let failures = [
-        (Call::Sync, SpoolFile::Wal, Fault::InputOutput),
-        (Call::Write, SpoolFile::Wal, Fault::InputOutput),
-        (Call::Write, SpoolFile::Database, Fault::InputOutput),
-        (Call::Sync, SpoolFile::Database, Fault::InputOutput),
+        (SystemCall::Sync, SpoolFile::Wal, Fault::InputOutput),
+        (SystemCall::Write, SpoolFile::Wal, Fault::InputOutput),
+        (SystemCall::Write, SpoolFile::Database, Fault::InputOutput),
+        (SystemCall::Sync, SpoolFile::Database, Fault::InputOutput),
     ];
     for (call, file, fault) in failures {
-        let mut pipeline = Pipeline::start_as(faults.under(tap.run()), &tap, &target);
+        let mut pipeline = Pipeline::start_command(faults.inject_into(tap.run()), &tap, &target);
         let endpoint = pipeline.tap.endpoint();
         let oracle = oracle
             .get_or_insert_with(|| Oracle::start_with_pauses(endpoint.clone(), 4, Duration::from_millis(1)));
@@ -220,15 +222,15 @@ fn nothing_is_lost_on_a_disk_that_fails_repeatedly() {
         faults.plan(call, file, fault, 1);
         assert_eq!(pipeline.tap.program.wait(), Some(1), "{call:?} {file:?}");
         assert_eq!(pipeline.target.wait(), Some(0));
-        faults.end();
-        oracle.so_far().demand_safe(&tap, &target);
+        faults.clear();
+        oracle.sent_so_far().assert_none_lost(&tap, &target);
     }
-    assert_eq!(faults.failed(), failures.len());
+    assert_eq!(faults.failed_calls(), failures.len());
     let pipeline = Pipeline::start(&tap, &target);
     let oracle = oracle.expect("there was a first round");
     oracle.redirect(pipeline.tap.endpoint());
     oracle.wait_acknowledged(20);
-    let memory = oracle.stop();
+    let sent = oracle.stop();
     pipeline.stop();
-    memory.demand_delivered(&tap, &target, failures.len() + 1);
+    sent.assert_pipeline_delivered(&tap, &target, failures.len() + 1);
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use end_to_end::events::SEVEN;
+use end_to_end::events::DOCUMENTED_EVENTS;
 use end_to_end::message::{Message, value};
 use end_to_end::schema::{assert_valid, columns_of};
-use end_to_end::tap::{Finished, Tap};
+use end_to_end::tap::{FinishedTap, Tap};
 use end_to_end::wait;
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ const EVENT_STREAMS: [&str; 7] = ["sent", "open", "click", "bounce", "blocked", 
 
 /// The catalog that `--discover` prints.
 pub(super) fn discovered(tap: &Tap) -> Value {
-    let finished = tap.launch(&["--discover"]).finish();
+    let finished = tap.command(&["--discover"]).finish();
     finished.assert_code(0);
     value(&finished.stdout.join("\n"))
 }
@@ -25,11 +25,12 @@ pub(super) fn metadata<'a>(catalog: &'a mut Value, stream: &str, column: Option<
     let entry = streams.iter_mut().find(|entry| entry["stream"] == stream).expect(stream);
     let breadcrumb = column.map_or(json!([]), |column| json!(["properties", column]));
     let items = entry["metadata"].as_array_mut().expect("metadata");
-    &mut items.iter_mut().find(|item| item["breadcrumb"] == breadcrumb).expect("every column has metadata")["metadata"]
+    let item = items.iter_mut().find(|item| item["breadcrumb"] == breadcrumb);
+    &mut item.expect("every column has metadata")["metadata"]
 }
 
 /// Drains with a catalog, and checks that the output is valid.
-pub(super) fn drain_with(tap: &Tap, option: &str, catalog: &Value) -> Finished {
+pub(super) fn drain_with(tap: &Tap, option: &str, catalog: &Value) -> FinishedTap {
     let path = tap.folder().join("catalog.json");
     fs::write(&path, catalog.to_string()).expect("a catalog can be written");
     let finished = tap.drain().args(&[option, path.to_str().expect("a path")]).finish();
@@ -42,7 +43,10 @@ pub(super) fn drain_with(tap: &Tap, option: &str, catalog: &Value) -> Finished {
 fn each_event_goes_to_its_types_stream_with_its_types_columns() {
     let tap = Tap::new();
     tap.spool_bodies(
-        SEVEN.iter().copied().chain([r#"{"event":"Click","time":1,"url":"https://example.com/"}"#]),
+        DOCUMENTED_EVENTS
+            .iter()
+            .copied()
+            .chain([r#"{"event":"Click","time":1,"url":"https://example.com/"}"#]),
     );
     let mut catalog = discovered(&tap);
     for stream in EVENT_STREAMS {
@@ -51,7 +55,8 @@ fn each_event_goes_to_its_types_stream_with_its_types_columns() {
     let finished = drain_with(&tap, "--catalog", &catalog);
     let messages = finished.messages();
     assert_eq!(finished.records().len(), 8);
-    let common = "event time MessageID Message_GUID email mj_campaign_id mj_contact_id customcampaign CustomID Payload";
+    let common = "event time MessageID Message_GUID email mj_campaign_id mj_contact_id customcampaign \
+        CustomID Payload";
     let system = "__sdc_primary_key _sdc_sequence _sdc_received_at _sdc_batched_at _sdc_table_version";
     let own = BTreeMap::from([
         ("sent", "mj_message_id smtp_reply"),
@@ -88,27 +93,34 @@ fn a_catalogs_mistakes_are_reported_in_one_line() {
         ("{", "catalog.json: it is not JSON"),
         ("{}", "it has no list \"streams\"; `--discover` prints a catalog"),
         (
-            r#"{"streams":[{"tap_stream_id":"data","metadata":[{"breadcrumb":[],"metadata":{"selected":true,"table-key-properties":["nonsense"]}}]}]}"#,
+            r#"{"streams":[{"tap_stream_id":"data","metadata":[{"breadcrumb":[],
+                "metadata":{"selected":true,"table-key-properties":["nonsense"]}}]}]}"#,
             "stream \"data\": table-key-properties names \"nonsense\"",
         ),
     ] {
         fs::write(path, text).expect("a catalog can be written");
         let finished = tap.drain().args(&["--catalog", path]).finish();
         finished.assert_code(1);
-        assert!(finished.sole_error().contains(expected), "{}", finished.sole_error());
+        assert!(finished.only_error().contains(expected), "{}", finished.only_error());
     }
     fs::write(path, r#"{"streams":[{"tap_stream_id":"dta","selected":true}]}"#)
         .expect("a catalog can be written");
     let finished = tap.drain().args(&["--catalog", path]).finish();
     finished.assert_code(0);
-    assert!(finished.says("there is no stream \"dta\""));
-    assert!(finished.says("selects no stream that has events"));
+    assert!(finished.stderr_contains("there is no stream \"dta\""));
+    assert!(finished.stderr_contains("selects no stream that has events"));
 }
 
 #[test]
 fn events_without_a_stream_are_reported_once_for_each_type_and_counted() {
     let tap = Tap::new();
-    tap.spool_bodies([SEVEN[0], SEVEN[0], SEVEN[2], r#"{"event":"typofix"}"#, "{}"]);
+    tap.spool_bodies([
+        DOCUMENTED_EVENTS[0],
+        DOCUMENTED_EVENTS[0],
+        DOCUMENTED_EVENTS[2],
+        r#"{"event":"typofix"}"#,
+        "{}",
+    ]);
     let mut catalog = discovered(&tap);
     metadata(&mut catalog, "data", None)["selected"] = json!(false);
     metadata(&mut catalog, "click", None)["selected"] = json!(true);
@@ -117,15 +129,19 @@ fn events_without_a_stream_are_reported_once_for_each_type_and_counted() {
     for (name, count) in [("sent", 2), ("typofix", 1), ("", 1)] {
         let warning = format!("no selected stream has events of type \"{name}\"");
         assert_eq!(finished.stderr.iter().filter(|line| line.contains(&warning)).count(), 1, "{name}");
-        assert!(finished.says(&format!("{count} events of type \"{name}\" were not written")), "{name}");
+        assert!(
+            finished.stderr_contains(&format!("{count} events of type \"{name}\" were not written")),
+            "{name}"
+        );
     }
 }
 
-/// A stream that is selected later gets every event that is still in the spool. The others continue where they were.
+/// A stream that is selected later gets every event that is still in the spool. The others continue where
+/// they were.
 #[test]
 fn each_stream_resumes_from_its_own_bookmark() {
     let tap = Tap::new();
-    tap.spool_bodies(SEVEN);
+    tap.spool_bodies(DOCUMENTED_EVENTS);
     tap.drain().finish().assert_code(0);
     let sequences = tap.spool().sequences();
     tap.append_state(sequences[4]);
@@ -149,7 +165,7 @@ fn a_stream_without_records_does_not_prevent_trimming() {
     let path = tap.folder().join("catalog.json");
     fs::write(&path, catalog.to_string()).expect("a catalog can be written");
     let running = tap.run().state().args(&["--catalog", path.to_str().expect("a path")]).start();
-    running.endpoint().accept(SEVEN[0]);
+    running.endpoint().post_accepted(DOCUMENTED_EVENTS[0]);
     let sequence = running.wait_records(1)[0].sequence();
     tap.append_state(sequence);
     wait::until("the event is trimmed", || tap.spool().events().is_empty().then_some(()));
@@ -159,7 +175,7 @@ fn a_stream_without_records_does_not_prevent_trimming() {
 #[test]
 fn the_prefix_renames_system_columns_replication_key_and_bookmark() {
     let tap = Tap::new().set("system_column_prefix", "_mailjet_");
-    tap.spool_bodies([SEVEN[0], "not JSON at all"].into_iter().take(1));
+    tap.spool_bodies([DOCUMENTED_EVENTS[0], "not JSON at all"].into_iter().take(1));
     let finished = tap.drain().finish();
     finished.assert_code(0);
     assert_valid(&finished.messages());
@@ -182,16 +198,16 @@ fn the_prefix_renames_system_columns_replication_key_and_bookmark() {
 fn events_are_kept_if_no_stream_is_selected_at_all() {
     let tap = Tap::new().set("retention_days", 0);
     let listener = tap.listen().start();
-    listener.endpoint().accept(SEVEN[0]);
+    listener.endpoint().post_accepted(DOCUMENTED_EVENTS[0]);
     assert_eq!(listener.endpoint().post("not JSON").status, 400);
     listener.stop().assert_code(0);
     let path = tap.folder().join("catalog.json");
     fs::write(&path, r#"{"streams":[]}"#).expect("a catalog can be written");
     for with_state in [false, true] {
-        let launch = tap.drain().args(&["--catalog", path.to_str().expect("a path")]);
-        let finished = if with_state { launch.state() } else { launch }.finish();
+        let command = tap.drain().args(&["--catalog", path.to_str().expect("a path")]);
+        let finished = if with_state { command.state() } else { command }.finish();
         finished.assert_code(0);
-        assert!(finished.says("selects no stream that has events"));
+        assert!(finished.stderr_contains("selects no stream that has events"));
         assert_eq!((tap.spool().events().len(), tap.spool().rejected().len()), (1, 1));
     }
 }
@@ -199,20 +215,21 @@ fn events_are_kept_if_no_stream_is_selected_at_all() {
 #[test]
 fn the_state_of_another_spool_is_refused_and_confirms_nothing() {
     let tap = Tap::new().set("retention_days", 0);
-    tap.spool_bodies([SEVEN[0], SEVEN[1]]);
+    tap.spool_bodies([DOCUMENTED_EVENTS[0], DOCUMENTED_EVENTS[1]]);
     // Later than every event of this spool, but earlier than the clock.
     tap.append_state(tap.spool().sequences()[1] + 1);
     let finished = tap.drain().state().finish();
     finished.assert_code(1);
-    assert!(finished.sole_error().contains("belongs to another spool"), "{}", finished.sole_error());
+    assert!(finished.only_error().contains("belongs to another spool"), "{}", finished.only_error());
     assert_eq!(tap.spool().events().len(), 2);
 }
 
-/// Current metadata, a stream's own `selected`, and that of its schema; as a boolean, and as the specification's text.
+/// Current metadata, a stream's own `selected`, and that of its schema; as a boolean, and as the
+/// specification's text.
 #[test]
 fn a_stream_can_be_selected_in_every_way_a_catalog_allows() {
     let tap = Tap::new();
-    tap.spool_bodies(SEVEN);
+    tap.spool_bodies(DOCUMENTED_EVENTS);
     let ways: [(&str, Change); 4] = [
         ("--catalog", |catalog| metadata(catalog, "click", None)["selected"] = json!(true)),
         ("--catalog", |catalog| metadata(catalog, "click", None)["selected-by-default"] = json!("true")),
@@ -233,7 +250,7 @@ fn a_stream_can_be_selected_in_every_way_a_catalog_allows() {
 fn streams_missing_from_a_catalog_are_not_written() {
     let tap = Tap::new();
     let listener = tap.listen().start();
-    listener.endpoint().accept(SEVEN[0]);
+    listener.endpoint().post_accepted(DOCUMENTED_EVENTS[0]);
     assert_eq!(listener.endpoint().post("not JSON").status, 400);
     listener.stop().assert_code(0);
     for deselected in ["data", "_sdc_rejected"] {
@@ -256,7 +273,7 @@ fn streams_missing_from_a_catalog_are_not_written() {
 #[test]
 fn a_state_that_covers_every_stream_leaves_nothing_to_do() {
     let tap = Tap::new();
-    tap.spool_bodies(SEVEN);
+    tap.spool_bodies(DOCUMENTED_EVENTS);
     let mut catalog = discovered(&tap);
     for stream in EVENT_STREAMS {
         metadata(&mut catalog, stream, None)["selected"] = json!(true);
@@ -280,7 +297,7 @@ fn a_state_that_covers_every_stream_leaves_nothing_to_do() {
 fn an_event_stays_until_every_stream_that_wrote_it_has_confirmed_it() {
     let tap = Tap::new().set("retention_days", 0);
     tap.append_to_state("{}\n");
-    tap.spool_bodies([SEVEN[0], SEVEN[2], SEVEN[3]]);
+    tap.spool_bodies([DOCUMENTED_EVENTS[0], DOCUMENTED_EVENTS[2], DOCUMENTED_EVENTS[3]]);
     let sequences = tap.spool().sequences();
     let mut catalog = discovered(&tap);
     metadata(&mut catalog, "click", None)["selected"] = json!(true);
@@ -321,7 +338,7 @@ fn the_value_in_the_event_column_decides_the_stream() {
 #[test]
 fn an_event_stream_gets_new_columns_of_its_own() {
     let tap = Tap::new();
-    tap.spool_bodies([r#"{"event":"open","url":"https://example.com/","score":1}"#, SEVEN[2]]);
+    tap.spool_bodies([r#"{"event":"open","url":"https://example.com/","score":1}"#, DOCUMENTED_EVENTS[2]]);
     let mut catalog = discovered(&tap);
     for stream in ["open", "click"] {
         metadata(&mut catalog, stream, None)["selected"] = json!(true);

@@ -1,20 +1,21 @@
-//! The targets that people really use. Each loads the whole event set, and the test compares its table with what was posted,
-//! value by value.
+//! The targets that people really use. Each loads the whole event set, and the test compares its table with
+//! what was posted, value by value.
 //!
-//! The events come in two runs. The second run resumes from the state that the target printed in the first, gets a new column
-//! half-way, and repeats an event, as Mailjet may after a day. All sequences have 19 digits.
+//! The events come in two runs. The second run resumes from the state that the target printed in the first,
+//! gets a new column half-way, and repeats an event, as Mailjet may after a day. All sequences have 19
+//! digits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use end_to_end::database::{self, Postgres, in_venv};
-use end_to_end::events::{ODD, SEVEN, SYSTEM_COLUMNS, expected, grouped};
+use end_to_end::database::{self, Postgres};
+use end_to_end::events::{DOCUMENTED_EVENTS, ODD_EVENTS, SYSTEM_COLUMNS, expected_value, grouped};
 use end_to_end::message::{Record, members, same_value};
-use end_to_end::program::path_of;
+use end_to_end::program::{self, program_path, venv_program};
 use end_to_end::schema::columns_of;
-use end_to_end::tap::{Finished, Launch, Tap};
+use end_to_end::tap::{FinishedTap, Tap, TapCommand};
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 use serde_json::value::RawValue;
@@ -84,24 +85,30 @@ impl<'a> RealTarget<'a> {
         }
     }
 
-    fn drain<'t>(&self, tap: &'t Tap) -> Launch<'t> {
+    fn drain<'t>(&self, tap: &'t Tap) -> TapCommand<'t> {
         tap.drain().set("system_column_prefix", self.prefix)
     }
 
-    /// Feeds the target with a drain's output, appends the printed states to the state file, and returns the drain.
-    fn load(&self, tap: &Tap, run: &str) -> Finished {
+    /// Feeds the target with a drain's output, appends the printed states to the state file, and returns the
+    /// drain.
+    fn load(&self, tap: &Tap, run: &str) -> FinishedTap {
         let drained = self.drain(tap).state().finish();
         drained.assert_code(0);
         let mut target = Command::new(&self.program);
         target.args(self.arguments);
-        tap.append_to_state(&database::load(target, &self.config, &drained.stdout, &tap.folder().join(run)));
+        tap.append_to_state(&database::load_target(
+            target,
+            &self.config,
+            &drained.stdout,
+            &tap.folder().join(run),
+        ));
         drained
     }
 
     /// Posts the event set and loads it.
     fn deliver(&self, tap: &Tap) -> Delivered {
-        let at_first = SEVEN.map(|event| (event, &[][..])).into_iter();
-        let at_first = at_first.chain(ODD.iter().map(|odd| (odd.event, odd.changes)));
+        let at_first = DOCUMENTED_EVENTS.map(|event| (event, &[][..])).into_iter();
+        let at_first = at_first.chain(ODD_EVENTS.iter().map(|odd| (odd.event, odd.changes)));
         let later: [PostedEvent; 4] = [
             (r#"{"event":"open","time":1}"#, &[]),
             (r#"{"event":"open","time":2,"appeared":-9223372036854775808}"#, &[]),
@@ -109,11 +116,11 @@ impl<'a> RealTarget<'a> {
                 r#"{"event":"open","time":3,"appeared":"ÿ","later":true}"#,
                 &[("appeared", "null"), ("appeared__st", "\"ÿ\"")],
             ),
-            (SEVEN[3], &[]),
+            (DOCUMENTED_EVENTS[3], &[]),
         ];
-        let seven = grouped(&SEVEN);
-        let webhooks = [seven.as_str(), NON_EVENT].into_iter().chain(ODD.iter().map(|odd| odd.event));
-        tap.spool_bodies(webhooks.chain([SEVEN[2]]));
+        let seven = grouped(&DOCUMENTED_EVENTS);
+        let webhooks = [seven.as_str(), NON_EVENT].into_iter().chain(ODD_EVENTS.iter().map(|odd| odd.event));
+        tap.spool_bodies(webhooks.chain([DOCUMENTED_EVENTS[2]]));
         if self.columns_first {
             self.drain(tap).finish().assert_code(0);
         }
@@ -123,7 +130,8 @@ impl<'a> RealTarget<'a> {
         assert_eq!(second.records().len(), later.len(), "the state covers all of the first run");
         assert!(self.drain(tap).state().finish().records().is_empty(), "the state covers everything");
 
-        let posted: Vec<PostedEvent> = at_first.chain([(SEVEN[2], &[][..])]).chain(later).collect();
+        let posted: Vec<PostedEvent> =
+            at_first.chain([(DOCUMENTED_EVENTS[2], &[][..])]).chain(later).collect();
         let sequences = tap.spool().sequences();
         assert_eq!(sequences.len(), posted.len());
         let sequence = self.system_column("_sdc_sequence");
@@ -139,7 +147,7 @@ impl<'a> RealTarget<'a> {
     /// Loads the event set and checks every value of it.
     fn check(&self, tap: &Tap) {
         let delivered = self.deliver(tap);
-        let rows: Vec<Record> = (self.rows)("data").iter().map(|row| Record::of_row(row)).collect();
+        let rows: Vec<Record> = (self.rows)("data").iter().map(|row| Record::from_row(row)).collect();
         let sequence = (self.column)(&self.system_column("_sdc_sequence"));
         // Where everything is text, so is the sequence.
         let sequence_of = |row: &Record| row.raw(&sequence).trim_matches('"').parse().expect("an integer");
@@ -155,7 +163,7 @@ impl<'a> RealTarget<'a> {
             self.check_row(row, sequence_of(row), &delivered);
         }
 
-        let rejected: Vec<_> = (self.rows)("_sdc_rejected").iter().map(|row| Record::of_row(row)).collect();
+        let rejected: Vec<_> = (self.rows)("_sdc_rejected").iter().map(|row| Record::from_row(row)).collect();
         assert_eq!(rejected.len(), 1);
         for column in delivered.rejected.column_names() {
             self.check_value(&rejected[0], column, delivered.rejected.raw(column));
@@ -170,7 +178,7 @@ impl<'a> RealTarget<'a> {
         for column in &delivered.columns {
             let expected = match system_columns.contains(column) {
                 true => delivered.written[&sequence].raw(column),
-                false => expected(&fields, changes, column),
+                false => expected_value(&fields, changes, column),
             };
             self.check_value(row, column, expected);
         }
@@ -203,8 +211,8 @@ impl Delivered {
     }
 }
 
-/// Whether two JSON texts are the same value. Only fractions may be reprinted: `1.10` may become 1.1, but integers keep every
-/// digit.
+/// Whether two JSON texts are the same value. Only fractions may be reprinted: `1.10` may become 1.1, but
+/// integers keep every digit.
 fn same(found: &str, expected: &str) -> bool {
     let fraction = |text: &str| text.contains(['.', 'e', 'E']).then(|| text.parse::<f64>().ok()).flatten();
     same_value(found, expected) || fraction(expected).is_some_and(|number| Ok(number) == found.parse())
@@ -227,7 +235,7 @@ fn postgres_rows(postgres: &Postgres, stream: &str) -> Vec<String> {
 
 /// The rows that a Python script prints, one JSON object per line. `arguments` are its `sys.argv[1:]`.
 fn python_rows(venv: &str, script: &str, arguments: &[&Path]) -> Vec<String> {
-    lines(&database::run(Command::new(in_venv(venv, "python")).args(["-c", script]).args(arguments)))
+    lines(&program::run(Command::new(venv_program(venv, "python")).args(["-c", script]).args(arguments)))
 }
 
 fn tap() -> Tap {
@@ -243,11 +251,12 @@ fn every_value_arrives_through_meltanolabs_target_postgres() {
         postgres.host().display()
     );
     let config = json!({
-        "sqlalchemy_url": url, "default_target_schema": "raw", "add_record_metadata": false, "activate_version": false,
+        "sqlalchemy_url": url, "default_target_schema": "raw", "add_record_metadata": false,
+        "activate_version": false,
     });
     let rows = |stream: &str| postgres_rows(&postgres, stream);
     let mut target =
-        RealTarget::new(in_venv("meltanolabs-target-postgres", "target-postgres"), config, &rows);
+        RealTarget::new(venv_program("meltanolabs-target-postgres", "target-postgres"), config, &rows);
     (target.prefix, target.merges_by_key) = ("_mailjet_", true);
     target.check(&tap());
 }
@@ -260,7 +269,7 @@ fn every_value_arrives_through_pipelinewise_target_postgres() {
         "default_target_schema": "raw",
     });
     let rows = |stream: &str| postgres_rows(&postgres, stream);
-    let mut target = RealTarget::new(in_venv("target-postgres", "target-postgres"), config, &rows);
+    let mut target = RealTarget::new(venv_program("target-postgres", "target-postgres"), config, &rows);
     target.merges_by_key = true;
     target.column = |name| name.to_lowercase();
     target.stored = |value| with_escapes_as_text(&null_for_empty_text(value));
@@ -295,7 +304,7 @@ for row in table.fetchall():
     if row.get('_sdc_extra'): row['_sdc_extra'] = json.loads(row['_sdc_extra'])
     print(json.dumps(row, default=str))";
     let rows = |stream: &str| python_rows("target-duckdb", script, &[&path, Path::new(stream)]);
-    let mut target = RealTarget::new(in_venv("target-duckdb", "target-duckdb"), config, &rows);
+    let mut target = RealTarget::new(venv_program("target-duckdb", "target-duckdb"), config, &rows);
     target.merges_by_key = true;
     target.column = |name| name.to_lowercase();
     target.stored = null_for_empty_text;
@@ -308,7 +317,7 @@ fn every_value_arrives_through_target_sqlite() {
     let path = tap.folder().join("warehouse.db");
     let rows = |stream: &str| sqlite_rows(&path, stream);
     let mut target =
-        RealTarget::new(in_venv("target-sqlite", "target-sqlite"), json!({"database": path}), &rows);
+        RealTarget::new(venv_program("target-sqlite", "target-sqlite"), json!({"database": path}), &rows);
     // This target cannot add a column named `on`, which one of the events has.
     (target.columns_first, target.merges_by_key) = (true, true);
     target.column = snake_case;
@@ -321,7 +330,8 @@ fn every_value_arrives_through_target_sqlite() {
     target.check(&tap);
 }
 
-/// target-sqlite's names: an underscore before each word that begins with a capital, and for each run of other characters.
+/// target-sqlite's names: an underscore before each word that begins with a capital, and for each run of
+/// other characters.
 fn snake_case(name: &str) -> String {
     let mut snake = String::new();
     let mut last = 'A';
@@ -372,7 +382,7 @@ for path in pathlib.Path(sys.argv[1]).glob(sys.argv[2] + '-*.csv'):
         print(json.dumps(row))";
     let table = tap.folder().join("table");
     let rows = |stream: &str| python_rows("meltanolabs-target-csv", script, &[&table, Path::new(stream)]);
-    let mut target = RealTarget::new(in_venv("meltanolabs-target-csv", "target-csv"), config, &rows);
+    let mut target = RealTarget::new(venv_program("meltanolabs-target-csv", "target-csv"), config, &rows);
     target.prefix = "_mailjet_";
     // Everything is text, and null is empty text.
     target.stored = |value| match value {
@@ -397,7 +407,7 @@ fn every_value_arrives_through_the_bundled_target_jsonl() {
     let tap = tap();
     let table = tap.folder().join("table");
     let rows = |stream: &str| jsonl_rows(&table, stream);
-    RealTarget::new(path_of("target-jsonl"), json!({"destination_path": table}), &rows).check(&tap);
+    RealTarget::new(program_path("target-jsonl"), json!({"destination_path": table}), &rows).check(&tap);
 }
 
 #[test]
@@ -407,14 +417,15 @@ fn every_value_arrives_through_the_python_target_jsonl() {
     fs::create_dir(&table).expect("a new folder");
     let rows = |stream: &str| jsonl_rows(&table, stream);
     let config = json!({"destination_path": table, "do_timestamp_file": false});
-    RealTarget::new(in_venv("target-jsonl", "target-jsonl"), config, &rows).check(&tap);
+    RealTarget::new(venv_program("target-jsonl", "target-jsonl"), config, &rows).check(&tap);
 }
 
 fn jsonl_rows(table: &Path, stream: &str) -> Vec<String> {
     lines(&fs::read_to_string(table.join(stream).with_extension("jsonl")).expect("a table"))
 }
 
-/// In its dry run, target-stitch checks what Stitch would check, and writes the requests that it would have sent to a file.
+/// In its dry run, target-stitch checks what Stitch would check, and writes the requests that it would have
+/// sent to a file.
 #[test]
 fn every_value_arrives_through_target_stitch() {
     let tap = tap();
@@ -430,7 +441,7 @@ fn every_value_arrives_through_target_stitch() {
         messages.map(|message| members(message.get())["data"].get().to_owned()).collect()
     };
     let config = json!({"client_id": 1, "token": "none"});
-    let mut target = RealTarget::new(in_venv("target-stitch", "target-stitch"), config, &rows);
+    let mut target = RealTarget::new(venv_program("target-stitch", "target-stitch"), config, &rows);
     target.arguments = &["--dry-run", "--quiet", "--output-file", "requests.jsonl"];
     target.check(&tap);
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use end_to_end::events::{SEVEN, numbered};
+use end_to_end::events::{DOCUMENTED_EVENTS, numbered_event};
 use end_to_end::http::{Client, free_address};
 use end_to_end::oracle::Oracle;
 use end_to_end::tap::{RunningTap, Tap};
@@ -27,13 +27,13 @@ fn with_a_certificate_webhooks_are_accepted_over_https_only() {
     assert!(line.contains("listening on https://127.0.0.1:"), "{line}");
     let endpoint = listener.endpoint().trusting(certificate.trust());
     let mut connection = endpoint.connect();
-    for event in SEVEN {
+    for event in DOCUMENTED_EVENTS {
         assert_eq!(connection.post(&endpoint.path, event).expect("an answer").status, 200);
     }
     let mut plain = listener.endpoint().connect();
     plain.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
-    assert!(!plain.until_closed().contains("HTTP"));
-    endpoint.accept(SEVEN[0]);
+    assert!(!plain.read_until_closed().contains("HTTP"));
+    endpoint.post_accepted(DOCUMENTED_EVENTS[0]);
     assert_eq!(tap.spool().events().len(), 8);
 
     let printed =
@@ -53,10 +53,10 @@ fn the_negotiated_protocol_is_http_1_1() {
         config
     };
     for (offered, agreed) in [(&[][..], None), (&["h2", "http/1.1"], Some(&b"http/1.1"[..]))] {
-        let connection = Client::shake_hands(address, offering(offered)).expect("a handshake");
-        assert_eq!(connection.protocol(), agreed);
+        let connection = Client::connect_tls(address, offering(offered)).expect("a handshake");
+        assert_eq!(connection.alpn_protocol(), agreed);
     }
-    let refused = Client::shake_hands(address, offering(&["h2"])).expect_err("there is no HTTP/2");
+    let refused = Client::connect_tls(address, offering(&["h2"])).expect_err("there is no HTTP/2");
     let expected = rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol);
     assert_eq!(refused.to_string(), expected.to_string());
 }
@@ -75,11 +75,11 @@ fn an_unfinished_handshake_is_cut_off() {
             connection
         })
         .into();
-    endpoint.accept(SEVEN[0]);
+    endpoint.post_accepted(DOCUMENTED_EVENTS[0]);
     for connection in &mut unfinished {
-        assert_eq!(connection.until_closed(), "");
+        assert_eq!(connection.read_until_closed(), "");
     }
-    endpoint.accept(SEVEN[0]);
+    endpoint.post_accepted(DOCUMENTED_EVENTS[0]);
     // It does not keep the tap from ending either.
     let tap = Tap::new().with_tls(&certificate).set("header_timeout_seconds", 1000);
     let listener = tap.listen().start();
@@ -87,7 +87,7 @@ fn an_unfinished_handshake_is_cut_off() {
     let _idle = listener.endpoint().trusting(certificate.trust()).connect();
     let finished = listener.stop();
     finished.assert_code(0);
-    assert!(!finished.says("broken off"), "{:?}", finished.stderr);
+    assert!(!finished.stderr_contains("broken off"), "{:?}", finished.stderr);
 }
 
 /// As certbot replaces certificates: by links that point elsewhere.
@@ -112,15 +112,18 @@ fn a_new_certificate_is_used_and_no_connection_is_dropped() {
     let endpoint = listener.endpoint().trusting(old.trust());
     let oracle = Oracle::start(endpoint.clone(), 2);
     let mut open = endpoint.connect();
-    assert_eq!(open.post(&endpoint.path, SEVEN[0]).expect("an answer").status, 200);
-    assert_eq!(open.shown_certificate(), old.der());
+    assert_eq!(open.post(&endpoint.path, DOCUMENTED_EVENTS[0]).expect("an answer").status, 200);
+    assert_eq!(open.peer_certificate(), old.der());
     link("new");
     wait_shown(&listener, &new);
     assert!(endpoint.try_connect().is_err(), "the old certificate is no longer shown");
     oracle.wait_acknowledged(100);
-    let memory = oracle.stop();
-    assert_eq!(open.post(&endpoint.path, SEVEN[0]).expect("the connection is still open").status, 200);
-    assert_eq!(tap.spool().events().len(), memory.acknowledged() + 2);
+    let sent = oracle.stop();
+    assert_eq!(
+        open.post(&endpoint.path, DOCUMENTED_EVENTS[0]).expect("the connection is still open").status,
+        200
+    );
+    assert_eq!(tap.spool().events().len(), sent.acknowledged() + 2);
     let line = listener.program.stderr().wait_for("was replaced");
     assert!(line.contains("certificate.pem"), "{line}");
 }
@@ -131,26 +134,26 @@ fn an_invalid_certificate_does_not_replace_a_valid_one() {
     let tap = Tap::new().with_tls(&old);
     let listener = tap.listen().start();
     let endpoint = listener.endpoint().trusting(old.trust());
-    endpoint.accept(SEVEN[0]);
-    let expired = Certificate::changed(|params| params.not_after = date_time_ymd(2020, 1, 1));
+    endpoint.post_accepted(DOCUMENTED_EVENTS[0]);
+    let expired = Certificate::with_params(|params| params.not_after = date_time_ymd(2020, 1, 1));
     let (file, key_file) = (tap.folder().join("certificate.pem"), tap.folder().join("private-key.pem"));
     let stderr = listener.program.stderr();
     fs::write(&file, "torn").expect("a file");
     let _ = stderr.wait_for("holds no certificate");
-    endpoint.accept(numbered(1));
+    endpoint.post_accepted(numbered_event(1));
     fs::remove_file(&file).expect("the file exists");
     let _ = stderr.wait_for("can't be read");
-    endpoint.accept(numbered(2));
+    endpoint.post_accepted(numbered_event(2));
     fs::write(&file, &expired.pem).expect("a file");
     let _ = stderr.wait_for("is not the key of the certificate");
-    endpoint.accept(numbered(3));
+    endpoint.post_accepted(numbered_event(3));
     fs::write(&key_file, &expired.private_key).expect("a file");
     let _ = stderr.wait_for("the new certificate");
-    endpoint.accept(numbered(4));
+    endpoint.post_accepted(numbered_event(4));
     let new = Certificate::new();
     new.write_into(tap.folder());
     wait_shown(&listener, &new);
-    listener.endpoint().trusting(new.trust()).accept(numbered(5));
+    listener.endpoint().trusting(new.trust()).post_accepted(numbered_event(5));
 }
 
 #[test]
@@ -183,15 +186,15 @@ fn unusable_files_are_errors_that_name_the_file_and_what_it_must_be() {
             None => fs::remove_file(&path).expect("the file exists"),
         }
         let finished = tap.listen().finish();
-        let error = finished.sole_error();
+        let error = finished.only_error();
         for part in [key, path.to_str().expect("text"), reason, "It has to be"] {
             assert!(error.contains(part), "{part} is missing: {error}");
         }
-        assert!(!finished.says("listening"), "{:?}", finished.stderr);
+        assert!(!finished.stderr_contains("listening"), "{:?}", finished.stderr);
     }
     let tap = Tap::new().with_tls(&good);
     let error = tap.listen().set("tls_private_key", serde_json::Value::Null).finish();
-    assert!(error.sole_error().contains("set both or neither"), "{:?}", error.stderr);
+    assert!(error.only_error().contains("set both or neither"), "{:?}", error.stderr);
 }
 
 /// Clients that do not verify certificates keep working after one expires, and events keep flowing.
@@ -200,14 +203,14 @@ fn a_certificate_outside_its_validity_is_reported_and_used() {
     let soon = std::time::SystemTime::now() + std::time::Duration::from_secs(24 * 3600);
     let cases = [
         (
-            Certificate::changed(|params| params.not_after = date_time_ymd(2020, 1, 1)),
+            Certificate::with_params(|params| params.not_after = date_time_ymd(2020, 1, 1)),
             "expired on 2020-01-01",
         ),
         (
-            Certificate::changed(|params| params.not_before = date_time_ymd(4000, 1, 1)),
+            Certificate::with_params(|params| params.not_before = date_time_ymd(4000, 1, 1)),
             "not valid before 4000",
         ),
-        (Certificate::changed(|params| params.not_after = soon.into()), "is valid until"),
+        (Certificate::with_params(|params| params.not_after = soon.into()), "is valid until"),
     ];
     for (certificate, warning) in cases {
         let tap = Tap::new().with_tls(&certificate).set("listen_address", free_address().to_string());
@@ -221,5 +224,5 @@ fn a_certificate_outside_its_validity_is_reported_and_used() {
     let good = Tap::new().with_tls(&Certificate::new());
     let finished = good.listen().start();
     let _ = finished.endpoint();
-    assert!(!finished.stop().says("certificate in"));
+    assert!(!finished.stop().stderr_contains("certificate in"));
 }

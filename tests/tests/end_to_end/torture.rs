@@ -1,21 +1,21 @@
 //! Nothing is lost, whatever is killed, whenever. `scripts/torture` does the same for as long as you like.
 
-use end_to_end::chance::Chance;
-use end_to_end::torture::{Ordeal, Victim};
+use end_to_end::random::SeededRandom;
+use end_to_end::torture::{Torture, Victim};
 
 /// Kills each of `victims` in turn, `rounds` times, all on one spool, and checks that nothing is lost.
 fn assert_nothing_is_lost(victims: &[Victim], rounds: u32) {
     // The output of a failed test shows the seed. `scripts/torture MINUTES SEED` repeats the same choices.
-    let seed = Chance::fresh_seed();
+    let seed = SeededRandom::random_seed();
     println!("seed: {seed:#x}");
-    let mut ordeal = Ordeal::new(seed);
+    let mut torture = Torture::new(seed);
     for _ in 0..rounds {
         for victim in victims {
             println!("{victim}");
-            ordeal.kill(*victim);
+            torture.kill(*victim);
         }
     }
-    assert!(ordeal.end() > 0, "some events were acknowledged");
+    assert!(torture.end() > 0, "some events were acknowledged");
 }
 
 #[test]

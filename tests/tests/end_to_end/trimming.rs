@@ -1,12 +1,13 @@
 //! What leaves the spool: events that a STATE has covered and retention has released. Nothing else ever does.
 
-use end_to_end::events::{numbered, numbered_from};
+use end_to_end::events::{numbered_event, numbered_events};
 use end_to_end::message::Record;
 use end_to_end::spool::SpooledEvent;
 use end_to_end::tap::{RunningTap, Tap};
 use end_to_end::wait;
 
-/// With `tap --state s | target >> s`, the tap follows the file and learns from it what the target has stored.
+/// With `tap --state s | target >> s`, the tap follows the file and learns from it what the target has
+/// stored.
 #[test]
 fn a_growing_state_file_is_followed_and_only_covered_events_are_trimmed() {
     let tap = Tap::new().set("retention_days", 0.000_001);
@@ -38,7 +39,7 @@ fn a_growing_state_file_is_followed_and_only_covered_events_are_trimmed() {
 #[test]
 fn events_that_the_initial_state_covers_are_trimmed() {
     let tap = Tap::new();
-    let bodies = numbered_from(0, 10);
+    let bodies = numbered_events(0, 10);
     tap.spool_bodies(bodies.iter().map(String::as_str));
     tap.drain().finish().assert_code(0);
     let sequences = tap.spool().sequences();
@@ -57,18 +58,19 @@ fn events_younger_than_retention_days_stay() {
     let records = post_and_read(&running, 5);
     tap.append_state(records[4].sequence());
     // The old event disappears when trimming has run.
-    let old = SpooledEvent { sequence: 1, received_at: 1_600_000_000_000, body: numbered(9) };
+    let old = SpooledEvent { sequence: 1, received_at: 1_600_000_000_000, body: numbered_event(9) };
     tap.spool().insert(&old);
     wait::until("the old event is trimmed", || (tap.spool().sequences().len() == 5).then_some(()));
     assert_eq!(tap.spool().sequences(), records.iter().map(Record::sequence).collect::<Vec<_>>());
 }
 
-/// If a state was ever given, the target's state decides what is stored. A run without `--state` must not overrule it.
+/// If a state was ever given, the target's state decides what is stored. A run without `--state` must not
+/// overrule it.
 #[test]
 fn once_a_state_was_given_a_run_without_one_trims_nothing() {
     let tap = Tap::new().set("retention_days", 0);
     tap.append_state(0);
-    tap.spool_bodies([numbered(1).as_str(), &numbered(2)]);
+    tap.spool_bodies([numbered_event(1).as_str(), &numbered_event(2)]);
     tap.drain().state().finish().assert_code(0);
     assert_eq!(tap.spool().events().len(), 2);
 
@@ -95,19 +97,19 @@ fn if_no_state_was_ever_given_written_events_are_trimmed() {
     wait::until("the spool is trimmed", || tap.spool().events().is_empty().then_some(()));
     let finished = running.stop();
     finished.assert_code(0);
-    assert!(finished.says("--state"), "{:?}", finished.stderr);
+    assert!(finished.stderr_contains("--state"), "{:?}", finished.stderr);
 }
 
 /// Nothing keeps what is written to the null device, and a closed stdout leads there too.
 #[test]
 fn events_written_to_the_null_device_stay() {
     let tap = Tap::new().set("retention_days", 0);
-    tap.spool_bodies([numbered(1).as_str()]);
+    tap.spool_bodies([numbered_event(1).as_str()]);
     for stdout in [">/dev/null", ">&-"] {
         let script = format!("exec \"$0\" \"$@\" {stdout}");
-        let drained = tap.drain().through(&["sh", "-c", &script]).finish();
+        let drained = tap.drain().wrapped_in(&["sh", "-c", &script]).finish();
         drained.assert_code(0);
-        assert!(drained.says("nothing is trimmed"), "{:?}", drained.stderr);
+        assert!(drained.stderr_contains("nothing is trimmed"), "{:?}", drained.stderr);
         assert_eq!(tap.spool().events().len(), 1, "{stdout}");
     }
 }
@@ -132,7 +134,7 @@ fn a_state_of_another_spool_confirms_nothing_in_a_running_tap() {
 #[test]
 fn a_drain_trims_what_it_wrote_if_no_state_was_ever_given() {
     let tap = Tap::new().set("retention_days", 0);
-    let bodies = numbered_from(0, 5);
+    let bodies = numbered_events(0, 5);
     tap.spool_bodies(bodies.iter().map(String::as_str));
     let drained = tap.drain().finish();
     drained.assert_code(0);
@@ -144,7 +146,7 @@ fn a_drain_trims_what_it_wrote_if_no_state_was_ever_given() {
 #[test]
 fn a_drain_trims_what_its_state_covers() {
     let tap = Tap::new().set("retention_days", 0);
-    let bodies = numbered_from(0, 5);
+    let bodies = numbered_events(0, 5);
     tap.spool_bodies(bodies.iter().map(String::as_str));
     let first = tap.drain().state().finish();
     first.assert_code(0);
@@ -184,7 +186,7 @@ fn post_and_read(running: &RunningTap, count: usize) -> Vec<Record> {
 fn post_and_read_after(running: &RunningTap, before: usize, count: usize) -> Vec<Record> {
     let endpoint = running.endpoint();
     for id in 0..count {
-        endpoint.accept(numbered(100 + id as u64));
+        endpoint.post_accepted(numbered_event(100 + id as u64));
     }
     running.wait_records(before + count)
 }

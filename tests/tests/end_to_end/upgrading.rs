@@ -2,13 +2,13 @@
 
 use std::fs;
 
-use end_to_end::events::{SEVEN, assert_row, number_of, numbered};
+use end_to_end::events::{DOCUMENTED_EVENTS, assert_row, number_of, numbered_event};
 use end_to_end::message::members;
 use end_to_end::program::repository;
 use end_to_end::tap::Tap;
 
-/// Each spool in `tests/fixtures` holds the seven events, an event with nothing but a new field, and a rejected item. A drain has
-/// already written all of it.
+/// Each spool in `tests/fixtures` holds the seven events, an event with nothing but a new field, and a
+/// rejected item. A drain has already written all of it.
 #[test]
 fn a_spool_of_every_earlier_format_can_be_read_verified_and_appended_to() {
     let mut spools = 0;
@@ -20,17 +20,17 @@ fn a_spool_of_every_earlier_format_can_be_read_verified_and_appended_to() {
         drained.assert_code(0);
         let rows = drained.records();
         assert_eq!(rows.len(), 8, "{}", fixture.display());
-        for (row, event) in rows.iter().zip(SEVEN) {
+        for (row, event) in rows.iter().zip(DOCUMENTED_EVENTS) {
             assert_row(row, event, &[]);
         }
         assert_eq!(rows[7].raw("new_field"), "1", "{:?}", members(&rows[7].text));
         assert_eq!(drained.records_of("_sdc_rejected")[0].text("record"), "no event");
-        tap.spool_bodies([numbered(9).as_str()]);
+        tap.spool_bodies([numbered_event(9).as_str()]);
         tap.append_state(rows[7].sequence());
         let next = tap.drain().state().finish();
         next.assert_code(0);
         assert_eq!(next.records().iter().map(number_of).collect::<Vec<_>>(), [9]);
-        tap.launch(&["spool", "verify"]).finish().assert_code(0);
+        tap.command(&["spool", "verify"]).finish().assert_code(0);
         spools += 1;
     }
     assert!(spools > 0);

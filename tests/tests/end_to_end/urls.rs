@@ -1,6 +1,6 @@
 //! Webhook URLs, the tap's only secret of its own making.
 
-use end_to_end::events::SEVEN;
+use end_to_end::events::DOCUMENTED_EVENTS;
 use end_to_end::http::Endpoint;
 use end_to_end::tap::Tap;
 use end_to_end::wait;
@@ -52,20 +52,20 @@ fn a_label_is_one_line_of_text() {
 #[test]
 fn a_third_url_is_refused_until_one_is_revoked() {
     let tap = Tap::new().with_minted_urls();
-    let (first, second) = (tap.mint(), tap.mint());
+    let (first, second) = (tap.mint_url(), tap.mint_url());
     assert_ne!(first, second);
     let refused = tap.url(&["new"]).finish();
-    assert!(refused.sole_error().contains("revoke"), "{}", refused.sole_error());
+    assert!(refused.only_error().contains("revoke"), "{}", refused.only_error());
     assert_eq!(refused.stdout, [""; 0]);
     tap.url(&["revoke", "1"]).finish().assert_code(0);
-    let _ = tap.mint();
+    let _ = tap.mint_url();
 }
 
 #[test]
 fn an_unknown_url_cannot_be_revoked() {
     let tap = Tap::new().with_minted_urls();
-    let _ = tap.mint();
-    assert!(tap.url(&["revoke", "7"]).finish().sole_error().contains('7'));
+    let _ = tap.mint_url();
+    assert!(tap.url(&["revoke", "7"]).finish().only_error().contains('7'));
     tap.url(&["revoke", "1"]).finish().assert_code(0);
     tap.url(&["revoke", "x"]).finish().assert_code(2);
 }
@@ -76,39 +76,45 @@ fn a_running_listener_accepts_new_urls_and_refuses_revoked_ones() {
     let listener = tap.listen().start();
     let server = listener.endpoint();
     let at = |minted: &Endpoint| server.with_path(&minted.path);
-    assert_eq!(server.post(SEVEN[0]).status, 404, "no token is valid yet");
+    assert_eq!(server.post(DOCUMENTED_EVENTS[0]).status, 404, "no token is valid yet");
 
-    let first = at(&tap.mint());
-    wait::until("the new URL works", || (first.post(SEVEN[0]).status == 200).then_some(()));
+    let first = at(&tap.mint_url());
+    wait::until("the new URL works", || (first.post(DOCUMENTED_EVENTS[0]).status == 200).then_some(()));
     // Rotation: the second URL is made, Mailjet is changed, the first is revoked.
-    let second = at(&tap.mint());
-    wait::until("the second URL works", || (second.post(SEVEN[0]).status == 200).then_some(()));
-    assert_eq!(first.post(SEVEN[0]).status, 200, "both work");
+    let second = at(&tap.mint_url());
+    wait::until("the second URL works", || (second.post(DOCUMENTED_EVENTS[0]).status == 200).then_some(()));
+    assert_eq!(first.post(DOCUMENTED_EVENTS[0]).status, 200, "both work");
     // An open connection must not bypass the revocation.
     let mut open = first.connect();
-    assert_eq!(open.post(&first.path, SEVEN[0]).expect("an answer").status, 200);
+    assert_eq!(open.post(&first.path, DOCUMENTED_EVENTS[0]).expect("an answer").status, 200);
 
     tap.url(&["revoke", "1"]).finish().assert_code(0);
     wait::until("the revoked URL stops working", || {
-        let status = open.post(&first.path, SEVEN[0]).expect("an answer").status;
+        let status = open.post(&first.path, DOCUMENTED_EVENTS[0]).expect("an answer").status;
         assert!(matches!(status, 200 | 404), "{status}");
         (status == 404).then_some(())
     });
-    assert_eq!(second.post(SEVEN[0]).status, 200);
+    assert_eq!(second.post(DOCUMENTED_EVENTS[0]).status, 200);
     let unknown = server.with_path(&format!("/v1/mailjet/{}", "0".repeat(64)));
-    assert_eq!(first.post(SEVEN[0]).without_date(), unknown.post(SEVEN[0]).without_date());
+    assert_eq!(
+        first.post(DOCUMENTED_EVENTS[0]).without_date(),
+        unknown.post(DOCUMENTED_EVENTS[0]).without_date()
+    );
     let malformed = server.with_path("/v1/mailjet/x");
-    assert_eq!(first.post(SEVEN[0]).without_date(), malformed.post(SEVEN[0]).without_date());
+    assert_eq!(
+        first.post(DOCUMENTED_EVENTS[0]).without_date(),
+        malformed.post(DOCUMENTED_EVENTS[0]).without_date()
+    );
 }
 
 #[test]
 fn url_list_shows_the_last_use() {
     let tap = Tap::new().with_minted_urls();
-    let minted = tap.mint();
+    let minted = tap.mint_url();
     let listed = || tap.url(&["list"]).finish().stdout.join("\n");
     let before = listed();
     let listener = tap.listen().start();
-    listener.endpoint().with_path(&minted.path).accept(SEVEN[0]);
+    listener.endpoint().with_path(&minted.path).post_accepted(DOCUMENTED_EVENTS[0]);
     wait::until("the use is listed", || (listed() != before).then_some(()));
 }
 
@@ -116,11 +122,11 @@ fn url_list_shows_the_last_use() {
 #[test]
 fn a_refused_request_does_not_count_as_use_of_a_url() {
     let tap = Tap::new().with_minted_urls();
-    let (old, new) = (tap.mint(), tap.mint());
+    let (old, new) = (tap.mint_url(), tap.mint_url());
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
     assert_eq!(endpoint.with_path(&old.path).request("GET").status, 405);
-    endpoint.with_path(&new.path).accept(SEVEN[0]);
+    endpoint.with_path(&new.path).post_accepted(DOCUMENTED_EVENTS[0]);
     let listed = || tap.url(&["list"]).finish().stdout;
     wait::until("the list shows the use of the new URL", || (!listed()[2].ends_with("never")).then_some(()));
     assert!(listed()[1].ends_with("never"), "{:?}", listed());
@@ -132,7 +138,7 @@ fn with_webhook_tokens_the_url_commands_are_errors() {
     let tap = Tap::new();
     for arguments in [&["new"][..], &["list"], &["revoke", "1"]] {
         let finished = tap.url(arguments).finish();
-        assert!(finished.sole_error().contains("webhook_tokens"), "{arguments:?}: {:?}", finished.stderr);
+        assert!(finished.only_error().contains("webhook_tokens"), "{arguments:?}: {:?}", finished.stderr);
         assert_eq!(finished.stdout, [""; 0]);
     }
 }
@@ -143,7 +149,7 @@ fn two_tokens_from_the_configuration_both_work() {
     let tap = Tap::new().set("webhook_tokens", vec![one.clone(), other.clone()]);
     let listener = tap.listen().start();
     for token in [one, other] {
-        listener.endpoint().with_path(&format!("/v1/mailjet/{token}")).accept(SEVEN[0]);
+        listener.endpoint().with_path(&format!("/v1/mailjet/{token}")).post_accepted(DOCUMENTED_EVENTS[0]);
     }
-    assert_eq!(listener.endpoint().post(SEVEN[0]).status, 404);
+    assert_eq!(listener.endpoint().post(DOCUMENTED_EVENTS[0]).status, 404);
 }

@@ -1,4 +1,4 @@
-//! The listener with a spool that keeps nothing: what durability is measured against by `scripts/bench`.
+//! The listener with a spool that stores nothing. `scripts/bench` measures the cost of durability against it.
 //!
 //! Usage: `answer_without_spooling ADDRESS TOKEN`. It runs until it is killed.
 
@@ -9,13 +9,13 @@ use tap_mailjet_webhooks::listener::token::Token;
 use tap_mailjet_webhooks::listener::{self, Guards, Traffic};
 use tap_mailjet_webhooks::spool::{Append, AppendError, Batch, Budget, Receipt, Reservation};
 
-/// Answers as if everything were kept.
+/// A spool that discards everything and reports success.
 #[derive(Clone)]
-struct Nowhere {
+struct NullSpool {
     budget: Budget,
 }
 
-impl Append for Nowhere {
+impl Append for NullSpool {
     fn reserve(&self, bytes: usize) -> Result<Reservation, AppendError> {
         self.budget.reserve(bytes)
     }
@@ -44,8 +44,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let listener = tokio::net::TcpListener::bind(address).await?;
-        let nowhere = Nowhere { budget: Budget::new(64 << 20) };
-        listener::serve(listener, guards, nowhere, Traffic::default(), std::future::pending()).await;
+        let spool = NullSpool { budget: Budget::new(64 << 20) };
+        listener::serve(listener, guards, spool, Traffic::default(), std::future::pending()).await;
         Ok(())
     })
 }

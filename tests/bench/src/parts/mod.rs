@@ -1,4 +1,4 @@
-//! What is measured, a file each.
+//! The parts of the benchmark, one file each.
 
 mod backlog;
 mod drain;
@@ -10,35 +10,43 @@ mod single;
 mod steady;
 mod target;
 
-use crate::bench::Bench;
+use crate::benchmark::Benchmark;
 
-/// A part of the benchmark, which can be asked for by its name.
+/// A part of the benchmark.
 pub(crate) struct Part {
-    /// The name.
+    /// Its name on the command line.
     pub name: &'static str,
     /// What it measures.
     pub about: &'static str,
-    /// Measures it.
-    pub run: fn(&mut Bench),
+    /// Runs it.
+    pub run: fn(&mut Benchmark),
 }
 
-/// All of them, in the order in which they run. The last ones use the big spool.
+/// All parts, in the order in which they run. The last ones use the big spool.
 pub(crate) const ALL: &[Part] = &[
     Part { name: "single", about: "posts of one event each, on disk before their answer", run: single::run },
-    Part { name: "grouped", about: "posts of a hundred events", run: grouped::run },
-    Part { name: "drain", about: "a full spool to the null device", run: drain::run },
-    Part { name: "target", about: "what a drain writes, into a table", run: target::run },
+    Part { name: "grouped", about: "posts of a hundred events each", run: grouped::run },
+    Part { name: "drain", about: "a drain of a full spool to the null device", run: drain::run },
+    Part { name: "target", about: "the target, with the output of a drain", run: target::run },
     Part {
         name: "pipeline",
         about: "from the POST to the synced line, all on this machine",
         run: pipeline::run,
     },
-    Part { name: "memory", about: "memory, and the shortest command", run: memory::run },
-    Part { name: "growth", about: "what an event costs in a big spool and in a small one", run: growth::run },
+    Part { name: "memory", about: "the listener's memory, and the shortest command", run: memory::run },
+    Part {
+        name: "growth",
+        about: "the cost of an event in a big spool and in a small one",
+        run: growth::run,
+    },
     Part {
         name: "backlog",
-        about: "starting, trimming and giving back, with a big spool",
+        about: "starting, trimming and returning space, with a big spool",
         run: backlog::run,
     },
-    Part { name: "steady", about: "the size of the spool while as much goes as comes", run: steady::run },
+    Part {
+        name: "steady",
+        about: "the size of the spool while as many events leave as arrive",
+        run: steady::run,
+    },
 ];

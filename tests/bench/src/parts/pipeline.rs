@@ -1,5 +1,5 @@
-//! Listener, emitter and target on one machine with the load: how many events a second get from the POST to a synced line
-//! while none of them takes a second.
+//! Listener, emitter and target on one machine, together with the load: the highest rate at which every event
+//! gets from the POST to a synced line within a second.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -11,83 +11,84 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use end_to_end::http::Endpoint;
-use end_to_end::program::{Program, path_of, peak_memory};
+use end_to_end::program::{ChildProcess, peak_memory, program_path};
 use memchr::memmem::Finder;
 use serde_json::{Value, json};
 
-use crate::bench::Bench;
-use crate::figures::{Demand, Row, Unit, float, median, megabytes, millis};
+use crate::benchmark::Benchmark;
 use crate::load::{Load, Pace};
-use crate::process::{quiet, settle};
-use crate::site::{Listener, Site};
+use crate::measurement::{Requirement, ResultRow, Unit, float, median, megabytes, millis};
+use crate::process::{command_without_io, sync_disk};
+use crate::spool::{Listener, Spool};
 
 const PART: &str = "pipeline";
 const CONNECTIONS: usize = 64;
-/// How often a STATE is written, and the longest that the target lets it wait: seconds.
+/// The interval between STATE messages, and the longest time that the target holds one back, in seconds.
 const STATE_INTERVAL: f64 = 0.25;
-/// How often an event is followed on its way.
+/// The time between two markers: events that are followed on their way.
 const MARKER_INTERVAL: Duration = Duration::from_millis(100);
-/// The longest that an event may take in steady state.
+/// The longest time that an event may take in the steady state.
 const LAG: Duration = Duration::from_secs(1);
-/// Steps in which the rate is searched: events a second.
+/// The step between two rates that are tried, in events a second.
 const STEP: f64 = 5_000.0;
-/// A marker is not waited for any longer.
+/// How long to wait for a marker.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The tap and the target, connected.
+/// A running tap and a running target, connected by a pipe.
 pub(super) struct Pipeline {
-    /// The spool, the state file, and below it the table.
-    pub site: Site,
+    /// The spool, with the state file and the table in its folder.
+    pub spool: Spool,
     /// The tap.
     pub tap: Listener,
     /// The target.
-    pub target: Program,
+    pub target: ChildProcess,
 }
 
 impl Pipeline {
-    /// Starts both with a spool of their own.
-    pub(super) fn start(site: Site) -> Self {
-        let config = site.file("target.json");
+    /// Starts both.
+    pub(super) fn start(spool: Spool) -> Self {
+        let config = spool.file("target.json");
         let settings =
-            json!({"destination_path": site.file("table"), "state_interval_seconds": STATE_INTERVAL});
+            json!({"destination_path": spool.file("table"), "state_interval_seconds": STATE_INTERVAL});
         fs::write(&config, settings.to_string()).expect("a config file can be written");
         let (reader, writer) = io::pipe().expect("a pipe");
-        let states = File::options().create(true).append(true).open(site.state_file()).expect("a state file");
-        let mut command = quiet(path_of("target-jsonl"));
+        let states =
+            File::options().create(true).append(true).open(spool.state_file()).expect("a state file");
+        let mut command = command_without_io(program_path("target-jsonl"));
         command.arg("--config").arg(config).stdin(reader).stdout(states);
-        let target = Program::spawn("target-jsonl", &mut command);
+        let target = ChildProcess::spawn("target-jsonl", &mut command);
         drop(command);
-        let mut command = site.tap(&[], &[("state_interval_seconds", STATE_INTERVAL.into())]);
-        command.arg("--state").arg(site.state_file()).stdout(Stdio::from(writer));
+        let mut command = spool.command(&[], &[("state_interval_seconds", STATE_INTERVAL.into())]);
+        command.arg("--state").arg(spool.state_file()).stdout(Stdio::from(writer));
         let tap = Listener::start(&mut command);
-        Pipeline { site, tap, target }
+        Pipeline { spool, tap, target }
     }
 
-    /// Stops both, and removes what they have written.
+    /// Stops both and removes their files.
     pub(super) fn stop(self) {
-        let Pipeline { site, tap, mut target } = self;
+        let Pipeline { spool, tap, mut target } = self;
         tap.stop();
         assert_eq!(target.wait(), Some(0), "{}", target.stderr().so_far().join("\n"));
         drop(target);
-        site.remove();
-        settle();
+        spool.remove();
+        sync_disk();
     }
 }
 
-/// What a run at one rate has shown.
+/// The results of a run at one rate.
 struct Outcome {
-    /// Events posted a second.
+    /// How many events were posted per second.
     posted: f64,
-    /// How long each followed event took to its synced line, in the order in which they were posted.
+    /// How long each marker took to its synced line, in the order of the posts.
     lags: Vec<Duration>,
-    /// Events a second, from the first post until all of them were synced.
+    /// Events per second, from the first post until all of them were synced.
     through: f64,
     tap_peak: f64,
     target_peak: f64,
 }
 
 impl Outcome {
-    /// The lags without those of the first third: the pipeline has to get going.
+    /// The lags without those of the first third, in which the pipeline gets going.
     fn steady(&self) -> &[Duration] {
         &self.lags[self.lags.len() / 3..]
     }
@@ -100,24 +101,29 @@ impl Outcome {
         median(&self.steady().iter().map(|lag| millis(*lag)).collect::<Vec<_>>())
     }
 
-    /// Whether the rate was held and no event took too long.
+    /// Whether the rate was reached and no event took too long.
     fn holds(&self, rate: f64) -> bool {
         self.posted >= 0.98 * rate && self.longest() < LAG
     }
 }
 
-pub(super) fn run(bench: &mut Bench) {
-    let saturated = follow(bench, Pace::AsTaken);
-    let name = "as many as are taken";
-    bench.results.round(PART, &format!("{name}, posted"), Unit::PerSecond, saturated.posted);
-    bench.results.round(PART, &format!("{name}, until all are synced"), Unit::PerSecond, saturated.through);
+pub(super) fn run(benchmark: &mut Benchmark) {
+    let saturated = follow(benchmark, Pace::AsAnswered);
+    let name = "as fast as they are answered";
+    benchmark.results.round(PART, &format!("{name}, posted"), Unit::PerSecond, saturated.posted);
+    benchmark.results.round(
+        PART,
+        &format!("{name}, until all are synced"),
+        Unit::PerSecond,
+        saturated.through,
+    );
 
-    let mut rate = if bench.options.quick { 2_000.0 } else { 20_000.0 };
-    let mut held = try_rate(bench, rate);
+    let mut rate = if benchmark.options.quick { 2_000.0 } else { 20_000.0 };
+    let mut held = try_rate(benchmark, rate);
     if held.holds(rate) {
-        // Not in a quick run: it is to show that it works.
-        while !bench.options.quick {
-            let next = try_rate(bench, rate + STEP);
+        // Not in a quick run, which only shows that the benchmark works.
+        while !benchmark.options.quick {
+            let next = try_rate(benchmark, rate + STEP);
             if !next.holds(rate + STEP) {
                 break;
             }
@@ -128,82 +134,88 @@ pub(super) fn run(bench: &mut Bench) {
     let mut longest = vec![millis(held.longest())];
     let mut is_held = held.holds(rate);
     loop {
-        // The rate counts if it is held each time.
-        while is_held && lags.len() < bench.options.rounds {
-            held = try_rate(bench, rate);
+        // A rate counts only if every round reaches it.
+        while is_held && lags.len() < benchmark.options.rounds {
+            held = try_rate(benchmark, rate);
             is_held = held.holds(rate);
             lags.push(held.median());
             longest.push(millis(held.longest()));
         }
-        if is_held || rate <= STEP / 2.0 || bench.options.quick {
+        if is_held || rate <= STEP / 2.0 || benchmark.options.quick {
             break;
         }
         rate -= STEP / 2.0;
         (lags, longest, is_held) = (Vec::new(), Vec::new(), true);
     }
-    let row = |what: &str, measured: f64, unit: Unit, demand: Option<Demand>| Row {
+    let row = |what: &str, measured: f64, unit: Unit, requirement: Option<Requirement>| ResultRow {
         part: PART,
         what: what.to_owned(),
         measured,
         unit,
         against: None,
-        demand,
+        requirement,
     };
-    let demand = Demand::at_least(20_000.0).stretch(30_000.0);
+    let requirement = Requirement::at_least(20_000.0).stretch(30_000.0);
     let steady = if is_held { rate } else { 0.0 };
     for row in [
-        row("POST to synced line, held with lag under 1 s", steady, Unit::PerSecond, Some(demand)),
+        row("POST to synced line, held with lag under 1 s", steady, Unit::PerSecond, Some(requirement)),
         row(
-            "the longest lag of that",
+            "longest lag at that rate",
             longest.iter().copied().fold(0.0, f64::max),
             Unit::Millis,
-            Some(Demand::at_most(millis(LAG))),
+            Some(Requirement::at_most(millis(LAG))),
         ),
-        row("the median lag of that", median(&lags), Unit::Millis, None),
-        row("POST to synced line, posted as fast as taken", saturated.through, Unit::PerSecond, None),
-        row("tap in that, peak memory", saturated.tap_peak, Unit::Megabytes, Some(Demand::at_most(64.0))),
+        row("median lag at that rate", median(&lags), Unit::Millis, None),
+        row("POST to synced line, posted as fast as answered", saturated.through, Unit::PerSecond, None),
         row(
-            "target in that, peak memory",
+            "tap in that run, peak memory",
+            saturated.tap_peak,
+            Unit::Megabytes,
+            Some(Requirement::at_most(64.0)),
+        ),
+        row(
+            "target in that run, peak memory",
             saturated.target_peak,
             Unit::Megabytes,
-            Some(Demand::at_most(48.0)),
+            Some(Requirement::at_most(48.0)),
         ),
     ] {
-        bench.results.row(row);
+        benchmark.results.row(row);
     }
 }
 
-fn try_rate(bench: &mut Bench, rate: f64) -> Outcome {
-    let outcome = follow(bench, Pace::PerSecond(rate));
+fn try_rate(benchmark: &mut Benchmark, rate: f64) -> Outcome {
+    let outcome = follow(benchmark, Pace::PerSecond(rate));
     let name = format!("at {rate:.0}/s");
-    bench.results.round(PART, &format!("{name}, posted"), Unit::PerSecond, outcome.posted);
-    bench.results.round(PART, &format!("{name}, median lag"), Unit::Millis, outcome.median());
-    bench.results.round(PART, &format!("{name}, longest lag"), Unit::Millis, millis(outcome.longest()));
+    benchmark.results.round(PART, &format!("{name}, posted"), Unit::PerSecond, outcome.posted);
+    benchmark.results.round(PART, &format!("{name}, median lag"), Unit::Millis, outcome.median());
+    benchmark.results.round(PART, &format!("{name}, longest lag"), Unit::Millis, millis(outcome.longest()));
     outcome
 }
 
-/// Posts for a while, and follows an event every 100 ms.
-fn follow(bench: &mut Bench, pace: Pace) -> Outcome {
-    let pipeline = Pipeline::start(Site::new(&bench.folder, PART));
-    let time = 2 * bench.options.load_time;
+/// Posts for a while and follows a marker every 100 ms.
+fn follow(benchmark: &mut Benchmark, pace: Pace) -> Outcome {
+    let pipeline = Pipeline::start(Spool::new(&benchmark.folder, PART));
+    let time = 2 * benchmark.options.load_time;
     let load = Load { events_per_post: 1, connections: CONNECTIONS, pace };
     let (posted_at, is_over) = (Mutex::new(Vec::new()), AtomicBool::new(false));
-    let watcher = Watcher::new(&pipeline);
+    let watcher = SyncWatcher::new(&pipeline);
     let begin = Instant::now();
-    let (loaded, synced_at) = thread::scope(|scope| {
+    let (report, synced_at) = thread::scope(|scope| {
         let markers = scope.spawn(|| post_markers(&pipeline.tap.endpoint, &posted_at, &is_over));
         let watching = scope.spawn(|| watcher.watch(&posted_at, &is_over));
-        let loaded = load.post(&pipeline.tap.endpoint, &mut bench.mail, |so_far| so_far.elapsed < time);
+        let report =
+            load.post(&pipeline.tap.endpoint, &mut benchmark.generator, |progress| progress.elapsed < time);
         is_over.store(true, Ordering::Relaxed);
-        markers.join().expect("markers are taken");
-        (loaded, watching.join().expect("markers arrive"))
+        markers.join().expect("posting markers does not panic");
+        (report, watching.join().expect("watching does not panic"))
     });
-    let posted_at = posted_at.into_inner().expect("nobody has panicked");
-    let last = synced_at.iter().max().expect("there are markers");
-    let peak = |id| megabytes(peak_memory(id).expect("it runs"));
+    let posted_at = posted_at.into_inner().expect("no thread has panicked");
+    let last = synced_at.iter().max().expect("at least one marker was posted");
+    let peak = |id| megabytes(peak_memory(id).expect("the process is running"));
     let outcome = Outcome {
-        posted: loaded.rate(),
-        through: float(loaded.events) / (*last - begin).as_secs_f64(),
+        posted: report.rate(),
+        through: float(report.events) / (*last - begin).as_secs_f64(),
         lags: posted_at.iter().zip(&synced_at).map(|(posted, synced)| *synced - *posted).collect(),
         tap_peak: peak(pipeline.tap.program.id()),
         target_peak: peak(pipeline.target.id()),
@@ -212,13 +224,13 @@ fn follow(bench: &mut Bench, pace: Pace) -> Outcome {
     outcome
 }
 
-/// Posts an event every 100 ms that can be told from all others, and one more behind all others.
+/// Posts a marker every 100 ms, and a last one after everything else.
 fn post_markers(endpoint: &Endpoint, posted_at: &Mutex<Vec<Instant>>, is_over: &AtomicBool) {
     let mut client = endpoint.connect();
     loop {
         let is_last = is_over.load(Ordering::Relaxed);
         let body = {
-            let mut posted_at = posted_at.lock().expect("nobody has panicked");
+            let mut posted_at = posted_at.lock().expect("no thread has panicked");
             posted_at.push(Instant::now());
             format!(r#"{{"event":"open","time":1,"CustomID":"marker-{}."}}"#, posted_at.len() - 1)
         };
@@ -231,34 +243,34 @@ fn post_markers(endpoint: &Endpoint, posted_at: &Mutex<Vec<Instant>>, is_over: &
     }
 }
 
-/// Looks at the table and at the state file as they grow. A line counts as synced when a STATE that covers it is out, since
-/// the target lets none out before its sync.
-struct Watcher {
+/// Watches the table and the state file grow. A line counts as synced when a STATE that covers it is in the
+/// file, because the target writes no STATE before its sync.
+struct SyncWatcher {
     table: PathBuf,
     states: PathBuf,
 }
 
-impl Watcher {
+impl SyncWatcher {
     fn new(pipeline: &Pipeline) -> Self {
-        Watcher { table: pipeline.site.file("table/data.jsonl"), states: pipeline.site.state_file() }
+        SyncWatcher { table: pipeline.spool.file("table/data.jsonl"), states: pipeline.spool.state_file() }
     }
 
-    /// Says when each marker was synced, once all are.
+    /// Returns when each marker was synced, once all of them are.
     fn watch(&self, posted_at: &Mutex<Vec<Instant>>, is_over: &AtomicBool) -> Vec<Instant> {
-        let (mut table, mut states) = (Growing::of(&self.table), Growing::of(&self.states));
+        let (mut table, mut states) = (GrowingFile::new(&self.table), GrowingFile::new(&self.states));
         let finder = Finder::new("\"CustomID\":\"marker-");
-        // Markers whose lines are there, by their sequence, and those that are synced.
+        // Markers whose lines have been read, with their sequence; and the time when each marker was synced.
         let mut written: Vec<(usize, i64)> = Vec::new();
         let mut synced: Vec<Option<Instant>> = Vec::new();
         let begin = Instant::now();
         loop {
-            table.each_new_line(|lines| {
+            table.read_new_lines(|lines| {
                 for place in finder.find_iter(lines) {
                     written.push(marker_at(lines, place + finder.needle().len()));
                 }
             });
             let mut covered = 0;
-            states.each_new_line(|lines| covered = last_bookmark(lines).unwrap_or(0));
+            states.read_new_lines(|lines| covered = last_bookmark(lines).unwrap_or(0));
             let now = Instant::now();
             written.retain(|(number, sequence)| {
                 if *sequence <= covered {
@@ -267,9 +279,9 @@ impl Watcher {
                 }
                 *sequence > covered
             });
-            // In this order: the last marker is noted before it is posted, and posted after the end.
+            // In this order: the last marker is recorded before it is posted, and posted after the end.
             let is_over = is_over.load(Ordering::Relaxed);
-            let posted = posted_at.lock().expect("nobody has panicked").len();
+            let posted = posted_at.lock().expect("no thread has panicked").len();
             let done: Vec<_> = synced.iter().flatten().copied().collect();
             if is_over && done.len() == posted && now - begin > MARKER_INTERVAL {
                 return done;
@@ -280,21 +292,21 @@ impl Watcher {
     }
 }
 
-/// A file that somebody appends lines to.
-struct Growing {
+/// A file that another process appends lines to.
+struct GrowingFile {
     path: PathBuf,
     file: Option<File>,
-    /// What was read, from the first line that is not whole yet.
+    /// What was read from the first incomplete line on.
     rest: Vec<u8>,
 }
 
-impl Growing {
-    fn of(path: &std::path::Path) -> Self {
-        Growing { path: path.to_owned(), file: None, rest: Vec::new() }
+impl GrowingFile {
+    fn new(path: &std::path::Path) -> Self {
+        GrowingFile { path: path.to_owned(), file: None, rest: Vec::new() }
     }
 
-    /// Shows the whole lines that have come.
-    fn each_new_line(&mut self, look: impl FnOnce(&[u8])) {
+    /// Calls `look` with the new complete lines.
+    fn read_new_lines(&mut self, look: impl FnOnce(&[u8])) {
         if self.file.is_none() {
             self.file = File::open(&self.path).ok();
         }
@@ -310,13 +322,13 @@ impl Growing {
     }
 }
 
-/// The number and the sequence of the marker whose number begins at `place`.
+/// Parses the number and the sequence of the marker whose number begins at `place`.
 fn marker_at(lines: &[u8], place: usize) -> (usize, i64) {
     let line = &lines[place..];
     let line = &line[..memchr::memchr(b'\n', line).expect("a whole line")];
     let line = str::from_utf8(line).expect("the table is UTF-8");
-    let (number, _) = line.split_once('.').expect("it ends with a dot");
-    let (_, sequence) = line.split_once("\"_sdc_sequence\":").expect("each row has one");
+    let (number, _) = line.split_once('.').expect("a dot follows the number");
+    let (_, sequence) = line.split_once("\"_sdc_sequence\":").expect("each row has a sequence");
     let sequence = sequence.split([',', '}']).next().and_then(|digits| digits.parse().ok());
     (number.parse().expect("a number"), sequence.expect("a number"))
 }

@@ -1,11 +1,11 @@
-//! Figures: units, medians, and whether what was demanded is reached.
+//! Measured values: units, medians, and requirements.
 
 use std::time::Duration;
 
-/// What a figure counts.
+/// The unit of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
-    /// Events, posts or records in a second.
+    /// Events, posts or records per second.
     PerSecond,
     /// Milliseconds.
     Millis,
@@ -13,12 +13,12 @@ pub(crate) enum Unit {
     Seconds,
     /// Millions of bytes.
     Megabytes,
-    /// Nanoseconds for an event.
+    /// Nanoseconds per event.
     NanosPerEvent,
 }
 
 impl Unit {
-    /// As it stands behind a number.
+    /// The unit's symbol, as it follows a number.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Unit::PerSecond => "/s",
@@ -29,7 +29,7 @@ impl Unit {
         }
     }
 
-    /// A figure, for people.
+    /// A value with its unit, for people.
     pub(crate) fn show(self, value: f64) -> String {
         let digits = match self {
             Unit::PerSecond | Unit::NanosPerEvent => 0,
@@ -49,89 +49,89 @@ impl Unit {
     }
 }
 
-/// What is demanded of a row.
+/// What a result must be.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Demand {
-    /// Whether it is demanded of the ratio, or of what was measured.
+pub(crate) struct Requirement {
+    /// Whether it applies to the ratio, or else to the measured value.
     pub of_ratio: bool,
-    /// Whether more is better.
+    /// Whether larger is better, or else smaller.
     pub at_least: bool,
-    /// What it must be.
+    /// The value that must be reached.
     pub must: f64,
-    /// What would be better still.
+    /// A value that would be even better.
     pub stretch: Option<f64>,
 }
 
-impl Demand {
-    /// The ratio must be at least this.
+impl Requirement {
+    /// The ratio must be at least `must`.
     pub(crate) fn ratio_at_least(must: f64) -> Self {
-        Demand { of_ratio: true, at_least: true, must, stretch: None }
+        Requirement { of_ratio: true, at_least: true, must, stretch: None }
     }
 
-    /// The ratio may be this at most.
+    /// The ratio must be at most `must`.
     pub(crate) fn ratio_at_most(must: f64) -> Self {
-        Demand { at_least: false, ..Self::ratio_at_least(must) }
+        Requirement { at_least: false, ..Self::ratio_at_least(must) }
     }
 
-    /// What is measured must be at least this.
+    /// The measured value must be at least `must`.
     pub(crate) fn at_least(must: f64) -> Self {
-        Demand { of_ratio: false, ..Self::ratio_at_least(must) }
+        Requirement { of_ratio: false, ..Self::ratio_at_least(must) }
     }
 
-    /// What is measured may be this at most.
+    /// The measured value must be at most `must`.
     pub(crate) fn at_most(must: f64) -> Self {
-        Demand { at_least: false, ..Self::at_least(must) }
+        Requirement { at_least: false, ..Self::at_least(must) }
     }
 
-    /// Better still.
+    /// Adds a value that would be even better.
     pub(crate) fn stretch(self, stretch: f64) -> Self {
-        Demand { stretch: Some(stretch), ..self }
+        Requirement { stretch: Some(stretch), ..self }
     }
 }
 
-/// A line of the table.
+/// A row of the table of results.
 #[derive(Debug, Clone)]
-pub(crate) struct Row {
-    /// The part that measured it.
+pub(crate) struct ResultRow {
+    /// The part that measured the value.
     pub part: &'static str,
     /// What was measured.
     pub what: String,
-    /// The figure.
+    /// The measured value.
     pub measured: f64,
-    /// Its unit, and that of what it is held against.
+    /// The unit of both values.
     pub unit: Unit,
-    /// What it is held against, and that one's figure.
+    /// What the value is compared with: a name and its value.
     pub against: Option<(String, f64)>,
-    /// What is demanded, if anything is.
-    pub demand: Option<Demand>,
+    /// What the result must be, if anything is required.
+    pub requirement: Option<Requirement>,
 }
 
-impl Row {
-    /// What was measured, in terms of what it is held against.
+impl ResultRow {
+    /// The measured value divided by the one it is compared with.
     pub(crate) fn ratio(&self) -> Option<f64> {
         self.against.as_ref().map(|(_, figure)| self.measured / figure)
     }
 
-    /// How much of what is demanded is reached: 1 is all of it.
+    /// The share of the requirement that is reached; 1 or more satisfies it.
     pub(crate) fn score(&self) -> Option<f64> {
-        self.demand.and_then(|demand| {
-            let judged = if demand.of_ratio { self.ratio()? } else { self.measured };
-            Some(if demand.at_least { judged / demand.must } else { demand.must / judged })
+        self.requirement.and_then(|requirement| {
+            let judged = if requirement.of_ratio { self.ratio()? } else { self.measured };
+            Some(if requirement.at_least { judged / requirement.must } else { requirement.must / judged })
         })
     }
 
-    /// How much of what is demanded the stretch would be.
+    /// The score at which the stretch is reached.
     pub(crate) fn stretch_score(&self) -> Option<f64> {
-        let Demand { at_least, must, stretch, .. } = self.demand?;
+        let Requirement { at_least, must, stretch, .. } = self.requirement?;
         stretch.map(|stretch| if at_least { stretch / must } else { must / stretch })
     }
 
-    /// The columns of the table.
+    /// The cells of the row.
     pub(crate) fn columns(&self) -> [String; 8] {
         let ratio = |value: f64| if value < 0.1 { format!("{value:.4}") } else { format!("{value:.2}") };
-        let limit = |demand: Demand, value: f64| {
-            let sign = if demand.at_least { "≥" } else { "≤" };
-            let value = if demand.of_ratio { format!("{value:.2}") } else { self.unit.show(value) };
+        let limit = |requirement: Requirement, value: f64| {
+            let sign = if requirement.at_least { "≥" } else { "≤" };
+            let value = if requirement.of_ratio { format!("{value:.2}") } else { self.unit.show(value) };
             format!("{sign} {value}")
         };
         let (against, figure) = match &self.against {
@@ -144,9 +144,9 @@ impl Row {
             against,
             figure,
             self.ratio().map(ratio).unwrap_or_default(),
-            self.demand.map(|demand| limit(demand, demand.must)).unwrap_or_default(),
-            self.demand
-                .and_then(|demand| demand.stretch.map(|stretch| limit(demand, stretch)))
+            self.requirement.map(|requirement| limit(requirement, requirement.must)).unwrap_or_default(),
+            self.requirement
+                .and_then(|requirement| requirement.stretch.map(|stretch| limit(requirement, stretch)))
                 .unwrap_or_default(),
             match (self.score(), self.stretch_score()) {
                 (None, _) => String::new(),
@@ -157,12 +157,12 @@ impl Row {
     }
 }
 
-/// The middle one of some figures: of an even number, the mean of the two in the middle.
+/// The median: the middle value, or the mean of the two middle ones.
 pub(crate) fn median(figures: &[f64]) -> f64 {
     let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;
-    assert!(!sorted.is_empty(), "something was measured");
+    assert!(!sorted.is_empty(), "there are values");
     if sorted.len().is_multiple_of(2) {
         f64::midpoint(sorted[middle - 1], sorted[middle])
     } else {
@@ -170,7 +170,7 @@ pub(crate) fn median(figures: &[f64]) -> f64 {
     }
 }
 
-/// A count, to reckon with.
+/// A count as a number to calculate with.
 #[expect(clippy::cast_precision_loss, reason = "nothing here is counted to 2^53")]
 pub(crate) fn float(count: u64) -> f64 {
     count as f64
