@@ -1,6 +1,9 @@
-# Sourced by the other scripts: installs what is missing on a fresh machine (Debian with Rust), and says what it does.
+# Sourced by the other scripts. Installs what is missing on a fresh machine (Debian with Rust), and says so.
 
 say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
+
+# print_usage: prints the comment at the top of the script.
+print_usage() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "scripts/${0##*/}"; }
 
 fail() {
     printf '%s\n' "$*" >&2
@@ -9,7 +12,7 @@ fail() {
 
 # need_package PACKAGE: installs the Debian package.
 need_package() {
-    command -v apt-get >/dev/null || fail "something is missing: install what is in Debian's package $1"
+    command -v apt-get >/dev/null || fail "install the equivalent of Debian's package $1, then run this again"
     say "installing the Debian package $1"
     local root=()
     [ "$(id -u)" = 0 ] || root=(sudo)
@@ -17,15 +20,17 @@ need_package() {
     "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$1" >/dev/null
 }
 
-# need_command COMMAND PACKAGE: installs the Debian package if the command is not there.
+# need_command COMMAND PACKAGE: installs the Debian package if the command is missing.
 need_command() {
     command -v "$1" >/dev/null || need_package "$2"
 }
 
+# need_rust: fails unless the Rust version of Cargo.toml or a later one is installed.
 need_rust() {
     local needed found
     needed=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
-    command -v cargo >/dev/null || fail "cargo is missing: install Rust $needed or later (https://rustup.rs), then run this again"
+    command -v cargo >/dev/null ||
+        fail "cargo is missing: install Rust $needed or later (https://rustup.rs), then run this again"
     found=$(rustc --version | cut -d ' ' -f 2)
     [ "$(printf '%s\n' "$needed" "$found" | sort -V | head -n 1)" = "$needed" ] ||
         fail "Rust $found is too old: install $needed or later (rustup update), then run this again"
@@ -33,26 +38,26 @@ need_rust() {
     need_command cc build-essential
 }
 
-# built_in PROFILE: where cargo puts what it builds with it.
+# built_in PROFILE: prints the folder in which cargo puts the programs of a profile.
 built_in() {
     echo "${CARGO_TARGET_DIR:-target}/$([ "$1" = dev ] && echo debug || echo "$1")"
 }
 
-# need_cargo_tool NAME: installs a cargo subcommand under target/tools if it is not there.
+# need_cargo_tool NAME: installs a cargo subcommand under target/tools if it is missing.
 need_cargo_tool() {
     export PATH="$PWD/target/tools/bin:$PATH"
     command -v "$1" >/dev/null && return
-    say "$1 is missing: building it under target/tools (a few minutes, once)"
+    say "$1 is missing: building it under target/tools (takes a few minutes, once)"
     cargo install --quiet --locked --root target/tools "$1"
 }
 
-# need_postgresql: the server's programs, which Debian keeps out of PATH. The tests start servers of their own.
+# need_postgresql: installs the server's programs, which Debian keeps out of PATH. The tests start their own servers.
 need_postgresql() {
     compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null && return
     need_package postgresql
 }
 
-# need_venv NAME REQUIREMENT…: a Python virtual environment under target/venvs, made once.
+# need_venv NAME REQUIREMENT…: creates a Python virtual environment under target/venvs, unless it exists.
 need_venv() {
     local folder=target/venvs/$1
     shift
@@ -60,7 +65,7 @@ need_venv() {
     need_command python3 python3-venv
     say "installing $* into $folder"
     rm -rf "$folder"
-    # On Debian, the module venv is a package of its own.
+    # On Debian, the module venv is a separate package.
     python3 -m venv "$folder" 2>/dev/null || { need_package python3-venv && python3 -m venv "$folder"; }
     "$folder/bin/pip" install --quiet --disable-pip-version-check "$@"
     printf '%s\n' "$*" >"$folder/requirements"
