@@ -1,8 +1,10 @@
-//! Columns: the types there are, the JSON Schema of each, and which JSON values fit.
+//! Columns: their types, the JSON Schema of each, and which JSON values fit.
 
 use std::borrow::Cow;
 
 use serde_json::{Value, json};
+
+use crate::members::json_string;
 
 /// The type of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,20 +17,20 @@ pub enum ColumnType {
     Number,
     /// `true` or `false`.
     Boolean,
-    /// A moment, as RFC 3339 text in UTC.
+    /// A date and time, as RFC 3339 text in UTC.
     Timestamp,
-    /// A JSON object of any shape.
+    /// Any JSON object.
     Object,
 }
 
-/// What becomes of a JSON value in a column of a given type.
+/// Whether a JSON value fits a column of a given type.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Fit<'a> {
-    /// The value is null, or as good as null in this column.
+    /// The column gets null: the value is null, or counts as null in this column.
     Null,
-    /// This JSON text goes into the column.
+    /// The column gets this JSON text.
     Json(Cow<'a, str>),
-    /// The value is not of the column's type and must go elsewhere.
+    /// The value does not have the column's type, and must go into another column.
     Misfit,
 }
 
@@ -42,10 +44,12 @@ impl ColumnType {
     /// Decides whether `value`, the text of one JSON value without surrounding space, goes into a column of
     /// this type.
     ///
-    /// In a column that is not text, `""` is null (Mailjet's test button sends `""` for every field), and in
-    /// one of numbers or booleans text that spells a value of the column's type exactly (`"1513975381"`,
-    /// `"true"`) is that value. A value whose own type ([`ColumnType::infer`]) is text goes into a text
-    /// column. Numbers are copied, never reprinted.
+    /// - In a column that is not text, `""` is null: Mailjet's test button sends `""` for every field.
+    /// - In a column of numbers or booleans, text that exactly spells a value of the column's type
+    ///   (`"1513975381"`, `"true"`) is that value.
+    /// - In a text column, only a value whose own type ([`ColumnType::infer`]) is text fits.
+    ///
+    /// Numbers are copied, never reformatted.
     #[must_use]
     pub fn fit(self, value: &str) -> Fit<'_> {
         match self {
@@ -56,17 +60,17 @@ impl ColumnType {
                 ColumnType::Text => Fit::Json(self.to_json(value)),
                 _ => Fit::Misfit,
             },
-            ColumnType::Timestamp => keep_if(value, value.starts_with('"')),
+            ColumnType::Timestamp => fit_if(value, value.starts_with('"')),
             ColumnType::Object if value == "\"\"" => Fit::Null,
-            ColumnType::Object => keep_if(value, value.starts_with('{')),
-            ColumnType::Integer => spelled(value, is_integer),
-            ColumnType::Number => spelled(value, is_exact_double),
-            ColumnType::Boolean => spelled(value, |text| matches!(text, "true" | "false")),
+            ColumnType::Object => fit_if(value, value.starts_with('{')),
+            ColumnType::Integer => fit_spelled(value, is_integer),
+            ColumnType::Number => fit_spelled(value, is_exact_double),
+            ColumnType::Boolean => fit_spelled(value, |text| matches!(text, "true" | "false")),
         }
     }
 
-    /// The type that a column for `value` has to have. An array, an object and a number that is neither a
-    /// 64-bit integer nor exact as a double are kept as their JSON text, and so are text.
+    /// Returns the type that a column for `value` needs. Text is also the type of arrays and objects, and of
+    /// numbers that are neither a 64-bit integer nor exact as a double: the column holds their JSON text.
     #[must_use]
     pub fn infer(value: &str) -> Self {
         match value.as_bytes().first() {
@@ -77,18 +81,18 @@ impl ColumnType {
         }
     }
 
-    /// The JSON text of `value` in a column of this type, which is the type that it has or text: as text,
-    /// anything but a string is its own JSON text.
+    /// Returns the JSON text of `value` in a column of this type, which must be the value's own type or text.
+    /// In a text column, a value that is not a string becomes a string that holds its JSON text.
     #[must_use]
     pub fn to_json(self, value: &str) -> Cow<'_, str> {
         if self == ColumnType::Text && !value.starts_with('"') {
-            Cow::Owned(serde_json::to_string(value).expect("text is JSON"))
+            Cow::Owned(json_string(value))
         } else {
             Cow::Borrowed(value)
         }
     }
 
-    /// The JSON Schema type name.
+    /// Returns the name of the type in JSON Schema.
     #[must_use]
     pub fn json_type(self) -> &'static str {
         match self {
@@ -100,8 +104,8 @@ impl ColumnType {
         }
     }
 
-    /// What is appended, after `__`, to the name of a column for values that do not fit it: Stitch's
-    /// suffixes.
+    /// Returns the suffix of a split column: values that do not fit the column `a` go into `a__st` and the
+    /// like, as with Stitch.
     #[must_use]
     pub fn split_suffix(self) -> &'static str {
         match self {
@@ -112,13 +116,13 @@ impl ColumnType {
         }
     }
 
-    /// The column type of a JSON Schema type name, if there is one.
+    /// Returns the type with this name in JSON Schema, if there is one.
     #[must_use]
     pub fn from_json_type(json_type: &str) -> Option<Self> {
         Self::FIELD_TYPES.into_iter().find(|kind| kind.json_type() == json_type)
     }
 
-    /// The column type that a JSON Schema asks for, if its `type` names one, alone or beside null.
+    /// Returns the type that a JSON Schema asks for, if its `type` names exactly one, with or without null.
     #[must_use]
     pub fn from_schema(schema: &Value) -> Option<Self> {
         let mut names: Vec<&str> = match &schema["type"] {
@@ -133,12 +137,12 @@ impl ColumnType {
         }
     }
 
-    /// What a JSON Schema says of its values' type, if it is something that no column can have. One that says
-    /// nothing of it is fine.
+    /// Returns what a JSON Schema says about the type, if no column can have that type. A schema that says
+    /// nothing about it is fine.
     #[must_use]
     pub fn unsupported_type(schema: &Value) -> Option<String> {
         let Some(keywords) = schema.as_object() else {
-            // `true` is the schema of anything.
+            // The schema `true` allows anything.
             return (schema != &Value::Bool(true)).then(|| schema.to_string());
         };
         if Self::from_schema(schema).is_some() {
@@ -157,13 +161,13 @@ impl ColumnType {
 pub enum ColumnSource {
     /// A field of the event.
     Field,
-    /// What has no column of its own.
+    /// The values that have no column of their own.
     Extra,
     /// The hash of the event's content.
     PrimaryKey,
-    /// The sequence that the spool gave it.
+    /// The sequence that the spool assigned to the event.
     Sequence,
-    /// When its webhook arrived.
+    /// When the event's webhook arrived.
     ReceivedAt,
     /// When the row was written.
     BatchedAt,
@@ -180,11 +184,11 @@ pub enum ColumnSource {
 /// One column of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
-    /// Name, exactly as it stands in SCHEMA and RECORD.
+    /// Name, exactly as in SCHEMA and RECORD.
     pub name: String,
     /// Type of the values.
     pub kind: ColumnType,
-    /// Whether a row may have no value here.
+    /// Whether a row may have null here.
     pub nullable: bool,
     /// Where the values come from.
     pub source: ColumnSource,
@@ -193,7 +197,7 @@ pub struct Column {
 }
 
 impl Column {
-    /// The column's JSON Schema, as it stands in a SCHEMA message.
+    /// Returns the column's JSON Schema, as in a SCHEMA message.
     #[must_use]
     pub fn json_schema(&self) -> Value {
         let types = if self.nullable {
@@ -209,29 +213,29 @@ impl Column {
         schema
     }
 
-    /// Whether the column is part of every row: what identifies the row, and where it stands.
+    /// Whether the column can't be deselected: the row's key and its position.
     #[must_use]
     pub fn is_automatic(&self) -> bool {
         matches!(self.source, ColumnSource::PrimaryKey | ColumnSource::Sequence)
     }
 }
 
-fn keep_if(value: &str, fits: bool) -> Fit<'_> {
+fn fit_if(value: &str, fits: bool) -> Fit<'_> {
     if fits { Fit::Json(Cow::Borrowed(value)) } else { Fit::Misfit }
 }
 
-/// A value that is of the type as it stands, or text that spells one.
-fn spelled(value: &str, is_of_type: impl Fn(&str) -> bool) -> Fit<'_> {
+/// Fits a value that has the type, or text that spells such a value.
+fn fit_spelled(value: &str, is_of_type: impl Fn(&str) -> bool) -> Fit<'_> {
     let bare = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     match bare {
         Some("") => Fit::Null,
-        // However it is escaped, it says the same.
+        // Escapes do not change what the text says.
         Some(text) if text.contains('\\') => match serde_json::from_str::<String>(value) {
             Ok(text) if is_of_type(&text) => Fit::Json(Cow::Owned(text)),
             _ => Fit::Misfit,
         },
-        Some(text) => keep_if(text, is_of_type(text)),
-        None => keep_if(value, is_of_type(value)),
+        Some(text) => fit_if(text, is_of_type(text)),
+        None => fit_if(value, is_of_type(value)),
     }
 }
 
@@ -243,12 +247,12 @@ fn is_integer(text: &str) -> bool {
         [b'1'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
         _ => false,
     };
-    // Up to 18 digits always fit; only longer ones need arithmetic.
+    // 18 digits always fit. Only longer numbers need arithmetic.
     well_formed && (digits.len() <= 18 || text.parse::<i64>().is_ok())
 }
 
-/// Whether `text` is a JSON number that a double holds without loss: a target may print it differently, but
-/// it is the same number.
+/// Whether `text` is a JSON number that a double holds without loss. A target may print it differently, but
+/// as the same number.
 fn is_exact_double(text: &str) -> bool {
     let unsigned = text.strip_prefix('-').unwrap_or(text);
     let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
@@ -262,7 +266,7 @@ fn is_exact_double(text: &str) -> bool {
         return false;
     }
     let digits = mantissa.bytes().filter(u8::is_ascii_digit).skip_while(|digit| *digit == b'0').count();
-    // Well inside the range of a double: at its edges, digits are lost.
+    // Near the limits of a double's range, digits are lost.
     let is_in_range = |number: f64| digits == 0 || (1e-300..1e300).contains(&number.abs());
     digits <= DOUBLE_DIGITS && text.parse().is_ok_and(is_in_range)
 }
@@ -272,7 +276,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_goes_into_its_column_or_elsewhere_unchanged() {
+    fn a_value_fits_its_column_unchanged_or_not_at_all() {
         use ColumnType::{Boolean, Integer, Number, Object, Text};
         let json = |text| Fit::Json(Cow::Borrowed(text));
         let cases = [
@@ -330,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_column_has_the_type_of_its_first_value() {
+    fn a_columns_type_is_inferred_from_a_value() {
         use ColumnType::{Boolean, Integer, Number, Text};
         let cases = [
             (r#""x""#, Text),

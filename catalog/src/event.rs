@@ -5,7 +5,7 @@
 
 use schemars::JsonSchema;
 
-/// The kinds of events that Mailjet documents. A webhook may carry any other name: it is taken all the same.
+/// The types of events that Mailjet documents. Webhooks with other types are accepted too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are Mailjet's")]
 pub enum EventType {
@@ -19,7 +19,7 @@ pub enum EventType {
 }
 
 impl EventType {
-    /// All of them, in Mailjet's order.
+    /// All types, in Mailjet's order.
     pub const ALL: [EventType; 7] = [
         EventType::Sent,
         EventType::Open,
@@ -30,7 +30,7 @@ impl EventType {
         EventType::Unsub,
     ];
 
-    /// The name, as it stands in the field `event`.
+    /// Returns the name, as in the field `event`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -44,42 +44,72 @@ impl EventType {
         }
     }
 
-    /// An event of this type, with every field that Mailjet documents for it, and made-up people.
+    /// Returns an event of this type, with every field that Mailjet documents for it, and invented values.
     #[must_use]
     pub fn sample(self) -> &'static str {
         match self {
-            EventType::Sent => {
-                r#"{"event":"sent","time":1433333949,"MessageID":19421777835146490,"Message_GUID":"1ab23cd4-e567-8901-2345-6789f0ab1c2d","email":"mia@example.com","mj_campaign_id":7257,"mj_contact_id":4,"customcampaign":"","mj_message_id":"19421777835146490","smtp_reply":"sent (250 2.0.0 OK 1433333948 fa5si855896wjc.199 - gsmtp)","CustomID":"welcome","Payload":""}"#
-            }
-            EventType::Open => {
-                r#"{"event":"open","time":1433103519,"MessageID":19421777396190490,"Message_GUID":"1ab23cd4-e567-8901-2345-6789f0ab1c2d","email":"mia@example.com","mj_campaign_id":7173,"mj_contact_id":320,"customcampaign":"","ip":"192.0.2.1","geo":"FR","agent":"Mozilla/5.0 (Windows NT 10.0) Gecko Firefox/115.0","CustomID":"welcome","Payload":""}"#
-            }
-            EventType::Click => {
-                r#"{"event":"click","time":1433334941,"MessageID":19421777836302490,"Message_GUID":"1ab23cd4-e567-8901-2345-6789f0ab1c2d","email":"mia@example.com","mj_campaign_id":7272,"mj_contact_id":4,"customcampaign":"","url":"https://example.com/offer","ip":"192.0.2.1","geo":"FR","agent":"Mozilla/5.0 (Windows NT 10.0) Gecko Firefox/115.0","CustomID":"welcome","Payload":""}"#
-            }
-            EventType::Bounce => {
-                r#"{"event":"bounce","time":1430812195,"MessageID":13792286917004336,"Message_GUID":"1ab23cd4-e567-8901-2345-6789f0ab1c2d","email":"nobody@example.com","mj_campaign_id":7288,"mj_contact_id":9,"customcampaign":"","CustomID":"welcome","Payload":"","blocked":false,"hard_bounce":true,"error_related_to":"recipient","error":"user unknown","comment":"Host or domain name not found. Name service error for name=example.com type=A: Host found but no data record of requested type"}"#
-            }
-            EventType::Blocked => {
-                r#"{"event":"blocked","time":1430812195,"MessageID":13792286917004336,"Message_GUID":"1ab23cd4-e567-8901-2345-6789f0ab1c2d","email":"nobody@example.com","mj_campaign_id":7288,"mj_contact_id":9,"customcampaign":"","CustomID":"welcome","Payload":"","error_related_to":"recipient","error":"user unknown"}"#
-            }
-            EventType::Spam => {
-                r#"{"event":"spam","time":1430812195,"MessageID":13792286917004336,"Message_GUID":"1ab23cd4-e567-8901-2345-6789f0ab1c2d","email":"mia@example.com","mj_campaign_id":1898,"mj_contact_id":7,"customcampaign":"","CustomID":"welcome","Payload":"","source":"JMRPP"}"#
-            }
-            EventType::Unsub => {
-                r#"{"event":"unsub","time":1433334941,"MessageID":20547674933128000,"Message_GUID":"1ab23cd4-e567-8901-2345-6789f0ab1c2d","email":"mia@example.com","mj_campaign_id":7276,"mj_contact_id":126,"customcampaign":"","CustomID":"welcome","Payload":"","mj_list_id":1,"ip":"192.0.2.1","geo":"FR","agent":"Mozilla/5.0 (Windows NT 10.0) Gecko Firefox/115.0"}"#
-            }
+            EventType::Sent => concat!(
+                r#"{"event":"sent","time":1433333949,"MessageID":19421777835146490,"#,
+                r#""Message_GUID":"1ab23cd4-e567-8901-2345-6789f0ab1c2d","email":"mia@example.com","#,
+                r#""mj_campaign_id":7257,"mj_contact_id":4,"customcampaign":"","#,
+                r#""mj_message_id":"19421777835146490","#,
+                r#""smtp_reply":"sent (250 2.0.0 OK 1433333948 fa5si855896wjc.199 - gsmtp)","#,
+                r#""CustomID":"welcome","Payload":""}"#,
+            ),
+            EventType::Open => concat!(
+                r#"{"event":"open","time":1433103519,"MessageID":19421777396190490,"#,
+                r#""Message_GUID":"1ab23cd4-e567-8901-2345-6789f0ab1c2d","email":"mia@example.com","#,
+                r#""mj_campaign_id":7173,"mj_contact_id":320,"customcampaign":"","ip":"192.0.2.1","#,
+                r#""geo":"FR","agent":"Mozilla/5.0 (Windows NT 10.0) Gecko Firefox/115.0","#,
+                r#""CustomID":"welcome","Payload":""}"#,
+            ),
+            EventType::Click => concat!(
+                r#"{"event":"click","time":1433334941,"MessageID":19421777836302490,"#,
+                r#""Message_GUID":"1ab23cd4-e567-8901-2345-6789f0ab1c2d","email":"mia@example.com","#,
+                r#""mj_campaign_id":7272,"mj_contact_id":4,"customcampaign":"","#,
+                r#""url":"https://example.com/offer","ip":"192.0.2.1","geo":"FR","#,
+                r#""agent":"Mozilla/5.0 (Windows NT 10.0) Gecko Firefox/115.0","CustomID":"welcome","#,
+                r#""Payload":""}"#,
+            ),
+            EventType::Bounce => concat!(
+                r#"{"event":"bounce","time":1430812195,"MessageID":13792286917004336,"#,
+                r#""Message_GUID":"1ab23cd4-e567-8901-2345-6789f0ab1c2d","email":"nobody@example.com","#,
+                r#""mj_campaign_id":7288,"mj_contact_id":9,"customcampaign":"","CustomID":"welcome","#,
+                r#""Payload":"","blocked":false,"hard_bounce":true,"error_related_to":"recipient","#,
+                r#""error":"user unknown","#,
+                r#""comment":"Host or domain name not found. Name service error for name=example.com "#,
+                r#"type=A: Host found but no data record of requested type"}"#,
+            ),
+            EventType::Blocked => concat!(
+                r#"{"event":"blocked","time":1430812195,"MessageID":13792286917004336,"#,
+                r#""Message_GUID":"1ab23cd4-e567-8901-2345-6789f0ab1c2d","email":"nobody@example.com","#,
+                r#""mj_campaign_id":7288,"mj_contact_id":9,"customcampaign":"","CustomID":"welcome","#,
+                r#""Payload":"","error_related_to":"recipient","error":"user unknown"}"#,
+            ),
+            EventType::Spam => concat!(
+                r#"{"event":"spam","time":1430812195,"MessageID":13792286917004336,"#,
+                r#""Message_GUID":"1ab23cd4-e567-8901-2345-6789f0ab1c2d","email":"mia@example.com","#,
+                r#""mj_campaign_id":1898,"mj_contact_id":7,"customcampaign":"","CustomID":"welcome","#,
+                r#""Payload":"","source":"JMRPP"}"#,
+            ),
+            EventType::Unsub => concat!(
+                r#"{"event":"unsub","time":1433334941,"MessageID":20547674933128000,"#,
+                r#""Message_GUID":"1ab23cd4-e567-8901-2345-6789f0ab1c2d","email":"mia@example.com","#,
+                r#""mj_campaign_id":7276,"mj_contact_id":126,"customcampaign":"","CustomID":"welcome","#,
+                r#""Payload":"","mj_list_id":1,"ip":"192.0.2.1","geo":"FR","#,
+                r#""agent":"Mozilla/5.0 (Windows NT 10.0) Gecko Firefox/115.0"}"#,
+            ),
         }
     }
 }
 
-/// Every field that Mailjet documents for any of its seven events. Each may be missing.
+/// Every field that Mailjet documents for any of its event types. Each may be missing.
 ///
-/// `x-events` names the events that have a field; a field without it belongs to all of them.
+/// `x-events` names the event types that have a field. A field without it belongs to all types.
 #[derive(Debug, JsonSchema)]
 #[expect(non_snake_case, reason = "the names are Mailjet's, and they are the names of the columns")]
 pub struct Event {
-    /// Kind of event: sent, open, click, bounce, blocked, spam or unsub.
+    /// Type of event: sent, open, click, bounce, blocked, spam or unsub.
     pub event: Option<String>,
     /// When the event happened: Unix time in seconds.
     pub time: Option<i64>,
@@ -87,7 +117,7 @@ pub struct Event {
     pub MessageID: Option<i64>,
     /// Mailjet's other id of the message, usually a UUID.
     pub Message_GUID: Option<String>,
-    /// Address of the recipient.
+    /// Email address of the recipient.
     pub email: Option<String>,
     /// Id of the campaign that the message belongs to.
     pub mj_campaign_id: Option<i64>,
@@ -97,7 +127,7 @@ pub struct Event {
     pub customcampaign: Option<String>,
     /// Id of the message, as the sender gave it.
     pub CustomID: Option<String>,
-    /// Whatever the sender attached to the message. Opaque text.
+    /// Text that the sender attached to the message.
     pub Payload: Option<String>,
     /// Deprecated twin of `MessageID`, as text.
     #[schemars(extend("x-events" = ["sent"]))]
@@ -105,10 +135,10 @@ pub struct Event {
     /// What the receiving mail server answered.
     #[schemars(extend("x-events" = ["sent"]))]
     pub smtp_reply: Option<String>,
-    /// Address of the person who opened, clicked or unsubscribed.
+    /// IP address of the person who opened, clicked or unsubscribed.
     #[schemars(extend("x-events" = ["open", "click", "unsub"]))]
     pub ip: Option<String>,
-    /// Country code of that address.
+    /// Country code of that IP address.
     #[schemars(extend("x-events" = ["open", "click", "unsub"]))]
     pub geo: Option<String>,
     /// User agent that opened, clicked or unsubscribed.
@@ -117,7 +147,7 @@ pub struct Event {
     /// Link that was clicked.
     #[schemars(extend("x-events" = ["click"]))]
     pub url: Option<String>,
-    /// Whether Mailjet has blocked the address since.
+    /// Whether Mailjet has blocked the email address since.
     #[schemars(extend("x-events" = ["bounce"]))]
     pub blocked: Option<bool>,
     /// Whether the bounce is permanent.
@@ -140,7 +170,7 @@ pub struct Event {
     pub mj_list_id: Option<i64>,
 }
 
-/// What the tap adds to each row. None of these is ever null.
+/// The columns that the tap adds to each row. They are never null.
 #[derive(Debug, JsonSchema)]
 #[expect(
     clippy::pub_underscore_fields,
@@ -163,20 +193,20 @@ pub struct SystemColumns {
     pub _sdc_table_version: i64,
 }
 
-/// What was received and is no event: Stitch's table `_sdc_rejected`.
+/// The columns of received items that are not events: Stitch's table `_sdc_rejected`.
 #[derive(Debug, JsonSchema)]
 #[expect(
     clippy::pub_underscore_fields,
     reason = "the names are Stitch's, and they are the names of the columns"
 )]
 pub struct Rejected {
-    /// When it arrived.
+    /// When the item arrived.
     #[schemars(extend("format" = "date-time"))]
     pub _sdc_rejected_at: String,
-    /// The table that it was meant for.
+    /// Table that the item was meant for.
     pub table_name: String,
-    /// Why it is no event.
+    /// Why the item is not an event.
     pub reason: String,
-    /// What was received, up to its first 64 KiB. Bytes that are not text stand as U+FFFD.
+    /// The item, up to its first 64 KiB. Bytes that are not UTF-8 appear as U+FFFD.
     pub record: String,
 }

@@ -399,7 +399,10 @@ mod tests {
     #[test]
     fn the_scanner_and_serde_json_find_the_same_members() {
         let objects = [
-            r#"{"event":"open","time":1433103519,"n":-0.5e+10,"z":0,"b":true,"f":false,"x":null,"long":"0123456789abcdef é 😀"}"#,
+            concat!(
+                r#"{"event":"open","time":1433103519,"n":-0.5e+10,"z":0,"b":true,"f":false,"x":null,"#,
+                r#""long":"0123456789abcdef é 😀"}"#
+            ),
             "{ \"a\\u0041\\n\\\\\" : [1, {\"b\": \"\\ud800\"}] ,\t\"c\":{}\r\n, \"c\" : \"\\\"\\/\" } ",
             "{}",
             r#"{"n":12.34,"m":1E5}"#,

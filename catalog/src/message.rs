@@ -119,7 +119,8 @@ pub enum MessageError {
     },
     /// The line is JSON, but not an object.
     #[error(
-        "it is not a JSON object; a Singer message looks like {{\"type\": \"RECORD\", \"stream\": \"data\", …}}"
+        "it is not a JSON object; a Singer message looks like \
+         {{\"type\": \"RECORD\", \"stream\": \"data\", …}}"
     )]
     NotAnObject,
     /// A message lacks a key that its type requires.
@@ -250,7 +251,8 @@ mod tests {
 
     #[test]
     fn a_record_and_a_state_are_slices_of_their_line() {
-        let line = br#" {"stream":"d\u0061ta","record": {"MessageID": 576460779645409236, "x":1.10} ,"type":"RECORD"}"#;
+        let line = br#" {"stream":"d\u0061ta", "record": {"MessageID": 576460779645409236, "x":1.10} ,
+            "type":"RECORD"}"#;
         let Ok(IncomingMessage::Record { stream, record }) = IncomingMessage::parse(line) else {
             panic!("a RECORD")
         };

@@ -19,3 +19,15 @@ pub fn properties_of<T: JsonSchema>() -> Map<String, Value> {
         _ => Map::new(),
     }
 }
+
+/// Returns the type of a schema's values, leaving out "null". Without a type, that is "string".
+#[must_use]
+pub fn type_of(schema: &Value) -> &str {
+    match &schema["type"] {
+        Value::String(name) => name,
+        Value::Array(names) => {
+            names.iter().filter_map(Value::as_str).find(|name| *name != "null").unwrap_or("string")
+        }
+        _ => "string",
+    }
+}

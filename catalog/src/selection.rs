@@ -1,5 +1,4 @@
-//! The Singer catalog: what `--discover` prints, and what comes back as `--catalog` with streams and columns
-//! selected.
+//! The Singer catalog: `--discover` prints it, and `--catalog` reads it with streams and columns selected.
 
 use std::collections::{HashMap, HashSet};
 
@@ -34,7 +33,7 @@ struct Metadata {
 }
 
 impl Catalog {
-    /// The catalog of everything that the tap offers.
+    /// A catalog of these streams.
     pub fn new(streams: impl IntoIterator<Item = Stream>) -> Self {
         Catalog { streams: streams.into_iter().map(|stream| Entry::new(&stream)).collect() }
     }
@@ -53,9 +52,9 @@ impl Entry {
                 "valid-replication-keys": [stream.replication_key()],
             }),
         };
-        // Every column has metadata of its own: Meltano takes one without as "automatic", never to be
-        // deselected. A split column is that on purpose: it holds what its field says, and goes with the
-        // field. Who lists the columns that he wants can't know of it.
+        // Every column has its own metadata, because Meltano treats a column without metadata as "automatic",
+        // which can't be deselected. For a split column, that is what we want: it follows its field, and a
+        // user who lists the wanted columns can't know of it.
         let of_columns = stream.columns.iter().map(|column| Metadata {
             breadcrumb: vec!["properties".to_owned(), column.name.clone()],
             metadata: if column.is_automatic() || stream.is_split(column) {
@@ -80,11 +79,11 @@ fn default_key() -> Vec<String> {
     vec![PRIMARY_KEY_COLUMN.to_owned()]
 }
 
-/// What a run is to write: what a catalog selects, or, without one, what is selected by default.
+/// The streams and columns that a run writes: those that a catalog selects, or the default ones.
 #[derive(Debug, Default)]
 pub struct Selection {
-    /// None without a catalog.
-    choices: Option<HashMap<String, StreamSelection>>,
+    /// By the stream's name. `None` without a catalog.
+    streams: Option<HashMap<String, StreamSelection>>,
 }
 
 /// Why a catalog can't be used.
@@ -96,20 +95,21 @@ pub enum CatalogError {
     /// The text is JSON, but not a catalog.
     #[error("it has no list \"streams\"; `--discover` prints a catalog to start from")]
     NoStreams,
-    /// A key is no list of names.
+    /// A key is not a list of names.
     #[error(
-        "stream \"{stream}\": table-key-properties is {found}; it has to be a list of columns' names, such as [\"{PRIMARY_KEY_COLUMN}\"]"
+        "stream \"{stream}\": table-key-properties is {found}; it must be a list of column names, such as \
+         [\"{PRIMARY_KEY_COLUMN}\"]"
     )]
     KeyNotNames {
         /// The stream.
         stream: String,
-        /// What stands there.
+        /// The value found.
         found: Value,
     },
-    /// A key names a column that the stream has not, or that is not selected.
+    /// A key names a column that the stream does not have, or that is not selected.
     #[error(
-        "stream \"{stream}\": table-key-properties names \"{column}\", which is no selected column of it; select it, or \
-         take it out of the key"
+        "stream \"{stream}\": table-key-properties names \"{column}\", which is not a selected column; \
+         select it, or remove it from the key"
     )]
     KeyNotSelected {
         /// The stream.
@@ -120,7 +120,7 @@ pub enum CatalogError {
 }
 
 impl Selection {
-    /// Reads a catalog as `--discover` prints it, with what was selected in it since.
+    /// Reads a catalog: what `--discover` prints, changed by the user or by Meltano.
     pub fn parse(text: &[u8]) -> Result<Self, CatalogError> {
         let catalog: Value = serde_json::from_slice(text)?;
         let entries = catalog["streams"].as_array().ok_or(CatalogError::NoStreams)?;
@@ -128,40 +128,40 @@ impl Selection {
             let name = entry["tap_stream_id"].as_str().or_else(|| entry["stream"].as_str());
             name.map(str::to_owned)
         };
-        let choices = entries.iter().filter_map(|entry| {
+        let streams = entries.iter().filter_map(|entry| {
             let name = named(entry)?;
-            Some(StreamSelection::parse(&name, entry).map(|choice| (name, choice)))
+            Some(StreamSelection::parse(&name, entry).map(|stream| (name, stream)))
         });
-        Ok(Selection { choices: Some(choices.collect::<Result<_, _>>()?) })
+        Ok(Selection { streams: Some(streams.collect::<Result<_, _>>()?) })
     }
 
-    /// What is chosen of a stream; None if the stream is not selected.
+    /// Returns what is selected of a stream, or `None` if the stream is not selected.
     #[must_use]
     pub fn stream(&self, id: StreamId) -> Option<StreamSelection> {
-        match &self.choices {
+        match &self.streams {
             None => id.is_selected_by_default().then(StreamSelection::default),
-            Some(choices) => choices.get(id.name()).filter(|choice| choice.is_selected(id)).cloned(),
+            Some(streams) => streams.get(id.name()).filter(|stream| stream.is_selected(id)).cloned(),
         }
     }
 
-    /// What the catalog asks for and does not get, a line for each thing.
+    /// Returns a line for each thing in the catalog that the tap ignores.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let Some(choices) = &self.choices else { return Vec::new() };
-        let is_unknown = |name: &&String| !StreamId::all().any(|stream| stream.name() == *name);
-        let mut unknown: Vec<_> = choices.keys().filter(is_unknown).collect();
+        let Some(streams) = &self.streams else { return Vec::new() };
+        let is_unknown = |name: &&String| !StreamId::all().any(|id| id.name() == *name);
+        let mut unknown: Vec<_> = streams.keys().filter(is_unknown).collect();
         unknown.sort();
         let mut warnings: Vec<_> =
-            unknown.iter().map(|name| format!("there is no stream \"{name}\"; it is passed over")).collect();
-        for stream in StreamId::all() {
-            let Some(choice) = self.stream(stream) else { continue };
-            for (column, schema) in &choice.schemas {
+            unknown.iter().map(|name| format!("there is no stream \"{name}\"; it is ignored")).collect();
+        for id in StreamId::all() {
+            let Some(stream) = self.stream(id) else { continue };
+            for (column, schema) in &stream.schemas {
                 let Some(found) = ColumnType::unsupported_type(schema) else { continue };
                 warnings.push(format!(
-                    "stream \"{}\", column \"{}\": the schema says {found}, which no column can have; it is passed over. \
-                     Its \"type\" has to be one of \"string\", \"integer\", \"number\", \"boolean\" and \"object\", alone or \
-                     in a list with \"null\"",
-                    stream.name(),
+                    "stream \"{}\", column \"{}\": the schema says {found}, which no column can have; it is \
+                     ignored. Its \"type\" must be one of \"string\", \"integer\", \"number\", \"boolean\" \
+                     and \"object\", alone or in a list with \"null\"",
+                    id.name(),
                     column.escape_debug()
                 ));
             }
@@ -170,17 +170,16 @@ impl Selection {
     }
 }
 
-/// What is chosen of a stream that is selected. By default: every column, as the tap has it.
+/// What a catalog says about one stream. The default is every column, with the tap's own schema.
 #[derive(Debug, Clone, Default)]
 pub struct StreamSelection {
     /// Whether the stream itself is selected, if the catalog says so.
     selected: Option<bool>,
-    /// Fields and columns that the catalog deselects, in lower case: who deselects `email` does not want
-    /// `Email` either.
+    /// Fields and columns that the catalog deselects, in lower case: `email` also stands for `Email`.
     deselected: HashSet<String>,
-    /// The schemas of columns, as they came back.
+    /// The schemas of columns in the catalog.
     schemas: Map<String, Value>,
-    /// `table-key-properties`, if given.
+    /// `table-key-properties`, if the catalog has it.
     key: Option<Vec<String>>,
 }
 
@@ -195,7 +194,7 @@ impl StreamSelection {
                 of_fields.entry(name).or_insert(&item["metadata"]);
             }
         }
-        let selected = chosen(of_stream, &[&entry["selected"], &entry["schema"]["selected"]]);
+        let selected = is_selected(of_stream, &[&entry["selected"], &entry["schema"]["selected"]]);
         let key = match &of_stream["table-key-properties"] {
             Value::Null => None,
             found => {
@@ -207,10 +206,10 @@ impl StreamSelection {
         };
         let schemas = entry["schema"]["properties"].as_object().cloned().unwrap_or_default();
         let mut older = HashMap::new();
-        note_selected(&entry["schema"], "", &mut older);
+        collect_selected(&entry["schema"], "", &mut older);
         let is_deselected = |name: &&String| {
             let metadata = of_fields.get(*name).copied().unwrap_or(&Value::Null);
-            chosen(metadata, &[older.get(*name).copied().unwrap_or(&Value::Null)]) == Some(false)
+            is_selected(metadata, &[older.get(*name).copied().unwrap_or(&Value::Null)]) == Some(false)
         };
         let names = of_fields.keys().chain(older.keys());
         let deselected = names.filter(is_deselected).map(|name| name.to_lowercase()).collect();
@@ -221,32 +220,32 @@ impl StreamSelection {
         self.selected.unwrap_or_else(|| stream.is_selected_by_default())
     }
 
-    /// Whether a column is written. Where the catalog does not say, it is; not so if a field that it may come
-    /// from is deselected (`a` for `a__st` and `a__b`; both `a` and `a_` for `a___b`).
+    /// Whether a column is written: it is, unless it is deselected, or a field that it may come from is
+    /// (`a` for `a__st` and `a__b`; both `a` and `a_` for `a___b`).
     #[must_use]
     pub fn selects(&self, column: &Column) -> bool {
         column.is_automatic() || self.selects_field(&column.name, 0)
     }
 
-    /// Whether what comes from a field is written. `own` is where in `name` the field's own name begins: what
-    /// it is part of, if anything, is known to be selected (in `a___b`, 4 if `a_` has a field `b`, 3 if `a`
-    /// has a field `_b`).
+    /// Whether the values of a field are written. `own` is where the field's own name begins in `name`: in
+    /// `a___b`, 4 if `a_` has a field `b`, and 3 if `a` has a field `_b`. The caller knows that the fields
+    /// before it are selected.
     ///
-    /// As in a nested schema, what is deselected takes its parts with it, whatever the catalog says of those.
+    /// A deselected object takes its fields with it, whatever the catalog says about them.
     #[must_use]
     pub fn selects_field(&self, name: &str, own: usize) -> bool {
         if self.deselected.is_empty() {
             return true;
         }
         let (folded, own) = (name.to_lowercase(), name[..own].to_lowercase().len());
-        let takes_it = |whole: &String| {
-            let rest = folded.strip_prefix(whole.as_str());
-            whole.len() >= own && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("__"))
+        let covers = |deselected: &String| {
+            let rest = folded.strip_prefix(deselected.as_str());
+            deselected.len() >= own && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("__"))
         };
-        !self.deselected.iter().any(takes_it)
+        !self.deselected.iter().any(covers)
     }
 
-    /// Whether a field of an object, or one of a field of it, is deselected.
+    /// Whether anything inside an object is deselected, at any depth.
     #[must_use]
     pub fn deselects_within(&self, object: &str) -> bool {
         if self.deselected.is_empty() {
@@ -256,19 +255,19 @@ impl StreamSelection {
         self.deselected.iter().any(|name| name.starts_with(&within))
     }
 
-    /// Whether no field is deselected.
+    /// Whether nothing is deselected.
     #[must_use]
     pub fn selects_all(&self) -> bool {
         self.deselected.is_empty()
     }
 
-    /// The schema of a column as the catalog has it, if it has one.
+    /// Returns a column's schema in the catalog, if it has one.
     #[must_use]
     pub fn schema(&self, name: &str) -> Option<&Value> {
         self.schemas.get(name)
     }
 
-    /// The columns that identify a row of `stream`.
+    /// Returns the columns that identify a row of `stream`.
     pub fn key_properties(&self, stream: &Stream) -> Result<Vec<String>, CatalogError> {
         let Some(key) = &self.key else { return Ok(default_key()) };
         for name in key {
@@ -281,8 +280,8 @@ impl StreamSelection {
     }
 }
 
-/// The field that a breadcrumb leads to: `["properties", "a"]` to `a`; where a schema describes an object's
-/// fields, `["properties", "a", "properties", "b"]` to `a__b`, which is that field's column.
+/// Returns the column that a breadcrumb leads to: `["properties", "a"]` to `a`, and
+/// `["properties", "a", "properties", "b"]` to `a__b`, the column of a field of an object.
 fn field_of(breadcrumb: &Value) -> Option<String> {
     let steps = breadcrumb.as_array()?.chunks(2).map(|step| match step {
         [Value::String(properties), Value::String(name)] if properties == "properties" => Some(name.as_str()),
@@ -292,29 +291,28 @@ fn field_of(breadcrumb: &Value) -> Option<String> {
     if names.is_empty() { None } else { Some(names.join("__")) }
 }
 
-/// Notes what a schema says, in Singer's older way, of the fields that it describes: by the names of their
-/// columns.
-fn note_selected<'a>(schema: &'a Value, parents: &str, selected: &mut HashMap<String, &'a Value>) {
+/// Collects the values of `selected` in a schema, which is Singer's older way, by the names of the columns.
+fn collect_selected<'a>(schema: &'a Value, parents: &str, selected: &mut HashMap<String, &'a Value>) {
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
         let name = format!("{parents}{name}");
         selected.insert(name.clone(), &field["selected"]);
-        note_selected(field, &format!("{name}__"), selected);
+        collect_selected(field, &format!("{name}__"), selected);
     }
 }
 
-/// Whether metadata, or one of the older places, selects something.
-fn chosen(metadata: &Value, older: &[&Value]) -> Option<bool> {
+/// Whether something is selected: by its metadata, or by one of the older ways.
+fn is_selected(metadata: &Value, older: &[&Value]) -> Option<bool> {
     match metadata["inclusion"].as_str() {
         Some("unsupported") => return Some(false),
         Some("automatic") => return Some(true),
         _ => {}
     }
     let places = [&metadata["selected"]].into_iter().chain(older.iter().copied());
-    places.chain([&metadata["selected-by-default"]]).find_map(truth)
+    places.chain([&metadata["selected-by-default"]]).find_map(parse_bool)
 }
 
-/// The specification writes the text "true" where most write the boolean.
-fn truth(value: &Value) -> Option<bool> {
+/// Reads a boolean. The specification writes the text "true" where most catalogs have the boolean.
+fn parse_bool(value: &Value) -> Option<bool> {
     match value {
         Value::Bool(value) => Some(*value),
         Value::String(text) if text.eq_ignore_ascii_case("true") => Some(true),
@@ -329,7 +327,7 @@ mod tests {
     use crate::event::EventType;
     use crate::stream::{DEFAULT_SYSTEM_PREFIX, discovered_column};
 
-    /// The catalog that is printed, changed by `change`, and read again.
+    /// Prints the catalog, applies `change`, and reads it again.
     fn selection(change: impl FnOnce(&mut Value)) -> Selection {
         let printed = Catalog::new(StreamId::all().map(|id| Stream::new(id, DEFAULT_SYSTEM_PREFIX)));
         let mut catalog = serde_json::to_value(printed).expect("a catalog is JSON");
@@ -359,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_printed_selects_what_is_selected_without_a_catalog() {
+    fn the_printed_catalog_selects_the_same_as_no_catalog() {
         let click = StreamId::Event(EventType::Click);
         for selection in [Selection::default(), selection(|_| {})] {
             assert_eq!(columns(&selection, StreamId::Data), Some(28));
@@ -369,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_are_selected_by_metadata_and_in_the_older_ways() {
+    fn streams_are_selected_by_metadata_or_in_the_older_ways() {
         let click = StreamId::Event(EventType::Click);
         for yes in [json!(true), json!("true")] {
             let by_metadata = selection(|catalog| set_stream(catalog, 3, "selected", yes.clone()));
@@ -389,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deselected_column_takes_what_comes_from_its_field_with_it() {
+    fn a_deselected_field_takes_all_its_columns_with_it() {
         let selection = selection(|catalog| {
             set_column(catalog, "email", "selected", json!(false));
             catalog["streams"][0]["schema"]["properties"]["email__it"] =
@@ -407,13 +405,14 @@ mod tests {
     }
 
     #[test]
-    fn what_a_field_is_part_of_is_told_apart_where_its_name_does_not_say() {
+    fn an_ambiguous_name_is_resolved_by_where_the_fields_own_name_begins() {
         let without = |names: &[&str]| {
             let deselected = names.iter().map(|name| (*name).to_owned()).collect();
             StreamSelection { deselected, ..StreamSelection::default() }
         };
         let column = discovered_column("email___b".to_owned(), ColumnType::Text);
-        // Deselected, whether `b` of `email_` and `_b` of `email` are selected, and whether their column is.
+        // What is deselected; whether `b` of `email_` and `_b` of `email` are selected; whether their column
+        // is.
         for (name, of_email_, of_email, of_column) in [
             ("email_", true, true, false),
             ("email", true, true, false),
@@ -423,7 +422,7 @@ mod tests {
             ("_b", true, true, true),
         ] {
             let choice = without(&[name]);
-            // What they are part of was asked for before.
+            // The objects around them are selected.
             assert_eq!(choice.selects_field("email___b", 8), of_email_, "{name}");
             assert_eq!(choice.selects_field("email___b", 7), of_email, "{name}");
             assert_eq!(choice.selects(&column), of_column, "{name}");
@@ -436,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_no_list_of_names_is_an_error() {
+    fn a_key_that_is_not_a_list_of_names_is_an_error() {
         for wrong in [json!("MessageID"), json!(["MessageID", 5]), json!([["event"]]), json!({})] {
             let catalog = json!({"streams": [{"stream": "data", "metadata":
                 [{"breadcrumb": [], "metadata": {"table-key-properties": wrong}}]}]});
@@ -446,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_may_be_changed_to_columns_that_are_there() {
+    fn the_key_may_be_changed_to_selected_columns() {
         let stream = Stream::new(StreamId::Data, DEFAULT_SYSTEM_PREFIX);
         let key = |value: Value| {
             let selection = selection(|catalog| {
@@ -463,12 +462,12 @@ mod tests {
         assert_eq!(key(json!([])), Ok(vec![]));
         for wrong in ["email", "nonsense"] {
             let error = key(json!([wrong])).expect_err(wrong);
-            assert!(error.contains(&format!("names \"{wrong}\", which is no selected column")), "{error}");
+            assert!(error.contains(&format!("names \"{wrong}\", which is not a selected column")), "{error}");
         }
     }
 
     #[test]
-    fn what_is_no_catalog_is_refused() {
+    fn text_that_is_not_a_catalog_is_refused_with_the_reason() {
         for (text, expected) in
             [("{", "not JSON"), ("{}", "no list \"streams\""), ("[]", "no list \"streams\"")]
         {
@@ -477,15 +476,15 @@ mod tests {
         }
     }
 
-    /// `catalog.json` is what `--discover` prints by default: a reader can see it without building anything.
+    /// `catalog.json` shows what `--discover` prints by default, without building anything.
     #[test]
-    fn catalog_json_is_what_discovery_prints() {
+    fn catalog_json_is_what_discover_prints() {
         let catalog = Catalog::new(StreamId::all().map(|id| Stream::new(id, DEFAULT_SYSTEM_PREFIX)));
         let printed = serde_json::to_string_pretty(&catalog).expect("a catalog is JSON") + "\n";
         let kept = include_str!("../catalog.json");
         assert!(
             kept == printed,
-            "catalog/catalog.json is out of date; write it anew with\n    \
+            "catalog/catalog.json is out of date; update it with\n    \
              cargo run --bin tap-mailjet-webhooks -- --discover > catalog/catalog.json"
         );
     }

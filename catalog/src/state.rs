@@ -5,14 +5,14 @@ use serde_json::{Map, Value, json};
 
 /// The value of a STATE message: a bookmark for each stream.
 ///
-/// What the tap does not know (another stream's bookmark, a key that Meltano added) is kept as it came, so
-/// that a STATE is always complete and replaces the one before it without losing anything.
+/// Anything that the tap does not know (another stream's bookmark, a key that Meltano added) is kept
+/// unchanged. So a STATE is always complete, and replaces the one before it without losing anything.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct State {
     bookmarks: Map<String, Value>,
 }
 
-/// Why a text is not a state.
+/// Why text is not a state.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// The text is not JSON.
@@ -23,19 +23,19 @@ pub enum StateError {
     NoBookmarks,
     /// A bookmark does not hold a position.
     #[error(
-        "the bookmark of stream \"{stream}\" has the replication_key_value {value}, which is not an integer from 0 to \
-         9223372036854775807"
+        "the bookmark of stream \"{stream}\" has the replication_key_value {value}, which is not an integer \
+         from 0 to 9223372036854775807"
     )]
     BadPosition {
-        /// The stream whose bookmark it is.
+        /// The bookmark's stream.
         stream: String,
-        /// What stands there, or its beginning.
+        /// The value found, or its beginning.
         value: String,
     },
 }
 
 impl State {
-    /// Reads a state from the text of one JSON object.
+    /// Reads a state: one JSON object. An empty object is the state of a first run.
     pub fn parse(text: &[u8]) -> Result<Self, StateError> {
         let Value::Object(mut object) = serde_json::from_slice(text)? else {
             return Err(StateError::NoBookmarks);
@@ -49,7 +49,7 @@ impl State {
         let state = State { bookmarks };
         for (stream, bookmark) in &state.bookmarks {
             let position = match bookmark {
-                // Bookmarks of streams that have not begun.
+                // The stream has not begun.
                 Value::Null => continue,
                 Value::Object(bookmark) if bookmark.is_empty() => continue,
                 Value::Object(bookmark) => bookmark.get("replication_key_value").unwrap_or(&Value::Null),
@@ -57,7 +57,7 @@ impl State {
             };
             if position.as_i64().is_none_or(|position| position < 0) {
                 let value = if position.is_null() { bookmark } else { position };
-                // It may be anything, of any length.
+                // The value may be anything, of any length.
                 let value = value.to_string().chars().take(100).collect();
                 return Err(StateError::BadPosition { stream: stream.chars().take(100).collect(), value });
             }
@@ -65,7 +65,7 @@ impl State {
         Ok(state)
     }
 
-    /// The sequence up to which `stream` has been written, if it has a bookmark.
+    /// Returns the sequence up to which `stream` has been written, if it has a bookmark.
     #[must_use]
     pub fn bookmark(&self, stream: &str) -> Option<i64> {
         self.bookmarks.get(stream)?.get("replication_key_value")?.as_i64()
@@ -77,7 +77,7 @@ impl State {
         self.bookmarks.insert(stream.to_owned(), bookmark);
     }
 
-    /// What a state looks like, for error messages.
+    /// Returns an example, for error messages.
     fn example() -> Value {
         let mut state = State::default();
         state.set_bookmark("data", "_sdc_sequence", 1_513_975_381_000);
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bookmark_is_read_and_everything_else_is_carried_along() {
+    fn a_bookmark_is_read_and_everything_else_is_kept() {
         let text =
             br#"{"bookmarks": {"data": {"replication_key": "_sdc_sequence", "replication_key_value": 7},
                         "click": {"replication_key_value": 3, "note": "kept"}}}"#;
@@ -102,7 +102,11 @@ mod tests {
         state.set_bookmark("data", "_sdc_sequence", 9_007_199_254_740_993);
         assert_eq!(
             serde_json::to_string(&state).expect("a state is JSON"),
-            r#"{"bookmarks":{"data":{"replication_key":"_sdc_sequence","replication_key_value":9007199254740993},"click":{"replication_key_value":3,"note":"kept"}}}"#
+            concat!(
+                r#"{"bookmarks":{"data":{"replication_key":"_sdc_sequence","#,
+                r#""replication_key_value":9007199254740993},"#,
+                r#""click":{"replication_key_value":3,"note":"kept"}}}"#
+            )
         );
     }
 
@@ -112,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_state_is_refused_with_the_reason() {
+    fn text_that_is_not_a_state_is_refused_with_the_reason() {
         let cases = [
             (r#"{"bookmarks": {"data""#, "not JSON"),
             ("[]", "no \"bookmarks\" object"),

@@ -1,4 +1,4 @@
-//! The tables that the tap offers, and the columns of each.
+//! The streams that the tap offers, and the columns of each.
 
 use serde_json::{Map, Value};
 
@@ -8,32 +8,32 @@ use crate::schema::properties_of;
 
 /// Name of the column that holds a row's key.
 pub const PRIMARY_KEY_COLUMN: &str = "__sdc_primary_key";
-/// Name of the column that holds, as one JSON object, whatever has no column of its own.
+/// Name of the column that holds, as one JSON object, the values that have no column of their own.
 pub const EXTRA_COLUMN: &str = "_sdc_extra";
-/// What the names of the other system columns start with, unless the configuration says otherwise.
+/// Prefix of the other system columns, unless the configuration sets another.
 pub const DEFAULT_SYSTEM_PREFIX: &str = "_sdc_";
-/// How many columns a stream may have; what comes later has its place in [`EXTRA_COLUMN`].
+/// How many columns a stream may have. The values of further fields go into [`EXTRA_COLUMN`].
 pub const MAX_COLUMNS: usize = 500;
 
-/// Which table.
+/// Identifies a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamId {
-    /// Every event, whatever its type. The table that Stitch's integration made.
+    /// Every event of every type: the table that Stitch's integration creates.
     Data,
     /// The events of one type.
     Event(EventType),
-    /// What was received and is no event.
+    /// Received items that are not events.
     Rejected,
 }
 
 impl StreamId {
-    /// All streams, in the order in which the catalog lists them.
+    /// Iterates over all streams, in the order of the catalog.
     pub fn all() -> impl Iterator<Item = StreamId> {
         let events = EventType::ALL.into_iter().map(StreamId::Event);
         std::iter::once(StreamId::Data).chain(events).chain([StreamId::Rejected])
     }
 
-    /// Name of the stream, which targets take as the name of the table.
+    /// Returns the stream's name, which targets use as the table's name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -43,26 +43,26 @@ impl StreamId {
         }
     }
 
-    /// Whether the stream is written when nobody says otherwise. An event is written once then, and not
-    /// twice.
+    /// Whether the stream is selected unless a catalog says otherwise. The streams of single types are not:
+    /// each event would be written twice.
     #[must_use]
     pub fn is_selected_by_default(self) -> bool {
         !matches!(self, StreamId::Event(_))
     }
 }
 
-/// A table as the tap can write it.
+/// A stream as the tap can write it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stream {
-    /// Which one.
+    /// Which stream it is.
     pub id: StreamId,
-    /// Its columns, in the order in which they are written: the event's own, the system's, those that
-    /// appeared.
+    /// Its columns in the order in which they are written: the event's fields, the system columns, the
+    /// discovered columns.
     pub columns: Vec<Column>,
 }
 
 impl Stream {
-    /// A stream with its documented columns, the system columns among them named with `system_prefix`.
+    /// A stream with its documented columns. The names of the system columns start with `system_prefix`.
     #[must_use]
     pub fn new(id: StreamId, system_prefix: &str) -> Self {
         let mut columns = match id {
@@ -79,7 +79,7 @@ impl Stream {
         Stream { id, columns }
     }
 
-    /// Name of the replication key.
+    /// Returns the name of the replication key.
     #[must_use]
     pub fn replication_key(&self) -> &str {
         self.columns
@@ -88,16 +88,16 @@ impl Stream {
             .map_or("", |column| &column.name)
     }
 
-    /// Whether a column is one for the values of another that do not fit that one.
+    /// Whether a column is a split column: it holds the values that do not fit another column.
     #[must_use]
     pub fn is_split(&self, column: &Column) -> bool {
-        let of =
+        let original =
             column.name.strip_suffix(column.kind.split_suffix()).and_then(|name| name.strip_suffix("__"));
         column.source == ColumnSource::Field
-            && self.columns.iter().any(|other| Some(other.name.as_str()) == of)
+            && self.columns.iter().any(|other| Some(other.name.as_str()) == original)
     }
 
-    /// The stream's JSON Schema, as it stands in the catalog.
+    /// Returns the stream's JSON Schema, as in the catalog.
     #[must_use]
     pub fn json_schema(&self) -> Value {
         let properties: Map<String, Value> =
@@ -106,18 +106,18 @@ impl Stream {
     }
 }
 
-/// A column that is not documented: it appeared in an event.
+/// A column for a field that Mailjet does not document, or the column for values without a column.
 #[must_use]
 pub fn discovered_column(name: String, kind: ColumnType) -> Column {
     let (source, description) = if name == EXTRA_COLUMN {
-        (ColumnSource::Extra, "Whatever has no column of its own: field name to value.")
+        (ColumnSource::Extra, "Values that have no column of their own: field name to value.")
     } else {
-        (ColumnSource::Field, "Not documented by Mailjet; of the type that it had when it first appeared.")
+        (ColumnSource::Field, "Not documented by Mailjet. The type is that of the first value that appeared.")
     };
     Column { name, kind, nullable: true, source, description: description.to_owned() }
 }
 
-/// The fields that Mailjet documents for one kind of event.
+/// Returns a column for each field that Mailjet documents for one type of event.
 #[must_use]
 pub fn event_columns(event: EventType) -> Vec<Column> {
     let mut properties = properties_of::<Event>();
@@ -128,13 +128,13 @@ pub fn event_columns(event: EventType) -> Vec<Column> {
     columns_of(&properties)
 }
 
-/// The columns that a documented struct describes.
+/// Returns the columns that a documented struct describes.
 fn columns_of(properties: &Map<String, Value>) -> Vec<Column> {
     properties.iter().map(|(name, schema)| column(name, schema)).collect()
 }
 
-/// Reads one property of a derived schema. The structs are ours, so anything else than the types below is a
-/// mistake in them, which the first test that runs finds.
+/// Reads one property of a derived schema. Panics if no column can have its type: that is a mistake in our
+/// structs, which any test finds.
 fn column(name: &str, schema: &Value) -> Column {
     let kind = match ColumnType::from_schema(schema) {
         Some(ColumnType::Text) if schema["format"] == "date-time" => ColumnType::Timestamp,
@@ -153,7 +153,7 @@ fn column(name: &str, schema: &Value) -> Column {
         _ => ColumnSource::Field,
     };
     let description = schema["description"].as_str().expect("every field is documented");
-    // A doc comment that is wrapped is still one sentence.
+    // A doc comment may be wrapped; its description is one line.
     let description = description.split_whitespace().collect::<Vec<_>>().join(" ");
     Column { name: name.to_owned(), kind, nullable: schema["type"].is_array(), source, description }
 }
@@ -172,16 +172,17 @@ mod tests {
         let names: Vec<_> = stream.columns.iter().map(|column| column.name.as_str()).collect();
         assert_eq!(
             names.join(" "),
-            "event time MessageID Message_GUID email mj_campaign_id mj_contact_id customcampaign CustomID Payload \
-             mj_message_id smtp_reply ip geo agent url blocked hard_bounce error_related_to error comment source \
-             mj_list_id __sdc_primary_key _sdc_sequence _sdc_received_at _sdc_batched_at _sdc_table_version"
+            "event time MessageID Message_GUID email mj_campaign_id mj_contact_id customcampaign CustomID \
+             Payload mj_message_id smtp_reply ip geo agent url blocked hard_bounce error_related_to error \
+             comment source mj_list_id __sdc_primary_key _sdc_sequence _sdc_received_at _sdc_batched_at \
+             _sdc_table_version"
         );
         let nullable = stream.columns.iter().filter(|column| column.nullable).count();
-        assert_eq!(nullable, 23, "a field of Mailjet's may be missing, a system column always has a value");
+        assert_eq!(nullable, 23, "only Mailjet's fields may be missing");
     }
 
     #[test]
-    fn each_event_has_mailjets_fields() {
+    fn each_event_type_has_the_fields_that_mailjet_documents() {
         let counts = EventType::ALL.map(|event| (event.name(), event_columns(event).len()));
         let expected = [
             ("sent", 12),
@@ -200,8 +201,8 @@ mod tests {
         let names = names(StreamId::Rejected, "_mailjet_");
         assert_eq!(
             names.join(" "),
-            "_sdc_rejected_at table_name reason record __sdc_primary_key _mailjet_sequence _mailjet_received_at \
-             _mailjet_batched_at _mailjet_table_version"
+            "_sdc_rejected_at table_name reason record __sdc_primary_key _mailjet_sequence \
+             _mailjet_received_at _mailjet_batched_at _mailjet_table_version"
         );
         assert_eq!(Stream::new(StreamId::Data, "_mailjet_").replication_key(), "_mailjet_sequence");
     }

@@ -33,7 +33,8 @@ pub enum TargetError {
     },
     /// The input broke off with an error.
     #[error(
-        "the input can't be read after line {line}: {source}; everything up to that line is stored, so run the tap again"
+        "the input can't be read after line {line}: {source}; everything up to that line is stored, so run \
+         the tap again"
     )]
     ReadInput {
         /// The last line that was read.
@@ -99,7 +100,8 @@ pub enum StreamProblem {
     Name(#[from] FileNameError),
     /// The records are in files that this target does not read.
     #[error(
-        "BATCH messages are not supported; set up the tap without \"batch_config\", so that it writes RECORD messages"
+        "BATCH messages are not supported; set up the tap without \"batch_config\", so that it writes RECORD \
+         messages"
     )]
     Batch,
 }

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use clap::ValueEnum;
 use schemars::JsonSchema;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::schema::{properties_of, schema_of};
+use crate::schema::{properties_of, schema_of, type_of};
 
 /// Columns that a line of the list of settings may take.
 const MAX_WIDTH: usize = 100;
@@ -95,14 +95,6 @@ fn list_settings<T: JsonSchema>() -> String {
     out
 }
 
-fn type_of(schema: &Value) -> &str {
-    let name = match &schema["type"] {
-        Value::Array(names) => &names[0],
-        name => name,
-    };
-    name.as_str().unwrap_or("string")
-}
-
 /// Appends a list item, broken between words. Lines after the first are indented.
 fn push_wrapped(out: &mut String, item: &str) {
     let mut width = 0;
@@ -124,6 +116,8 @@ fn push_wrapped(out: &mut String, item: &str) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[derive(JsonSchema, serde::Serialize)]
@@ -168,15 +162,16 @@ mod tests {
 
     #[test]
     fn text_and_markdown_list_each_setting_in_lines_that_fit_a_terminal() {
-        let settings = "- `size` (integer, default `7`): A size whose description is so long that it takes two lines, both\n  \
-            in its doc comment and here.\n\
+        let settings = "- `size` (integer, default `7`): A size whose description is so long that it takes \
+            two lines, both\n  in its doc comment and here.\n\
             - `name` (string): This | that.\n\
             - `tokens` (array, default `[]`, secret): Hush.\n";
         let text = PROGRAM.about::<Sample>(AboutFormat::Text);
         let head = "tap-x 1.2.3\nTaps x.\n\nCapabilities: about, state\n\nSettings:\n";
         assert_eq!(text, format!("{head}{settings}"));
         let markdown = PROGRAM.about::<Sample>(AboutFormat::Markdown);
-        let head = "# `tap-x`\n\nTaps x.\n\nVersion 1.2.3\n\n## Capabilities\n\n- `about`\n- `state`\n\n## Settings\n\n";
+        let head = "# `tap-x`\n\nTaps x.\n\nVersion 1.2.3\n\n\
+            ## Capabilities\n\n- `about`\n- `state`\n\n## Settings\n\n";
         assert_eq!(markdown, format!("{head}{settings}"));
     }
 }

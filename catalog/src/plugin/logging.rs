@@ -1,4 +1,4 @@
-//! How a program's log lines look: plain ones for people, or the Meltano SDK's structured ones for Meltano.
+//! The log on stderr: plain lines for people, or the Meltano SDK's structured lines for Meltano.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write as _};
@@ -20,19 +20,19 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::paths::{self, FileError};
 
-/// The variable with which Meltano names a file that says how to log.
+/// The environment variable with which Meltano names a logging configuration.
 const CONFIG_VARIABLE: &str = "SINGER_SDK_LOG_CONFIG";
-/// The formatter that such a file asks for, of a plugin that declares the capability `structured-logging`.
+/// The formatter in that configuration, for a plugin that declares the capability `structured-logging`.
 const STRUCTURED_FORMATTER: &str = "StructuredFormatter";
-/// What the message of a measurement starts with: Singer's own form.
+/// Prefix of a message that is a measurement, as Singer defines it.
 const METRIC: &str = "METRIC: ";
 
-/// How much is logged: the value of the key `log_level`. Each level has all of the one before it.
+/// How much is logged: the value of the key `log_level`. Each level includes the one before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(try_from = "String", into = "&'static str")]
 #[schemars(extend("x-form" = "off, error, warning, info, debug or trace"))]
 pub enum LogLevel {
-    /// Nothing, not even what ends the run: that is printed all the same, but not as a log line.
+    /// Nothing. What ends the run is still printed, but not as a log line.
     Off,
     /// What ends the run.
     Error,
@@ -43,12 +43,12 @@ pub enum LogLevel {
     Info,
     /// What happens to single requests and batches.
     Debug,
-    /// All there is.
+    /// Everything.
     Trace,
 }
 
 impl LogLevel {
-    /// The name that log libraries have for it.
+    /// Returns the name that log libraries use.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -79,7 +79,7 @@ impl TryFrom<String> for LogLevel {
             "info" => LogLevel::Info,
             "debug" => LogLevel::Debug,
             "trace" => LogLevel::Trace,
-            _ => return Err("there is no such level"),
+            _ => return Err("there is no such log level"),
         })
     }
 }
@@ -153,7 +153,7 @@ impl LogConfig {
     }
 }
 
-/// A level of Python's `logging`, by its name or number.
+/// Reads a level of Python's `logging`: its name or number.
 fn parse_python_level(level: &Value) -> Option<LogLevel> {
     let number = level.as_u64().or_else(|| match level.as_str()? {
         "CRITICAL" | "FATAL" => Some(50),
@@ -165,24 +165,24 @@ fn parse_python_level(level: &Value) -> Option<LogLevel> {
         Some(10..=19) => Some(LogLevel::Debug),
         Some(20..=29) => Some(LogLevel::Info),
         Some(30..=39) => Some(LogLevel::Warning),
-        // There is nothing above an error here.
+        // Our highest level is error.
         Some(40..) => Some(LogLevel::Error),
         None => LogLevel::try_from(level.as_str()?.to_owned()).ok(),
     }
 }
 
-/// How this process logs, once it does.
+/// How this process logs, once the log has been started.
 static STARTED: OnceLock<LogConfig> = OnceLock::new();
 
-/// Tells, in one line on stderr, what ended the program `app_name`.
+/// Prints what ended the program `app_name`, as one line on stderr.
 pub fn print_failure(app_name: &str, failure: &dyn fmt::Display) {
-    // One line, whatever is in it.
+    // An error may quote text with line endings.
     let failure = failure.to_string().replace(['\n', '\r'], " ");
     match STARTED.get() {
         Some(LogConfig { format: LogFormat::Json, level }) if *level != LogLevel::Off => {
             tracing::error!("{failure}");
         }
-        // Nothing can be done if stderr is closed, either.
+        // If stderr is closed, there is nowhere to report it.
         _ => drop(writeln!(io::stderr(), "{app_name}: {failure}")),
     }
 }
@@ -192,16 +192,16 @@ pub fn print_failure(app_name: &str, failure: &dyn fmt::Display) {
 enum LogConfigError {
     #[error("{CONFIG_VARIABLE} names a file that can't be used: {0}")]
     File(#[from] FileError),
-    #[error("{CONFIG_VARIABLE} names {path}, which is not a JSON object ({source})", path = path.display())]
+    #[error("{CONFIG_VARIABLE} names {path}, which is not a JSON object ({source})")]
     NotJson { path: PathBuf, source: serde_json::Error },
 }
 
-/// The form of the SDK's structured formatter.
+/// Formats a line as the SDK's structured formatter does.
 struct Structured {
     app_name: &'static str,
 }
 
-/// One structured line: these keys, in this order.
+/// One structured line. The order of the keys is the SDK's.
 #[derive(Serialize)]
 struct Line<'a> {
     level: &'static str,
@@ -231,7 +231,7 @@ where
         let mut fields = Fields::default();
         event.record(&mut fields);
         let thread = std::thread::current();
-        // Python, which reads it, knows no level below debug.
+        // Python's `logging` has no level below debug.
         let level = match *event.metadata().level() {
             Level::ERROR => "error",
             Level::WARN => "warning",
@@ -256,7 +256,7 @@ where
     }
 }
 
-/// What an event says.
+/// The fields of a log event.
 #[derive(Default)]
 struct Fields {
     message: String,
@@ -303,7 +303,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn meltanos_configuration_is_followed() {
+    fn meltanos_logging_configuration_is_used() {
         let followed = |text: &str| {
             let mut config = LogConfig { level: LogLevel::Info, format: LogFormat::Text };
             config
@@ -311,11 +311,12 @@ mod tests {
                 .map(|()| (config.level, config.format))
                 .map_err(|error| error.to_string())
         };
-        let of_meltano = r#"{"version": 1, "disable_existing_loggers": false,
+        let written_by_meltano = r#"{"version": 1, "disable_existing_loggers": false,
             "formatters": {"default": {"()": "singer_sdk.logging.StructuredFormatter"}},
-            "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "default", "stream": "ext://sys.stderr"}},
+            "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "default",
+                "stream": "ext://sys.stderr"}},
             "root": {"level": "WARNING", "handlers": ["console"]}}"#;
-        assert_eq!(followed(of_meltano), Ok((LogLevel::Warning, LogFormat::Json)));
+        assert_eq!(followed(written_by_meltano), Ok((LogLevel::Warning, LogFormat::Json)));
         let plain = r#"{"formatters": {"default": {"format": "%(message)s"}}, "root": {"level": "DEBUG"}}"#;
         assert_eq!(followed(plain), Ok((LogLevel::Debug, LogFormat::Text)));
         let levels = [
@@ -332,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_structured_line_has_the_sdks_keys() {
+    fn a_structured_line_has_the_keys_of_the_sdk() {
         #[derive(Clone, Default)]
         struct Kept(Arc<Mutex<Vec<u8>>>);
         impl Write for Kept {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// The file is missing, or the system refuses to read it.
-    #[error("{path} can't be read: {source}", path = path.display())]
+    #[error("{path} can't be read: {source}")]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -21,7 +21,7 @@ pub enum FileError {
         source: io::Error,
     },
     /// The path leads to a directory, a pipe or a device.
-    #[error("{path} is not a regular file", path = path.display())]
+    #[error("{path} is not a regular file")]
     NotRegular {
         /// What was named.
         path: PathBuf,

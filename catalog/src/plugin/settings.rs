@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::paths::{self, FileError};
-use crate::schema::properties_of;
+use crate::schema::{properties_of, type_of};
 
 /// A set of keys that others may override.
 #[derive(Debug)]
@@ -227,17 +227,6 @@ fn misfit(schema: &Value, value: &Value) -> Option<String> {
         return Some("it is too small".to_owned());
     }
     schema["maximum"].as_f64().is_some_and(|maximum| number > maximum).then(|| "it is too large".to_owned())
-}
-
-/// Returns the schema's type, leaving out "null".
-fn type_of(schema: &Value) -> &str {
-    match &schema["type"] {
-        Value::String(name) => name,
-        Value::Array(names) => {
-            names.iter().filter_map(Value::as_str).find(|name| *name != "null").unwrap_or("string")
-        }
-        _ => "string",
-    }
 }
 
 /// Describes the values that a key takes.

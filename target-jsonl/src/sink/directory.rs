@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use super::SinkError;
+use super::error::SinkError;
 
 /// A directory that exists, and still exists after a crash.
 #[derive(Debug, Clone)]
@@ -36,7 +36,8 @@ impl Directory {
             path: self.path.clone(),
             operation: "synced to disk",
             source,
-            advice: "no STATE was printed for records that may be lost; check the disk, then run the tap again",
+            advice: "no STATE was printed for records that may be lost; check the disk, then run the \
+                     tap again",
         })
     }
 }

@@ -22,13 +22,14 @@ pub enum SinkError {
     },
     /// Another process has locked the file.
     #[error(
-        "{0} is being written by another process; wait until it has finished, or set another \"destination_path\""
+        "{0} is being written by another process; wait until it has finished, or set another \
+         \"destination_path\""
     )]
     Locked(PathBuf),
     /// An existing file does not consist of lines.
     #[error(
-        "{path} has no line ending in its last {mib} MiB, so it is not JSON Lines; move it away, or set another \
-         \"destination_path\"",
+        "{path} has no line ending in its last {mib} MiB, so it is not JSON Lines; move it away, or set \
+         another \"destination_path\"",
         path = .0.display(), mib = MAX_LINE_BYTES >> 20
     )]
     NotJsonLines(PathBuf),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tracing::warn;
 
-use super::SinkError;
+use super::error::SinkError;
 use crate::lines::MAX_LINE_BYTES;
 
 /// A file that only this process appends to, and whose last line is whole.
@@ -58,8 +58,8 @@ impl JsonlFile {
             Some(0) => {}
             Some(torn) => {
                 warn!(
-                    "{} ends in the middle of a line, left by a crash; its last {torn} bytes are cut off, and the tap \
-                     sends them again",
+                    "{} ends in the middle of a line, left by a crash; its last {torn} bytes are cut off, \
+                     and the tap sends them again",
                     path.display()
                 );
                 file.set_len(size - torn)
@@ -78,8 +78,8 @@ impl JsonlFile {
             path: self.path.clone(),
             operation: "written",
             source,
-            advice: "no STATE was printed for the missing records; free some space or check the disk, then run the \
-                     tap again",
+            advice: "no STATE was printed for the missing records; free some space or check the disk, then \
+                     run the tap again",
         })
     }
 
@@ -92,7 +92,8 @@ impl JsonlFile {
             path: self.path.clone(),
             operation: "synced to disk",
             source,
-            advice: "no STATE was printed for records that may be lost; check the disk, then run the tap again",
+            advice: "no STATE was printed for records that may be lost; check the disk, then run the \
+                     tap again",
         })?;
         self.is_dirty = false;
         Ok(())

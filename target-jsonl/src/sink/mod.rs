@@ -17,32 +17,18 @@
 //! - `row_buffer`: on the thread that handles messages; collects rows, so that the disk gets them in large
 //!   pieces
 //! - `writer`: a thread of its own; writes, fsyncs and prints
+//! - `command`: what the row buffer asks of the writer
 //! - `jsonl_file`, `directory`: a file, and the directory of all files
 
+mod command;
 mod directory;
 mod error;
 mod jsonl_file;
 mod row_buffer;
 mod writer;
 
+pub(crate) use self::command::FileId;
 pub(crate) use self::directory::Directory;
 pub use self::error::SinkError;
 pub(crate) use self::row_buffer::RowBuffer;
 pub(crate) use self::writer::Writer;
-
-use self::jsonl_file::JsonlFile;
-
-/// Which of the open files. They are numbered in the order of [`Command::Open`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FileId(usize);
-
-/// What the row buffer asks of the writer.
-#[derive(Debug)]
-pub(crate) enum Command {
-    /// Take over an open file.
-    Open(JsonlFile),
-    /// Append whole lines to a file.
-    Append(FileId, Vec<u8>),
-    /// Print this line once everything before it is on disk.
-    State(String),
-}

@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::sync::mpsc::SyncSender;
 
+use super::command::{Command, FileId};
+use super::directory::Directory;
+use super::error::SinkError;
 use super::jsonl_file::JsonlFile;
-use super::{Command, Directory, FileId, SinkError};
 use crate::file_name::{ENDING, FileName};
 
 /// How much is collected, over all files, before it is passed on: a thousand streams take no more memory than

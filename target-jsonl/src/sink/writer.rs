@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use tracing::debug;
 
+use super::command::Command;
+use super::directory::Directory;
+use super::error::SinkError;
 use super::jsonl_file::JsonlFile;
-use super::{Command, Directory, SinkError};
 
 /// Writes rows. Prints each STATE, or the newest of several, once everything before it is on disk.
 pub(crate) struct Writer<W> {
@@ -15,7 +17,7 @@ pub(crate) struct Writer<W> {
     /// How long a STATE may wait for others to share its fsync.
     state_interval: Duration,
     output: W,
-    /// By [`FileId`](super::FileId).
+    /// By [`FileId`](super::command::FileId).
     files: Vec<JsonlFile>,
     /// Whether the name of a new file may not be on disk yet.
     has_new_files: bool,

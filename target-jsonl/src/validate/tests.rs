@@ -103,7 +103,10 @@ const SCHEMAS: [&str; 8] = [
     r#"{"type": ["null", "object"], "properties": {"p": PROPERTY}, "additionalProperties": false}"#,
     r#"{"properties": {}, "additionalProperties": PROPERTY}"#,
     r#"{"properties": {"p": PROPERTY}, "additionalProperties": false, "required": ["x"]}"#,
-    r#"{"$schema": "https://json-schema.org/draft/2020-12/schema", "properties": {"p": PROPERTY}, "minProperties": 1}"#,
+    concat!(
+        r#"{"$schema": "https://json-schema.org/draft/2020-12/schema", "#,
+        r#""properties": {"p": PROPERTY}, "minProperties": 1}"#
+    ),
     r#"{"$schema": "http://json-schema.org/draft-04/schema#", "properties": {"p": PROPERTY}}"#,
     r#"{"type": "string", "properties": {"p": PROPERTY}}"#,
 ];
@@ -152,16 +155,20 @@ proptest! {
         closed in any::<bool>(),
         records in prop::collection::vec(
             prop::collection::vec(
-                (prop::sample::select(vec!["a", "b", "c", "d", "e", "\\u0061"]), prop::sample::select(&VALUES[..])),
+                (
+                    prop::sample::select(vec!["a", "b", "c", "d", "e", "\\u0061"]),
+                    prop::sample::select(&VALUES[..]),
+                ),
                 0..7,
             ),
             1..4,
         ),
     ) {
-        let properties: Vec<_> =
-            ["a", "b", "c", "d"].iter().zip(properties).map(|(name, schema)| format!("\"{name}\": {schema}")).collect();
+        let named = ["a", "b", "c", "d"].iter().zip(properties);
+        let properties: Vec<_> = named.map(|(name, schema)| format!("\"{name}\": {schema}")).collect();
         let schema = format!(
-            "{{\"type\": \"object\", \"properties\": {{{}}}, \"required\": {}, \"additionalProperties\": {}}}",
+            "{{\"type\": \"object\", \"properties\": {{{}}}, \
+             \"required\": {}, \"additionalProperties\": {}}}",
             properties.join(", "), json!(required), !closed
         );
         let tree: Value = serde_json::from_str(&schema).expect("a schema");
@@ -173,7 +180,8 @@ proptest! {
             let fields: Vec<_> = record.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
             let record = format!("{{{}}}", fields.join(","));
             let tree: Value = serde_json::from_str(&record).expect("a record");
-            prop_assert_eq!(ours.check(&record_of(&record)).is_ok(), theirs.is_valid(&tree), "{}\n{}", schema, record);
+            let verdict = ours.check(&record_of(&record)).is_ok();
+            prop_assert_eq!(verdict, theirs.is_valid(&tree), "{}\n{}", schema, record);
         }
     }
 }
@@ -181,7 +189,8 @@ proptest! {
 #[test]
 fn an_error_names_the_field_the_rule_and_what_is_right() {
     let schema = r#"{"type": "object", "additionalProperties": false, "required": ["name"], "properties": {
-        "id": {"type": "integer"}, "name": {"type": ["string", "null"]}, "at": {"type": "string", "format": "date-time"},
+        "id": {"type": "integer"}, "name": {"type": ["string", "null"]},
+        "at": {"type": "string", "format": "date-time"},
         "rank": {"type": "integer", "maximum": 9},
         "home": {"type": "object", "properties": {"zip": {"type": "string"}}, "required": ["zip"]}}}"#;
     let cases = [

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::{SCHEMA, Sandbox, bare_command, finish, record, state};
 
 #[test]
-fn no_configuration_is_needed() {
+fn the_target_runs_without_a_configuration() {
     let sandbox = Sandbox::new();
     let input = format!("{SCHEMA}\n{}{}", record(1), state(1));
     let directory = sandbox.path(".");
@@ -15,7 +15,7 @@ fn no_configuration_is_needed() {
 }
 
 #[test]
-fn later_config_files_win_and_the_environment_wins_over_all() {
+fn later_config_files_override_earlier_ones_and_the_environment_overrides_all() {
     let sandbox = Sandbox::new();
     fs::write(sandbox.path("a.json"), r#"{"destination_path": "a", "custom_name": "from-a"}"#)
         .expect("a file");
@@ -31,7 +31,7 @@ fn later_config_files_win_and_the_environment_wins_over_all() {
     finish(&mut command, input.as_bytes()).success();
     assert!(sandbox.path("c/from-a.jsonl").exists());
 
-    // Without the word ENV, the environment says nothing.
+    // Without the word ENV, the environment is ignored.
     let mut command = bare_command(&sandbox.path("."));
     command.args(["--config", "a.json"]).env("TARGET_JSONL_DESTINATION_PATH", "d");
     finish(&mut command, input.as_bytes()).success();
@@ -39,7 +39,7 @@ fn later_config_files_win_and_the_environment_wins_over_all() {
 }
 
 #[test]
-fn the_input_may_be_a_file() {
+fn input_reads_the_messages_from_a_file() {
     let sandbox = Sandbox::new();
     fs::write(sandbox.path("input.singer"), format!("{SCHEMA}\n{}{}", record(1), state(1))).expect("a file");
     let mut command = sandbox.command(json!({}));
@@ -54,7 +54,7 @@ fn the_input_may_be_a_file() {
 }
 
 #[test]
-fn what_is_wrong_with_the_configuration_is_one_line_and_exit_code_1() {
+fn a_bad_configuration_is_an_error_in_one_line_and_exit_code_1() {
     let sandbox = Sandbox::new();
     let cases = [
         ("{", "is not JSON ("),
@@ -88,7 +88,7 @@ fn an_unknown_key_is_a_warning() {
 }
 
 #[test]
-fn wrong_usage_is_exit_code_2() {
+fn wrong_usage_exits_with_code_2() {
     let sandbox = Sandbox::new();
     for arguments in [&["--bogus"][..], &["--config"], &["--about", "--format", "xml"], &["stray"]] {
         let outcome = finish(bare_command(&sandbox.path(".")).args(arguments), b"");
@@ -98,7 +98,7 @@ fn wrong_usage_is_exit_code_2() {
 }
 
 #[test]
-fn about_version_and_help_answer_on_stdout_and_touch_nothing() {
+fn about_version_and_help_print_to_stdout_and_read_no_configuration() {
     let sandbox = Sandbox::new();
     let ask = |arguments: &[&str]| {
         let outcome =

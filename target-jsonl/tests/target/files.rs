@@ -20,7 +20,7 @@ fn a_record_is_copied_byte_for_byte() {
         r#"{"type":"SCHEMA","stream":"data","schema":{"properties":{}},"key_properties":[]}"#.to_owned(),
     ];
     for (at, record) in records.iter().enumerate() {
-        // The record's place in its message does not matter, nor does the line ending.
+        // Neither the record's position in its message nor the line ending matters.
         lines.push(match at % 3 {
             0 => format!(r#"{{"type":"RECORD","stream":"data","record":{record}}}"#),
             1 => format!("{{\"record\": {record} ,\"stream\":\"data\",\"type\":\"RECORD\"}}\r"),
@@ -44,7 +44,7 @@ fn a_record_larger_than_every_buffer_is_copied_whole() {
 }
 
 #[test]
-fn each_stream_has_its_file_and_each_run_appends() {
+fn each_stream_has_its_own_file_and_each_run_appends() {
     let sandbox = Sandbox::new();
     let click = SCHEMA.replace("\"data\"", "\"click\"");
     let input = format!(
@@ -62,7 +62,7 @@ fn each_stream_has_its_file_and_each_run_appends() {
 }
 
 #[test]
-fn many_streams_interleaved_keep_their_order() {
+fn interleaved_streams_keep_their_order() {
     let sandbox = Sandbox::new();
     let mut input = String::new();
     let schema = |stream: usize| SCHEMA.replace("\"data\"", &format!("\"s{stream}\""));
@@ -80,7 +80,7 @@ fn many_streams_interleaved_keep_their_order() {
 }
 
 #[test]
-fn the_directory_is_created_with_those_above_it() {
+fn missing_directories_are_created() {
     let sandbox = Sandbox::new();
     sandbox.run(json!({ "destination_path": "a/b/c" }), &format!("{SCHEMA}\n{}", record(1))).success();
     assert_eq!(fs::read_to_string(sandbox.path("a/b/c/data.jsonl")).expect("a file"), "{\"id\":1}\n");
@@ -89,7 +89,7 @@ fn the_directory_is_created_with_those_above_it() {
 #[test]
 fn custom_name_puts_all_streams_into_one_file() {
     let sandbox = Sandbox::new();
-    // Even one whose own name could not be a file's.
+    // Even a stream whose own name can't be a file name.
     let click = SCHEMA.replace("\"data\"", "\"../click\"");
     let input = format!(
         "{SCHEMA}\n{}{click}\n{}{}",
@@ -103,7 +103,7 @@ fn custom_name_puts_all_streams_into_one_file() {
 }
 
 #[test]
-fn do_timestamp_file_adds_the_time_of_the_start() {
+fn do_timestamp_file_adds_the_start_time() {
     let sandbox = Sandbox::new();
     sandbox.run(json!({ "do_timestamp_file": true }), &format!("{SCHEMA}\n{}", record(1))).success();
     let files = sandbox.files();
@@ -141,9 +141,9 @@ fn a_file_has_one_writer_at_a_time() {
     assert_eq!(sandbox.read("data.jsonl"), "{\"id\":1}\n");
 }
 
-/// A device takes the place of the file: one that is always full, and one that can be written but not synced.
+/// The file is a device: one that is always full, and one that can be written but not synced.
 #[test]
-fn what_can_not_be_written_or_synced_is_not_covered_by_a_state() {
+fn a_state_does_not_cover_records_that_cannot_be_written_or_synced() {
     for (device, expected) in [
         ("/dev/full", "data.jsonl can't be written: No space left"),
         ("/dev/null", "data.jsonl can't be synced to disk: "),
@@ -153,7 +153,7 @@ fn what_can_not_be_written_or_synced_is_not_covered_by_a_state() {
         symlink(device, sandbox.path("out/data.jsonl")).expect("a link");
         let mut target = sandbox.start(json!({}));
         target.write(&format!("{SCHEMA}\n{}{}", record(1), state(1)));
-        // It ends at once, although the input is still open.
+        // The run ends at once, although the input is still open.
         let stdin = target.stdin.take();
         let outcome = target.wait();
         drop(stdin);

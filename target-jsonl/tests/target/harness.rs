@@ -1,4 +1,4 @@
-//! A directory to write to, and the binary to run there.
+//! A temporary directory, and the binary that runs in it.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -10,24 +10,27 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-pub(crate) const SCHEMA: &str = r#"{"type":"SCHEMA","stream":"data","schema":{"type":"object","properties":{"id":{"type":"integer"},"note":{"type":["string","null"]}}},"key_properties":["id"]}"#;
+pub(crate) const SCHEMA: &str = concat!(
+    r#"{"type":"SCHEMA","stream":"data","schema":{"type":"object","properties":{"id":{"type":"integer"},"#,
+    r#""note":{"type":["string","null"]}}},"key_properties":["id"]}"#
+);
 
 /// A RECORD of the stream `data`, with its line ending.
 pub(crate) fn record(id: u64) -> String {
     format!("{{\"type\":\"RECORD\",\"stream\":\"data\",\"record\":{{\"id\":{id}}}}}\n")
 }
 
-/// A STATE that says how far the stream `data` has got, with its line ending.
+/// A STATE with a bookmark of the stream `data`, with its line ending.
 pub(crate) fn state(id: u64) -> String {
     format!("{{\"type\":\"STATE\",\"value\":{{\"data\":{id}}}}}\n")
 }
 
-/// A directory that goes away with the test.
+/// A directory that is deleted when the test ends.
 pub(crate) struct Sandbox {
     root: TempDir,
 }
 
-/// What a finished run left.
+/// The outcome of a finished run.
 pub(crate) struct Outcome {
     pub(crate) code: i32,
     pub(crate) stdout: String,
@@ -50,12 +53,12 @@ impl Sandbox {
         self.root.path().join(name)
     }
 
-    /// What stands in a file of the destination, or nothing if it is not there.
+    /// Reads a file of the destination. A missing file reads as empty.
     pub(crate) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path("out").join(name)).unwrap_or_default()
     }
 
-    /// Names in the destination, sorted.
+    /// Lists the names in the destination, sorted.
     pub(crate) fn files(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.path("out")) else { return Vec::new() };
         let mut names: Vec<_> = entries
@@ -65,8 +68,7 @@ impl Sandbox {
         names
     }
 
-    /// The command with a config file that names `out` as the destination, and has the keys of `config`
-    /// besides.
+    /// A command with a config file that contains the keys of `config`. The default destination is `out`.
     pub(crate) fn command(&self, mut config: Value) -> Command {
         let keys = config.as_object_mut().expect("a configuration is an object");
         keys.entry("destination_path").or_insert_with(|| json!(self.path("out")));
@@ -89,7 +91,7 @@ impl Sandbox {
     }
 }
 
-/// The binary, without any of the variables that it reads.
+/// A command without arguments, and without the environment variables that the binary reads.
 pub(crate) fn bare_command(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_target-jsonl"));
     command.current_dir(directory);
@@ -115,8 +117,8 @@ pub(crate) fn finish(command: &mut Command, input: &[u8]) -> Outcome {
     let mut child = spawn(command);
     let mut stdin = child.stdin.take().expect("stdin is a pipe");
     let input = input.to_vec();
-    // From another thread: a large input and a large output would wait for each other. A run that ends early
-    // does not read all of its input.
+    // In another thread, because a large input and a large output would wait for each other. Writing fails if
+    // the run ends early.
     let writing = std::thread::spawn(move || drop(stdin.write_all(&input)));
     let output = child.wait_with_output().expect("the run ends");
     writing.join().expect("the input is written");
@@ -128,7 +130,7 @@ pub(crate) fn finish(command: &mut Command, input: &[u8]) -> Outcome {
 }
 
 impl Outcome {
-    /// The error, without the log lines before it.
+    /// Returns the error, without the log lines before it.
     pub(crate) fn error(&self) -> &str {
         assert_eq!(self.code, 1, "{}", self.stderr);
         let errors: Vec<_> =
@@ -145,7 +147,7 @@ impl Outcome {
 }
 
 impl Running {
-    /// Writes to stdin, which stays open. Pieces of up to 4 KiB arrive in one piece.
+    /// Writes to stdin, which stays open. Up to 4 KiB arrive in one piece.
     pub(crate) fn write(&mut self, input: &str) {
         self.stdin.as_mut().expect("stdin is open").write_all(input.as_bytes()).expect("the target reads");
     }
@@ -161,8 +163,8 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).expect("the run goes on");
     }
 
-    /// Waits for the run to end by itself. Stdin stays open meanwhile: it is not the end of input that ends
-    /// it.
+    /// Waits for the run to end by itself. If the caller has taken stdin, it stays open until then, so that
+    /// the end of input is not what ends the run.
     pub(crate) fn wait(mut self) -> Outcome {
         let (mut stdout, mut stderr) = (String::new(), String::new());
         if let Some(mut rest) = self.stdout.take() {
@@ -174,8 +176,7 @@ impl Running {
     }
 }
 
-/// Waits for something that nothing reports. Only for what is sure to happen; how long it takes is not looked
-/// at.
+/// Polls until something has happened. Only for what is certain to happen, however long it takes.
 pub(crate) fn wait_until(happened: impl Fn() -> bool) {
     while !happened() {
         std::thread::sleep(Duration::from_millis(2));

@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 
 use crate::harness::{SCHEMA, Sandbox, record, state, wait_until};
 
-/// So long that only something else can be what lets a STATE out.
+/// An interval so long that it can't be what makes the target print a STATE.
 const NEVER: u32 = 86_400;
 
 #[test]
-fn a_state_is_printed_as_it_came_on_one_line() {
+fn a_state_is_printed_unchanged_on_one_line() {
     let sandbox = Sandbox::new();
     let input =
         "{\"type\":\"STATE\",\"value\": {\"z\": 576460779645409236, \"a\":1.10,\"t\":\"\\u006d\"} }\n";
@@ -20,7 +20,7 @@ fn a_state_is_printed_as_it_came_on_one_line() {
 }
 
 #[test]
-fn of_several_states_the_newest_is_the_last_one_printed() {
+fn the_newest_of_several_states_is_printed_last() {
     let sandbox = Sandbox::new();
     let mut input = format!("{SCHEMA}\n");
     for id in 1..=1000 {
@@ -28,11 +28,11 @@ fn of_several_states_the_newest_is_the_last_one_printed() {
     }
     let outcome = sandbox.run(json!({ "state_interval_seconds": NEVER }), &input);
     assert_eq!(outcome.success().stdout.lines().last(), Some("{\"data\":1000}"));
-    assert!(outcome.stdout.lines().count() < 1000, "states share their syncs");
+    assert!(outcome.stdout.lines().count() < 1000, "several STATEs share one fsync");
 }
 
 #[test]
-fn a_state_comes_out_while_the_input_is_idle() {
+fn a_state_is_printed_while_the_input_is_idle() {
     for interval in [json!(0), json!(0.01), json!(1)] {
         let sandbox = Sandbox::new();
         let mut target = sandbox.start(json!({ "state_interval_seconds": interval }));
@@ -48,7 +48,7 @@ fn a_state_comes_out_while_the_input_is_idle() {
     }
 }
 
-/// A record without a STATE is not covered by any, but it is in the file as soon as the input is idle.
+/// No STATE follows the record, but it is in the file as soon as the input is idle.
 #[test]
 fn records_reach_the_file_while_the_input_is_idle() {
     let sandbox = Sandbox::new();
@@ -60,13 +60,13 @@ fn records_reach_the_file_while_the_input_is_idle() {
 }
 
 #[test]
-fn a_signal_stores_and_prints_what_was_read_whole() {
+fn after_a_signal_whole_messages_are_stored_and_the_last_state_is_printed() {
     for signal in [Signal::TERM, Signal::INT] {
         let sandbox = Sandbox::new();
         let mut target = sandbox.start(json!({ "state_interval_seconds": NEVER }));
         target.write(&format!("{SCHEMA}\n{}{}", record(1), state(1)));
         assert_eq!(target.line(), "{\"data\":1}\n");
-        // The second STATE has to wait, and half a message follows.
+        // The second STATE must wait, and half a message follows.
         target.write(&format!("{}{}{{\"type\":\"RECORD\",\"stream\":\"da", record(2), state(2)));
         wait_until(|| sandbox.read("data.jsonl") == "{\"id\":1}\n{\"id\":2}\n");
         target.signal(signal);
@@ -80,7 +80,7 @@ fn a_signal_stores_and_prints_what_was_read_whole() {
 }
 
 #[test]
-fn a_signal_ends_a_run_that_is_busy() {
+fn a_signal_ends_a_busy_run() {
     let sandbox = Sandbox::new();
     let mut target = sandbox.start(json!({ "state_interval_seconds": 0 }));
     let mut stdin = target.stdin.take().expect("stdin is a pipe");
@@ -101,8 +101,7 @@ fn a_signal_ends_a_run_that_is_busy() {
     assert_covered(&sandbox.read("data.jsonl"), outcome.stdout.lines().last().unwrap_or(&first));
 }
 
-/// What a STATE covers survives a kill, and the next run makes good whatever the kill left at the end of the
-/// file.
+/// Records that a STATE covers survive a kill, and the next run repairs the end of the file.
 #[test]
 fn a_kill_loses_nothing_that_a_state_covers() {
     let sandbox = Sandbox::new();
@@ -126,7 +125,7 @@ fn a_kill_loses_nothing_that_a_state_covers() {
             last = whole.lines().last().unwrap_or(&last).to_owned();
         }
         assert_covered(&sandbox.read("data.jsonl"), &last);
-        // A kill rarely hits the middle of a write; this is what it leaves if it does.
+        // A kill rarely hits the middle of a write. This is what it would leave.
         let mut file =
             std::fs::OpenOptions::new().append(true).open(sandbox.path("out/data.jsonl")).expect("the file");
         file.write_all(b"{\"id\":99").expect("written");
@@ -138,7 +137,7 @@ fn a_kill_loses_nothing_that_a_state_covers() {
     }
 }
 
-/// Records have been numbered from 1 without a gap, up to what the state says at least.
+/// Asserts that the file has the records from 1, without a gap, up to the one that the state names.
 fn assert_covered(file: &str, state: &str) {
     let state: Value = serde_json::from_str(state).expect("a state");
     let covered = state["data"].as_u64().expect("a number");
@@ -151,12 +150,12 @@ fn assert_covered(file: &str, state: &str) {
 }
 
 #[test]
-fn a_closed_stdout_ends_the_run_after_the_records_are_stored() {
+fn a_closed_stdout_ends_the_run_once_the_records_are_stored() {
     let sandbox = Sandbox::new();
     let mut target = sandbox.start(json!({ "state_interval_seconds": 0 }));
     drop(target.stdout.take());
     target.write(&format!("{SCHEMA}\n{}{}", record(1), state(1)));
-    // It ends although the input is still open.
+    // The run ends although the input is still open.
     let stdin = target.stdin.take();
     let outcome = target.wait();
     drop(stdin);

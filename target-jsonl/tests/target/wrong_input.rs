@@ -5,9 +5,9 @@ use serde_json::json;
 
 use crate::harness::{SCHEMA, Sandbox, record, state};
 
-/// What is before the wrong line is stored and its STATE printed; what comes after it is not looked at.
+/// Everything before the wrong line is stored, and its STATE is printed. Lines after it are not read.
 #[test]
-fn wrong_input_ends_the_run_after_what_came_before_is_safe() {
+fn wrong_input_ends_the_run_once_everything_before_it_is_stored() {
     let cases = [
         ("hello", "line 4: it is not JSON: expected value (column 1); everything before this line is stored"),
         (r#"{"type":"RECORD","stream":"data""#, "line 4: it is not JSON: EOF while parsing an object"),
@@ -26,11 +26,13 @@ fn wrong_input_ends_the_run_after_what_came_before_is_safe() {
         ),
         (
             r#"{"type":"RECORD","stream":"data","record":{"id":"two"}}"#,
-            "line 4: stream \"data\": field \"id\" breaks the rule \"type\": it must be integer, and is string",
+            "line 4: stream \"data\": field \"id\" breaks the rule \"type\": it must be integer, and is \
+             string",
         ),
         (
             r#"{"type":"RECORD","stream":"data","record":{"id":2,"note":[1]}}"#,
-            "line 4: stream \"data\": field \"note\" breaks the rule \"type\": it must be null or string, and is array",
+            "line 4: stream \"data\": field \"note\" breaks the rule \"type\": it must be null or string, \
+             and is array",
         ),
         (
             r#"{"type":"RECORD","stream":"data","record":{"note":"x"}}"#,
@@ -41,7 +43,10 @@ fn wrong_input_ends_the_run_after_what_came_before_is_safe() {
             "line 4: stream \"click\": its schema has no \"properties\" object",
         ),
         (
-            r#"{"type":"SCHEMA","stream":"click","schema":{"properties":{"id":{"type":"int"}}},"key_properties":[]}"#,
+            concat!(
+                r#"{"type":"SCHEMA","stream":"click","schema":{"properties":{"id":{"type":"int"}}},"#,
+                r#""key_properties":[]}"#
+            ),
             "line 4: stream \"click\": its schema is not a valid JSON Schema: at /properties/id/type: ",
         ),
         (
@@ -70,7 +75,7 @@ fn wrong_input_ends_the_run_after_what_came_before_is_safe() {
 }
 
 #[test]
-fn text_that_is_not_utf_8_is_an_error() {
+fn input_that_is_not_utf_8_is_an_error() {
     let sandbox = Sandbox::new();
     let mut command = sandbox.command(json!({}));
     let outcome = crate::harness::finish(&mut command, b"{\"type\":\"STATE\",\"value\":\"\xff\"}\n");
@@ -78,7 +83,7 @@ fn text_that_is_not_utf_8_is_an_error() {
 }
 
 #[test]
-fn a_last_line_without_a_line_ending_counts_if_it_is_whole() {
+fn a_last_line_without_a_line_ending_is_handled_if_it_is_whole() {
     let sandbox = Sandbox::new();
     let whole = format!("{SCHEMA}\n{}{}", record(1), state(1));
     let outcome = sandbox.run(json!({}), whole.trim_end());
@@ -94,7 +99,7 @@ fn a_last_line_without_a_line_ending_counts_if_it_is_whole() {
 }
 
 #[test]
-fn what_is_only_odd_is_a_warning_once_or_nothing() {
+fn odd_but_harmless_input_is_ignored_or_warned_about_once() {
     let sandbox = Sandbox::new();
     let schema = SCHEMA.replace(r#","key_properties":["id"]"#, "");
     let odd =
@@ -111,7 +116,7 @@ fn what_is_only_odd_is_a_warning_once_or_nothing() {
 }
 
 #[test]
-fn validate_records_off_asks_for_the_key_only() {
+fn without_validate_records_only_the_key_is_checked() {
     let sandbox = Sandbox::new();
     let input = format!("{SCHEMA}\n{}", record(1).replace(":1}", ":\"one\",\"note\":[]}"));
     sandbox.run(json!({ "validate_records": false }), &input).success();
@@ -121,7 +126,7 @@ fn validate_records_off_asks_for_the_key_only() {
 }
 
 #[test]
-fn a_changed_schema_holds_from_where_it_stands() {
+fn a_changed_schema_applies_to_the_records_after_it() {
     let sandbox = Sandbox::new();
     let text = SCHEMA.replace("integer", "string");
     let input =
@@ -131,10 +136,10 @@ fn a_changed_schema_holds_from_where_it_stands() {
     assert_eq!(sandbox.read("data.jsonl"), "{\"id\":1}\n{\"id\":\"2\"}\n");
 }
 
-/// Streams of the same shapes as those that the Meltano SDK tests targets with, and how many rows each
-/// leaves; `None` where the target must fail.
+/// Streams like those that the Meltano SDK tests targets with, and how many rows each leaves. `None`: the
+/// target must fail.
 #[test]
-fn the_verdicts_on_the_test_streams_of_the_meltano_sdk() {
+fn the_test_streams_of_the_meltano_sdk_are_stored_or_refused() {
     let cases = [
         ("record_before_schema", None),
         ("record_missing_key_property", None),

@@ -1,0 +1,18 @@
+//! What the row buffer asks of the writer.
+
+use super::jsonl_file::JsonlFile;
+
+/// Which of the open files. They are numbered in the order of [`Command::Open`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileId(pub(super) usize);
+
+/// One request, in the order in which they are carried out.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Take over an open file.
+    Open(JsonlFile),
+    /// Append whole lines to a file.
+    Append(FileId, Vec<u8>),
+    /// Print this line once everything before it is on disk.
+    State(String),
+}
