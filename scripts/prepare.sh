@@ -51,7 +51,8 @@ need_cargo_tool() {
     cargo install --quiet --locked --root target/tools "$1"
 }
 
-# need_postgresql: installs the server's programs, which Debian keeps out of PATH. The tests start their own servers.
+# need_postgresql: installs the server's programs, which Debian keeps out of PATH. The tests start their own
+# servers.
 need_postgresql() {
     compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null && return
     need_package postgresql

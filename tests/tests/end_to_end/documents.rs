@@ -12,7 +12,8 @@ use std::process::{Command, Stdio};
 use end_to_end::program::{self, program_path, repository};
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
-/// The widest line. Longer ones are allowed only where a single word, such as a link, is what makes them long.
+/// The widest line, as in rustfmt.toml. Longer ones are allowed only where a single word, such as a link, is
+/// what makes them long.
 const MAX_WIDTH: usize = 110;
 /// A row of a table in README.md fits a terminal.
 const MAX_README_TABLE_WIDTH: usize = 80;
