@@ -1,11 +1,10 @@
 //! Basic authentication: who has the URL must also have a user name and a password.
 
-use std::fmt;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::{Deserialize, Serialize};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use url::Url;
@@ -16,14 +15,14 @@ use warp::http::header::AUTHORIZATION;
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A user name.
-#[derive(Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Username(String);
+pub struct Username(SecretString);
 
 /// A password.
-#[derive(Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Password(String);
+pub struct Password(SecretString);
 
 impl TryFrom<String> for Username {
     type Error = &'static str;
@@ -33,7 +32,7 @@ impl TryFrom<String> for Username {
         if !is_plain(&text) || text.contains(':') {
             return Err("it can't be a user name");
         }
-        Ok(Username(text))
+        Ok(Username(text.into()))
     }
 }
 
@@ -41,24 +40,12 @@ impl TryFrom<String> for Password {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        if is_plain(&text) { Ok(Password(text)) } else { Err("it can't be a password") }
+        if is_plain(&text) { Ok(Password(text.into())) } else { Err("it can't be a password") }
     }
 }
 
 fn is_plain(text: &str) -> bool {
     !text.is_empty() && !text.contains(char::is_control)
-}
-
-impl fmt::Debug for Username {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Username(secret)")
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password(secret)")
-    }
 }
 
 /// The user name and password that a request has to bring.
@@ -74,15 +61,16 @@ impl Credentials {
     /// The credentials of a user name and its password.
     #[must_use]
     pub fn new(username: Username, password: Password) -> Self {
-        let hash = hash(STANDARD.encode(format!("{}:{}", username.0, password.0)).as_bytes());
+        let credentials = format!("{}:{}", username.0.expose_secret(), password.0.expose_secret());
+        let hash = hash(STANDARD.encode(credentials).as_bytes());
         Credentials { username, password, hash }
     }
 
     /// Puts them into an http URL, as Mailjet takes them from it.
     pub fn add_to(&self, url: &mut Url) {
         // `Url` does not escape `%`, so the texts are escaped before.
-        let [username, password] =
-            [&self.username.0, &self.password.0].map(|text| utf8_percent_encode(text, ESCAPED).to_string());
+        let [username, password] = [&self.username.0, &self.password.0]
+            .map(|text| utf8_percent_encode(text.expose_secret(), ESCAPED).to_string());
         url.set_username(&username)
             .and_then(|()| url.set_password(Some(&password)))
             .expect("an http URL has a host");

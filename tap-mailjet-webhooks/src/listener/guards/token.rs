@@ -1,7 +1,6 @@
 //! Tokens: the secret part of a webhook URL, and all that tells one webhook URL from another.
 
-use std::fmt;
-
+use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
 use crate::spool::TokenHash;
@@ -14,7 +13,8 @@ pub const MOST_ACTIVE: usize = 2;
 /// The secret part of a webhook URL: 64 lower-case hexadecimal digits.
 ///
 /// It can be shown only as part of the whole URL, by [`Token::url`].
-pub struct Token(String);
+#[derive(Debug)]
+pub struct Token(SecretString);
 
 /// The system's random source failed.
 #[derive(Debug, thiserror::Error)]
@@ -27,13 +27,14 @@ impl Token {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).map_err(RandomSourceError)?;
         let digits = bytes.iter().flat_map(|byte: &u8| [byte >> 4, byte & 15]);
-        Ok(Token(digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()))
+        let text: String = digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect();
+        Ok(Token(text.into()))
     }
 
     /// Reads a token; `None` if `text` does not have the form of one.
     #[must_use]
     pub fn parse(text: String) -> Option<Self> {
-        Token::is_well_formed(&text).then_some(Token(text))
+        Token::is_well_formed(&text).then(|| Token(text.into()))
     }
 
     /// Whether `text` has the form of a token.
@@ -45,13 +46,13 @@ impl Token {
     /// The whole webhook URL, for Mailjet.
     #[must_use]
     pub fn url(&self, public_url: &str) -> String {
-        format!("{}{PATH}{}", public_url.trim_end_matches('/'), self.0)
+        format!("{}{PATH}{}", public_url.trim_end_matches('/'), self.0.expose_secret())
     }
 
     /// The hash under which the spool knows the token.
     #[must_use]
     pub fn hash(&self) -> TokenHash {
-        hash(&self.0)
+        hash(self.0.expose_secret())
     }
 }
 
@@ -60,27 +61,22 @@ pub(super) fn hash(token: &str) -> TokenHash {
     TokenHash(Sha256::digest(token.as_bytes()).into())
 }
 
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(secret)")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_token_has_64_lower_case_hexadecimal_digits() {
+    fn a_token_has_64_lower_case_hexadecimal_digits_and_is_shown_only_in_its_url() {
         let token = Token::random().expect("random numbers");
-        assert!(Token::is_well_formed(&token.0));
+        let text = token.0.expose_secret();
+        assert!(Token::is_well_formed(text));
         assert_eq!(
             token.url("https://hooks.example.com/"),
-            format!("https://hooks.example.com/v1/mailjet/{}", token.0)
+            format!("https://hooks.example.com/v1/mailjet/{text}")
         );
-        assert_eq!(format!("{token:?}"), "Token(secret)");
+        assert!(!format!("{token:?}").contains(text));
         let upper = "A".repeat(64);
-        for wrong in ["", "abc", upper.as_str(), &token.0[1..], &format!("{}0", token.0)] {
+        for wrong in ["", "abc", upper.as_str(), &text[1..], &format!("{text}0")] {
             assert!(!Token::is_well_formed(wrong), "{wrong}");
         }
     }
