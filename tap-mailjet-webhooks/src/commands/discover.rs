@@ -1,12 +1,12 @@
 //! `--discover`: the catalog of all streams and columns.
 
 use catalog::selection::Catalog;
-use catalog::stream::{Stream, StreamId};
+use catalog::stream::StreamId;
 
 use super::output::{OutputError, print};
 use crate::config::{Config, ConfigError};
-use crate::emitter::columns_of;
-use crate::spool::{self, DiscoveredColumn, SpoolError};
+use crate::emitter::stream_with_discovered_columns;
+use crate::spool::{self, SpoolError};
 
 /// The catalog cannot be printed.
 #[derive(Debug, thiserror::Error)]
@@ -40,17 +40,9 @@ pub fn execute(config: &Config, columns: Columns) -> Result<(), DiscoverError> {
             None => Vec::new(),
         },
     };
-    let catalog = Catalog::new(streams(config.system_column_prefix.as_str(), &discovered));
+    let prefix = config.system_column_prefix.as_str();
+    let streams = StreamId::all().map(|id| stream_with_discovered_columns(id, prefix, &discovered));
+    let catalog = Catalog::new(streams);
     let text = serde_json::to_string_pretty(&catalog).expect("a catalog is JSON");
     Ok(print(text + "\n")?)
-}
-
-fn streams(system_prefix: &str, discovered: &[DiscoveredColumn]) -> Vec<Stream> {
-    let stream = |id: StreamId| {
-        let mut stream = Stream::new(id, system_prefix);
-        let discovered = columns_of(&stream, discovered);
-        stream.columns.extend(discovered);
-        stream
-    };
-    StreamId::all().map(stream).collect()
 }

@@ -15,17 +15,11 @@ const FULL_BYTES: usize = 1 << 19;
 /// thread.
 #[derive(Debug, Default)]
 pub(super) struct Block {
-    items: Vec<Item>,
+    items: Vec<Result<EventSpan, Damage>>,
     /// The texts of all events, one after the other.
     text: String,
     /// The members of all events, each as a position in its event's text.
     spans: Vec<MemberSpan>,
-}
-
-#[derive(Debug)]
-enum Item {
-    Event(EventSpan),
-    Damage(Damage),
 }
 
 /// An event, and where its parts are in its block.
@@ -39,20 +33,12 @@ struct EventSpan {
     spans: Range<usize>,
 }
 
-/// An item of a block.
-#[derive(Debug)]
-pub(super) enum BlockItem<'b> {
-    Event(Event<'b>),
-    /// Events that cannot be read.
-    Damage(&'b Damage),
-}
-
 impl Block {
     /// Appends what was read.
     pub(super) fn push(&mut self, read: Result<StoredEvent<'_>, Damage>) {
         let event = match read {
             Ok(event) => event,
-            Err(damage) => return self.items.push(Item::Damage(damage)),
+            Err(damage) => return self.items.push(Err(damage)),
         };
         let (text_start, spans_start) = (self.text.len(), self.spans.len());
         let text =
@@ -64,7 +50,7 @@ impl Block {
             self.text.push_str(&members::json_string(&lossy_text(event.body)));
             Some(PrimaryKey::hash(event.body))
         };
-        self.items.push(Item::Event(EventSpan {
+        self.items.push(Ok(EventSpan {
             sequence: event.sequence,
             received_at: event.received_at,
             unreadable,
@@ -86,27 +72,22 @@ impl Block {
     /// The sequence up to which the block reaches; `None` if it is empty.
     pub(super) fn end(&self) -> Option<Sequence> {
         self.items.last().map(|item| match item {
-            Item::Event(event) => event.sequence,
-            Item::Damage(damage) => damage.through,
+            Ok(event) => event.sequence,
+            Err(damage) => damage.through,
         })
     }
 
-    /// Returns the item at `index`.
-    pub(super) fn get(&self, index: usize) -> Option<BlockItem<'_>> {
-        Some(match self.items.get(index)? {
-            Item::Event(span) => BlockItem::Event(self.event(span)),
-            Item::Damage(damage) => BlockItem::Damage(damage),
-        })
-    }
-
-    fn event(&self, span: &EventSpan) -> Event<'_> {
-        let text = &self.text[span.text.clone()];
-        Event {
-            sequence: span.sequence,
-            received_at: span.received_at,
-            members: Members::new(text, &self.spans[span.spans.clone()]),
-            unreadable: span.unreadable.map(|key| Unreadable { key, text }),
-        }
+    /// Returns the item at `index`: an event, or a range of events that cannot be read.
+    pub(super) fn get(&self, index: usize) -> Option<Result<Event<'_>, &Damage>> {
+        Some(self.items.get(index)?.as_ref().map(|span| {
+            let text = &self.text[span.text.clone()];
+            Event {
+                sequence: span.sequence,
+                received_at: span.received_at,
+                members: Members::new(text, &self.spans[span.spans.clone()]),
+                unreadable: span.unreadable.map(|key| Unreadable { key, text }),
+            }
+        }))
     }
 
     /// Empties the block. It keeps its memory, except what a huge event has taken.

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use catalog::event::EventType;
 use catalog::stream::StreamId;
 
-use super::block::{Block, BlockItem};
+use super::block::Block;
 use super::output_spec::{OutputSpec, OutputSpecError};
 use super::streams::Streams;
 use crate::os::clock::UnixMillis;
@@ -34,7 +34,7 @@ impl DryRun {
     pub fn write_event(&mut self, event: StoredEvent<'_>, now: UnixMillis, out: &mut Vec<u8>) {
         let mut block = Block::default();
         block.push(Ok(event));
-        if let Some(BlockItem::Event(event)) = block.get(0) {
+        if let Some(Ok(event)) = block.get(0) {
             let Ok(_) = self.streams.write_event(&event, now, out, |_| Ok::<_, Infallible>(()));
         }
     }

@@ -27,6 +27,7 @@ mod streams;
 mod unselected;
 
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,7 +35,7 @@ use catalog::stream::StreamId;
 
 pub use dry_run::{DryRun, write_samples};
 pub use output_spec::{OutputSpec, OutputSpecError};
-pub use record::{UnknownFields, columns_of};
+pub use record::{UnknownFields, stream_with_discovered_columns};
 pub use state::{
     Confirmation, StartError, StateFile, StateFileError, Written, follow_confirmations, last_state,
 };
@@ -44,7 +45,6 @@ use crate::os::clock::UnixMillis;
 use crate::spool::{
     Backlog, EventReader, ItemKind, Registry, SequenceUnit, Spool, SpoolError, Wakeup, Watermark,
 };
-use block::BlockItem;
 use output::OutputBuffer;
 use progress::EmitterProgress;
 use read_ahead::ReadAhead;
@@ -130,7 +130,10 @@ impl<W: Write> Emitter<W> {
     /// Writes SCHEMA, then RECORD and STATE messages, until `watermark` is closed and all is written, or
     /// until `control` cuts it short. The last message is a STATE.
     pub fn run(mut self, watermark: &Watermark, control: &StopControl) -> Result<Ended, EmitError> {
-        let mut read_ahead = ReadAhead::start(self.spool.reader()?)?;
+        let mut read_ahead = match self.streams.positions().of(ItemKind::Event) {
+            Some(position) => Some(ReadAhead::start(self.spool.reader()?, position)?),
+            None => None,
+        };
         self.streams.write_schemas(&mut self.output.messages);
         let ended = loop {
             if control.is_over() {
@@ -138,7 +141,7 @@ impl<W: Write> Emitter<W> {
             }
             // This is read before the spool, so that anything committed later ends the wait below at once.
             let committed = watermark.committed();
-            if self.write_batch(&mut read_ahead)? {
+            if self.write_batch(read_ahead.as_mut())? {
                 if self.state_writer.is_due() {
                     self.write_state_if_room()?;
                 }
@@ -170,15 +173,14 @@ impl<W: Write> Emitter<W> {
     }
 
     /// Puts the next records into the buffer. Returns whether the spool had any items for that.
-    fn write_batch(&mut self, read_ahead: &mut ReadAhead) -> Result<bool, EmitError> {
+    fn write_batch(&mut self, read_ahead: Option<&mut ReadAhead>) -> Result<bool, EmitError> {
         let batched_at = UnixMillis::now();
-        let (events, mut records) = self.write_events(read_ahead, batched_at)?;
-        let (rejected, records_of_rejected) = self.write_rejected(batched_at)?;
-        records += records_of_rejected;
+        let (events, event_records) = self.write_events(read_ahead, batched_at)?;
+        let (rejected, rejected_records) = self.write_rejected(batched_at)?;
         let has_items = events > 0 || rejected > 0;
         if has_items {
             self.output.events += events;
-            self.state_writer.note_advance(records);
+            self.state_writer.note_advance(event_records + rejected_records);
             self.last_news = Instant::now();
         }
         Ok(has_items)
@@ -187,12 +189,12 @@ impl<W: Write> Emitter<W> {
     /// Puts records of events into the buffer. Returns the numbers of events and of records.
     fn write_events(
         &mut self,
-        read_ahead: &mut ReadAhead,
+        read_ahead: Option<&mut ReadAhead>,
         batched_at: UnixMillis,
     ) -> Result<(u64, u64), SpoolError> {
         let Emitter { streams, registry, output, state_writer, .. } = self;
-        let Some(position) = streams.positions().of(ItemKind::Event) else { return Ok((0, 0)) };
-        read_ahead.refill(position)?;
+        let Some(read_ahead) = read_ahead else { return Ok((0, 0)) };
+        read_ahead.refill()?;
         let max_records = state_writer.records_until_due();
         let (mut events, mut records) = (0, 0);
         // At least one: a SCHEMA may fill the buffer.
@@ -201,14 +203,10 @@ impl<W: Write> Emitter<W> {
             records += match read_ahead.pop() {
                 None => break,
                 // If this fails, nothing of the batch is ever written.
-                Some(BlockItem::Event(event)) => {
-                    streams.write_event(&event, batched_at, messages, |columns| {
-                        registry.add_discovered_columns(columns)
-                    })?
-                }
-                Some(BlockItem::Damage(damage)) => {
-                    streams.write_damage(ItemKind::Event, damage, batched_at, messages)
-                }
+                Some(Ok(event)) => streams.write_event(&event, batched_at, messages, |columns| {
+                    registry.add_discovered_columns(columns)
+                })?,
+                Some(Err(damage)) => streams.write_damage(ItemKind::Event, damage, batched_at, messages),
             };
             events += 1;
         }
@@ -227,7 +225,7 @@ impl<W: Write> Emitter<W> {
                     streams.write_damage(ItemKind::Rejected, &damage, batched_at, &mut output.messages)
                 }
             };
-            output.until_full()
+            if output.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
         Ok((items, records))
     }

@@ -1,7 +1,6 @@
 //! Messages on their way to stdout.
 
 use std::io::{self, Write};
-use std::ops::ControlFlow;
 
 /// The bytes at which the buffer is full.
 const FULL_BYTES: usize = 1 << 20;
@@ -36,10 +35,5 @@ impl<W: Write> OutputBuffer<W> {
     /// Whether the messages should be written before more are added.
     pub(super) fn is_full(&self) -> bool {
         self.messages.len() >= FULL_BYTES
-    }
-
-    /// Breaks if the buffer is full.
-    pub(super) fn until_full(&self) -> ControlFlow<()> {
-        if self.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }

@@ -2,11 +2,11 @@
 
 use catalog::event::EventType;
 use catalog::selection::CatalogError;
-use catalog::stream::{Stream, StreamId};
+use catalog::stream::StreamId;
 use tracing::warn;
 
 use super::output_spec::OutputSpec;
-use super::record::{Event, RecordWriter, Table};
+use super::record::{Event, RecordWriter, Table, stream_with_discovered_columns};
 use super::state::{Positions, StreamPosition};
 use super::unselected::UnselectedEvents;
 use crate::os::clock::UnixMillis;
@@ -63,8 +63,8 @@ impl Streams {
         let mut selected = Vec::new();
         for id in ids {
             if let Some(selection) = spec.selection.stream(id) {
-                let stream = Stream::new(id, &spec.system_prefix);
-                let table = Table::new(stream, selection, spec.unknown_fields, discovered)?;
+                let stream = stream_with_discovered_columns(id, &spec.system_prefix, discovered);
+                let table = Table::new(stream, selection, spec.unknown_fields)?;
                 let position = StreamPosition::new(id, Sequence::START);
                 selected.push(StreamProgress { table, position, records: 0 });
             }

@@ -108,7 +108,7 @@ fn a_catalogs_mistakes_are_reported_in_one_line() {
     let finished = tap.drain().args(&["--catalog", path]).finish();
     finished.assert_code(0);
     assert!(finished.stderr_contains("there is no stream \"dta\""));
-    assert!(finished.stderr_contains("selects no stream that has events"));
+    assert!(finished.stderr_contains("selects no stream of events"));
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn events_are_kept_if_no_stream_is_selected_at_all() {
         let command = tap.drain().args(&["--catalog", path.to_str().expect("a path")]);
         let finished = if with_state { command.state() } else { command }.finish();
         finished.assert_code(0);
-        assert!(finished.stderr_contains("selects no stream that has events"));
+        assert!(finished.stderr_contains("selects no stream of events"));
         assert_eq!((tap.spool().events().len(), tap.spool().rejected().len()), (1, 1));
     }
 }

@@ -1,7 +1,5 @@
 //! How a value is written in a column.
 
-use std::borrow::Cow;
-
 use catalog::column::{Column, ColumnSource, ColumnType, Fit};
 use catalog::members;
 use catalog::selection::StreamSelection;
@@ -60,11 +58,9 @@ impl OutputColumn {
         }
     }
 
-    /// Returns how a value of this type, which did not fit its own column, is written in this one; `None` if
-    /// it cannot be.
-    pub(super) fn fit_split_value<'v>(&self, value: &'v str, value_type: ColumnType) -> Option<Cow<'v, str>> {
-        let takes_it = self.is_selected && (self.column_type == value_type || self.converts_to_text);
-        takes_it.then(|| self.column_type.to_json(value))
+    /// Whether values of this type that do not fit their own column can be written in this one.
+    pub(super) fn takes_split_values(&self, value_type: ColumnType) -> bool {
+        self.is_selected && (self.column_type == value_type || self.converts_to_text)
     }
 }
 

@@ -7,8 +7,8 @@ use catalog::members::Members;
 use super::primary_key::CanonicalOrder;
 use super::template::Templates;
 
-/// The names that are kept, over all layouts. When there are more, all are forgotten and learnt again:
-/// somebody sends names that do not come twice.
+/// The names that are kept, over all layouts. Past this, all of them are dropped and learnt again: a sender
+/// uses names that do not repeat.
 const MAX_NODES: usize = 2_000;
 /// The layouts that are kept. With the size of each ([`Template`]), this limits the memory for all of them.
 ///
@@ -18,7 +18,7 @@ const MAX_LAYOUTS: usize = 128;
 /// sixth.
 const MAX_NAMES_BYTES: usize = 2 << 10;
 
-/// The names of an event's fields, in their order, as far as they decide how it is written.
+/// What depends only on the names of an event's fields and on their order.
 #[derive(Debug)]
 pub(super) struct FieldLayout {
     /// How its canonical text is put together.

@@ -53,6 +53,7 @@ use std::borrow::Cow;
 
 use catalog::column::{ColumnType, Fit};
 use catalog::members::{self, Member, Members};
+use catalog::stream::EXTRA_COLUMN;
 use tracing::warn;
 
 use super::event::Event;
@@ -66,7 +67,7 @@ const MAX_FLATTEN_DEPTH: usize = 16;
 impl Table {
     /// Puts each value of an event into its column. Columns may be added for that.
     pub(super) fn place<'a>(&mut self, event: &Event<'a>) -> Row<'a> {
-        let mut row = Row::with_columns(self.columns().len());
+        let mut row = Row::with_capacity(self.columns().len());
         for member in event.members.iter() {
             self.place_value(&mut row, member.column_name(), 0, member.value, MAX_FLATTEN_DEPTH);
         }
@@ -82,7 +83,7 @@ impl Table {
             }
         }
         if row.has_extra() && !self.has_extra_column() {
-            self.add_column_to(&mut row, catalog::stream::EXTRA_COLUMN, ColumnType::Object);
+            self.add_new_column(EXTRA_COLUMN, ColumnType::Object);
         }
         row
     }
@@ -138,7 +139,7 @@ impl Table {
                 _ => self.place_in_split_column(row, name, value),
             },
             None if self.can_add_column(&name) => {
-                self.add_column_to(row, &name, ColumnType::infer(value));
+                self.add_new_column(&name, ColumnType::infer(value));
                 // The catalog may give the new column another type than that of its first value.
                 self.place_value(row, name, own_start, value, max_depth);
             }
@@ -183,21 +184,17 @@ impl Table {
         }
         let mut column = self.field_column(&split);
         if column.is_none() && self.can_add_column(&split) {
-            self.add_column_to(row, &split, value_type);
+            self.add_new_column(&split, value_type);
             column = self.field_column(&split);
         }
-        let fitting = column
-            .filter(|_| !self.is_for_extra(value))
-            .and_then(|index| Some((index, self.columns()[index].fit_split_value(value, value_type)?)));
-        match fitting {
-            Some((index, json)) => row.set(index, json, name, value),
-            None => row.push_extra(name, value),
+        match column {
+            Some(index)
+                if !self.is_for_extra(value) && self.columns()[index].takes_split_values(value_type) =>
+            {
+                row.set(index, self.columns()[index].column_type.to_json(value), name, value);
+            }
+            _ => row.push_extra(name, value),
         }
-    }
-
-    fn add_column_to(&mut self, row: &mut Row<'_>, name: &str, column_type: ColumnType) {
-        self.add_new_column(name, column_type);
-        row.add_column();
     }
 }
 
@@ -216,7 +213,7 @@ mod tests {
     fn table(selection: &Selection, unknown_fields: UnknownFields) -> Table {
         let stream = Stream::new(StreamId::Data, DEFAULT_SYSTEM_PREFIX);
         let selection = selection.stream(StreamId::Data).expect("selected by default");
-        Table::new(stream, selection, unknown_fields, &[]).expect("the selection has no key")
+        Table::new(stream, selection, unknown_fields).expect("the selection has no key")
     }
 
     fn default_table(unknown_fields: UnknownFields) -> Table {

@@ -10,7 +10,7 @@ use super::target_safe;
 /// An event's values, each in its column.
 #[derive(Debug)]
 pub(super) struct Row<'a> {
-    /// One for each column of the table.
+    /// One for each column of the table, up to the last that has a value.
     values: Vec<Option<PlacedValue<'a>>>,
     /// Name and JSON text of each value in the extra column.
     extra: Vec<(Cow<'a, str>, &'a str)>,
@@ -26,16 +26,9 @@ struct PlacedValue<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// A row without values.
-    pub(super) fn with_columns(columns: usize) -> Self {
-        let mut values = Vec::new();
-        values.resize_with(columns, || None);
-        Row { values, extra: Vec::new() }
-    }
-
-    /// Makes place for a column that was added to the table.
-    pub(super) fn add_column(&mut self) {
-        self.values.push(None);
+    /// A row without values, for a table of about this many columns.
+    pub(super) fn with_capacity(columns: usize) -> Self {
+        Row { values: Vec::with_capacity(columns), extra: Vec::new() }
     }
 
     /// Puts `json` into a column, for `value` of `field`. A value that was there goes into the extra column.
@@ -45,6 +38,9 @@ impl<'a> Row<'a> {
         } else {
             Cow::Owned(members::json_string(&json))
         };
+        if self.values.len() <= column {
+            self.values.resize_with(column + 1, || None);
+        }
         if let Some(earlier) = self.values[column].replace(PlacedValue { json, field, value }) {
             self.extra.push((earlier.field, earlier.value));
         }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::column::OutputColumn;
-use super::{discovered, target_safe};
+use super::target_safe;
 use crate::spool::DiscoveredColumn;
 
 /// How to handle a field that the catalog does not know.
@@ -41,15 +41,12 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Applies `selection` to `stream`, to which the columns that appeared in it before are added.
+    /// Applies `selection` to `stream`.
     pub(crate) fn new(
         mut stream: Stream,
         selection: StreamSelection,
         unknown_fields: UnknownFields,
-        discovered: &[DiscoveredColumn],
     ) -> Result<Self, CatalogError> {
-        let appeared = discovered::columns_of(&stream, discovered);
-        stream.columns.extend(appeared);
         if unknown_fields == UnknownFields::Extra
             && stream.columns.iter().all(|column| column.name != EXTRA_COLUMN)
         {

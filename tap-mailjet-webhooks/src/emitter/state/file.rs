@@ -54,20 +54,13 @@ pub enum StateFileError {
 #[derive(Debug)]
 pub struct StateFile {
     path: PathBuf,
-    /// The version that was read last.
+    /// What the file's metadata said when it was read last.
     read_version: Option<FileVersion>,
     error_throttle: LogThrottle,
 }
 
 /// What changes when a file does: its inode, length, and time of modification in seconds and nanoseconds.
-#[derive(Debug, PartialEq, Eq)]
-struct FileVersion(u64, u64, i64, i64);
-
-impl From<&Metadata> for FileVersion {
-    fn from(metadata: &Metadata) -> Self {
-        FileVersion(metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec())
-    }
-}
+type FileVersion = (u64, u64, i64, i64);
 
 impl StateFile {
     /// Follows the file at `path`.
@@ -90,7 +83,7 @@ impl StateFile {
             opened => opened?,
         };
         let metadata = file.metadata().map_err(unreadable)?;
-        self.read_version = Some(FileVersion::from(&metadata));
+        self.read_version = Some(version_of(&metadata));
         let mut tail = Vec::new();
         file.seek(SeekFrom::Start(metadata.len().saturating_sub(TAIL_BYTES)))
             .and_then(|_| file.take(2 * TAIL_BYTES).read_to_end(&mut tail))
@@ -113,7 +106,7 @@ impl StateFile {
     /// A last line that is not a state is logged and skipped: the target may still write another.
     pub fn read_if_changed(&mut self) -> Option<State> {
         let metadata = self.path.metadata().ok()?;
-        if self.read_version == Some(FileVersion::from(&metadata)) {
+        if self.read_version == Some(version_of(&metadata)) {
             return None;
         }
         self.read().unwrap_or_else(|error| {
@@ -123,6 +116,10 @@ impl StateFile {
             None
         })
     }
+}
+
+fn version_of(metadata: &Metadata) -> FileVersion {
+    (metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec())
 }
 
 /// Returns the last complete state in a file, or in the end of one.

@@ -103,8 +103,7 @@ impl Written {
     /// Confirms all that has been written.
     pub(super) fn confirm_all(&self) -> Confirmed {
         let written = self.lock();
-        let confirmed = |kind| written.positions.of(kind);
-        Confirmed { events: confirmed(ItemKind::Event), rejected: confirmed(ItemKind::Rejected) }
+        Confirmed::new(|kind| written.positions.of(kind))
     }
 
     /// Confirms what `state` says is stored, but nothing that has not been written.
@@ -114,7 +113,7 @@ impl Written {
     pub(super) fn confirm(&self, state: &State) -> Result<Confirmed, ForeignBookmark> {
         let written = self.lock();
         written.check_origin(state)?;
-        let confirmed = |kind| {
+        Ok(Confirmed::new(|kind| {
             let position = written.positions.of(kind)?;
             let by_stream = written.positions.of_kind(kind).map(|written| {
                 let bookmark = super::bookmark(state, written.stream);
@@ -122,8 +121,7 @@ impl Written {
                 if has_all { position } else { bookmark.unwrap_or(Sequence::START).min(position) }
             });
             by_stream.min()
-        };
-        Ok(Confirmed { events: confirmed(ItemKind::Event), rejected: confirmed(ItemKind::Rejected) })
+        }))
     }
 
     fn lock(&self) -> MutexGuard<'_, WrittenState> {
@@ -146,6 +144,10 @@ impl WrittenState {
 }
 
 impl Confirmed {
+    fn new(through: impl Fn(ItemKind) -> Option<Sequence>) -> Self {
+        Confirmed { events: through(ItemKind::Event), rejected: through(ItemKind::Rejected) }
+    }
+
     /// The sequence up to which the items of this kind are stored.
     pub(super) fn through(self, kind: ItemKind) -> Option<Sequence> {
         match kind {
