@@ -104,14 +104,14 @@ impl Cli {
         }
         if self.discover {
             let (config, _) = self.config.read()?;
-            // Without a configuration, there is no telling which spool is meant.
+            // Without a configuration, the spool is not known.
             let is_configured = !self.config.sources.is_empty();
             let columns = if is_configured { Columns::WithDiscovered } else { Columns::Documented };
             return Ok(discover::execute(&config, columns)?);
         }
         match self.command {
             None => {
-                let (config, line) = self.config.demand()?;
+                let (config, line) = self.config.read_required()?;
                 match self.run.test {
                     Some(samples) => Ok(sample::execute(&config, self.run.catalog(), samples)?),
                     None => Ok(run::execute(config, self.run, &line)?),
@@ -130,12 +130,12 @@ impl Command {
     fn execute(self, config: &ConfigArgs) -> Result<(), CommandError> {
         match self {
             Command::Listen => {
-                let (config, line) = config.demand()?;
+                let (config, line) = config.read_required()?;
                 Ok(listen::execute(config, &line)?)
             }
-            Command::Url(command) => Ok(commands::url::execute(&config.demand()?.0, command)?),
+            Command::Url(command) => Ok(commands::url::execute(&config.read_required()?.0, command)?),
             Command::Spool(command) => {
-                let (config, _) = config.demand()?;
+                let (config, _) = config.read_required()?;
                 match command {
                     SpoolCommand::Status(args) => Ok(spool_status::execute(&config, &args)?),
                     SpoolCommand::Verify => Ok(spool_verify::execute(&config)?),
@@ -161,9 +161,9 @@ impl ConfigArgs {
         Ok((config, line))
     }
 
-    /// Like [`read`](Self::read), for commands that need a configuration, if only to say that the defaults
-    /// are wanted.
-    fn demand(&self) -> Result<(Config, LiveLine), ConfigError> {
+    /// Like [`read`](Self::read), but at least one source must be given, even if it only says to use the
+    /// defaults.
+    fn read_required(&self) -> Result<(Config, LiveLine), ConfigError> {
         if self.sources.is_empty() {
             wrong_usage(
                 ErrorKind::MissingRequiredArgument,
