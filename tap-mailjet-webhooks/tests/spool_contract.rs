@@ -1,7 +1,8 @@
-//! The tests that every implementation of the spool has to pass. They see what all code outside `spool/` sees.
+//! The tests that every implementation of the spool has to pass. They see only what all code outside `spool/`
+//! sees.
 //!
-//! Each test gets a fixture: a new, empty spool of one implementation, which can be opened any number of times and whose
-//! clock the test sets. To test another implementation, write a `Fixture` and add a line at the end.
+//! Each test gets a fixture: a new, empty spool of one implementation. A test can open it any number of times
+//! and sets its clock. To test another implementation, write a `Fixture` and add a line at the end.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -12,9 +13,9 @@ use bytes::Bytes;
 
 use tap_mailjet_webhooks::os::clock::UnixMillis;
 use tap_mailjet_webhooks::spool::{
-    self, Append, AppendError, Backlog, Batch, Damage, DiscoveredColumn, EventReader, ItemKind, Items,
-    Limits, Receipt, Role, RoleLock, Sequence, SequenceUnit, Spool, SpoolErrorKind, SpoolLocation,
-    StoredEvent, StoredRejection, TokenHash, Wakeup, WebhookUrl, Writer, WriterHandle,
+    self, Append, AppendError, Backlog, Batch, Damage, DiscoveredColumn, ItemKind, Items, Limits, Receipt,
+    Role, RoleLock, Sequence, SequenceUnit, Spool, SpoolErrorKind, SpoolLocation, StoredItem, TokenHash,
+    Wakeup, WebhookUrl, Writer, WriterHandle,
 };
 
 const LIMITS: Limits = Limits { spool_max_bytes: 1 << 30, min_free_bytes: 0, memory_bytes: 1 << 20 };
@@ -26,9 +27,9 @@ trait Fixture {
     fn open(&self) -> Arc<dyn Spool>;
 }
 
-/// What the fixtures' clock shows.
+/// The time on the fixtures' clock.
 static CLOCK: AtomicI64 = AtomicI64::new(1_000);
-/// Held by each test: they share the clock.
+/// Held by each test, because they share the clock.
 static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 fn clock() -> UnixMillis {
@@ -76,27 +77,33 @@ impl Running {
     }
 }
 
-fn events_past(spool: &dyn Spool, position: Sequence) -> Vec<i64> {
-    let mut sequences = Vec::new();
-    let mut reader = spool.reader().expect("a reader");
-    let visit = &mut |event: Result<StoredEvent<'_>, Damage>| {
-        sequences.push(event.expect("no damage").sequence.get());
-        ControlFlow::Continue(())
-    };
-    reader.read_past(position, u32::MAX, visit).expect("events");
-    sequences
-}
-
-fn rejected(spool: &dyn Spool) -> Vec<(i64, String, Vec<u8>)> {
+fn items_past<T>(
+    spool: &dyn Spool,
+    kind: ItemKind,
+    position: Sequence,
+    read: fn(StoredItem<'_>) -> T,
+) -> Vec<T> {
     let mut items = Vec::new();
     let mut reader = spool.reader().expect("a reader");
-    let visit = &mut |item: Result<StoredRejection<'_>, Damage>| {
-        let item = item.expect("no damage");
-        items.push((item.sequence.get(), item.reason.to_owned(), item.body.to_owned()));
+    let visit = &mut |item: Result<StoredItem<'_>, Damage>| {
+        items.push(read(item.expect("no damage")));
         ControlFlow::Continue(())
     };
-    reader.read_rejected_past(Sequence::START, u32::MAX, visit).expect("items");
+    reader.read_past(kind, position, u32::MAX, visit).expect("items");
     items
+}
+
+fn events_past(spool: &dyn Spool, position: Sequence) -> Vec<i64> {
+    items_past(spool, ItemKind::Event, position, |event| {
+        assert_eq!(event.reason, None);
+        event.sequence.get()
+    })
+}
+
+fn rejected(spool: &dyn Spool) -> Vec<(i64, Option<String>, Vec<u8>)> {
+    items_past(spool, ItemKind::Rejected, Sequence::START, |item| {
+        (item.sequence.get(), item.reason.map(str::to_owned), item.body.to_owned())
+    })
 }
 
 async fn sequences_continue_when_the_clock_steps_back_between_two_runs<F: Fixture>() {
@@ -130,19 +137,14 @@ async fn events_and_rejected_items_share_one_series<F: Fixture>() {
     running.append_rejected().await;
     running.append_event().await;
     assert_eq!(events_past(&*spool, Sequence::START), [1_000, 1_002]);
-    assert_eq!(rejected(&*spool), [(1_001, "a reason".to_owned(), b"5".to_vec())]);
+    assert_eq!(rejected(&*spool), [(1_001, Some("a reason".to_owned()), b"5".to_vec())]);
     let mut reader = spool.reader().expect("a reader");
     let first = reader.first_sequence().expect("a sequence");
     assert_eq!(first, Some(Sequence::new(1_000)));
-    let backlog = |reader: &mut dyn EventReader, kind, position| {
-        reader.backlog_past(kind, Sequence::new(position)).expect("a number")
-    };
-    assert_eq!(backlog(&mut *reader, ItemKind::Event, 1_000), Backlog::Exactly(1));
-    assert_eq!(backlog(&mut *reader, ItemKind::Rejected, 0), Backlog::Exactly(1));
-    assert_eq!(reader.count_past(ItemKind::Event, Sequence::START).expect("a number"), 2);
-    let oldest = |reader: &mut dyn EventReader, position| reader.oldest_past(Sequence::new(position));
-    assert_eq!(oldest(&mut *reader, 0).expect("a moment"), Some(clock()));
-    assert_eq!(oldest(&mut *reader, 1_002).expect("no moment"), None);
+    let mut backlog = |kind, position| reader.backlog_past(kind, Sequence::new(position)).expect("a number");
+    assert_eq!(backlog(ItemKind::Event, 0), Backlog::Exactly(2));
+    assert_eq!(backlog(ItemKind::Event, 1_000), Backlog::Exactly(1));
+    assert_eq!(backlog(ItemKind::Rejected, 0), Backlog::Exactly(1));
 }
 
 async fn each_commit_advances_the_watermark_and_the_end_closes_it<F: Fixture>() {
@@ -161,7 +163,7 @@ async fn each_commit_advances_the_watermark_and_the_end_closes_it<F: Fixture>() 
     assert_eq!(watermark.wait_past(Sequence::new(7_000), long), Wakeup::Closed);
 }
 
-async fn a_probe_is_answered_as_a_batch_would_be<F: Fixture>() {
+async fn a_probe_gets_the_answer_that_a_batch_would_get<F: Fixture>() {
     let fixture = F::new();
     let spool = fixture.open();
     let running = Running::start(&*spool, LIMITS);
@@ -178,7 +180,7 @@ async fn a_probe_is_answered_as_a_batch_would_be<F: Fixture>() {
     full.close().await;
 }
 
-async fn a_batch_without_room_is_refused_and_a_smaller_one_is_stored<F: Fixture>() {
+async fn a_batch_that_does_not_fit_is_refused_and_a_smaller_one_is_stored<F: Fixture>() {
     let fixture = F::new();
     let spool = fixture.open();
     let running = Running::start(&*spool, Limits { spool_max_bytes: 256 << 10, ..LIMITS });
@@ -187,8 +189,9 @@ async fn a_batch_without_room_is_refused_and_a_smaller_one_is_stored<F: Fixture>
     running.append_event().await;
 }
 
-/// A new spool may take over the state of one that was lost; its sequences must be past that, whatever the clock does.
-async fn sequences_continue_after_a_state_that_was_taken_over<F: Fixture>() {
+/// A new spool may take over the state of one that was lost. Its sequences then start after that state,
+/// whatever the clock says.
+async fn sequences_continue_after_the_state_of_a_lost_spool<F: Fixture>() {
     let fixture = F::new();
     set_clock(1_000);
     let spool = fixture.open();
@@ -201,16 +204,16 @@ async fn sequences_continue_after_a_state_that_was_taken_over<F: Fixture>() {
 }
 
 async fn only_confirmed_and_old_items_are_trimmed<F: Fixture>() {
-    // (confirmed through, age at which an item goes) and which items of 1_000, 2_000, 3_000 and 4_000 stay at 4_000
-    let cases: [(i64, i64, &[i64]); 6] = [
-        (0, 0, &[1_000, 2_000, 3_000, 4_000]),
-        (2_000, 0, &[3_000, 4_000]),
-        (4_000, 1_500, &[3_000, 4_000]),
-        (4_000, 3_000, &[1_000, 2_000, 3_000, 4_000]),
-        (3_000, 0, &[4_000]),
-        (9_000, -1, &[]),
+    // Confirmed through, retention, time, and which of the items of 1_000, 2_000, 3_000 and 4_000 stay.
+    let cases: [(i64, u64, i64, &[i64]); 6] = [
+        (0, 0, 4_000, &[1_000, 2_000, 3_000, 4_000]),
+        (2_000, 0, 4_000, &[3_000, 4_000]),
+        (4_000, 1_500, 4_000, &[3_000, 4_000]),
+        (4_000, 3_000, 4_000, &[1_000, 2_000, 3_000, 4_000]),
+        (3_000, 0, 4_000, &[4_000]),
+        (9_000, 0, 4_001, &[]),
     ];
-    for (confirmed, age, stay) in cases {
+    for (confirmed, retention, time, stay) in cases {
         let fixture = F::new();
         let spool = fixture.open();
         let running = Running::start(&*spool, LIMITS);
@@ -218,14 +221,17 @@ async fn only_confirmed_and_old_items_are_trimmed<F: Fixture>() {
             set_clock(now);
             running.append_event().await;
         }
-        // An item goes once it is older than the retention.
-        set_clock(if age < 0 { 4_001 } else { 4_000 });
-        let retention = Duration::from_millis(u64::try_from(age).unwrap_or(0));
+        set_clock(time);
+        let age = Duration::from_millis(retention);
         let mut trimmer = fixture.open().trimmer().expect("a trimmer");
-        while trimmer.step(ItemKind::Event, Sequence::new(confirmed), retention).expect("a step") > 0 {}
-        assert_eq!(events_past(&*spool, Sequence::START), stay, "confirmed {confirmed}, age {age}");
+        while trimmer.step(ItemKind::Event, Sequence::new(confirmed), age).expect("a step") > 0 {}
+        assert_eq!(
+            events_past(&*spool, Sequence::START),
+            stay,
+            "confirmed {confirmed}, retention {retention}"
+        );
         running.append_event().await;
-        assert!(events_past(&*spool, Sequence::START).last() > Some(&4_000), "no sequence comes again");
+        assert!(events_past(&*spool, Sequence::START).last() > Some(&4_000), "no sequence is assigned again");
     }
 }
 
@@ -266,7 +272,7 @@ async fn trimming_stops_at_the_first_item_that_has_to_stay<F: Fixture>() {
     assert_eq!(events_past(&*spool, Sequence::START), [90, 91]);
 }
 
-async fn a_role_is_held_by_one_process_and_ends_with_its_lock<F: Fixture>() {
+async fn a_role_has_one_holder_and_ends_with_its_lock<F: Fixture>() {
     let fixture = F::new();
     let (spool, other) = (fixture.open(), fixture.open());
     let held = spool.take_role(Role::Emitter).expect("nobody has it");
@@ -278,7 +284,7 @@ async fn a_role_is_held_by_one_process_and_ends_with_its_lock<F: Fixture>() {
     other.take_role(Role::Emitter).expect("it is free again");
 }
 
-async fn webhook_urls_are_limited_and_their_ids_are_not_reused<F: Fixture>() {
+async fn webhook_urls_are_limited_and_their_ids_are_never_reused<F: Fixture>() {
     let fixture = F::new();
     set_clock(10);
     let mut registry = fixture.open().registry().expect("a registry");
@@ -351,7 +357,7 @@ async fn stats_follow_what_is_added_and_trimmed<F: Fixture>() {
     assert!(spool.check().expect("a check").is_empty());
 }
 
-/// Makes a module with all of these tests for one implementation.
+/// Defines a module with all of these tests for one implementation.
 macro_rules! contract_tests {
     ($implementation:ident, $fixture:ty, [$($test:ident),+ $(,)?]) => {
         mod $implementation {
@@ -370,14 +376,14 @@ macro_rules! contract_tests {
             sequences_continue_when_the_clock_steps_back_between_two_runs,
             events_and_rejected_items_share_one_series,
             each_commit_advances_the_watermark_and_the_end_closes_it,
-            a_probe_is_answered_as_a_batch_would_be,
-            a_batch_without_room_is_refused_and_a_smaller_one_is_stored,
-            sequences_continue_after_a_state_that_was_taken_over,
+            a_probe_gets_the_answer_that_a_batch_would_get,
+            a_batch_that_does_not_fit_is_refused_and_a_smaller_one_is_stored,
+            sequences_continue_after_the_state_of_a_lost_spool,
             only_confirmed_and_old_items_are_trimmed,
             events_and_rejected_items_are_trimmed_separately,
             trimming_stops_at_the_first_item_that_has_to_stay,
-            a_role_is_held_by_one_process_and_ends_with_its_lock,
-            webhook_urls_are_limited_and_their_ids_are_not_reused,
+            a_role_has_one_holder_and_ends_with_its_lock,
+            webhook_urls_are_limited_and_their_ids_are_never_reused,
             the_registry_remembers_columns_and_positions,
             stats_follow_what_is_added_and_trimmed,
         ]);

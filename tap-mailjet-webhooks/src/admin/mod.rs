@@ -1,7 +1,7 @@
 //! The admin address: whether the tap is alive, whether it would accept a webhook, and its metrics.
 //!
-//! It only asks the components, and changes nothing. It has connections of its own, so that it answers while all those for
-//! webhooks are in use.
+//! It only asks the components and changes nothing. It has its own connections, so it answers even while all
+//! those for webhooks are in use.
 //!
 //! | module | what it decides |
 //! | --- | --- |
@@ -52,7 +52,7 @@ impl Admin {
 impl Drop for Admin {
     fn drop(&mut self) {
         self.serving.abort();
-        // The process that closes a spool last leaves all of it in the one file.
+        // The run tidies up the spool only after everything that has it open is closed.
         self.source.close();
     }
 }
@@ -110,7 +110,7 @@ async fn report_readiness(readiness: &Readiness) -> Response {
 
 async fn report_metrics(source: &SharedSource) -> Response {
     let source = source.clone();
-    // Taking a snapshot reads files. There is none once the tap is stopping.
+    // Taking a snapshot reads files. Once the tap is stopping, there are no snapshots.
     let snapshot = tokio::task::spawn_blocking(move || source.snapshot()).await.ok().flatten();
     let text = snapshot.map(|snapshot| prometheus::render(&snapshot)).unwrap_or_default();
     respond(StatusCode::OK, PROMETHEUS_TEXT, text)

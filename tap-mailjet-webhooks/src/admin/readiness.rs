@@ -1,4 +1,4 @@
-//! Whether a webhook would be accepted now, from the facts that decide how the listener answers.
+//! Whether a webhook would be accepted now, by the same facts that decide how the listener answers.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use tokio::sync::Mutex;
 use crate::listener::{ActiveTokens, Refusal, Traffic};
 use crate::spool::{AppendError, WriterHandle};
 
-/// How long the writer may take to answer. Probes usually wait no longer than a few seconds.
+/// How long the writer may take to answer. Monitoring usually waits no longer than a few seconds.
 const WRITER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Answers whether a webhook would be accepted now.
+/// Checks whether a webhook would be accepted now.
 #[derive(Debug)]
 pub struct Readiness {
     traffic: Traffic,
     tokens: ActiveTokens,
     max_connections: usize,
-    /// Asked one question at a time, so that many of them do not queue in front of the webhooks.
+    /// Locked for each probe, so that many probes do not queue up in front of webhooks.
     writer: Mutex<WriterHandle>,
 }
 
@@ -25,7 +25,7 @@ pub struct Readiness {
 pub(super) enum Unready {
     /// The listener would refuse it.
     #[error("{0}")]
-    AppendError(Refusal),
+    Refused(Refusal),
     /// No webhook can arrive, because there is no URL.
     #[error("there is no webhook URL (make one with `url new`)")]
     NoWebhookUrl,
@@ -41,7 +41,7 @@ impl Unready {
     /// A short name that never changes. A refusal has the same name here as in the log and in the metrics.
     pub(super) fn tag(&self) -> &'static str {
         match self {
-            Unready::AppendError(refusal) => refusal.tag(),
+            Unready::Refused(refusal) => refusal.tag(),
             Unready::NoWebhookUrl => "no_webhook_url",
             Unready::ConnectionsTaken(_) => "connections_taken",
             Unready::NoAnswer => "no_answer",
@@ -50,7 +50,7 @@ impl Unready {
 }
 
 impl Readiness {
-    /// Answers from these facts.
+    /// Makes a check by these facts.
     #[must_use]
     pub fn new(traffic: Traffic, tokens: ActiveTokens, max_connections: usize, writer: WriterHandle) -> Self {
         Readiness { traffic, tokens, max_connections, writer: Mutex::new(writer) }
@@ -60,7 +60,7 @@ impl Readiness {
     pub(super) async fn reasons(&self) -> Vec<Unready> {
         let mut reasons = Vec::new();
         if self.traffic.is_closed() {
-            reasons.push(Unready::AppendError(Refusal::Spool(AppendError::Closed)));
+            reasons.push(Unready::Refused(Refusal::Spool(AppendError::Closed)));
         }
         if self.tokens.count() == 0 {
             reasons.push(Unready::NoWebhookUrl);
@@ -71,7 +71,7 @@ impl Readiness {
         let ask = async { self.writer.lock().await.probe().await };
         let from_writer = match tokio::time::timeout(WRITER_TIMEOUT, ask).await {
             Ok(Ok(())) => None,
-            Ok(Err(refused)) => Some(Unready::AppendError(Refusal::Spool(refused))),
+            Ok(Err(refused)) => Some(Unready::Refused(Refusal::Spool(refused))),
             Err(_) => Some(Unready::NoAnswer),
         };
         reasons.extend(from_writer.filter(|reason| !reasons.contains(reason)));

@@ -1,4 +1,4 @@
-//! The connections of the admin address: few, short, and none of those that webhooks have.
+//! The connections of the admin address: few, short, and separate from those for webhooks.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,18 +16,18 @@ use warp::reply::Response;
 
 use crate::http;
 
-/// Connections at a time; others wait. A scraper and a prober have one each.
+/// The most connections at a time; others wait. A metrics scraper and a health check need one each.
 const MAX_CONNECTIONS: usize = 16;
 /// How long a request's header may take, and how long a connection may idle.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a connection may live: a client that does not read its answer goes then.
+/// How long a connection may live. This disconnects clients that do not read their answers.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
-/// What a connection may hold in its read buffer: also the bound on the size of a header.
+/// The size of a connection's read buffer, which also limits the size of a header.
 const READ_BUFFER_BYTES: usize = 16 << 10;
-/// How long to wait when a connection can't be accepted.
+/// How long to wait after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Answers by `filter` for as long as it is polled; its connections end with it.
+/// Serves `filter` until dropped; the connections end with it.
 pub(super) async fn serve(
     listener: TcpListener,
     filter: impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static,
@@ -43,7 +43,7 @@ pub(super) async fn serve(
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                debug!("an admin connection can't be accepted: {error}");
+                debug!("an admin connection cannot be accepted: {error}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }

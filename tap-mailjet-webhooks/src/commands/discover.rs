@@ -6,7 +6,7 @@ use catalog::stream::StreamId;
 use super::output::{OutputError, print};
 use crate::config::{Config, ConfigError};
 use crate::emitter::stream_with_discovered_columns;
-use crate::spool::{self, SpoolError};
+use crate::spool::{self, SpoolError, SpoolErrorKind};
 
 /// The catalog cannot be printed.
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +35,10 @@ pub enum Columns {
 pub fn execute(config: &Config, columns: Columns) -> Result<(), DiscoverError> {
     let discovered = match columns {
         Columns::Documented => Vec::new(),
-        Columns::WithDiscovered => match spool::open_existing(&config.spool_location()?)? {
-            Some(spool) => spool.registry_view()?.discovered_columns()?,
-            None => Vec::new(),
+        Columns::WithDiscovered => match spool::open_existing(&config.spool_location()?) {
+            Ok(spool) => spool.registry_view()?.discovered_columns()?,
+            Err(error) if error.kind() == SpoolErrorKind::Missing => Vec::new(),
+            Err(error) => return Err(error.into()),
         },
     };
     let prefix = config.system_column_prefix.as_str();

@@ -1,15 +1,14 @@
 //! `spool export`: writes what can be read of the spool as JSON Lines, even if it is damaged.
 
-use std::fmt;
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
 
 use tracing::warn;
 
 use super::output::OutputError;
-use super::spool_access::{describe_damage, is_json_object, open_existing};
+use super::spool_items::{describe_damage, is_json_object};
 use crate::config::{Config, ConfigError};
-use crate::spool::{Damage, EventReader, ItemKind, Sequence, SpoolError};
+use crate::spool::{self, EventReader, ItemKind, Sequence, SpoolError, StoredItem};
 
 /// The spool cannot be exported, or not all of it.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +34,7 @@ pub enum SpoolExportError {
 
 /// Writes everything that is readable: events first, then rejected items. Fails if something is not readable.
 pub fn execute(config: &Config) -> Result<(), SpoolExportError> {
-    let spool = open_existing::<SpoolExportError>(config)?;
+    let spool = spool::open_existing(&config.spool_location()?)?;
     let mut export = Export { out: BufWriter::new(io::stdout().lock()), damaged: 0, failure: None };
     export.write_items(&mut *spool.reader()?)?;
     let Export { mut out, damaged, failure } = export;
@@ -57,42 +56,31 @@ struct Export<W> {
 
 impl<W: Write> Export<W> {
     fn write_items(&mut self, reader: &mut dyn EventReader) -> Result<(), SpoolError> {
-        reader.read_past(Sequence::START, u32::MAX, &mut |event| match event {
-            Ok(event) => self.write(format_args!(
-                r#"{{"sequence":{},"received_at":{},"body":{}}}"#,
-                event.sequence,
-                event.received_at,
-                one_line_body(event.body)
-            )),
-            Err(damage) => self.skip(ItemKind::Event, &damage),
-        })?;
-        reader.read_rejected_past(Sequence::START, u32::MAX, &mut |item| match item {
-            Ok(item) => self.write(format_args!(
-                r#"{{"sequence":{},"received_at":{},"reason":{},"body":{}}}"#,
-                item.sequence,
-                item.received_at,
-                json_string(item.reason.as_bytes()),
-                json_string(item.body)
-            )),
-            Err(damage) => self.skip(ItemKind::Rejected, &damage),
-        })?;
+        for kind in ItemKind::ALL {
+            reader.read_past(kind, Sequence::START, u32::MAX, &mut |item| {
+                match item {
+                    Ok(item) => self.failure = self.write(&item).err(),
+                    Err(damage) => {
+                        warn!("{}", describe_damage(kind, &damage));
+                        self.damaged += 1;
+                    }
+                }
+                if self.failure.is_none() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+        }
         Ok(())
     }
 
-    fn write(&mut self, line: fmt::Arguments<'_>) -> ControlFlow<()> {
-        match writeln!(self.out, "{line}") {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => {
-                self.failure = Some(error);
-                ControlFlow::Break(())
+    fn write(&mut self, item: &StoredItem<'_>) -> io::Result<()> {
+        let StoredItem { sequence, received_at, reason, body } = item;
+        write!(self.out, r#"{{"sequence":{sequence},"received_at":{received_at},"#)?;
+        match reason {
+            None => writeln!(self.out, r#""body":{}}}"#, one_line_body(body)),
+            Some(reason) => {
+                let (reason, body) = (json_string(reason.as_bytes()), json_string(body));
+                writeln!(self.out, r#""reason":{reason},"body":{body}}}"#)
             }
         }
-    }
-
-    fn skip(&mut self, kind: ItemKind, damage: &Damage) -> ControlFlow<()> {
-        warn!("{}", describe_damage(kind, damage));
-        self.damaged += 1;
-        ControlFlow::Continue(())
     }
 }
 

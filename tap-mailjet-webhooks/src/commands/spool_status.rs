@@ -3,10 +3,9 @@
 use clap::{Args, ValueEnum};
 
 use super::output::{OutputError, print};
-use super::spool_access::open_existing;
 use crate::config::{Config, ConfigError};
 use crate::os::clock::UnixMillis;
-use crate::spool::{Role, SpoolError, SpoolView};
+use crate::spool::{self, Role, SpoolError, SpoolView};
 use crate::status::{SpoolUse, StatusSource, WebhookUrls, json, text};
 
 /// How to print a status.
@@ -42,7 +41,7 @@ pub enum SpoolStatusError {
 
 /// Prints the status.
 pub fn execute(config: &Config, args: &SpoolStatusArgs) -> Result<(), SpoolStatusError> {
-    let spool = open_existing::<SpoolStatusError>(config)?;
+    let spool = spool::open_existing(&config.spool_location()?)?;
     let usage = SpoolUse {
         listeners: spool.role_holders(Role::Listener)?,
         emitters: spool.role_holders(Role::Emitter)?,

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::ops::ControlFlow;
 
 use super::output::{OutputError, print};
-use super::spool_access::{describe_damage, is_json_object, open_existing};
+use super::spool_items::{describe_damage, is_json_object};
 use crate::config::{Config, ConfigError};
-use crate::spool::{EventReader, ItemKind, Sequence, SpoolError, StoredEvent};
+use crate::spool::{self, EventReader, ItemKind, Sequence, SpoolError, StoredItem};
 
 /// Problems with single items that are listed one by one.
 const MOST_LISTED: usize = 100;
@@ -38,7 +38,7 @@ pub enum SpoolVerifyError {
 
 /// Checks the spool. Fails if anything is wrong.
 pub fn execute(config: &Config) -> Result<(), SpoolVerifyError> {
-    let spool = open_existing::<SpoolVerifyError>(config)?;
+    let spool = spool::open_existing(&config.spool_location()?)?;
     let mut problems = spool.check()?;
     let items = ItemCheck::read(&mut *spool.reader()?)?;
     let unlisted = items.problems.len().saturating_sub(MOST_LISTED);
@@ -68,27 +68,25 @@ struct ItemCheck {
 impl ItemCheck {
     fn read(reader: &mut dyn EventReader) -> Result<Self, SpoolError> {
         let mut check = ItemCheck::default();
-        reader.read_past(Sequence::START, u32::MAX, &mut |event| {
-            match event {
-                Ok(event) => check.add_event(&event),
-                Err(damage) => check.problems.push(describe_damage(ItemKind::Event, &damage)),
-            }
-            ControlFlow::Continue(())
-        })?;
-        reader.read_rejected_past(Sequence::START, u32::MAX, &mut |item| {
-            match item {
-                Ok(_) => check.rejected += 1,
-                Err(damage) => check.problems.push(describe_damage(ItemKind::Rejected, &damage)),
-            }
-            ControlFlow::Continue(())
-        })?;
+        for kind in ItemKind::ALL {
+            reader.read_past(kind, Sequence::START, u32::MAX, &mut |item| {
+                match item {
+                    Ok(item) => check.add(kind, &item),
+                    Err(damage) => check.problems.push(describe_damage(kind, &damage)),
+                }
+                ControlFlow::Continue(())
+            })?;
+        }
         Ok(check)
     }
 
-    fn add_event(&mut self, event: &StoredEvent<'_>) {
-        self.events += 1;
-        if !is_json_object(event.body) {
-            self.problems.push(format!("event {}: its body is not a JSON object", event.sequence));
+    fn add(&mut self, kind: ItemKind, item: &StoredItem<'_>) {
+        match kind {
+            ItemKind::Event => self.events += 1,
+            ItemKind::Rejected => self.rejected += 1,
+        }
+        if kind == ItemKind::Event && !is_json_object(item.body) {
+            self.problems.push(format!("event {}: its body is not a JSON object", item.sequence));
         }
     }
 }

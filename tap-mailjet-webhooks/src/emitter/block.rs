@@ -6,7 +6,7 @@ use catalog::members::{self, MemberSpan, Members};
 
 use super::record::{Event, PrimaryKey, Unreadable, lossy_text};
 use crate::os::clock::UnixMillis;
-use crate::spool::{Damage, Sequence, StoredEvent};
+use crate::spool::{Damage, Sequence, StoredItem};
 
 /// The bytes of events at which a block is full.
 const FULL_BYTES: usize = 1 << 19;
@@ -35,7 +35,7 @@ struct EventSpan {
 
 impl Block {
     /// Appends what was read.
-    pub(super) fn push(&mut self, read: Result<StoredEvent<'_>, Damage>) {
+    pub(super) fn push(&mut self, read: Result<StoredItem<'_>, Damage>) {
         let event = match read {
             Ok(event) => event,
             Err(damage) => return self.items.push(Err(damage)),

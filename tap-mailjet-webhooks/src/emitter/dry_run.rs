@@ -9,7 +9,7 @@ use super::block::Block;
 use super::output_spec::{OutputSpec, OutputSpecError};
 use super::streams::Streams;
 use crate::os::clock::UnixMillis;
-use crate::spool::{Sequence, StoredEvent, StoredRejection};
+use crate::spool::{Sequence, StoredItem};
 
 /// The selected streams of a run that reads and remembers nothing.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl DryRun {
     /// Appends the RECORDs of an event to `out`, each after a SCHEMA if it adds a column to its stream.
     ///
     /// Nothing is written if the event's sequence is not larger than that of the event before.
-    pub fn write_event(&mut self, event: StoredEvent<'_>, now: UnixMillis, out: &mut Vec<u8>) {
+    pub fn write_event(&mut self, event: StoredItem<'_>, now: UnixMillis, out: &mut Vec<u8>) {
         let mut block = Block::default();
         block.push(Ok(event));
         if let Some(Ok(event)) = block.get(0) {
@@ -51,14 +51,14 @@ pub fn write_samples(spec: &OutputSpec, now: UnixMillis, out: &mut Vec<u8>) -> R
             StreamId::Data => EventType::Open,
             StreamId::Event(event_type) => event_type,
             StreamId::Rejected => {
-                let reason = "the body is not JSON: expected value at line 1 column 1";
-                let item = StoredRejection { sequence, received_at: now, reason, body: b"event=open" };
+                let reason = Some("the body is not JSON: expected value at line 1 column 1");
+                let item = StoredItem { sequence, received_at: now, reason, body: b"event=open" };
                 dry_run.streams.write_rejected(item, now, out);
                 continue;
             }
         };
         let body = event_type.sample().as_bytes();
-        dry_run.write_event(StoredEvent { sequence, received_at: now, body }, now, out);
+        dry_run.write_event(StoredItem { sequence, received_at: now, reason: None, body }, now, out);
     }
     Ok(())
 }

@@ -218,7 +218,7 @@ impl<W: Write> Emitter<W> {
         let Emitter { streams, reader, output, .. } = self;
         let Some(position) = streams.positions().of(ItemKind::Rejected) else { return Ok((0, 0)) };
         let mut records = 0;
-        let items = reader.read_rejected_past(position, BATCH_REJECTED, &mut |item| {
+        let items = reader.read_past(ItemKind::Rejected, position, BATCH_REJECTED, &mut |item| {
             records += match item {
                 Ok(item) => streams.write_rejected(item, batched_at, &mut output.messages),
                 Err(damage) => {

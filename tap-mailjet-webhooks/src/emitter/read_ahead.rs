@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use super::block::Block;
 use super::record::Event;
 use crate::os::thread::{self, ThreadError};
-use crate::spool::{Damage, EventReader, Sequence, SpoolError};
+use crate::spool::{Damage, EventReader, ItemKind, Sequence, SpoolError};
 
 /// The items of the spool that are read at once.
 const BLOCK_ITEMS: u32 = 1_000;
@@ -95,7 +95,7 @@ impl Drop for ReadAhead {
 
 fn fill(block: &mut Block, reader: &mut dyn EventReader, position: Sequence) -> Result<(), SpoolError> {
     block.clear();
-    reader.read_past(position, BLOCK_ITEMS, &mut |item| {
+    reader.read_past(ItemKind::Event, position, BLOCK_ITEMS, &mut |item| {
         block.push(item);
         if block.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;

@@ -10,7 +10,7 @@ use super::record::{Event, RecordWriter, Table, stream_with_discovered_columns};
 use super::state::{Positions, StreamPosition};
 use super::unselected::UnselectedEvents;
 use crate::os::clock::UnixMillis;
-use crate::spool::{Damage, DiscoveredColumn, ItemKind, Sequence, StoredRejection};
+use crate::spool::{Damage, DiscoveredColumn, ItemKind, Sequence, StoredItem};
 
 /// The selected streams of a run.
 #[derive(Debug)]
@@ -145,7 +145,7 @@ impl Streams {
     /// records.
     pub(super) fn write_rejected(
         &mut self,
-        item: StoredRejection<'_>,
+        item: StoredItem<'_>,
         batched_at: UnixMillis,
         out: &mut Vec<u8>,
     ) -> u64 {
@@ -185,10 +185,10 @@ impl Streams {
         if let Some(stream) = rejected_stream(&mut self.selected) {
             // The row's key is a hash of this text, which no other row has.
             let body = format!(r#"{{"damaged_from":{from},"damaged_through":{through}}}"#);
-            let item = StoredRejection {
+            let item = StoredItem {
                 sequence: *through,
                 received_at: batched_at,
-                reason: &reason,
+                reason: Some(&reason),
                 body: body.as_bytes(),
             };
             self.records.write_rejected(&stream.table, item, batched_at, out);

@@ -1,4 +1,4 @@
-//! The emitting side: the emitter, and what follows the confirmations of what it has written.
+//! The emitting side: the emitter, and the worker that follows what the target confirms.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -19,12 +19,12 @@ pub(super) struct PreparedEmitter<W> {
     confirmation: Confirmation,
     trimmer: Box<dyn Trimmer>,
     registry: Box<dyn Registry>,
-    /// Events that wait past its bookmarks.
+    /// The events that wait past the bookmarks.
     pub(super) backlog: Backlog,
 }
 
 impl<W: Write> PreparedEmitter<W> {
-    /// Finds out where the run starts, and what confirms that the target has stored what it writes.
+    /// Finds out where the run starts, and what confirms that the target has stored its messages.
     pub(super) fn find(
         plan: &Plan,
         spool: Arc<dyn Spool>,

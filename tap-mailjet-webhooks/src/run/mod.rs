@@ -32,8 +32,8 @@ use emitting::{Emitting, PreparedEmitter};
 use receiving::Receiving;
 use supervisor::Supervisor;
 
-/// When a run that was asked to end ends come what may: the reader of stdout does not read, or another process keeps the
-/// spool locked.
+/// How long a run that was asked to end may take. After that it ends even if the reader of stdout does not
+/// read, or another process keeps the spool locked.
 const END_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why a run failed.
@@ -60,50 +60,50 @@ pub enum RunError {
     /// A thread cannot be started.
     #[error(transparent)]
     Thread(#[from] ThreadError),
-    /// A bound socket does not say where it is.
-    #[error("config key \"{key}\": the system does not say which address the socket has: {source}")]
+    /// The address of a bound socket cannot be read.
+    #[error("config key \"{key}\": cannot read the address of its socket: {source}")]
     LocalAddress {
         /// The key that the socket was bound for.
         key: &'static str,
         /// What the system said.
         source: std::io::Error,
     },
-    /// The run was asked to end, and does not.
+    /// The run was asked to end and did not.
     #[error(
-        "the run did not end within {} seconds after it was asked to: the reader of stdout does not read, or another \
-         process keeps the spool locked. What was not written stays in the spool",
+        "the run did not end within {} seconds after it was asked to: the reader of stdout does not read, or \
+         another process keeps the spool locked. What was not written stays in the spool",
         END_TIMEOUT.as_secs()
     )]
     Stuck,
 }
 
-/// What a run is to do.
+/// What a run should do.
 #[derive(Debug)]
 pub struct Plan {
     /// The configuration.
     pub config: Config,
-    /// What is written.
+    /// The streams and columns to write.
     pub output: OutputSpec,
     /// The file that `--state` names.
     pub state: Option<PathBuf>,
-    /// Whether stdout is the null device: then what is written never counts as stored.
+    /// Whether stdout is the null device. What is written there never counts as stored.
     pub stdout_is_null: bool,
 }
 
-/// Where a run can be reached. The sockets are already bound; `None` if nothing listens there.
+/// The sockets of a run, already bound; `None` if nothing listens there.
 #[derive(Debug)]
 pub struct Sockets {
     /// Where webhooks arrive.
     pub webhooks: Option<TcpListener>,
-    /// Where health, readiness and metrics are answered.
+    /// Where health, readiness and metrics are served.
     pub admin: Option<TcpListener>,
 }
 
 /// What can end a run from outside.
 pub struct Ends<S, G> {
-    /// Ready when the run is asked to end.
+    /// Completes when the run is asked to end.
     pub stop: S,
-    /// Ready when the reader of what it writes has gone.
+    /// Completes when the reader of stdout has gone.
     pub reader_gone: G,
 }
 
@@ -117,7 +117,7 @@ pub struct Roles {
 }
 
 impl Roles {
-    /// Opens the spool of `config`, making it if there is none, and takes the roles that `components` need.
+    /// Opens the spool of `config`, creating it if necessary, and takes the roles that `components` need.
     pub fn take(config: &Config, components: Components) -> Result<Self, RunError> {
         let spool = spool::open(&config.spool_location()?)?;
         let take = |is_needed: bool, role| is_needed.then(|| spool.take_role(role)).transpose();
@@ -143,10 +143,11 @@ where
     info!("tap-mailjet-webhooks {}, spool {}", env!("CARGO_PKG_VERSION"), roles.spool);
     let max_runtime = plan.config.max_runtime();
     let (mut stop, mut reader_gone) = (std::pin::pin!(ends.stop), std::pin::pin!(ends.reader_gone));
-    let time_is_up = std::pin::pin!(sleep_if_limited(max_runtime));
+    let time_is_up = std::pin::pin!(or_never(max_runtime.map(tokio::time::sleep)));
 
-    // Everything that can be wrong with spool, state and catalog is found before the tap says that it listens. That may
-    // wait for a lock or a slow disk, and must not delay the end of a run that is asked to stop.
+    // Everything that can be wrong with the spool, the state and the catalog is found before the tap says
+    // that it listens. This may wait for a lock or a slow disk, and must not delay a run that is asked to
+    // stop.
     let emitter_progress = EmitterProgress::default();
     let plan = Arc::new(plan);
     let preparing = tokio::task::spawn_blocking({
@@ -163,7 +164,7 @@ where
             info!("stopped before the run had started");
             return Ok(());
         }
-        () = sleep_if_limited(max_runtime.map(|limit| limit.saturating_add(END_TIMEOUT))) => {
+        () = or_never(max_runtime.map(|limit| tokio::time::sleep(limit.saturating_add(END_TIMEOUT)))) => {
             return Err(RunError::Stuck);
         }
     };
@@ -172,7 +173,7 @@ where
     let supervised = parts.supervisor.supervise(&plan.config, stop, time_is_up);
     let outcome = tokio::select! {
         biased;
-        // At once: what is under way is dropped, not waited for.
+        // The run ends at once: work in progress is dropped, not waited for.
         () = reader_gone => Err(EmitError::ReaderGone.into()),
         outcome = supervised => outcome,
     };
@@ -184,7 +185,7 @@ where
     outcome
 }
 
-/// What runs.
+/// The running parts of a run.
 struct Parts {
     supervisor: Supervisor,
     admin: Option<Admin>,
@@ -206,7 +207,7 @@ impl Parts {
         let receiving = if let (Some(listener), Some(role)) = (sockets.webhooks, &roles.listener) {
             Some(Receiving::start(config, &**spool, role, listener, traffic.clone())?)
         } else {
-            // Nothing more will come.
+            // Without a listener, nothing more will come.
             spool.watermark().close();
             None
         };
@@ -242,10 +243,10 @@ impl Parts {
     }
 }
 
-/// Sleeps for `limit`, or for ever if there is none.
-async fn sleep_if_limited(limit: Option<Duration>) {
-    match limit {
-        Some(limit) => tokio::time::sleep(limit).await,
+/// Waits for `future`; forever if there is none.
+async fn or_never<F: Future>(future: Option<F>) -> F::Output {
+    match future {
+        Some(future) => future.await,
         None => std::future::pending().await,
     }
 }

@@ -1,11 +1,11 @@
-//! The receiving side: the listener, the writer behind it, and the tokens that it admits.
+//! The receiving side: the listener, the writer behind it, and the active tokens.
 
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use super::RunError;
+use super::{RunError, or_never};
 use crate::admin::Readiness;
 use crate::config::Config;
 use crate::listener::{self, ActiveTokens, Traffic};
@@ -26,7 +26,7 @@ pub(super) struct Receiving {
 }
 
 impl Receiving {
-    /// Starts to take webhooks from `listener` into `spool`.
+    /// Starts receiving webhooks from `listener` into `spool`.
     pub(super) fn start(
         config: &Config,
         spool: &dyn Spool,
@@ -52,34 +52,29 @@ impl Receiving {
         Ok(Receiving { writer, handle, serving, stop: Some(stop), tokens, max_connections, follower })
     }
 
-    /// Answers whether webhooks are accepted, from the facts that decide how they are answered.
+    /// Returns a check of whether a webhook would be accepted.
     pub(super) fn readiness(&self, traffic: Traffic) -> Readiness {
         Readiness::new(traffic, self.tokens.clone(), self.max_connections, self.handle.clone())
     }
 
     /// Waits until the spool has failed, under the writer or under the follower of the webhook URLs.
     pub(super) async fn failed(&mut self) -> SpoolError {
-        let follower_failed = async {
-            match &mut self.follower {
-                Some(follower) => follower.failed().await,
-                None => std::future::pending().await,
-            }
-        };
+        let follower_failed = or_never(self.follower.as_mut().map(Worker::failed));
         tokio::select! {
             biased;
-            // A writer that was not closed ends only by failing.
+            // The writer is not closed yet, so it ends only by failing.
             Err(error) = self.writer.ended() => error,
             error = follower_failed => error,
         }
     }
 
-    /// Accepts no more webhooks, answers those that are being read, and closes the spool.
+    /// Accepts no more webhooks, answers those that are being read, and closes the writer.
     pub(super) async fn stop(mut self) -> Result<(), RunError> {
         self.stop_serving().await;
         self.handle.close();
         self.writer.ended().await?;
         if let Some(follower) = self.follower {
-            // It only notes when each URL was last used.
+            // A failure changes nothing: the last round only notes when each URL was last used.
             let _ = follower.finish().await;
         }
         Ok(())
@@ -95,7 +90,7 @@ impl Receiving {
     }
 }
 
-/// The tokens to admit, and what keeps them up to date.
+/// Returns the active tokens, and the worker that keeps them up to date if they are in the registry.
 fn tokens(
     config: &Config,
     spool: &dyn Spool,
@@ -109,7 +104,7 @@ fn tokens(
     }
     let (tokens, follower) = ActiveTokens::follow(spool.impatient_registry()?)?;
     if tokens.count() == 0 {
-        warn!("there is no webhook URL yet: make one with `url new`, it works at once");
+        warn!("there is no webhook URL yet: make one with `url new`; it works at once");
     }
     Ok((tokens, Some(follower)))
 }

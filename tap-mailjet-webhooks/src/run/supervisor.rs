@@ -1,4 +1,4 @@
-//! What ends a run, and in which order its components stop: that in which events pass through them.
+//! What ends a run, and in which order its components stop: the order in which events pass through them.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use tracing::{info, warn};
 
 use super::emitting::Emitting;
 use super::receiving::Receiving;
-use super::{END_TIMEOUT, RunError};
+use super::{END_TIMEOUT, RunError, or_never};
 use crate::config::Config;
 use crate::emitter::{EmitError, Ended};
 use crate::listener::Traffic;
@@ -14,7 +14,8 @@ use crate::spool::SpoolError;
 
 /// How long a run that was asked to end may go on writing.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
-/// How long it may take, once the spool has failed, to answer the waiting requests, finish a line and write a STATE.
+/// How long a run may take, once the spool has failed, to answer the waiting requests, finish a line and
+/// write a STATE.
 const FAILURE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The running components.
@@ -51,7 +52,8 @@ impl Supervisor {
             FirstEnd::EmitterEnded(ended) => return self.stop_after_emitter(ended?).await,
             FirstEnd::TimeIsUp => {
                 info!("max_runtime_seconds: the time is up, stopping");
-                // A drain stops at once: nothing more comes in, and the scheduler has said how long a backlog may take.
+                // A drain stops at once: nothing more comes in, and the user has limited how long a backlog
+                // may take.
                 if let (None, Some(emitting)) = (&self.receiving, &self.emitting) {
                     emitting.control.cut_short_at(since);
                 }
@@ -82,18 +84,8 @@ impl Supervisor {
             }
         };
         let (receiving, emitting) = (&mut self.receiving, &mut self.emitting);
-        let spool_failed = async {
-            match receiving {
-                Some(receiving) => receiving.failed().await,
-                None => std::future::pending().await,
-            }
-        };
-        let emitter_ended = async {
-            match emitting {
-                Some(emitting) => emitting.ended().await,
-                None => std::future::pending().await,
-            }
-        };
+        let spool_failed = or_never(receiving.as_mut().map(Receiving::failed));
+        let emitter_ended = or_never(emitting.as_mut().map(Emitting::ended));
         tokio::select! {
             // A spool that has failed also ends the emitter, which must not hide the cause.
             biased;
@@ -105,7 +97,7 @@ impl Supervisor {
         }
     }
 
-    /// Stops everything soon, since the spool accepts nothing more.
+    /// Stops everything quickly, because the spool accepts nothing more.
     async fn stop_after_failure(&mut self, since: Instant) {
         let stop = async {
             if let Some(receiving) = &mut self.receiving {
@@ -121,7 +113,7 @@ impl Supervisor {
         let _ = tokio::time::timeout(FAILURE_TIMEOUT, stop).await;
     }
 
-    /// Waits for the last trim of an emitter that has ended by itself.
+    /// Waits for the last trim after the emitter has ended by itself.
     async fn stop_after_emitter(self, ended: Ended) -> Result<(), RunError> {
         log_end(ended);
         if let Some(emitting) = self.emitting

@@ -1,4 +1,4 @@
-//! What one request asks the spool to store: its text, and where the items are in it.
+//! A request's items on their way into the spool: the text, and where each item is in it.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -8,19 +8,19 @@ use bytes::Bytes;
 use super::{AppendError, ItemKind, Reservation};
 use crate::os::clock::UnixMillis;
 
-/// What a row costs besides its text: key, time, header, and its share of the page.
+/// Bytes that a row takes besides its text: key, time, header and a share of the page.
 const ROW_OVERHEAD: u64 = 40;
 
-/// Proof that a batch is durable. Only a spool gives receipts.
+/// Proof that a batch is durable. Only a spool returns it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Receipt {
-    /// Events that are stored.
+    /// The number of stored events.
     pub accepted: usize,
-    /// Items that are stored although they are not events.
+    /// The number of stored items that are not events.
     pub rejected: usize,
 }
 
-/// What one request asks the spool to store. It holds its reserved memory until it is dropped.
+/// The items of one request. A batch holds its reserved memory until it is dropped.
 #[derive(Debug)]
 pub struct Batch {
     text: Bytes,
@@ -30,38 +30,37 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// A batch of `items`, slices of `text`, that arrived at `received_at`.
+    /// A batch of `items`, which are slices of `text`.
     ///
-    /// The text of each event must be a JSON object in UTF-8: the emitter relies on it.
+    /// Each event must be a JSON object in UTF-8; the spool does not check that.
     #[must_use]
     pub fn new(text: Bytes, items: Items, received_at: UnixMillis, reservation: Reservation) -> Self {
         Batch { text, items, received_at, _reservation: reservation }
     }
 
-    /// The receipt that the batch gets once it is stored.
-    #[must_use]
-    pub fn receipt(&self) -> Receipt {
+    /// Returns the receipt to give once the batch is stored.
+    pub(super) fn receipt(&self) -> Receipt {
         self.items.receipt
     }
 
-    /// Bytes of text that the batch holds in memory.
+    /// The bytes of text that the batch holds in memory.
     pub(super) fn text_bytes(&self) -> usize {
         self.text.len()
     }
 
-    /// Bytes that the batch takes in storage, approximately.
+    /// Estimates the bytes that the batch takes in storage.
     pub(super) fn cost(&self) -> u64 {
         let Receipt { accepted, rejected } = self.items.receipt;
         let rows = (accepted + rejected) as u64;
         self.text.len() as u64 + rows * ROW_OVERHEAD + rejected as u64 * self.items.reason.len() as u64
     }
 
-    /// When its webhook arrived.
+    /// When the webhook arrived.
     pub(super) fn received_at(&self) -> UnixMillis {
         self.received_at
     }
 
-    /// The items in their order, each with the reason why it is not an event, if it is not one.
+    /// Returns the items in order. Each one that is not an event comes with the reason why.
     pub(super) fn items(&self) -> impl Iterator<Item = (&[u8], Option<&str>)> {
         self.items.iter().map(|(range, kind)| {
             let rejected_for = match kind {
@@ -73,28 +72,29 @@ impl Batch {
     }
 }
 
-/// Where the items of a batch are in its text, in their order.
+/// Where the items of a batch are in its text, in order.
 ///
-/// For each item it keeps two lengths, in a byte or two each: that of the gap before the item, and the item's own. So the
-/// index of `[0,0,…]` is no larger than the text; a list of ranges would be many times as large.
+/// For each item it keeps two numbers of variable length: the length of the gap before the item, and that of
+/// the item. The index of `[0,0,…]` is therefore no larger than the text, where a list of ranges would be
+/// many times as large.
 #[derive(Debug)]
 pub struct Items {
     steps: Vec<u8>,
-    /// Where the last item ends.
+    /// The end of the last item.
     end: usize,
-    /// Why those that are rejected are not events.
+    /// Why the rejected items are not events.
     reason: Cow<'static, str>,
     receipt: Receipt,
 }
 
 impl Items {
-    /// Bytes that the two lengths of one item take at most.
+    /// The most bytes that the two lengths of one item can take.
     const STEP_BYTES: usize = 20;
 
-    /// An empty list. `reason` says why those that are rejected are not events.
+    /// An empty list. `reason` says why the rejected items are not events.
     #[must_use]
     pub fn new(reason: impl Into<Cow<'static, str>>) -> Self {
-        // Headroom for the one event of the usual request, which is counted with it.
+        // Enough for the usual request of one event; the listener's reservation for the request covers it.
         Items {
             steps: Vec::with_capacity(2 * Self::STEP_BYTES),
             end: 0,
@@ -103,7 +103,7 @@ impl Items {
         }
     }
 
-    /// Adds an item that starts where the last one ends, or later. Its memory is taken from `reservation`.
+    /// Adds an item, which must not start before the last one ends. More memory is taken from `reservation`.
     pub fn push(
         &mut self,
         range: Range<usize>,
@@ -125,7 +125,7 @@ impl Items {
         Ok(())
     }
 
-    /// Where each item is, and of which kind.
+    /// Returns the range and the kind of each item.
     pub fn iter(&self) -> impl Iterator<Item = (Range<usize>, ItemKind)> {
         let mut steps = self.steps.iter();
         let mut end = 0;
@@ -138,7 +138,7 @@ impl Items {
         })
     }
 
-    /// Appends a number: seven bits a byte, the lowest first; the highest bit means that more follow.
+    /// Appends a number, seven bits a byte, lowest first. The highest bit of a byte says that more follow.
     fn write(&mut self, mut number: usize) {
         while number > 0x7f {
             self.steps.push(number.to_le_bytes()[0] | 0x80);
@@ -184,9 +184,9 @@ mod tests {
         assert_eq!(items.receipt, Receipt { accepted: 3, rejected: 2 });
     }
 
-    /// Two bytes of text for each item lead to two bytes of index, and they are reserved before they are used.
+    /// Each item here has two bytes of text and two bytes of index, which are reserved before they are used.
     #[test]
-    fn the_index_is_no_larger_than_its_text_and_stops_at_the_budget() {
+    fn the_index_is_no_larger_than_its_text_and_stays_within_the_budget() {
         let mut reservation = Budget::new(100_000).reserve(0).expect("memory");
         let mut items = Items::new("why");
         let mut taken = 0;
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rejected_item_costs_its_reason_as_well() {
+    fn the_cost_of_a_rejected_item_includes_its_reason() {
         let cost = |kind| {
             let mut reservation = Budget::new(1 << 20).reserve(0).expect("memory");
             let mut items = Items::new("a reason of 26 characters.");

@@ -1,7 +1,7 @@
-//! The bound on memory: what waits to be written holds a share of a fixed number of bytes.
+//! The bound on memory: everything that waits to be written holds a share of a fixed number of bytes.
 //!
-//! Once the budget is used up, it admits nothing new until half of it is free again. Otherwise requests would be admitted
-//! and broken off in turn, each time one is done, and large ones would never get through.
+//! Once it has refused a reservation, the budget admits nothing new until half of it is free. Otherwise each
+//! request that ends would let in another that is then cut off, and large ones would never get through.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use super::AppendError;
 /// Semaphore permits are `u32`; a unit of 64 bytes lets the budget reach 256 GiB.
 const UNIT: usize = 64;
 
-/// A number of bytes that may be in use at any time. Clones share it.
+/// A fixed number of bytes that may be in use at once. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Budget {
     shared: Arc<Shared>,
@@ -23,7 +23,7 @@ pub struct Budget {
 struct Shared {
     free: Arc<Semaphore>,
     total: usize,
-    /// Whether the budget was used up and has not been half free since.
+    /// Set when a reservation is refused, and cleared once half of the budget is free.
     is_exhausted: AtomicBool,
 }
 
@@ -54,7 +54,7 @@ impl Budget {
         Ok(Reservation { permit: self.shared.take(bytes)?, budget: Arc::clone(&self.shared) })
     }
 
-    /// Returns whether [`Budget::reserve`] would reserve `bytes` now. It changes nothing.
+    /// Checks whether [`Budget::reserve`] would succeed now, and changes nothing.
     pub fn could_reserve(&self, bytes: usize) -> Result<(), AppendError> {
         let is_exhausted = self.shared.is_exhausted.load(Ordering::Relaxed);
         let least_free = if is_exhausted { self.shared.total.div_ceil(2) } else { 0 };
@@ -73,7 +73,7 @@ impl Shared {
 }
 
 impl Reservation {
-    /// Reserves `bytes` more for what has begun.
+    /// Reserves `bytes` more for something that has begun.
     pub fn grow(&mut self, bytes: usize) -> Result<(), AppendError> {
         let more = self.budget.take(bytes)?;
         self.permit.merge(more);
@@ -81,7 +81,7 @@ impl Reservation {
     }
 }
 
-/// The units that `bytes` take. More than a budget can ever have becomes a number that it never has.
+/// Returns the units that `bytes` take, at most `u32::MAX`.
 fn units(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX)
 }

@@ -7,8 +7,10 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 /// How long commits took and how much they wrote. Clones share the measurements.
 #[derive(Debug, Clone)]
 pub struct CommitStats {
-    seconds: Histogram,
-    rows: Histogram,
+    /// How long transactions took, including their sync, in seconds.
+    pub seconds: Histogram,
+    /// How many rows each transaction wrote.
+    pub rows: Histogram,
 }
 
 impl Default for CommitStats {
@@ -23,21 +25,9 @@ impl Default for CommitStats {
 }
 
 impl CommitStats {
-    /// Notes a commit: once for each transaction, and so never more often than the disk syncs.
+    /// Records one commit. Commits are no more frequent than syncs, so this costs little.
     pub(super) fn note(&self, duration: Duration, rows: u32) {
         self.seconds.observe(duration.as_secs_f64());
         self.rows.observe(f64::from(rows));
-    }
-
-    /// How long transactions took, including their sync, in seconds.
-    #[must_use]
-    pub fn seconds(&self) -> &Histogram {
-        &self.seconds
-    }
-
-    /// How many rows they wrote.
-    #[must_use]
-    pub fn rows(&self) -> &Histogram {
-        &self.rows
     }
 }

@@ -1,10 +1,9 @@
 //! What can go wrong with a spool.
 //!
-//! [`AppendError`] is for the listener: why a batch was not stored. [`SpoolError`] is for everybody else: a kind that
-//! the program acts on, and a message for people, worded by the implementation that it comes from.
+//! [`AppendError`] tells the listener why a batch was not confirmed. Every other operation returns a
+//! [`SpoolError`]: a kind that the program acts on, and a message for people from the implementation.
 
 use std::error::Error;
-use std::fmt;
 
 /// Why a spool has not confirmed a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -21,11 +20,11 @@ pub enum AppendError {
     /// Another process held the spool's write lock for too long. Nothing was stored.
     #[error("another process keeps the spool locked")]
     Locked,
-    /// Whether the batch was stored is unknown, for example because the connection to a server broke during the commit.
-    /// The spool lives on.
-    #[error("the spool did not say in time whether it has stored the events")]
+    /// It is unknown whether the batch was stored, for example because the connection to a server broke
+    /// during the commit. The spool keeps working.
+    #[error("the spool did not confirm in time that it has stored the events")]
     OutcomeUnknown,
-    /// The spool has failed, and the process is about to end. Whether the batch was stored is unknown.
+    /// The spool has failed, and the process is about to end. It is unknown whether the batch was stored.
     #[error("the spool has failed")]
     Failed,
     /// The spool is being closed. Nothing was stored.
@@ -36,56 +35,40 @@ pub enum AppendError {
 /// What the program can do about a [`SpoolError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpoolErrorKind {
-    /// There is no spool yet, and this operation makes none.
+    /// There is no spool yet, and this operation creates none.
     Missing,
-    /// Another process has the role. Nothing to do here; exit code 75.
+    /// Another process has the role, so there is nothing to do here; exit code 75.
     RoleTaken,
-    /// This process had the role, and another one has it now. Nothing may be written any more; exit code 75.
+    /// Another process has taken the role from this one, which must write nothing more; exit code 75.
     RoleLost,
     /// Another process holds a lock. The same operation may succeed later.
     Locked,
     /// There is no room. Nothing was written, and the same operation may succeed later.
     NoRoom,
-    /// The storage failed, and what it holds is unknown. Nothing may be retried: a sync that succeeds afterwards proves
-    /// nothing about what the failed one was meant to store.
+    /// The storage failed, and what it holds is unknown. Nothing may be retried: a sync that succeeds
+    /// afterwards proves nothing about what the failed one was meant to store.
     StorageFailed,
-    /// Anything else, which a person has to put right.
+    /// Anything else; a person has to fix it.
     Other,
 }
 
 /// A failure of a spool: one line for people, and what the program can do about it.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
 pub struct SpoolError {
     kind: SpoolErrorKind,
-    source: Box<dyn Error + Send + Sync>,
+    message: Box<dyn Error + Send + Sync>,
 }
 
 impl SpoolError {
-    /// An error of this kind, with the implementation's own error as its message.
-    pub(super) fn new(kind: SpoolErrorKind, source: impl Error + Send + Sync + 'static) -> Self {
-        SpoolError { kind, source: Box::new(source) }
+    /// Makes an error with the message of the implementation's own `error`.
+    pub(super) fn new(kind: SpoolErrorKind, error: impl Error + Send + Sync + 'static) -> Self {
+        SpoolError { kind, message: Box::new(error) }
     }
 
     /// What the program can do about it.
     #[must_use]
     pub fn kind(&self) -> SpoolErrorKind {
         self.kind
-    }
-}
-
-impl fmt::Debug for SpoolError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.source, f)
-    }
-}
-
-impl fmt::Display for SpoolError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.source, f)
-    }
-}
-
-impl Error for SpoolError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.source()
     }
 }

@@ -1,32 +1,35 @@
-//! The spool: where events are safe between Mailjet and the target.
+//! The spool: keeps events safe between Mailjet and the target.
 //!
-//! It knows bytes, sequences and durability, and nothing of HTTP or of columns. This module is the contract: types,
-//! promises and errors. Each implementation is a folder beside it ([`sqlite`]) and an arm of the `match` in [`open`].
-//! Code outside sees two things:
+//! It knows bytes, sequences and durability, and nothing of HTTP or columns. This module is the contract:
+//! types, promises and errors. Each implementation is a folder beside it ([`sqlite`]) and an arm of each
+//! `match` on [`SpoolLocation`]. Outside code sees two things:
 //!
 //! - the *event log*: append ([`Append`]), read past a position ([`EventReader`]), trim ([`Trimmer`])
 //! - the *registry* ([`Registry`]): webhook URLs, discovered columns, positions, roles ([`RoleLock`])
 //!
 //! # Promises
 //!
-//! 1. [`Append::append`] answers with a [`Receipt`] only after the whole [`Batch`] has been committed and is durable. There is
-//!    no other way to get a `Receipt`.
-//! 2. Sequences are unique and strictly increasing, in the order of commits, across restarts, trimming and steps of the
-//!    clock. Nothing is ever committed behind a sequence that a reader has seen, so reading past it misses nothing.
+//! 1. [`Append::append`] returns a [`Receipt`] only after the whole [`Batch`] has been committed and is
+//!    durable. Nothing else returns a `Receipt`.
+//! 2. Sequences are unique and strictly increasing in commit order, across restarts, trimming and clock
+//!    steps. Nothing is ever committed behind a sequence that a reader has seen, so reading past it misses
+//!    nothing.
 //! 3. A batch is stored whole or not at all.
-//! 4. After an error that leaves it unknown what is stored ([`AppendError::OutcomeUnknown`], [`AppendError::Failed`]), nothing
-//!    is retried inside: the sender is asked to repeat. Where the storage itself has failed, the process ends.
-//! 5. Nothing is accepted that cannot be kept: room is checked before the write.
-//! 6. Memory is bounded in bytes: what waits to be written holds a [`Reservation`], and the [`Budget`] is finite.
-//! 7. Damage is skipped: what can be read is read, and what cannot be read is reported ([`Damage`]).
-//! 8. One process at a time has the role of the emitter ([`RoleLock`]); whether there can be several listeners is for the
-//!    implementation to say. A role ends with its process, however that ends.
+//! 4. After an error that leaves the outcome unknown ([`AppendError::OutcomeUnknown`],
+//!    [`AppendError::Failed`]), the spool does not retry: the sender has to repeat. If the storage itself has
+//!    failed, the process ends.
+//! 5. Nothing is accepted that cannot be kept: the spool checks for room before it writes.
+//! 6. Memory is bounded in bytes: everything that waits to be written holds a [`Reservation`], and the
+//!    [`Budget`] is finite.
+//! 7. Damage is skipped: what can be read is read, and what cannot is reported ([`Damage`]).
+//! 8. Only one process at a time is the emitter ([`RoleLock`]); each implementation decides whether there can
+//!    be several listeners. A role ends with its process, however that ends.
 //!
 //! # What an implementation decides
 //!
-//! - Whose clock counts: "now" for sequences, for what is old enough to be trimmed and for the registry.
-//! - What tells readers of new events: a [`Watermark`] that this process's commits advance, or another process's.
-//! - Whether bytes free on a disk mean anything ([`DiskUsage`]).
+//! - Whose clock gives the time for sequences, for trimming by age and for the registry.
+//! - What advances the [`Watermark`] that wakes readers: only this process's commits, or those of others too.
+//! - Whether "free bytes on the disk" means anything ([`DiskUsage`]).
 
 mod batch;
 mod budget;
@@ -50,30 +53,30 @@ pub use batch::{Batch, Items, Receipt};
 pub use budget::{Budget, Reservation};
 pub use commits::CommitStats;
 pub use error::{AppendError, SpoolError, SpoolErrorKind};
-pub use event_log::{Backlog, Damage, EventReader, ItemKind, StoredEvent, StoredRejection, Trimmer};
+pub use event_log::{Backlog, Damage, EventReader, ItemKind, StoredItem, Trimmer};
 pub use registry::{DiscoveredColumn, Registry, RegistryView, Role, RoleLock, TokenHash, WebhookUrl};
 pub use sequence::{Sequence, SequenceUnit};
 pub use stats::{DiskUsage, Pending, SpoolStats, StatsReader};
 pub use watermark::{Wakeup, Watermark};
 pub use writer::{Append, Limits, Writer, WriterHandle};
 
-/// The bytes of a rejected item that are stored.
+/// The most bytes of a rejected item that are stored; the rest is cut off.
 pub const REJECTED_BODY_BYTES: usize = 65_536;
 
-/// Where a spool is, and so which implementation it is of.
+/// Where a spool is. This also decides which implementation opens it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SpoolLocation {
     /// An SQLite file on a local disk.
     Sqlite(PathBuf),
 }
 
-/// Opens a spool for reading and writing, and makes it if there is none.
+/// Opens a spool for reading and writing, and creates it if it does not exist.
 pub fn open(location: &SpoolLocation) -> Result<Arc<dyn Spool>, SpoolError> {
     open_with_clock(location, UnixMillis::now)
 }
 
-/// Does what [`open`] does, with another clock than this machine's. An implementation that goes by a server's clock
-/// ignores it.
+/// Opens a spool like [`open`], with `clock` in place of this machine's. An implementation that uses a
+/// server's clock ignores it.
 pub fn open_with_clock(
     location: &SpoolLocation,
     clock: fn() -> UnixMillis,
@@ -83,27 +86,17 @@ pub fn open_with_clock(
     }
 }
 
-/// Opens a spool for reading only; `None` if there is none. Nothing is made, and no role is needed.
-pub fn open_existing(location: &SpoolLocation) -> Result<Option<Arc<dyn SpoolView>>, SpoolError> {
+/// Opens a spool for reading only. This creates nothing and needs no role. A spool that does not exist is an
+/// error of the kind [`SpoolErrorKind::Missing`].
+pub fn open_existing(location: &SpoolLocation) -> Result<Arc<dyn SpoolView>, SpoolError> {
     match location {
-        SpoolLocation::Sqlite(path) => match sqlite::SqliteSpool::open_existing(path)? {
-            Some(spool) => Ok(Some(Arc::new(spool))),
-            None => Ok(None),
-        },
+        SpoolLocation::Sqlite(path) => Ok(Arc::new(sqlite::SqliteSpool::open_existing(path)?)),
     }
 }
 
-/// Returns the error for a spool that has to be there and is not.
-#[must_use]
-pub fn missing(location: &SpoolLocation) -> SpoolError {
-    match location {
-        SpoolLocation::Sqlite(path) => sqlite::missing(path),
-    }
-}
-
-/// A spool, as far as it can be looked at.
+/// A spool that is open for reading.
 ///
-/// Messages name it by its [`Display`](fmt::Display) form, which has no secrets.
+/// Messages name it by its [`Display`](fmt::Display) form, which contains no secrets.
 pub trait SpoolView: fmt::Debug + fmt::Display + Send + Sync {
     /// Opens a reader of the event log.
     fn reader(&self) -> Result<Box<dyn EventReader>, SpoolError>;
@@ -111,24 +104,24 @@ pub trait SpoolView: fmt::Debug + fmt::Display + Send + Sync {
     /// Opens the registry for reading.
     fn registry_view(&self) -> Result<Box<dyn RegistryView>, SpoolError>;
 
-    /// Opens what counts and measures.
+    /// Opens a reader of the spool's counts and sizes.
     fn stats_reader(&self) -> Result<Box<dyn StatsReader>, SpoolError>;
 
-    /// Returns who has `role`, as far as that is known: one name for each holder, such as a process id.
+    /// Returns a name for each holder of `role`, such as its process id.
     fn role_holders(&self, role: Role) -> Result<Vec<String>, SpoolError>;
 
-    /// Checks everything but the items themselves: the format, the storage, the order of sequences, the facts. Returns what
-    /// is wrong, each in a line.
+    /// Checks everything but the items themselves: the storage, the sequences, the positions. Returns one
+    /// line for each problem.
     fn check(&self) -> Result<Vec<String>, SpoolError>;
 }
 
-/// A spool that is open for reading and writing. It can be shared between threads; what it opens belongs to one thread each.
+/// A spool that is open for reading and writing. Threads can share it, but not what it opens.
 pub trait Spool: SpoolView {
-    /// Takes a role, or says who has it.
+    /// Takes a role. If another process has it, the error names that process.
     fn take_role(&self, role: Role) -> Result<RoleLock, SpoolError>;
 
-    /// Starts the thread that appends to the event log. `role` proves that this process is a listener. The thread advances
-    /// the spool's [`watermark`](Spool::watermark) with each commit and closes it when it ends.
+    /// Starts the thread that appends to the event log. `role` has to be that of the listener. The thread
+    /// advances the spool's [`watermark`](Spool::watermark) with each commit and closes it when it ends.
     fn start_writer(
         &self,
         role: &RoleLock,
@@ -136,18 +129,19 @@ pub trait Spool: SpoolView {
         limits: Limits,
     ) -> Result<(WriterHandle, Writer), SpoolError>;
 
-    /// Returns what tells readers in this process of new events.
+    /// Returns the watermark that wakes the readers in this process.
     fn watermark(&self) -> &Watermark;
 
-    /// Opens what deletes from the event log.
+    /// Opens the event log for trimming.
     fn trimmer(&self) -> Result<Box<dyn Trimmer>, SpoolError>;
 
-    /// Opens the registry.
+    /// Opens the registry for reading and writing.
     fn registry(&self) -> Result<Box<dyn Registry>, SpoolError>;
 
-    /// Opens the registry for a caller that comes back soon: it gives up after a moment if another process holds a lock.
+    /// Opens the registry for a caller that will soon try again: if another process holds a lock, it gives up
+    /// after a moment.
     fn impatient_registry(&self) -> Result<Box<dyn Registry>, SpoolError>;
 
-    /// Leaves the spool as tidy as it can be: called once, when everything that it has opened is closed.
+    /// Tidies the storage. Called once, after everything that the spool has opened is closed.
     fn tidy_up(&self);
 }

@@ -1,4 +1,4 @@
-//! Sequences: a Unix epoch that never stands still and never goes back.
+//! Sequences: Unix times that always increase, whatever the clock does.
 
 use std::fmt;
 
@@ -7,16 +7,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::os::clock::UnixMillis;
 
-/// The largest sequence that a clock can lead to: in nanoseconds, a moment in the year 2230.
+/// The largest sequence that the clock alone can lead to: in nanoseconds, a moment in the year 2230.
 ///
-/// It leaves a sequence per nanosecond for thirty years, so that a clock that was once set far ahead does not use them
-/// all up.
+/// Above it, a sequence per nanosecond is left for thirty years, so that a clock that was once set far ahead
+/// does not use them all up.
 const LAST_BY_CLOCK: i64 = i64::MAX - 1_000_000_000_000_000_000;
 
-/// The number of an event or a rejected item: its key, its bookmark, and its place in the order of commits.
+/// The number of an event or a rejected item: its key, its bookmark and its place in commit order.
 ///
 /// It is also used as a position: "everything up to this sequence".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Sequence(i64);
 
@@ -38,7 +38,7 @@ impl Sequence {
         self.0
     }
 
-    /// The sequence after this one.
+    /// The sequence after this one; the last one is followed by itself.
     #[must_use]
     pub const fn next(self) -> Self {
         Sequence(self.0.saturating_add(1))
@@ -69,7 +69,7 @@ pub enum SequenceUnit {
 }
 
 impl SequenceUnit {
-    /// The sequence that belongs to a moment; at most one of the year 2230.
+    /// Returns the sequence for a moment, at most `LAST_BY_CLOCK`.
     #[must_use]
     pub fn sequence_at(self, moment: UnixMillis) -> Sequence {
         let number = match self {
@@ -95,7 +95,8 @@ impl Sequencer {
 
     /// Assigns the next sequence, at the moment `now`.
     pub(super) fn next(&mut self, now: UnixMillis) -> Sequence {
-        // At the very end the last sequence is repeated, and the spool refuses the duplicate.
+        // After the last possible sequence, the same one is assigned again, and the spool refuses the
+        // duplicate.
         self.last = self.unit.sequence_at(now).max(self.last.next());
         self.last
     }

@@ -7,23 +7,17 @@ use super::Sequence;
 
 /// The largest sequence that is known to be committed, and whether more will come.
 ///
-/// Clones share it. It is advanced by the writer in this process or, for a spool that several machines share, by whatever
-/// the implementation learns from the others.
+/// Clones share it. The writer in this process advances it. If several machines share a spool, the
+/// implementation also advances it when it learns of their commits.
 #[derive(Debug, Clone, Default)]
 pub struct Watermark {
     shared: Arc<(Mutex<State>, Condvar)>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
     committed: Sequence,
     is_closed: bool,
-}
-
-impl Default for State {
-    fn default() -> Self {
-        State { committed: Sequence::START, is_closed: false }
-    }
 }
 
 /// Why a wait for new events has ended.
@@ -31,9 +25,9 @@ impl Default for State {
 pub enum Wakeup {
     /// There is something past the position.
     Advanced,
-    /// The time is up.
+    /// Nothing came within the limit.
     TimedOut,
-    /// There is nothing past the position, and nothing will come.
+    /// There is nothing past the position, and nothing more will come.
     Closed,
 }
 
@@ -50,7 +44,7 @@ impl Watermark {
         self.shared.1.notify_all();
     }
 
-    /// The largest sequence that is known to be committed.
+    /// Returns the largest sequence that is known to be committed.
     #[must_use]
     pub fn committed(&self) -> Sequence {
         self.state().committed

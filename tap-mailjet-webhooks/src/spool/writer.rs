@@ -1,10 +1,11 @@
 //! The thread that appends to the event log: group commit without a timer.
 //!
-//! The writer takes everything that is waiting, stores it in one transaction, and then answers all of it. While that
-//! transaction is synced, the next group gathers: the busier the listener, the larger the group. Nothing ever waits for a
-//! timer. On a busy machine the writer yields once before it commits, and finds that more is waiting.
+//! The writer takes everything that is waiting, stores it in one transaction, and then answers all of it.
+//! While that transaction is synced, the next group gathers: the busier the listener, the larger the group.
+//! Nothing ever waits for a timer. Before it commits, the writer yields to other threads for as long as that
+//! brings more batches.
 //!
-//! How a group is stored is the implementation's ([`GroupStore`]); everything else is here.
+//! How a group is stored is up to the implementation ([`GroupStore`]); everything else is here.
 
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -16,46 +17,46 @@ use crate::os::thread::{self, ThreadError};
 
 use super::{AppendError, Batch, Budget, CommitStats, Receipt, Reservation, Sequence, SpoolError, Watermark};
 
-/// A group is closed at this many bytes of text, so that no transaction grows without end.
+/// A group is complete at this many bytes of text, so that transactions do not grow without bound.
 const GROUP_BYTES: usize = 4 << 20;
-/// How often an idle writer checks that its storage is still the one that others would open.
+/// How often an idle writer checks its storage ([`GroupStore::check`]).
 const IDLE_CHECK: Duration = Duration::from_secs(1);
-/// The room that a probe asks for: an event of the usual size.
-const PROBE_BYTES: u64 = 1024;
+/// The room that a probe asks for: that of a usual event.
+const PROBE_BYTES: usize = 1024;
 
-/// What a spool may use.
+/// How much space and memory a spool may use.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Size of the spool in bytes, past which it is full.
+    /// The size in bytes at which the spool is full.
     pub spool_max_bytes: u64,
-    /// Bytes of the disk that are left to others.
+    /// The bytes to leave free on the disk.
     pub min_free_bytes: u64,
-    /// Bytes in memory that may wait to be written.
+    /// The bytes in memory that may wait to be written.
     pub memory_bytes: usize,
 }
 
-/// Stores batches: the seam between the listener and the spool.
+/// Stores batches: how the listener hands events to the spool.
 pub trait Append: Clone + Send + Sync + 'static {
-    /// Asks for memory to read a request of `bytes` into.
+    /// Reserves memory for a request of `bytes`.
     fn reserve(&self, bytes: usize) -> Result<Reservation, AppendError>;
 
-    /// Stores `batch`, and answers once it is durable.
+    /// Stores `batch` and returns once it is durable.
     fn append(&self, batch: Batch) -> impl Future<Output = Result<Receipt, AppendError>> + Send;
 }
 
 /// What a transaction has stored.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Committed {
-    /// How many items.
+    /// The number of items.
     pub(super) rows: u32,
     /// The sequence of the last one.
     pub(super) last: Sequence,
 }
 
-/// Why a transaction has not been confirmed.
+/// Why a transaction was not confirmed.
 #[derive(Debug)]
 pub(super) enum CommitError {
-    /// The group is answered with this, and the writer goes on.
+    /// The writer answers the group with this error and goes on.
     Refused(AppendError),
     /// The storage has failed, and the writer ends.
     Failed(SpoolError),
@@ -69,22 +70,23 @@ impl From<SpoolError> for CommitError {
 
 /// What an implementation does for the writer, on the writer's thread.
 pub(super) trait GroupStore: Send + 'static {
-    /// Checks that the storage is still the one that others would open. Called once a second while nothing happens.
+    /// Checks that another process would still open the same storage. Called once a second while the writer
+    /// is idle.
     fn check(&mut self) -> Result<(), SpoolError>;
 
-    /// Finds out how much room there is, unless that was found out a moment ago.
+    /// Measures how much room there is, unless the last measurement is recent.
     fn refresh_headroom(&mut self) -> Result<(), SpoolError>;
 
-    /// Decides whether there is room for `bytes`, and counts them as written if so.
+    /// Checks that there is room for `bytes`, and counts them as written if so.
     fn admit(&mut self, bytes: u64) -> Result<(), AppendError>;
 
     /// Stores the batches in one transaction. All of them are durable when this returns `Ok`.
     fn commit(&mut self, group: &[&Batch]) -> Result<Committed, CommitError>;
 
-    /// Does what is done for a batch of `bytes`, except for storing anything.
-    fn rehearse(&mut self, bytes: u64) -> Result<(), CommitError>;
+    /// Checks whether a batch of `bytes` would be stored now. It takes the same steps, but stores nothing.
+    fn probe(&mut self, bytes: u64) -> Result<(), CommitError>;
 
-    /// Lets go of the storage without writing anything more to it, after it has failed.
+    /// Lets go of failed storage without writing anything more to it.
     fn abandon(self);
 }
 
@@ -94,7 +96,7 @@ pub struct Writer {
     outcome: oneshot::Receiver<Result<(), SpoolError>>,
 }
 
-/// Hands batches to the writer thread. Clones hand to the same one.
+/// Hands batches to the writer thread. Clones share the thread.
 #[derive(Debug, Clone)]
 pub struct WriterHandle {
     jobs: mpsc::Sender<Job>,
@@ -114,7 +116,7 @@ struct Waiting {
 }
 
 impl Writer {
-    /// Starts the thread, which stores with `store`. It advances `watermark` with each commit, and closes it when it ends.
+    /// Starts the thread. It advances `watermark` with each commit and closes it when it ends.
     pub(super) fn start(
         store: impl GroupStore,
         memory_bytes: usize,
@@ -132,7 +134,7 @@ impl Writer {
                 Err(_) => store.abandon(),
             }
             let _ = report.send(outcome);
-            // Only now, so that the emitter does not end before the failure is known.
+            // This comes last, so that the emitter does not end before the failure is known.
             watermark.close();
         })?;
         Ok((WriterHandle { jobs, budget: Budget::new(memory_bytes), commits }, Writer { outcome }))
@@ -145,22 +147,23 @@ impl Writer {
 }
 
 impl WriterHandle {
-    /// Ends the thread once everything that was handed over before has been written and answered.
+    /// Asks the thread to end once it has written and answered everything that was handed over before.
     pub fn close(&self) {
         let _ = self.jobs.send(Job::Close);
     }
 
-    /// Asks whether an event of the usual size would be stored now.
+    /// Checks whether an event of the usual size would be stored now.
     ///
-    /// The writer decides, by the same rules as for a batch, and answers after everything that was handed over before.
+    /// The writer decides, by the same rules as for a batch, and answers after everything that was handed
+    /// over before.
     pub async fn probe(&self) -> Result<(), AppendError> {
-        self.budget.could_reserve(usize::try_from(PROBE_BYTES).unwrap_or(usize::MAX))?;
+        self.budget.could_reserve(PROBE_BYTES)?;
         let (answer, answered) = oneshot::channel();
         self.jobs.send(Job::Probe(answer)).map_err(|_| AppendError::Closed)?;
         answered.await.unwrap_or(Err(AppendError::Closed))
     }
 
-    /// Measurements of the commits.
+    /// Returns the measurements of the commits.
     #[must_use]
     pub fn commits(&self) -> &CommitStats {
         &self.commits
@@ -187,7 +190,7 @@ struct WriterThread<S> {
     commits: CommitStats,
 }
 
-/// What the writer has taken from its queue in one go.
+/// What the writer takes from its queue in one go.
 #[derive(Default)]
 struct Group {
     waiting: Vec<Waiting>,
@@ -241,8 +244,8 @@ impl<S: GroupStore> WriterThread<S> {
         while !group.is_complete() {
             let mut job = self.queue.try_recv();
             if job.is_err() && group.waiting.len() > yielded_at {
-                // Tasks that are ready to hand over a batch, and lack only a processor, go first for as long as that adds
-                // to the group: a sync costs the same for one batch and for a hundred.
+                // Tasks that are ready to hand over a batch and lack only a processor go first, as long as
+                // that adds to the group: a sync costs the same for one batch as for a hundred.
                 yielded_at = group.waiting.len();
                 std::thread::yield_now();
                 job = self.queue.try_recv();
@@ -262,7 +265,7 @@ impl<S: GroupStore> WriterThread<S> {
         if probes.is_empty() {
             return Ok(());
         }
-        let (answer, outcome) = match self.store.rehearse(PROBE_BYTES) {
+        let (answer, outcome) = match self.store.probe(PROBE_BYTES as u64) {
             Ok(()) => (Ok(()), Ok(())),
             Err(CommitError::Refused(refused)) => (Err(refused), Ok(())),
             Err(CommitError::Failed(error)) => (Err(AppendError::Failed), Err(error)),
@@ -325,8 +328,8 @@ fn refuse_all(group: Vec<Waiting>, refused: AppendError) {
 }
 
 fn answer(waiting: Waiting, answer: Result<Receipt, AppendError>) {
-    // The client may have gone: its events are stored all the same, and Mailjet repeats them.
+    // The client may have gone. Events that were stored stay stored, and Mailjet repeats the request.
     if waiting.answer.send(answer).is_err() {
-        debug!("a client went away before its answer");
+        debug!("a client disconnected before it got its answer");
     }
 }

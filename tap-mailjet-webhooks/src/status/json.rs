@@ -5,8 +5,8 @@ use serde_json::json;
 use super::{SpoolStatus, SpoolUse, WebhookUrls};
 use crate::os::clock::UnixMillis;
 
-/// Renders the status of a spool at the moment `now`. Moments are RFC 3339, ages are seconds, sizes are bytes; what is not
-/// known or does not exist is null.
+/// Renders the status of a spool at the moment `now`. Moments are in RFC 3339, ages in seconds and sizes in
+/// bytes. Values that are unknown or do not exist are null.
 #[must_use]
 pub fn render(status: &SpoolStatus, usage: &SpoolUse, now: UnixMillis) -> String {
     let stats = &status.stats;

@@ -1,4 +1,4 @@
-//! What people see while the tap runs: one live line on a terminal; elsewhere a log line a minute.
+//! What people see while the tap runs: a live line on a terminal, and elsewhere a log line a minute.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -16,16 +16,17 @@ use crate::spool::Backlog;
 
 /// How often the live line is drawn again.
 const DRAW_INTERVAL: Duration = Duration::from_millis(500);
-/// How long the end of a run waits for the last line to be drawn.
+/// How long the end of a run waits for the thread that reports progress.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
-/// How often the log says how the run goes, where there is no terminal and there is news.
+/// How often progress is logged where there is no terminal. Without news, nothing is logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// The live line.
 const LINE: &str = "{spinner} {wide_msg}";
-/// The live line of a drain: how much of the backlog is written, and when it will be done.
+/// The live line of a drain: how much of the backlog is written, and how much time is left.
 const BAR: &str = "{spinner} {bar:20} {human_pos}/{human_len} events, {wide_msg}";
 
-/// The live line. Everything else that goes to stderr while it is shown has to pass through [`LiveLine::writer`].
+/// The live line. While it is shown, everything else that goes to stderr has to pass through
+/// [`LiveLine::writer`].
 #[derive(Debug, Clone)]
 pub struct LiveLine {
     bar: ProgressBar,
@@ -38,7 +39,7 @@ impl Default for LiveLine {
 }
 
 impl LiveLine {
-    /// A writer to stderr that takes the live line away while it writes.
+    /// Returns a writer to stderr that hides the live line while it writes.
     #[must_use]
     pub fn writer(&self) -> impl Write + use<> {
         struct Suspending(ProgressBar);
@@ -59,7 +60,7 @@ impl LiveLine {
     }
 }
 
-/// Says how the run goes until it is finished: on the live line, or in the log.
+/// Reports the progress of a run until it is finished, on the live line or in the log.
 #[derive(Debug)]
 pub struct ProgressReporter {
     stop: mpsc::Sender<()>,
@@ -70,7 +71,7 @@ pub struct ProgressReporter {
 }
 
 impl ProgressReporter {
-    /// Starts reporting what `source` sees. `backlog` is what waits for the run at its start.
+    /// Starts reporting what `source` sees. `backlog` is what waits when the run starts.
     pub fn start(
         line: &LiveLine,
         components: Components,
@@ -88,7 +89,8 @@ impl ProgressReporter {
             bar.set_style(style.progress_chars("=> "));
         }
         if is_live && matches!(backlog, Backlog::Exactly(_)) {
-            // At once, so that there is something to see of a short run too. A large backlog takes long to count.
+            // Drawn at once, so that even a short run shows something. Not so for a large backlog, which
+            // takes long to count.
             view.draw(&bar);
         }
         let metrics = Arc::new(Mutex::new(metrics));
@@ -119,7 +121,7 @@ impl ProgressReporter {
         Ok(ProgressReporter { stop, stopped, line: line.clone(), metrics, is_live })
     }
 
-    /// Logs the last measurements of a run that has ended, and takes the live line away.
+    /// Logs the last measurements of a run that has ended, and removes the live line.
     pub fn finish(self, outcome: Outcome) {
         if !self.is_live {
             self.metrics.lock().unwrap_or_else(PoisonError::into_inner).log_end(outcome);
@@ -141,12 +143,12 @@ struct View {
 }
 
 impl View {
-    /// Whether the run ends when its backlog is written.
+    /// Whether the live line shows a drain, which ends once its backlog is written.
     fn has_end(&self) -> bool {
         !self.components.has_listener() && self.has_backlog
     }
 
-    /// How many events this run has dealt with.
+    /// The events that this run has written or, without an emitter, received.
     fn total(&self, snapshot: &Snapshot) -> u64 {
         if self.components.has_emitter() { written(snapshot) } else { received(snapshot) }
     }
@@ -204,13 +206,13 @@ fn waiting(snapshot: &Snapshot) -> Option<u64> {
     Some(snapshot.spool.as_ref()?.behind?.unwritten.events)
 }
 
-/// How far the target is behind, in seconds.
+/// The age in seconds of the oldest event that the target has not stored.
 fn lag(snapshot: &Snapshot) -> Option<f64> {
     let behind = snapshot.spool.as_ref()?.behind?;
     Some(behind.unstored.age_seconds(snapshot.taken_at))
 }
 
-/// How long it takes to write `events` at this rate.
+/// Says how long it takes to write `events` at this rate.
 fn time_left(events: Option<u64>, rate: u64) -> String {
     match events.and_then(|events| events.checked_div(rate)) {
         None => "time left unknown".to_owned(),
@@ -218,7 +220,7 @@ fn time_left(events: Option<u64>, rate: u64) -> String {
     }
 }
 
-/// Events a second, over the last few snapshots.
+/// The events a second over the last few snapshots.
 #[derive(Default)]
 struct Rate {
     totals: std::collections::VecDeque<(Instant, u64)>,

@@ -1,4 +1,4 @@
-//! What a tap and its spool look like at one moment, and how that is shown.
+//! The status of a tap and its spool at one moment, and how it is shown.
 //!
 //! [`StatusSource`] takes a [`Snapshot`]; each renderer shows it in its own form:
 //!
@@ -6,7 +6,7 @@
 //! | --- | --- | --- |
 //! | [`text`], [`json`] | lines for people, one JSON object | `spool status` |
 //! | [`prometheus`] | Prometheus's text format | `/metrics` |
-//! | [`live_line`] | one line that is drawn again and again, or a log line a minute | stderr |
+//! | [`live_line`] | one line that is redrawn constantly, or a log line a minute | stderr |
 //! | [`singer_metrics`] | `INFO METRIC: {…}` | the log |
 
 pub mod json;
@@ -26,9 +26,9 @@ pub use source::{SharedSource, StatusSource};
 /// Everything that is shown of a tap, at one moment.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    /// The moment.
+    /// When it was taken.
     pub taken_at: UnixMillis,
-    /// The listener of this process, if it has one.
+    /// The counters of this process's listener, if it has one.
     pub listener: Option<ListenerStatus>,
     /// How far the emitter of this process has got, if it has one.
     pub emitter: Option<ProgressSnapshot>,
@@ -39,13 +39,13 @@ pub struct Snapshot {
 /// What a listener counts. The counters go on counting after the snapshot.
 #[derive(Debug, Clone)]
 pub struct ListenerStatus {
-    /// Requests and events.
+    /// The requests and events.
     pub traffic: Traffic,
-    /// Commits.
+    /// The commits of the writer.
     pub commits: CommitStats,
 }
 
-/// What a spool holds, and how far everyone has got with it.
+/// What a spool holds, and how far each component has got with it.
 #[derive(Debug, Clone)]
 pub struct SpoolStatus {
     /// How messages name the spool.
@@ -61,7 +61,8 @@ pub struct SpoolStatus {
 pub struct Behind {
     /// Events that it has not written yet.
     pub unwritten: Pending,
-    /// Events that its target has not confirmed or, where nothing is confirmed, that it has not written: the lag.
+    /// The lag: events that the target has not confirmed or, if nothing is ever confirmed, that the emitter
+    /// has not written.
     pub unstored: Pending,
 }
 
@@ -79,7 +80,7 @@ pub struct SpoolUse {
 /// Which webhook URLs are accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WebhookUrls {
-    /// Those of `webhook_tokens`. When they are used is not noted.
+    /// Those of `webhook_tokens`. Their uses are not recorded.
     Configured {
         /// How many.
         count: usize,

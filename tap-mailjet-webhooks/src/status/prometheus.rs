@@ -13,7 +13,7 @@ use super::{ListenerStatus, Snapshot, SpoolStatus};
 use crate::emitter::progress::ProgressSnapshot;
 use crate::os::clock::UnixMillis;
 
-/// What all names start with.
+/// What the names of all metrics start with.
 const PREFIX: &str = "tap_mailjet_webhooks";
 
 /// Renders a snapshot.
@@ -53,9 +53,9 @@ fn register_listener(registry: &mut Registry, listener: &ListenerStatus) {
         "commit",
         "Time that a transaction took, including its sync",
         Unit::Seconds,
-        commits.seconds().clone(),
+        commits.seconds.clone(),
     );
-    registry.register("commit_rows", "Rows that a transaction wrote", commits.rows().clone());
+    registry.register("commit_rows", "Rows that a transaction wrote", commits.rows.clone());
 }
 
 fn register_emitter(registry: &mut Registry, emitter: &ProgressSnapshot) {
@@ -107,7 +107,8 @@ fn register_spool(registry: &mut Registry, spool: &SpoolStatus, now: UnixMillis)
     }
 }
 
-/// Time since the last event: by the listener's own clock where it has seen one, and otherwise by the spool's newest.
+/// Registers the time since the last event, by the listener if it has received one, and otherwise by the
+/// newest in the spool.
 fn register_last_event(registry: &mut Registry, snapshot: &Snapshot, spool: &SpoolStatus) {
     let seen = snapshot.listener.as_ref().and_then(|listener| listener.traffic.since_last_event());
     let since = seen.or_else(|| Some(snapshot.taken_at.since(spool.stats.newest_event?)));
@@ -120,7 +121,7 @@ fn gauge(registry: &mut Registry, name: &str, help: &str, value: f64) {
     registry.register(name, help, ConstGauge::new(value));
 }
 
-/// Gauges are doubles in Prometheus, whatever they count.
+/// In Prometheus, gauges are doubles even if they count something.
 #[expect(clippy::cast_precision_loss, reason = "no count here comes near 2^53")]
 fn count(value: u64) -> f64 {
     value as f64

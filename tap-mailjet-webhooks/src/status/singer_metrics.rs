@@ -1,4 +1,4 @@
-//! Measurements in the form that Singer's tools read: `INFO METRIC: {…}`.
+//! Measurements in the form that Singer tools read: `INFO METRIC: {…}`.
 
 use std::time::Instant;
 
@@ -14,18 +14,18 @@ pub struct SingerMetrics {
     job_type: &'static str,
     progress: EmitterProgress,
     started: Instant,
-    /// Records of each stream that have been logged, in the order of the selected streams.
+    /// How many records of each selected stream have been logged, in the order of the streams.
     logged: Vec<u64>,
 }
 
 impl SingerMetrics {
-    /// Starts the run's timer. `job_type` is a tag of the measurements.
+    /// Starts the timer of a run. `job_type` is a tag of the measurements.
     #[must_use]
     pub fn start(job_type: &'static str, progress: EmitterProgress) -> Self {
         SingerMetrics { job_type, progress, started: Instant::now(), logged: Vec::new() }
     }
 
-    /// Logs how many records each stream has got since the last time.
+    /// Logs how many records were written to each stream since the last time.
     pub fn log_counts(&mut self) {
         let written = self.progress.snapshot().records_written;
         self.logged.resize(written.len(), 0);
@@ -52,7 +52,7 @@ impl SingerMetrics {
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// As it should.
+    /// Without an error.
     Succeeded,
     /// With an error.
     Failed,

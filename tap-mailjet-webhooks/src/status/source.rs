@@ -16,13 +16,13 @@ pub struct StatusSource {
     listener: Option<ListenerStatus>,
     emitter: Option<EmitterProgress>,
     spool: Arc<dyn SpoolView>,
-    /// Opened when it is first needed.
+    /// Opened when first needed.
     stats: Option<Box<dyn StatsReader>>,
     throttle: LogThrottle,
 }
 
 impl StatusSource {
-    /// A source for these components; `None` for those that this process does not run.
+    /// A source for these components, each `None` if this process does not run it.
     #[must_use]
     pub fn new(
         spool: Arc<dyn SpoolView>,
@@ -32,11 +32,12 @@ impl StatusSource {
         StatusSource { listener, emitter, spool, stats: None, throttle: LogThrottle::default() }
     }
 
-    /// Takes a snapshot. If the spool cannot be read, that is logged, and the snapshot lacks it. It reads files.
+    /// Takes a snapshot, which reads files. If the spool cannot be read, it logs a warning and the snapshot
+    /// lacks the spool.
     pub fn snapshot(&mut self) -> Snapshot {
         let spool = self.spool_status().map_err(|error| {
             if let Some(suppressed) = self.throttle.allow() {
-                warn!("the status lacks what is in the spool: {error}{suppressed}");
+                warn!("the status lacks the spool: {error}{suppressed}");
             }
             // The next snapshot opens the spool again.
             self.stats = None;
@@ -49,7 +50,7 @@ impl StatusSource {
         }
     }
 
-    /// Reads the spool, or says why it cannot be read.
+    /// Reads the spool's part of a snapshot.
     pub fn spool_status(&mut self) -> Result<SpoolStatus, SpoolError> {
         let reader = match &mut self.stats {
             Some(reader) => reader,
@@ -71,7 +72,7 @@ impl StatusSource {
     }
 }
 
-/// A source that several tasks share, and that can be closed while they still have it.
+/// A source that several tasks share, and that can be closed while they still hold it.
 #[derive(Debug, Clone)]
 pub struct SharedSource(Arc<Mutex<Option<StatusSource>>>);
 

@@ -14,7 +14,7 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use tap_mailjet_webhooks::emitter::{DryRun, OutputSpec, UnknownFields};
 use tap_mailjet_webhooks::os::clock::UnixMillis;
-use tap_mailjet_webhooks::spool::{Sequence, StoredEvent};
+use tap_mailjet_webhooks::spool::{Sequence, StoredItem};
 use target_jsonl::validate::{RecordCheck, Validation};
 
 const EVERY_STREAM: &[u8] = include_bytes!("../../../catalog/catalog.json");
@@ -45,7 +45,7 @@ fuzz_target!(|input: &[u8]| {
         // The spool stores events as received, with line breaks between their parts.
         let body: Vec<u8> = body.iter().map(|byte| if *byte == b'\r' { b'\n' } else { *byte }).collect();
         let (sequence, received_at) = (Sequence::new(sequence), UnixMillis::new(1));
-        let event = StoredEvent { sequence, received_at, body: &body };
+        let event = StoredItem { sequence, received_at, reason: None, body: &body };
         dry_run.write_event(event, UnixMillis::new(2), &mut out);
         let records = check_output(&out, &mut streams);
         assert!((1..=2).contains(&records), "{records} records");

@@ -9,7 +9,7 @@ use super::field_layout::{FieldLayout, LayoutCache};
 use super::primary_key::{CanonicalOrder, KeyHasher, PrimaryKey};
 use super::table::Table;
 use crate::os::clock::UnixMillis;
-use crate::spool::{DiscoveredColumn, REJECTED_BODY_BYTES, Sequence, StoredRejection};
+use crate::spool::{DiscoveredColumn, REJECTED_BODY_BYTES, Sequence, StoredItem};
 
 /// The table that rejected items were meant for.
 const TABLE_NAME: &str = "data";
@@ -61,7 +61,7 @@ impl RecordWriter {
     pub(crate) fn write_rejected(
         &mut self,
         table: &Table,
-        item: StoredRejection<'_>,
+        item: StoredItem<'_>,
         batched_at: UnixMillis,
         out: &mut Vec<u8>,
     ) {
@@ -76,7 +76,7 @@ impl RecordWriter {
         write_record(table, &system, out, |_, source, out| {
             let text = match source {
                 ColumnSource::TableName => json_string(TABLE_NAME),
-                ColumnSource::Reason => json_string(item.reason),
+                ColumnSource::Reason => json_string(item.reason.unwrap_or_default()),
                 ColumnSource::Record => json_string(&lossy_text(item.body)),
                 _ => "null".to_owned(),
             };

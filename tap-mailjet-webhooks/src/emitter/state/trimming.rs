@@ -53,7 +53,7 @@ impl Trimming {
 
     fn try_trim(&mut self, confirmed: Confirmed) -> Result<(), SpoolError> {
         let start = Instant::now();
-        for kind in [ItemKind::Event, ItemKind::Rejected] {
+        for kind in ItemKind::ALL {
             let Some(confirmed_through) = confirmed.through(kind) else { continue };
             while start.elapsed() < TRIM_TIME {
                 match self.trimmer.step(kind, confirmed_through, self.retention)? {

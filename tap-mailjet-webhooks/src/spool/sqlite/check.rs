@@ -1,10 +1,10 @@
-//! What is wrong with a spool, apart from its items: the file, the order of sequences, the facts.
+//! Checks a spool apart from its items: the file, the sequences, the facts.
 
 use rusqlite::Connection;
 
 use super::facts;
 
-/// Returns what is wrong, each in a line.
+/// Returns one line for each problem.
 pub(super) fn check(connection: &Connection) -> Vec<String> {
     let mut findings = broken_pages(connection);
     findings.extend(wrong_sequences(connection));
@@ -12,7 +12,7 @@ pub(super) fn check(connection: &Connection) -> Vec<String> {
     findings
 }
 
-/// What SQLite finds wrong with the file.
+/// Returns what SQLite finds wrong with the file.
 fn broken_pages(connection: &Connection) -> Vec<String> {
     let check = || {
         let mut statement = connection.prepare("PRAGMA integrity_check")?;
@@ -23,7 +23,7 @@ fn broken_pages(connection: &Connection) -> Vec<String> {
         Ok(lines) => lines
             .iter()
             .flat_map(|line| line.lines())
-            // A line of asterisks is a heading of the lines that follow.
+            // A line that starts with asterisks is a heading.
             .filter(|line| *line != "ok" && !line.starts_with("***"))
             .map(|line| format!("the file: {line}"))
             .collect(),
@@ -31,7 +31,7 @@ fn broken_pages(connection: &Connection) -> Vec<String> {
     }
 }
 
-/// Sequences that no tap has assigned: below 1, or to both an event and a rejected item.
+/// Finds sequences that no tap assigns: below 1, or to both an event and a rejected item.
 fn wrong_sequences(connection: &Connection) -> Vec<String> {
     let wrong = [
         ("sequences of events are below 1", "SELECT count(*) FROM event WHERE sequence < 1"),
@@ -42,23 +42,16 @@ fn wrong_sequences(connection: &Connection) -> Vec<String> {
         ),
     ];
     let count = |query| connection.query_row(query, [], |row| row.get::<_, i64>(0)).unwrap_or(0);
-    wrong
-        .into_iter()
-        .map(|(what, query)| (what, count(query)))
-        .filter(|(_, count)| *count > 0)
-        .map(|(what, count)| format!("{count} {what}"))
-        .collect()
+    let counts = wrong.map(|(what, query)| (count(query), what)).into_iter();
+    counts.filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect()
 }
 
-/// Facts with values that they cannot have.
+/// Finds facts with values that they cannot have.
 fn wrong_facts(connection: &Connection) -> Vec<String> {
-    let mut wrong = Vec::new();
-    for name in facts::ALL {
-        match facts::read(connection, name) {
-            Ok(Some(value)) if value < 0 => wrong.push(format!("fact {name} is {value}, which is below 0")),
-            Ok(_) => {}
-            Err(error) => wrong.push(format!("fact {name} cannot be read: {error}")),
-        }
-    }
-    wrong
+    let wrong = facts::ALL.into_iter().filter_map(|name| match facts::read(connection, name) {
+        Ok(Some(value)) if value < 0 => Some(format!("fact {name} is {value}, which is below 0")),
+        Ok(_) => None,
+        Err(error) => Some(format!("fact {name} cannot be read: {error}")),
+    });
+    wrong.collect()
 }

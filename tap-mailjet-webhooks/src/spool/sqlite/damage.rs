@@ -1,9 +1,10 @@
-//! Skipping what cannot be read.
+//! Finds what to skip where a table cannot be read.
 //!
-//! A table is a tree of pages. A damaged page makes SQLite stop in the middle of a read, whatever lies behind it; asked for
-//! what lies on another page, it answers. The sequences at which one page ends and the next begins are in the inner pages
-//! of the tree. They are read here from the file itself, because SQLite does not show them, and are only hints: what they
-//! lead to is read by SQLite. (Pages that are still in the log have checksums, so what is damaged is in the file.)
+//! A table is a tree of pages. SQLite stops reading at a damaged page, although the pages behind it may be
+//! sound; asked for a row on one of those, it answers. The sequences at which pages end are in the inner
+//! pages of the tree. SQLite does not show them, so they are read here from the file itself. They are only
+//! hints: SQLite reads the rows that they lead to. (Pages that are still in the log have checksums, so the
+//! damage is in the file.)
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -16,11 +17,11 @@ use crate::spool::{Damage, ItemKind, Sequence};
 
 /// The first byte of an inner page of a table's tree.
 const INNER_PAGE: u8 = 5;
-/// No tree is deeper: past this, damaged pages lead in a circle.
+/// No tree is deeper. Past this, damaged pages lead in a circle.
 const DEEPEST: usize = 20;
 
-/// Finds what has to be skipped to read on, where reading past `after` has met `error`. Returns `None` if nothing behind it
-/// can be read.
+/// Returns the range to skip after reading past `after` has failed with `error`; `None` if there is nothing
+/// readable behind it.
 pub(super) fn skip(
     database: &Database,
     kind: ItemKind,
@@ -30,15 +31,15 @@ pub(super) fn skip(
     let connection = &database.connection;
     let next = |position| next_sequence(connection, kind, position);
     let through = match next(after.get()) {
-        // The row itself is damaged, or what it holds is on other pages that are.
+        // The row itself is damaged, or one of the other pages that hold its text.
         Ok(Some(sequence)) => sequence,
-        // It was there and is gone: another process has trimmed it.
+        // There is no longer such a row: another process has trimmed it.
         Ok(None) => return None,
         Err(_) => {
             let after = after.get();
             let ends = page_ends(database, kind, after).unwrap_or_default();
             let readable = ends.into_iter().filter(|end| *end > after).find(|end| next(*end).is_ok())?;
-            // The page may be damaged only in its middle: its end is read backwards.
+            // The page may be damaged only in the middle, so its end is read backwards.
             match first_readable_backwards(connection, kind, after, readable) {
                 Some(first) if first - 1 > after && next(first - 1).is_ok() => first - 1,
                 _ => readable,
@@ -54,7 +55,7 @@ fn next_sequence(connection: &Connection, kind: ItemKind, position: i64) -> rusq
     connection.prepare_cached(&query)?.query_row([position], |row| row.get(0)).optional()
 }
 
-/// Returns the smallest sequence past `after` that can be reached from `through` backwards.
+/// Returns the smallest sequence past `after` that can be reached backwards from `through`.
 fn first_readable_backwards(
     connection: &Connection,
     kind: ItemKind,
@@ -70,7 +71,7 @@ fn first_readable_backwards(
     rows.map_while(Result::ok).last()
 }
 
-/// Returns the sequences past `after` with which pages of the table's tree end, in their order.
+/// Returns the sequences past `after` at which pages of the table's tree end, in order.
 fn page_ends(database: &Database, kind: ItemKind, after: i64) -> Option<Vec<i64>> {
     let connection = &database.connection;
     let root = connection
@@ -94,7 +95,7 @@ struct Tree {
 }
 
 impl Tree {
-    /// Collects where the pages below an inner page end, as far as they hold anything past `after`.
+    /// Collects the sequences past `after` at which the pages below an inner page end.
     fn walk(&mut self, number: u32, after: i64, depth: usize) -> Option<()> {
         let page = self.page(number)?;
         // The first page of a file begins with the file's own header.
@@ -127,7 +128,7 @@ fn at<const N: usize>(page: &[u8], offset: usize) -> Option<[u8; N]> {
     page.get(offset..offset + N)?.try_into().ok()
 }
 
-/// Reads a number as SQLite writes it: seven bits a byte, the highest first; the ninth byte has eight.
+/// Reads a number as SQLite writes it: seven bits a byte, highest first; the ninth byte has eight.
 fn varint(bytes: &[u8]) -> Option<i64> {
     let mut number: u64 = 0;
     for (index, byte) in bytes.iter().take(9).enumerate() {

@@ -13,17 +13,17 @@ use tracing::warn;
 use super::error::{SqliteError, is_busy, is_full};
 use super::{file, format};
 
-/// How long to wait for another process's transaction. The tap's own are all short, so a longer wait means that somebody
-/// has the file open in a tool.
+/// How long to wait for another process's transaction. Those of a tap are short, so a longer wait means that
+/// some tool has the file open.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A log that grew in a burst is cut back to this many bytes when it is next reset.
+/// After a burst, the log is cut back to this many bytes when it is next reset.
 pub(super) const LOG_BYTES: u32 = 64 << 20;
 
-/// Pages in the log at which it is copied into the database: SQLite's own default.
+/// The pages at which the log is copied into the database: SQLite's own default.
 const CHECKPOINT_PAGES: c_int = 1000;
 
-/// A connection, and the path it leads to.
+/// A connection and the path of its file.
 #[derive(Debug)]
 pub(super) struct Database {
     pub(super) path: PathBuf,
@@ -31,7 +31,8 @@ pub(super) struct Database {
 }
 
 impl Database {
-    /// Opens the spool at `path` for reading and writing, and makes it, with its directory, if it does not exist.
+    /// Opens the spool at `path` for reading and writing, and creates it and its directory if they do not
+    /// exist.
     pub(super) fn create_or_open(path: &Path) -> Result<Self, SqliteError> {
         file::demand_no_lone_log(path)?;
         file::warn_if_log_is_gone(path);
@@ -42,43 +43,46 @@ impl Database {
         }
         let failed = |source| SqliteError::from_sqlite(path, "opening", source);
         let mut connection = Connection::open(path).map_err(failed)?;
-        // SQLite opens a file that it may not write for reading, and a listener would find out at its first webhook.
+        // If SQLite may not write to a file, it opens it for reading only. A listener would find out at its
+        // first webhook.
         if connection.is_readonly("main").map_err(failed)? {
             let source = ErrorKind::PermissionDenied.into();
             return Err(SqliteError::Io { path: path.to_owned(), action: "opening it for writing", source });
         }
         connection.busy_handler(Some(wait_for_lock)).map_err(failed)?;
-        // Before WAL mode is set, which is written into the file: a file that is not a spool stays as it is.
-        format::read(&connection, path)?;
+        // This comes before WAL mode is set, which changes the file: a file that is not a spool stays as it
+        // is.
+        format::read(&connection, path, format::FORMATS)?;
         configure(&connection, path)?;
         connection.wal_hook(Some(checkpoint)).map_err(failed)?;
         format::migrate(&mut connection, path, format::FORMATS)?;
         Ok(Database { path: path.to_owned(), connection })
     }
 
-    /// Opens the spool at `path` for reading; `None` if there is none. Nothing is made.
-    pub(super) fn open_existing(path: &Path) -> Result<Option<Self>, SqliteError> {
+    /// Opens the spool at `path` for reading, and creates nothing.
+    pub(super) fn open_existing(path: &Path) -> Result<Self, SqliteError> {
         let failed = |source: rusqlite::Error| match source.sqlite_error_code() {
             Some(ErrorCode::CannotOpen) => SqliteError::Unreadable { path: path.to_owned(), source },
             _ => SqliteError::from_sqlite(path, "opening", source),
         };
+        let missing = || SqliteError::Missing { path: path.to_owned() };
         file::demand_no_lone_log(path)?;
         if !path.exists() {
-            return Ok(None);
+            return Err(missing());
         }
         file::demand_regular(path)?;
         let connection =
             Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
         connection.busy_timeout(LOCK_TIMEOUT).map_err(failed)?;
-        let format = format::read(&connection, path).map_err(|error| match error {
+        let format = format::read(&connection, path, format::FORMATS).map_err(|error| match error {
             SqliteError::Sqlite { source, .. } => failed(source),
             other => other,
         })?;
-        // A file that is just being made has no tables yet.
-        Ok((format > 0).then(|| Database { path: path.to_owned(), connection }))
+        // A file that is just being created has no tables yet.
+        if format > 0 { Ok(Database { path: path.to_owned(), connection }) } else { Err(missing()) }
     }
 
-    /// Says what an error of SQLite's means, given what was being done.
+    /// Turns SQLite errors into [`SqliteError`]s that say what was being done.
     pub(super) fn failed(&self, action: &'static str) -> impl Fn(rusqlite::Error) -> SqliteError + '_ {
         move |source| SqliteError::from_sqlite(&self.path, action, source)
     }
@@ -95,10 +99,11 @@ impl Database {
             transaction.commit()?;
             Ok(value)
         };
-        write(&mut self.connection).map_err(|source| SqliteError::from_sqlite(&self.path, action, source))
+        write(&mut self.connection).map_err(self.failed(action))
     }
 
-    /// Does `work` like [`Database::write`], and again for as long as another process keeps the file locked.
+    /// Does `work` like [`Database::write`], and repeats it for as long as another process keeps the file
+    /// locked.
     pub(super) fn write_when_unlocked<T>(
         &mut self,
         action: &'static str,
@@ -106,7 +111,7 @@ impl Database {
     ) -> Result<T, SqliteError> {
         loop {
             match self.write(action, &work) {
-                // The attempt itself has waited for LOCK_TIMEOUT.
+                // The attempt itself has waited for `LOCK_TIMEOUT`.
                 Err(SqliteError::Locked { .. }) => warn!(
                     "spool {}: {action}: waiting, because another process keeps the file locked",
                     self.path.display()
@@ -116,12 +121,7 @@ impl Database {
         }
     }
 
-    /// Makes every later attempt wait no longer than `limit` for another process's transaction.
-    pub(super) fn set_lock_timeout(&self, limit: Duration) -> Result<(), SqliteError> {
-        self.connection.busy_timeout(limit).map_err(self.failed("opening"))
-    }
-
-    /// Makes the one `attempt` wait no longer than `limit` for another process's transaction.
+    /// Does `attempt` with a `limit` of its own on waiting for another process's transaction.
     pub(super) fn with_lock_timeout<T>(
         &mut self,
         limit: Duration,
@@ -134,9 +134,10 @@ impl Database {
     }
 }
 
-/// Waits for the holder of a lock, for about [`LOCK_TIMEOUT`] in all. `tries` is how often it has waited for this lock.
+/// Waits for another process to release a lock, for about [`LOCK_TIMEOUT`] in all. `tries` counts the waits
+/// so far.
 ///
-/// SQLite's own handler would sleep for tens of milliseconds where the lock is held for one.
+/// SQLite's own handler would sleep for tens of milliseconds for a lock that is held for one.
 fn wait_for_lock(tries: i32) -> bool {
     const SHORT_WAITS: i32 = 100;
     const SHORT: Duration = Duration::from_micros(200);
@@ -150,7 +151,8 @@ fn configure(connection: &Connection, path: &Path) -> Result<(), SqliteError> {
     let failed = |source| SqliteError::from_sqlite(path, "opening", source);
     let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0)).map_err(failed)?;
     if pages == 0 {
-        // Can be chosen only while the file is empty: it allows the pages of trimmed events to be given back.
+        // Can be set only while the file is empty. It allows the pages of trimmed events to be given back to
+        // the disk.
         connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(failed)?;
     }
     connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
@@ -176,13 +178,14 @@ fn configure(connection: &Connection, path: &Path) -> Result<(), SqliteError> {
 
 /// Copies the log into the database once it has enough pages, as SQLite itself would.
 ///
-/// SQLite would keep a failure of the copy to itself and try again behind the next commit, including the sync that failed.
+/// SQLite itself would hide a failure of the copy and try again after the next commit, including the sync
+/// that failed.
 fn checkpoint(wal: &mut Wal, pages: c_int) -> rusqlite::Result<()> {
     if pages < CHECKPOINT_PAGES {
         return Ok(());
     }
     match wal.checkpoint() {
-        // Another process is doing it, or there is no room for it: what is committed is safe in the log.
+        // Another process is copying, or the disk is full. What is committed is safe in the log.
         Err(error) if is_busy(&error) || is_full(&error) => Ok(()),
         other => other,
     }
@@ -193,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_spool_and_its_directories_are_made_for_their_owner_only() {
+    fn only_its_owner_can_use_a_new_spool_and_its_directories() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a/b/spool.db");

@@ -1,4 +1,4 @@
-//! How much room a spool takes, and how much there is.
+//! How much space a spool takes, and how much is free.
 
 use super::SqliteError;
 use super::database::{Database, LOG_BYTES};
@@ -9,16 +9,16 @@ use crate::spool::DiskUsage;
 pub(super) fn measure(database: &Database) -> Result<DiskUsage, SqliteError> {
     let pragma = |name| {
         let value = database.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-        value.map_err(database.failed("looking at its size"))
+        value.map_err(database.failed("reading its size"))
     };
     let (pages, free_pages) = (pragma("page_count")?, pragma("freelist_count")?);
     let page_size = pragma("page_size")?;
     let bytes = |pages: i64| u64::try_from(pages * page_size).unwrap_or(0);
-    // The log may not exist yet. Up to the usual size it does not count.
+    // The log may not exist yet. Only what exceeds its usual size counts.
     let log = file::log_of(&database.path).metadata().map_or(0, |log| log.len());
     let disk = rustix::fs::statvfs(&database.path).map_err(|error| SqliteError::Io {
         path: database.path.clone(),
-        action: "looking at the free space of its disk",
+        action: "reading the free space of its disk",
         source: error.into(),
     })?;
     Ok(DiskUsage {
@@ -32,7 +32,7 @@ pub(super) fn measure(database: &Database) -> Result<DiskUsage, SqliteError> {
 mod tests {
     use super::*;
 
-    /// A tool that reads in a long transaction makes the log grow without end.
+    /// A tool that reads in a long transaction makes the log grow without bound.
     #[test]
     fn a_log_beyond_the_usual_size_counts_as_used() {
         let folder = tempfile::tempdir().expect("a folder");

@@ -1,4 +1,4 @@
-//! What can go wrong with the SQLite file, worded for people.
+//! What can go wrong with the SQLite file, in messages for people.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,27 +11,30 @@ use crate::spool::{Role, SpoolError, SpoolErrorKind};
 /// What can go wrong with the SQLite file.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SqliteError {
-    /// The directory or the file cannot be made, opened or looked at.
+    /// The directory or the file cannot be created, opened or inspected.
     #[error(
-        "spool {path}: {action}: {source}; spool_path must name a file on a local disk that this user can write"
+        "spool {path}: {action}: {source}; spool_path must name a file on a local disk that this user can \
+         write"
     )]
     Io { path: PathBuf, action: &'static str, source: io::Error },
-    /// There is no spool to look at.
+    /// There is no spool to open.
     #[error(
-        "spool {path}: there is none yet; a run, `listen` or `url new` makes it. If there should be one, correct \
-         spool_path"
+        "spool {path}: it does not exist yet; a run, `listen` or `url new` creates it. If it should exist, \
+         correct spool_path"
     )]
     Missing { path: PathBuf },
-    /// The file is gone, but what was not yet copied into it is still there.
+    /// The file is gone, but its log is still there.
     #[error(
-        "spool {path}: the file is missing or empty, but its log {log} exists and may hold events that were answered \
-         with 200; put back the file that the log belongs to, or move the log away to start with a new spool"
+        "spool {path}: the file is missing or empty, but its log {log} exists and may hold events that were \
+         answered with 200; put back the file that the log belongs to, or move the log away to start with a \
+         new spool"
     )]
     LogWithoutSpool { path: PathBuf, log: PathBuf },
-    /// It cannot be looked at: SQLite keeps a file beside it even for those who only read.
+    /// The file cannot be opened for reading: even for that, SQLite keeps another file beside it.
     #[error(
-        "spool {path}: {source}; this user must be able to read the file and to write to its folder. Copy it to such a \
-         folder, together with its log ({path}-wal) if there is one, and name the copy in spool_path"
+        "spool {path}: {source}; this user must be able to read the file and to write to its folder. Copy it \
+         to such a folder, together with its log ({path}-wal) if there is one, and name the copy in \
+         spool_path"
     )]
     Unreadable { path: PathBuf, source: rusqlite::Error },
     /// SQLite reports an error.
@@ -39,31 +42,32 @@ pub(super) enum SqliteError {
     Sqlite { path: PathBuf, action: &'static str, source: rusqlite::Error },
     /// Another process holds the lock that was needed.
     #[error(
-        "spool {path}: {action}: another process keeps the file locked; try again, and if that does not help, close the \
-         tool that has it open"
+        "spool {path}: {action}: another process keeps the file locked; try again, and if that does not \
+         help, close the tool that has it open"
     )]
     Locked { path: PathBuf, action: &'static str },
-    /// The file has several names. SQLite keeps a log for each name, and would lose what is in the others' logs.
+    /// The file has several names. SQLite keeps a log for each name and would lose what is in the other logs.
     #[error("spool {path}: the file has {names} names (hard links); keep one of them")]
     HardLinked { path: PathBuf, names: u64 },
-    /// What is in the file is not what was written.
+    /// The file does not hold what was written.
     #[error(
-        "spool {path}: {action}: {source}; `spool verify` lists what is damaged, `spool export` writes what can be read. \
-         Set spool_path to another file, then start again"
+        "spool {path}: {action}: {source}; `spool verify` lists what is damaged, `spool export` writes what \
+         can be read. Set spool_path to another file, then start again"
     )]
     Damaged { path: PathBuf, action: &'static str, source: rusqlite::Error },
     /// A later version of the tap wrote the file.
     #[error(
-        "spool {path}: it has format {found}, but this version of tap-mailjet-webhooks knows formats up to {known}; use \
-         the version that made it, or a later one"
+        "spool {path}: it has format {found}, but this version of tap-mailjet-webhooks knows formats up to \
+         {known}; use the version that made it, or a later one"
     )]
     NewerFormat { path: PathBuf, found: i64, known: i64 },
     /// The file is not a spool.
     #[error("spool {path}: this file is not a spool; set spool_path to another file")]
     NotASpool { path: PathBuf },
-    /// A setting that durability needs has no effect.
+    /// SQLite does not accept a setting that durability needs.
     #[error(
-        "spool {path}: SQLite answers {found} to {pragma}, but the spool needs {needed} (is this a local disk?)"
+        "spool {path}: SQLite answers {found} to {pragma}, but the spool needs {needed} (is this a local \
+         disk?)"
     )]
     Setting { path: PathBuf, pragma: &'static str, found: String, needed: &'static str },
     /// Another process has the role.
@@ -74,21 +78,22 @@ pub(super) enum SqliteError {
     Thread(#[from] ThreadError),
     /// A commit failed in a way that leaves it unknown what is on the disk.
     #[error(
-        "spool {path}: writing failed ({reason}); no more webhooks are accepted, because it is unknown what is on the \
-         disk. Mailjet repeats everything that was not answered with 200. Check the disk, then start again"
+        "spool {path}: writing failed ({reason}); no more webhooks are accepted, because it is unknown what \
+         is on the disk. Mailjet repeats everything that was not answered with 200. Check the disk, then \
+         start again"
     )]
     WriteFailed { path: PathBuf, reason: String },
     /// A file of a spool in use was deleted or replaced.
     #[error(
-        "spool {path}: {file} was deleted or replaced while the tap was running; no more webhooks are accepted. What was \
-         in it is lost unless there is a copy: stop the tap before you move its spool. Mailjet repeats everything that \
-         was not answered with 200"
+        "spool {path}: {file} was deleted or replaced while the tap was running; no more webhooks are \
+         accepted. What was in it is lost unless there is a copy: stop the tap before you move its spool. \
+         Mailjet repeats everything that was not answered with 200"
     )]
     Replaced { path: PathBuf, file: PathBuf },
 }
 
 impl SqliteError {
-    /// What an error of SQLite's means for the spool at `path`.
+    /// Makes an error of the spool at `path` from one of SQLite's.
     pub(super) fn from_sqlite(path: &Path, action: &'static str, source: rusqlite::Error) -> Self {
         let path = path.to_owned();
         match source.sqlite_error_code() {
@@ -118,7 +123,7 @@ impl From<SqliteError> for SpoolError {
     }
 }
 
-/// Whether another process holds the lock that was needed.
+/// Whether another process holds the lock.
 pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
 }
@@ -130,8 +135,8 @@ pub(super) fn is_full(error: &rusqlite::Error) -> bool {
 
 /// Whether the disk failed, so that it is unknown what it holds.
 fn is_io_failure(error: &rusqlite::Error) -> bool {
-    // A failure in the hook behind a commit may lose its code and come back as SQLite's "logic error". Nothing else causes
-    // that here, and if something did, the state of the disk would be just as unknown.
+    // A failure in the hook that follows a commit may lose its code and come back as SQLite's "logic error".
+    // Nothing else causes that here, and if something did, the state of the disk would be just as unknown.
     matches!(error.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::Unknown))
 }
 

@@ -8,15 +8,14 @@ use crate::spool::Sequence;
 pub(super) const TRIMMED_THROUGH: &str = "trimmed_through";
 /// Present once a run was given a state.
 pub(super) const STATE_GIVEN: &str = "state_given";
-/// A sequence that no bookmark of any STATE is past.
+/// The largest bookmark that any STATE can have.
 pub(super) const WRITTEN_THROUGH: &str = "written_through";
-/// The largest sequence up to which all events were ever confirmed.
+/// The largest sequence up to which the target has confirmed all events.
 pub(super) const CONFIRMED_THROUGH: &str = "confirmed_through";
 
-/// All of their names.
+/// The names of all facts.
 pub(super) const ALL: [&str; 4] = [TRIMMED_THROUGH, STATE_GIVEN, WRITTEN_THROUGH, CONFIRMED_THROUGH];
 
-/// Reads a fact.
 pub(super) fn read(connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
     connection.query_row("SELECT value FROM fact WHERE name = ?1", [name], |row| row.get(0)).optional()
 }
@@ -26,12 +25,11 @@ pub(super) fn read_sequence(connection: &Connection, name: &str) -> rusqlite::Re
     Ok(read(connection, name)?.map(Sequence::new))
 }
 
-/// Sets a fact.
 pub(super) fn set(connection: &Connection, name: &str, value: i64) -> rusqlite::Result<()> {
     connection.execute("INSERT OR REPLACE INTO fact (name, value) VALUES (?1, ?2)", (name, value)).map(drop)
 }
 
-/// Sets a fact that is a sequence, unless it is that large already.
+/// Sets a fact that is a sequence, unless it already is at least that large.
 pub(super) fn raise(connection: &Connection, name: &str, sequence: Sequence) -> rusqlite::Result<()> {
     match read_sequence(connection, name)? {
         Some(before) if before >= sequence => Ok(()),
@@ -39,8 +37,9 @@ pub(super) fn raise(connection: &Connection, name: &str, sequence: Sequence) -> 
     }
 }
 
-/// Returns the sequence that new ones continue after: the largest that was ever assigned, also to rows that are gone, or, in
-/// a spool that has taken over another one's state, the largest of that state. [`Sequence::START`] for a new spool.
+/// Returns the sequence that new ones continue after. It is the largest that was ever assigned, even if its
+/// row is gone, or the largest bookmark of a state that the spool has taken over. A new spool has
+/// [`Sequence::START`].
 pub(super) fn last_sequence(connection: &Connection) -> rusqlite::Result<Sequence> {
     connection
         .prepare_cached(

@@ -1,4 +1,4 @@
-//! The format of the file: its tables, and how a file of an older format becomes one of the newest.
+//! The format of the file: its tables, and how an older file is converted to the newest format.
 
 use std::path::Path;
 
@@ -10,18 +10,21 @@ use super::error::SqliteError;
 /// Marks the file as a spool: "`MJwh`".
 const APPLICATION_ID: i64 = 0x4d4a_7768;
 
-/// What makes each format out of the one before it, and the first one out of an empty file.
+/// The step to each format from the one before it; the first one starts from an empty file.
 ///
-/// A file's `user_version` says how many of these steps it has been through. Never change a step that was released: add
-/// another one, and add a spool of the format that is now an older one to the fixtures of the end-to-end tests.
+/// A file's `user_version` says how many of these steps it has been through. Never change a step that was
+/// released. Add a new one instead, and add a spool in the format before it to the fixtures of the end-to-end
+/// tests.
 pub(super) const FORMATS: &[&str] = &["
-    CREATE TABLE event (sequence INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, body TEXT NOT NULL) STRICT;
+    CREATE TABLE event (
+        sequence INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, body TEXT NOT NULL
+    ) STRICT;
     CREATE TABLE rejected (
         sequence INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, reason TEXT NOT NULL, body BLOB NOT NULL
     ) STRICT;
     CREATE TABLE webhook_url (
-        id INTEGER PRIMARY KEY AUTOINCREMENT, label TEXT, token_sha256 BLOB NOT NULL, created_at INTEGER NOT NULL,
-        last_used_at INTEGER, revoked_at INTEGER
+        id INTEGER PRIMARY KEY AUTOINCREMENT, label TEXT, token_sha256 BLOB NOT NULL,
+        created_at INTEGER NOT NULL, last_used_at INTEGER, revoked_at INTEGER
     ) STRICT;
     CREATE TABLE discovered_column (
         stream TEXT NOT NULL, name TEXT NOT NULL, json_type TEXT NOT NULL, UNIQUE (stream, name)
@@ -29,17 +32,13 @@ pub(super) const FORMATS: &[&str] = &["
     CREATE TABLE fact (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 "];
 
-/// The newest of `formats`.
+/// Returns the number of the newest of `formats`.
 fn newest(formats: &[&str]) -> i64 {
     i64::try_from(formats.len()).unwrap_or(i64::MAX)
 }
 
-/// Returns the format of a spool; 0 for a file that is still empty. Any other file is an error.
-pub(super) fn read(connection: &Connection, path: &Path) -> Result<i64, SqliteError> {
-    read_among(connection, path, FORMATS)
-}
-
-fn read_among(connection: &Connection, path: &Path, formats: &[&str]) -> Result<i64, SqliteError> {
+/// Returns which of `formats` a spool has; 0 for a file that is still empty. Any other file is an error.
+pub(super) fn read(connection: &Connection, path: &Path, formats: &[&str]) -> Result<i64, SqliteError> {
     let failed = |source| SqliteError::from_sqlite(path, "opening", source);
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(failed);
     let (found, known) = (pragma("user_version")?, newest(formats));
@@ -59,16 +58,17 @@ fn read_among(connection: &Connection, path: &Path, formats: &[&str]) -> Result<
     Ok(found)
 }
 
-/// Makes the tables of a new spool, and brings those of an older one to the newest of `formats`: all steps or none.
+/// Creates the tables of a new spool, or converts those of an older one to the newest of `formats`: all steps
+/// or none.
 pub(super) fn migrate(connection: &mut Connection, path: &Path, formats: &[&str]) -> Result<(), SqliteError> {
     let newest = newest(formats);
-    if read_among(connection, path, formats)? == newest {
+    if read(connection, path, formats)? == newest {
         return Ok(());
     }
-    let failed = |source| SqliteError::from_sqlite(path, "making its tables", source);
+    let failed = |source| SqliteError::from_sqlite(path, "creating its tables", source);
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-    // Read again: if several processes start at once, one of them makes the tables.
-    let found = read_among(&transaction, path, formats)?;
+    // Read again: if several processes start at once, only one of them creates the tables.
+    let found = read(&transaction, path, formats)?;
     for step in formats.iter().skip(usize::try_from(found).unwrap_or(usize::MAX)) {
         transaction.execute_batch(step).map_err(failed)?;
     }

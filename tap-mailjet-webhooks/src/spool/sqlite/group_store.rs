@@ -16,7 +16,8 @@ use crate::spool::sequence::Sequencer;
 use crate::spool::writer::{CommitError, Committed, GroupStore};
 use crate::spool::{AppendError, Batch, SequenceUnit, SpoolError};
 
-/// How long a probe waits for another process's transaction. A batch waits longer, and a probe asks whether it would have to.
+/// How long a probe waits for another process's transaction. A batch waits longer, and a probe asks whether
+/// it would have to.
 const PROBE_LOCK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The writer's side of a spool in an SQLite file.
@@ -30,8 +31,7 @@ pub(super) struct SqliteGroupStore {
 }
 
 impl SqliteGroupStore {
-    /// Stores a group and syncs it. All of it is on the disk when this returns `Ok`, and none of it otherwise, as far as
-    /// anyone can tell.
+    /// Stores a group and syncs it. All of it is on the disk when this returns `Ok`.
     fn try_commit(&mut self, group: &[&Batch]) -> rusqlite::Result<Committed> {
         let mut rows = 0;
         let transaction =
@@ -61,11 +61,13 @@ impl SqliteGroupStore {
         Ok(Committed { rows, last: sequencer.last() })
     }
 
-    /// What an error of a transaction means. The writer goes on only if the spool is known to be as it was before.
+    /// Decides what an error of a transaction means. The writer goes on only if the spool is known to be
+    /// unchanged.
     fn meaning_of(&self, error: &rusqlite::Error) -> CommitError {
         let rolled_back = self.database.connection.is_autocommit();
         match error.sqlite_error_code() {
-            // No byte of the transaction has reached the committed part of the file, and no sync was asked for.
+            // No byte of the transaction has reached the committed part of the file, and no sync was asked
+            // for.
             Some(ErrorCode::DiskFull) if rolled_back => CommitError::Refused(AppendError::DiskLow),
             Some(ErrorCode::DatabaseBusy) if rolled_back => CommitError::Refused(AppendError::Locked),
             _ => {
@@ -75,7 +77,8 @@ impl SqliteGroupStore {
         }
     }
 
-    /// Names the cause of a failure: SQLite fails in many ways when its files are taken away, and never says so.
+    /// Returns the cause of `error` if files have changed: SQLite fails in many ways without its files, and
+    /// never says why.
     fn explain(&self, error: SqliteError) -> SpoolError {
         self.files.demand_unchanged().err().unwrap_or(error).into()
     }
@@ -97,7 +100,7 @@ impl GroupStore for SqliteGroupStore {
     fn commit(&mut self, group: &[&Batch]) -> Result<Committed, CommitError> {
         match self.try_commit(group) {
             Ok(committed) => {
-                // If they have changed, the group is on the disk in a file that nobody will find.
+                // If the files have changed, the group is in one that no other process will ever open.
                 self.check()?;
                 Ok(committed)
             }
@@ -108,7 +111,7 @@ impl GroupStore for SqliteGroupStore {
         }
     }
 
-    fn rehearse(&mut self, bytes: u64) -> Result<(), CommitError> {
+    fn probe(&mut self, bytes: u64) -> Result<(), CommitError> {
         self.check()?;
         self.refresh_headroom()?;
         self.headroom.could_admit(bytes).map_err(CommitError::Refused)?;
@@ -119,12 +122,12 @@ impl GroupStore for SqliteGroupStore {
     }
 
     fn abandon(self) {
-        // Closing the connection would write to the file as well. The kernel takes everything back when the process ends.
+        // Closing the connection would write to the file too. The kernel cleans up when the process ends.
         std::mem::forget(self.database.connection);
     }
 }
 
-/// Text that is bound without another check: the listener has checked that it is UTF-8.
+/// Text that is bound without a check: the listener has made sure that it is UTF-8.
 struct Utf8<'a>(&'a [u8]);
 
 impl ToSql for Utf8<'_> {

@@ -7,9 +7,9 @@ use super::database::Database;
 use super::disk_usage;
 use crate::spool::{AppendError, DiskUsage, Limits};
 
-/// How long a measurement of spool and disk is relied on.
+/// How long a measurement of the spool and its disk is used.
 const MEASUREMENT_AGE: Duration = Duration::from_secs(1);
-/// How many bytes may be written on the strength of one measurement.
+/// How many bytes may be written before the next measurement.
 const MEASUREMENT_BYTES: u64 = 8 << 20;
 
 /// How much room there was at the last measurement, less what has been written since.
@@ -22,7 +22,7 @@ pub(super) struct Headroom {
 }
 
 impl Headroom {
-    /// Measures spool and disk.
+    /// Measures the spool and its disk.
     pub(super) fn measure(database: &Database, limits: Limits) -> Result<Self, SqliteError> {
         let disk = disk_usage::measure(database)?;
         Ok(Headroom { limits, measured_at: Instant::now(), written: 0, disk })
@@ -36,14 +36,14 @@ impl Headroom {
         Ok(())
     }
 
-    /// Decides whether there is room for `bytes`, and counts them as written if so.
+    /// Checks that there is room for `bytes`, and counts them as written if so.
     pub(super) fn admit(&mut self, bytes: u64) -> Result<(), AppendError> {
         self.could_admit(bytes)?;
         self.written += bytes;
         Ok(())
     }
 
-    /// Decides whether there is room for `bytes`.
+    /// Checks that there is room for `bytes`.
     pub(super) fn could_admit(&self, bytes: u64) -> Result<(), AppendError> {
         let DiskUsage { used, free_within, disk_free } = self.disk;
         let written = self.written + bytes;

@@ -2,27 +2,29 @@
 //!
 //! # What it relies on
 //!
-//! - SQLite in WAL mode with `synchronous=FULL`: the log is synced at each commit. Both settings are read back.
-//! - A disk that keeps what it has said was synced, and POSIX file locks: a local file system, not NFS.
+//! - SQLite in WAL mode with `synchronous=FULL`: the log is synced at each commit. Both settings are read
+//!   back.
+//! - A disk that keeps what it reports as synced, and POSIX file locks: a local file system, not NFS.
 //! - The directory entries of a new file and of new parent directories are synced when they are made.
 //!
 //! # What it adds to the contract
 //!
-//! - After an I/O error or damage, the connection is never used again, and the process is told to stop. The kernel may have
-//!   dropped the dirty pages of a failed fsync, so that a retry would succeed without having stored anything. The same
-//!   holds where the log is copied into the database behind a commit, and for every other connection that writes.
-//! - Files that are deleted, moved or replaced are noticed before the next answer, and end the process too. (Files that are
-//!   overwritten in place are not.)
-//! - One process at a time has the role of the listener, too. The clock is this machine's.
+//! - When the writer meets an I/O error or damage, it never uses its connection again, and the process ends.
+//!   The kernel may have dropped the dirty pages of a failed fsync, so a retry could succeed without storing
+//!   anything. An I/O error also ends the process if it happens while the log is copied into the database
+//!   after a commit, or on any other connection that writes.
+//! - The writer notices deleted, moved or replaced files before its next answer, and the process ends. (It
+//!   does not notice files that are overwritten in place.)
+//! - Only one process at a time is the listener, too. The clock is this machine's.
 //!
 //! # Format
 //!
-//! One file, made for anyone to open:
+//! One file, which any SQLite tool can open:
 //!
 //! | table | columns |
 //! | --- | --- |
-//! | `event` | `sequence` (key), `received_at` (Unix milliseconds), `body` (the event's JSON text as received) |
-//! | `rejected` | `sequence` (key, of the same series), `received_at`, `reason`, `body` (bytes, cut at 64 KiB) |
+//! | `event` | `sequence` (key), `received_at` (Unix milliseconds), `body` (the event's text as received) |
+//! | `rejected` | `sequence` (key, same series), `received_at`, `reason`, `body` (bytes, cut at 64 KiB) |
 //! | `webhook_url` | `id`, `label`, `token_sha256`, `created_at`, `last_used_at`, `revoked_at` |
 //! | `discovered_column` | `stream`, `name`, `json_type` |
 //! | `fact` | `name`, `value`: single facts about the spool itself |
@@ -63,7 +65,7 @@ use registry::SqliteRegistry;
 use stats::SqliteStatsReader;
 use trim::SqliteTrimmer;
 
-/// How long an impatient caller waits for another process's transaction.
+/// How long an impatient registry waits for another process's transaction.
 const IMPATIENT_LOCK_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// A spool in an SQLite file.
@@ -81,12 +83,7 @@ enum Access {
     ReadOnly,
 }
 
-/// The error for a spool that has to exist at `path`.
-pub(super) fn missing(path: &Path) -> SpoolError {
-    SqliteError::Missing { path: path.to_owned() }.into()
-}
-
-/// The table that holds the items of a kind.
+/// Returns the table that holds the items of a kind.
 fn table(kind: ItemKind) -> &'static str {
     match kind {
         ItemKind::Event => "event",
@@ -95,25 +92,25 @@ fn table(kind: ItemKind) -> &'static str {
 }
 
 impl SqliteSpool {
-    /// Opens the spool at `path`, and makes it, with its directory, if it does not exist.
+    /// Opens the spool at `path`, and creates it and its directory if they do not exist.
     pub(super) fn create_or_open(path: &Path, clock: fn() -> UnixMillis) -> Result<Self, SpoolError> {
         drop(Database::create_or_open(path)?);
         Ok(Self::new(path, Access::ReadWrite, clock))
     }
 
-    /// Opens the spool at `path` for reading; `None` if there is none. Nothing is made.
-    pub(super) fn open_existing(path: &Path) -> Result<Option<Self>, SpoolError> {
-        let exists = Database::open_existing(path)?.is_some();
-        Ok(exists.then(|| Self::new(path, Access::ReadOnly, UnixMillis::now)))
+    /// Opens the spool at `path` for reading, and creates nothing.
+    pub(super) fn open_existing(path: &Path) -> Result<Self, SpoolError> {
+        drop(Database::open_existing(path)?);
+        Ok(Self::new(path, Access::ReadOnly, UnixMillis::now))
     }
 
     fn new(path: &Path, access: Access, clock: fn() -> UnixMillis) -> Self {
         SqliteSpool { path: path.to_owned(), access, clock, watermark: Watermark::default() }
     }
 
-    /// Opens a connection for reading. Beside a running tap it may write as well, since the process that closes a spool last
-    /// and may write leaves all of it in the one file.
-    fn connect(&self) -> Result<Database, SqliteError> {
+    /// Opens a connection that only reads. If this process may write, SQLite must be able to as well: the
+    /// last connection to close copies the log into the file, unless it is read-only.
+    fn open_for_reading(&self) -> Result<Database, SqliteError> {
         match self.access {
             Access::ReadWrite => {
                 let database = Database::create_or_open(&self.path)?;
@@ -121,13 +118,8 @@ impl SqliteSpool {
                 read_only.map_err(database.failed("opening"))?;
                 Ok(database)
             }
-            Access::ReadOnly => self.look(),
+            Access::ReadOnly => Database::open_existing(&self.path),
         }
-    }
-
-    /// Opens a connection that can only read.
-    fn look(&self) -> Result<Database, SqliteError> {
-        Database::open_existing(&self.path)?.ok_or_else(|| SqliteError::Missing { path: self.path.clone() })
     }
 }
 
@@ -139,15 +131,15 @@ impl fmt::Display for SqliteSpool {
 
 impl SpoolView for SqliteSpool {
     fn reader(&self) -> Result<Box<dyn EventReader>, SpoolError> {
-        Ok(Box::new(SqliteReader::new(self.connect()?)))
+        Ok(Box::new(SqliteReader::new(self.open_for_reading()?)))
     }
 
     fn registry_view(&self) -> Result<Box<dyn RegistryView>, SpoolError> {
-        Ok(Box::new(SqliteRegistry::new(self.connect()?, self.clock)))
+        Ok(Box::new(SqliteRegistry::new(self.open_for_reading()?, self.clock)))
     }
 
     fn stats_reader(&self) -> Result<Box<dyn StatsReader>, SpoolError> {
-        Ok(Box::new(SqliteStatsReader::new(self.look()?)))
+        Ok(Box::new(SqliteStatsReader::new(Database::open_existing(&self.path)?)))
     }
 
     fn role_holders(&self, role: Role) -> Result<Vec<String>, SpoolError> {
@@ -155,7 +147,7 @@ impl SpoolView for SqliteSpool {
     }
 
     fn check(&self) -> Result<Vec<String>, SpoolError> {
-        Ok(check::check(&self.look()?.connection))
+        Ok(check::check(&Database::open_existing(&self.path)?.connection))
     }
 }
 
@@ -170,10 +162,9 @@ impl Spool for SqliteSpool {
         unit: SequenceUnit,
         limits: Limits,
     ) -> Result<(WriterHandle, Writer), SpoolError> {
-        let failed = |database: &Database, source| database.failed("reading")(source);
         let database = Database::create_or_open(&self.path)?;
-        let last = facts::last_sequence(&database.connection).map_err(|source| failed(&database, source))?;
-        // That was read from all of the spool's files, so all of them exist.
+        let last = facts::last_sequence(&database.connection).map_err(database.failed("reading"))?;
+        // Reading that has made SQLite open all of the spool's files, so all of them exist.
         let files = OpenFiles::note(&self.path, &role::lock_path(role.role(), &self.path))?;
         self.watermark.advance(last);
         let headroom = Headroom::measure(&database, limits)?;
@@ -196,13 +187,14 @@ impl Spool for SqliteSpool {
 
     fn impatient_registry(&self) -> Result<Box<dyn Registry>, SpoolError> {
         let database = Database::create_or_open(&self.path)?;
-        database.set_lock_timeout(IMPATIENT_LOCK_TIMEOUT)?;
+        let limited = database.connection.busy_timeout(IMPATIENT_LOCK_TIMEOUT);
+        limited.map_err(database.failed("opening"))?;
         Ok(Box::new(SqliteRegistry::new(database, self.clock)))
     }
 
     fn tidy_up(&self) {
-        // A process that only looks cannot clean up. The last one that may write and closes the spool leaves all of it in
-        // the one file.
+        // When the last connection that may write is closed, SQLite copies the log into the file and deletes
+        // it. The last connection before may have been a read-only one.
         drop(Database::create_or_open(&self.path));
     }
 }
@@ -222,7 +214,7 @@ mod tests {
         let (handle, mut writer) =
             spool.start_writer(&role, SequenceUnit::Millisecond, limits).expect("a writer");
         std::fs::remove_file(&path).expect("it exists");
-        // Unless the writer has noticed by itself, and ended.
+        // The writer may have noticed it already and ended.
         assert!(matches!(handle.probe().await, Err(AppendError::Failed | AppendError::Closed)));
         let error = writer.ended().await.expect_err("the file is gone");
         assert_eq!(error.kind(), SpoolErrorKind::StorageFailed);

@@ -2,7 +2,6 @@
 
 use rusqlite::{Connection, params};
 
-use super::SqliteError;
 use super::database::Database;
 use super::facts;
 use crate::os::clock::UnixMillis;
@@ -20,7 +19,7 @@ pub(super) struct SqliteRegistry {
 }
 
 impl SqliteRegistry {
-    /// The registry in `database`; `clock` tells when something was done.
+    /// The registry in `database`; `clock` gives the times that it stores.
     pub(super) fn new(database: Database, clock: fn() -> UnixMillis) -> Self {
         SqliteRegistry { database, clock }
     }
@@ -72,16 +71,16 @@ impl Registry for SqliteRegistry {
         &mut self,
         token: TokenHash,
         label: Option<&str>,
-        most_active: usize,
+        max_active: usize,
     ) -> Result<Option<i64>, SpoolError> {
         let now = (self.clock)().get();
-        let id = self.database.write(URLS, |transaction| {
+        Ok(self.database.write(URLS, |transaction| {
             let active: i64 = transaction.query_row(
                 "SELECT count(*) FROM webhook_url WHERE revoked_at IS NULL",
                 [],
                 |row| row.get(0),
             )?;
-            if usize::try_from(active).is_ok_and(|active| active >= most_active) {
+            if usize::try_from(active).is_ok_and(|active| active >= max_active) {
                 return Ok(None);
             }
             transaction.execute(
@@ -89,8 +88,7 @@ impl Registry for SqliteRegistry {
                 params![label, token.0, now],
             )?;
             Ok(Some(transaction.last_insert_rowid()))
-        })?;
-        Ok(id)
+        })?)
     }
 
     fn revoke_webhook_url(&mut self, id: i64) -> Result<bool, SpoolError> {
@@ -116,7 +114,7 @@ impl Registry for SqliteRegistry {
     }
 
     fn add_discovered_columns(&mut self, columns: &[DiscoveredColumn]) -> Result<(), SpoolError> {
-        self.database.write_when_unlocked("noting a new column", |transaction| {
+        Ok(self.database.write_when_unlocked("noting a new column", |transaction| {
             let mut insert = transaction.prepare_cached(
                 "INSERT INTO discovered_column (stream, name, json_type) VALUES (?1, ?2, ?3)",
             )?;
@@ -124,8 +122,7 @@ impl Registry for SqliteRegistry {
                 insert.execute((stream, name, json_type))?;
             }
             Ok(())
-        })?;
-        Ok(())
+        })?)
     }
 
     fn state_was_given(&mut self) -> Result<bool, SpoolError> {
@@ -146,17 +143,14 @@ impl Registry for SqliteRegistry {
     }
 
     fn note_written_through(&mut self, sequence: Sequence) -> Result<(), SpoolError> {
-        self.database.write_when_unlocked("noting a state", |transaction| {
+        Ok(self.database.write_when_unlocked("noting a state", |transaction| {
             facts::set(transaction, facts::WRITTEN_THROUGH, sequence.get())
-        })?;
-        Ok(())
+        })?)
     }
 
     fn note_confirmed_through(&mut self, sequence: Sequence) -> Result<(), SpoolError> {
-        self.database
-            .write("noting what was confirmed", |transaction| {
-                facts::raise(transaction, facts::CONFIRMED_THROUGH, sequence)
-            })
-            .map_err(SqliteError::into)
+        Ok(self.database.write("noting what was confirmed", |transaction| {
+            facts::raise(transaction, facts::CONFIRMED_THROUGH, sequence)
+        })?)
     }
 }

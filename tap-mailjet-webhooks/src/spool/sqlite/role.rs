@@ -1,4 +1,5 @@
-//! Roles: each is an advisory lock on a file beside the spool, which the kernel releases when its process ends.
+//! Roles: each is an advisory lock on a file beside the spool, which the kernel releases when its process
+//! ends.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Seek, Write};
@@ -11,16 +12,16 @@ use super::SqliteError;
 use super::file;
 use crate::spool::Role;
 
-/// How often, and after what pause, a role is asked for again that another process has: one that only looks who has it
-/// ([`holder`]) holds the lock for a moment.
+/// How often to try to take a role, and the pause in between: a process that only asks for the [`holder`] has
+/// the lock for a moment.
 const ATTEMPTS: u32 = 5;
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(10);
 
-/// Takes `role` on the spool at `spool`, which has to exist, or says who has it. The role lasts as long as the file that is
-/// returned is open.
+/// Takes `role` on the spool at `spool`, which has to exist. If another process has the role, the error names
+/// that process. The role lasts as long as the returned file is open.
 ///
-/// The lock file stays when the role is given up: if it were deleted, two processes could hold locks on two files of that
-/// name.
+/// The lock file stays when the role is given up: if it were deleted, two processes could hold locks on two
+/// files of that name.
 pub(super) fn take(role: Role, spool: &Path) -> Result<File, SqliteError> {
     let path = lock_path(role, spool);
     let io = |action| {
@@ -51,16 +52,17 @@ pub(super) fn take(role: Role, spool: &Path) -> Result<File, SqliteError> {
         }
         Err(TryLockError::Error(source)) => return Err(io("locking")(source)),
     }
-    // For the message that another process gets. Only the lock counts: a full disk must not stop a drain, which makes room.
+    // This is only for the message that another process gets. It may fail: a full disk must not stop a drain,
+    // which frees space.
     let _ =
         file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id()));
     Ok(file)
 }
 
-/// Returns the process that has `role` on the spool at `spool`, as far as it is known; `None` if no process has it. Nothing
-/// is made, and no process is kept from taking the role.
+/// Returns the id of the process that has `role` on the spool at `spool`, or "unknown"; `None` if no process
+/// has it. This creates nothing and keeps no process from taking the role.
 pub(super) fn holder(role: Role, spool: &Path) -> Result<Option<String>, SqliteError> {
-    let io = |source| SqliteError::Io { path: spool.to_owned(), action: "looking for its roles", source };
+    let io = |source| SqliteError::Io { path: spool.to_owned(), action: "reading its lock files", source };
     let mut file = match File::open(lock_path(role, spool)) {
         // No process has ever had it.
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -73,14 +75,15 @@ pub(super) fn holder(role: Role, spool: &Path) -> Result<Option<String>, SqliteE
     }
 }
 
-/// The process that a lock file names.
+/// Returns the process that a lock file names.
 fn name_in(file: &mut File) -> String {
     let mut holder = String::new();
     let _ = file.read_to_string(&mut holder);
     if holder.is_empty() { "unknown".to_owned() } else { holder }
 }
 
-/// The lock file of `role`: beside the file that any symbolic links lead to, so that there is one lock for one spool.
+/// Returns the path of the lock file of `role`. It is beside the file that any symbolic links lead to, so
+/// that a spool has only one.
 pub(super) fn lock_path(role: Role, spool: &Path) -> PathBuf {
     file::beside(spool, &format!(".{role}.lock"))
 }

@@ -1,7 +1,8 @@
 //! Counts the rows of a table without reading all of it each time.
 //!
-//! SQLite counts by reading, and a spool may have gigabytes. But rows are added only at the end of a table and deleted only
-//! at its front, in the order of their sequences: everything between was counted before.
+//! SQLite counts by reading, and a spool may have gigabytes. But rows are added only at the end of a table
+//! and deleted only at its front, in the order of their sequences, so everything between has already been
+//! counted.
 
 use std::collections::VecDeque;
 
@@ -17,16 +18,16 @@ const BLOCK_ROWS: i64 = 10_000;
 #[derive(Debug)]
 pub(super) struct RowCount {
     table: &'static str,
-    /// From the front of the table to its end, as of the last update.
+    /// The whole table in order, as of the last update.
     blocks: VecDeque<Block>,
-    /// The table's smallest sequence then.
+    /// The table's smallest sequence at that time.
     first: i64,
 }
 
-/// A run of rows.
+/// Consecutive rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Block {
-    /// The largest of their sequences.
+    /// The largest sequence.
     last: i64,
     rows: u64,
 }

@@ -1,14 +1,15 @@
-//! What the spool holds and how far everyone has got with it, read from the file alone: beside a running tap or without one.
+//! What the spool holds, and how far each component has got with it. The file alone says so, with or without
+//! a running tap.
 
 use rusqlite::{Connection, OptionalExtension};
 
 use super::database::Database;
 use super::row_count::RowCount;
-use super::{SqliteError, disk_usage, facts};
+use super::{disk_usage, facts};
 use crate::os::clock::UnixMillis;
 use crate::spool::{ItemKind, Pending, Sequence, SpoolError, SpoolStats, StatsReader};
 
-/// Looks at a spool, and remembers what it has counted.
+/// Reads what a spool holds, and remembers what it has counted.
 #[derive(Debug)]
 pub(super) struct SqliteStatsReader {
     database: Database,
@@ -17,29 +18,26 @@ pub(super) struct SqliteStatsReader {
 }
 
 impl SqliteStatsReader {
-    /// Looks at `database`.
     pub(super) fn new(database: Database) -> Self {
         let (events, rejected) = (RowCount::new(ItemKind::Event), RowCount::new(ItemKind::Rejected));
         SqliteStatsReader { database, events, rejected }
     }
+}
 
-    fn read_facts_and_counts(&mut self) -> Result<SpoolStats, SqliteError> {
+impl StatsReader for SqliteStatsReader {
+    fn read(&mut self) -> Result<SpoolStats, SpoolError> {
         let disk = disk_usage::measure(&self.database)?;
         let SqliteStatsReader { database, events, rejected } = self;
         let mut read = || {
-            // All of it as of one moment.
+            // A transaction, so that all of it is as of one moment.
             let snapshot = database.connection.unchecked_transaction()?;
             let (event_count, rejected_count) = (events.update(&snapshot)?, rejected.update(&snapshot)?);
             let confirmed_through = facts::read_sequence(&snapshot, facts::CONFIRMED_THROUGH)?;
             Ok(SpoolStats {
                 events: event_count,
                 rejected: rejected_count,
-                oldest_event: arrival(&snapshot, "WHERE sequence > ?1 ORDER BY sequence", Sequence::START)?,
-                newest_event: arrival(
-                    &snapshot,
-                    "WHERE sequence > ?1 ORDER BY sequence DESC",
-                    Sequence::START,
-                )?,
+                oldest_event: arrival(&snapshot, Sequence::START, "ASC")?,
+                newest_event: arrival(&snapshot, Sequence::START, "DESC")?,
                 disk,
                 committed_through: facts::last_sequence(&snapshot)?,
                 written_through: facts::read_sequence(&snapshot, facts::WRITTEN_THROUGH)?,
@@ -48,13 +46,7 @@ impl SqliteStatsReader {
                 unconfirmed: pending(&snapshot, events, confirmed_through.unwrap_or(Sequence::START))?,
             })
         };
-        read().map_err(database.failed("reading"))
-    }
-}
-
-impl StatsReader for SqliteStatsReader {
-    fn read(&mut self) -> Result<SpoolStats, SpoolError> {
-        Ok(self.read_facts_and_counts()?)
+        Ok(read().map_err(database.failed("reading"))?)
     }
 
     fn pending_past(&mut self, position: Sequence) -> Result<Pending, SpoolError> {
@@ -64,17 +56,13 @@ impl StatsReader for SqliteStatsReader {
 }
 
 fn pending(connection: &Connection, events: &RowCount, position: Sequence) -> rusqlite::Result<Pending> {
-    let oldest = arrival(connection, "WHERE sequence > ?1 ORDER BY sequence", position)?;
-    Ok(Pending { events: events.past(connection, position)?, oldest })
+    Ok(Pending { events: events.past(connection, position)?, oldest: arrival(connection, position, "ASC")? })
 }
 
-/// Returns when the first event that `filter` finds arrived.
-fn arrival(
-    connection: &Connection,
-    filter: &str,
-    position: Sequence,
-) -> rusqlite::Result<Option<UnixMillis>> {
-    let query = format!("SELECT received_at FROM event {filter} LIMIT 1");
+/// Returns when the first event past `position` arrived or, if `order` is `DESC`, the last.
+fn arrival(connection: &Connection, position: Sequence, order: &str) -> rusqlite::Result<Option<UnixMillis>> {
+    let query =
+        format!("SELECT received_at FROM event WHERE sequence > ?1 ORDER BY sequence {order} LIMIT 1");
     let received_at =
         connection.prepare_cached(&query)?.query_row([position.get()], |row| row.get(0)).optional()?;
     Ok(received_at.map(UnixMillis::new))

@@ -14,9 +14,9 @@ use crate::spool::{ItemKind, Sequence, SpoolError, Trimmer};
 
 /// Items that one step looks at: it holds the write lock for about a millisecond.
 const STEP_ITEMS: i64 = 1_000;
-/// How long the lock is left alone after each step. A waiting writer looks every fraction of a millisecond.
+/// How long to leave the lock free after each step. A waiting writer tries it several times a millisecond.
 const STEP_PAUSE: Duration = Duration::from_millis(1);
-/// Pages that one step gives back to the disk, for the same reason.
+/// Pages that one step gives back to the disk: few, for the same reason.
 const STEP_PAGES: i64 = 256;
 /// Empty pages that are always kept (16 MiB), because the next events would ask for them again.
 const SPARE_PAGES: i64 = 4_096;
@@ -29,10 +29,11 @@ pub(super) struct SqliteTrimmer {
 }
 
 impl SqliteTrimmer {
-    /// Opens the spool at `path`. What is old is decided by `clock`, but never faster than time elapses.
+    /// Opens the spool at `path`. `clock` decides what is old, but never runs ahead of the time that has
+    /// really elapsed.
     pub(super) fn open(path: &Path, clock: fn() -> UnixMillis) -> Result<Self, SqliteError> {
         let database = Database::create_or_open(path)?;
-        // A deletion that a power cut undoes is done again; only what is added needs a sync of its own.
+        // A deletion that a power cut undoes is repeated; only additions need a sync of their own.
         let relaxed = database.connection.pragma_update(None, "synchronous", "NORMAL");
         relaxed.map_err(database.failed("trimming"))?;
         Ok(SqliteTrimmer { database, clock: CappedClock::start(clock) })
@@ -46,7 +47,7 @@ impl SqliteTrimmer {
         if surplus <= 0 {
             return Ok(false);
         }
-        // Each row is a page that is given back when the row is asked for.
+        // Each row of the answer is a page, which is given back when the row is read.
         connection.pragma(None, "incremental_vacuum", surplus.min(STEP_PAGES), |_| Ok(()))?;
         let is_more = surplus > STEP_PAGES;
         if !is_more {
@@ -70,7 +71,8 @@ impl Trimmer for SqliteTrimmer {
             let mut last_to_go = None;
             {
                 let mut front = transaction.prepare_cached(&format!(
-                    "SELECT sequence, received_at FROM {table} WHERE sequence <= ?1 ORDER BY sequence LIMIT ?2"
+                    "SELECT sequence, received_at FROM {table} WHERE sequence <= ?1 \
+                     ORDER BY sequence LIMIT ?2"
                 ))?;
                 let mut rows = front.query(params![confirmed_through.get(), STEP_ITEMS])?;
                 while let Some(row) = rows.next()? {
@@ -81,7 +83,7 @@ impl Trimmer for SqliteTrimmer {
                 }
             }
             let Some(last_to_go) = last_to_go else { return Ok(0) };
-            // A sequence is never assigned twice, not even when the row that had it is gone.
+            // A sequence is never assigned again, not even when its row is gone.
             facts::raise(transaction, facts::TRIMMED_THROUGH, Sequence::new(last_to_go))?;
             let delete = format!("DELETE FROM {table} WHERE sequence <= ?1");
             transaction.prepare_cached(&delete)?.execute([last_to_go])

@@ -1,20 +1,8 @@
-//! What the commands that look at a spool share.
-
-use std::sync::Arc;
+//! What `spool verify` and `spool export` share: how they judge and describe stored items.
 
 use serde_json::value::RawValue;
 
-use crate::config::{Config, ConfigError};
-use crate::spool::{self, Damage, ItemKind, SpoolError, SpoolView};
-
-/// Opens the configured spool for reading. It has to exist.
-pub(super) fn open_existing<E>(config: &Config) -> Result<Arc<dyn SpoolView>, E>
-where
-    E: From<ConfigError> + From<SpoolError>,
-{
-    let location = config.spool_location()?;
-    Ok(spool::open_existing(&location)?.ok_or_else(|| spool::missing(&location))?)
-}
+use crate::spool::{Damage, ItemKind};
 
 /// Says which items cannot be read, and why.
 pub(super) fn describe_damage(kind: ItemKind, damage: &Damage) -> String {
