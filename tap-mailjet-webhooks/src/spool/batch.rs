@@ -11,7 +11,7 @@ use crate::os::clock::UnixMillis;
 /// Bytes that a row takes besides its text: key, time, header and a share of the page.
 const ROW_OVERHEAD: u64 = 40;
 
-/// Proof that a batch is durable. Only a spool returns it.
+/// Proof that a batch is durable. Only [`Append::append`](super::Append::append) returns it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Receipt {
     /// The number of stored events.
@@ -38,8 +38,10 @@ impl Batch {
         Batch { text, items, received_at, _reservation: reservation }
     }
 
-    /// Returns the receipt to give once the batch is stored.
-    pub(super) fn receipt(&self) -> Receipt {
+    /// Returns the receipt for an implementation of [`Append`](super::Append) to give once the batch is
+    /// stored.
+    #[must_use]
+    pub fn receipt(&self) -> Receipt {
         self.items.receipt
     }
 
