@@ -5,6 +5,7 @@
 //! Both find the same members in the same texts; a test compares them.
 
 use std::borrow::Cow;
+use std::ops::ControlFlow;
 
 use serde_json::value::RawValue;
 
@@ -70,6 +71,12 @@ impl<'a, 's> Members<'a, 's> {
         Members { text, spans }
     }
 
+    /// The text of the object.
+    #[must_use]
+    pub fn text(self) -> &'a str {
+        self.text
+    }
+
     /// Returns the number of members.
     #[must_use]
     pub fn len(self) -> usize {
@@ -119,6 +126,23 @@ pub fn parse_object_into(text: &str, spans: &mut Vec<MemberSpan>) -> bool {
         spans.truncate(before);
     }
     is_object
+}
+
+/// Shows `visit` each member of the object `text`, with the text that follows the member, until `visit`
+/// breaks.
+///
+/// Nothing is read beyond the member at which `visit` breaks. If `text` is not a JSON object, `visit` may
+/// have seen the members before the first error.
+pub fn visit_members<'a>(text: &'a str, mut visit: impl FnMut(Member<'a>, &'a str) -> ControlFlow<()>) {
+    // `None` means an error, or that `visit` broke: either way, the scan is over.
+    let _: Option<()> = Scanner::new(text).and_then(|mut scanner| {
+        scanner.skip_space();
+        scanner.expect(b'{')?;
+        scanner.list(b'}', |scanner| {
+            let span = scanner.member(|scanner, _| scanner.value(MAX_DEPTH))?;
+            visit(Members::new(text, &[]).at(&span), &text[scanner.at..]).continue_value()
+        })
+    });
 }
 
 /// Finds the members of the object `text` and those of its member `name`, both in one pass. The second list

@@ -119,8 +119,8 @@ impl Streams {
         out: &mut Vec<u8>,
         mut add_columns: impl FnMut(&[DiscoveredColumn]) -> Result<(), E>,
     ) -> Result<u64, E> {
-        let type_name = if self.depends_on_type { event.event_type() } else { None };
-        let event_type = EventType::ALL.into_iter().find(|event| Some(event.name()) == type_name.as_deref());
+        let type_name = if self.depends_on_type { event.type_name() } else { None };
+        let event_type = type_name.as_deref().and_then(EventType::from_name);
         let mut writer = self.records.event(event, batched_at);
         let (mut records, mut has_stream) = (0, false);
         for (index, stream) in self.selected.iter_mut().enumerate() {
@@ -135,7 +135,7 @@ impl Streams {
             }
         }
         if !has_stream {
-            self.unselected.count(type_name.unwrap_or_default());
+            self.unselected.count(type_name.unwrap_or_default().into_owned());
         }
         self.advance(ItemKind::Event, event.sequence);
         Ok(records)

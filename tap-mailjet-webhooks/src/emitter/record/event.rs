@@ -1,5 +1,8 @@
 //! An event, split into its members.
 
+use std::borrow::Cow;
+
+use catalog::event;
 use catalog::members::Members;
 
 use super::primary_key::PrimaryKey;
@@ -27,13 +30,9 @@ pub(crate) struct Unreadable<'b> {
 }
 
 impl Event<'_> {
-    /// Returns the value of the field `event` in lower case, because Mailjet has been seen to capitalise it.
-    ///
-    /// As in the column of that name, the last value counts and null is no value.
-    pub(crate) fn event_type(&self) -> Option<String> {
-        let mut members = self.members.iter().rev();
-        let event = members.find(|member| member.name() == "event" && member.value != "null")?;
-        serde_json::from_str::<String>(event.value).ok().map(|name| name.to_lowercase())
+    /// Returns the name of the event's type in lower case; `None` if it has no type.
+    pub(crate) fn type_name(&self) -> Option<Cow<'_, str>> {
+        event::type_name(self.members.text())
     }
 }
 
