@@ -4,8 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -15,6 +14,7 @@ use warp::Filter;
 use warp::reply::Response;
 
 use crate::http;
+use crate::os::log_throttle::LogThrottle;
 
 /// The most connections at a time; others wait. A metrics scraper and a health check need one each.
 const MAX_CONNECTIONS: usize = 16;
@@ -24,8 +24,6 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
 /// The size of a connection's read buffer, which also limits the size of a header.
 const READ_BUFFER_BYTES: usize = 16 << 10;
-/// How long to wait after a connection could not be accepted.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves `filter` until dropped; the connections end with it.
 pub(super) async fn serve(
@@ -33,24 +31,17 @@ pub(super) async fn serve(
     filter: impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static,
 ) {
     let service = http::service(filter);
-    let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(READ_BUFFER_BYTES);
-    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let server = http::server(HEADER_TIMEOUT, READ_BUFFER_BYTES);
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut log_throttle = LogThrottle::default();
     let mut open = JoinSet::new();
     loop {
-        let permit = Arc::clone(&connections).acquire_owned().await;
+        let slot = Arc::clone(&slots).acquire_owned().await;
         while open.try_join_next().is_some() {}
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                debug!("an admin connection cannot be accepted: {error}");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
+        let (stream, _) = http::accept(&listener, &mut log_throttle).await;
         let connection = server.serve_connection(TokioIo::new(stream), service.clone());
         open.spawn(async move {
-            let _permit = permit;
+            let _slot = slot;
             if !matches!(timeout(CONNECTION_TIMEOUT, connection).await, Ok(Ok(()))) {
                 debug!("an admin connection ended early");
             }

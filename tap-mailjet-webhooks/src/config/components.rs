@@ -12,7 +12,9 @@ use super::ConfigError;
 use super::keys::Config;
 use super::values::{Mode, PublicUrl};
 use crate::emitter::{OutputSpec, Pace};
-use crate::listener::{ActiveTokens, AddressGuard, Credentials, Guards, Tls, TlsFiles};
+use crate::listener::{
+    ActiveTokens, AddressGuard, ConnectionLimits, Credentials, Guards, Setup, Tls, TlsFiles,
+};
 use crate::spool::{Limits, SpoolLocation};
 
 /// Memory for events that wait to be written, unless `max_body_bytes` needs more. A usual body takes about 1
@@ -132,18 +134,20 @@ impl Config {
     }
 
     /// What the listener checks, and what a connection may use.
-    pub fn guards(&self, tokens: ActiveTokens) -> Result<Guards, ConfigError> {
-        Ok(Guards {
+    pub fn listener_setup(&self, tokens: ActiveTokens) -> Result<Setup, ConfigError> {
+        let guards = Guards {
             tokens,
             addresses: AddressGuard::new(self.allowed_networks.clone(), self.trusted_proxies.clone()),
             credentials: self.credentials()?,
-            tls: self.tls()?,
             max_body_bytes: self.max_body_bytes,
+        };
+        let limits = ConnectionLimits {
             max_connections: self.max_connections,
             header_timeout: seconds(self.header_timeout_seconds),
             body_timeout: seconds(self.body_timeout_seconds),
             stop_timeout: STOP_TIMEOUT,
-        })
+        };
+        Ok(Setup { guards, limits, tls: self.tls()? })
     }
 
     fn tls(&self) -> Result<Option<Tls>, ConfigError> {

@@ -1,75 +1,66 @@
-//! The accept loop. `warp::serve` sets no timers, has no bound on connections and no deadline for its end, so warp's
-//! filters run behind a loop of our own.
+//! The accept loop, and what happens on a connection.
+//!
+//! `warp::serve` sets no timeouts, does not bound the number of connections and has no deadline for its end.
+//! So warp's filters run behind a loop of our own.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_io_timeout::TimeoutStream;
 use tracing::{debug, warn};
 
 use super::connection_slots::{ConnectionSlots, Slot};
-use super::route::{self, Connection, Route};
-use super::{Guards, Tls, Traffic};
+use super::handler::{self, Connection, Handler};
+use super::{ConnectionLimits, Setup, Tls, Traffic};
+use crate::http;
 use crate::os::log_throttle::LogThrottle;
 use crate::spool::Append;
 
-/// What a connection may hold in its read buffer: also the bound on the size of a header.
+/// The size of a connection's read buffer, which also limits the size of a header.
 const READ_BUFFER_BYTES: usize = 64 << 10;
-/// How long to wait when the process has no file descriptors left for a new connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Takes webhooks from `listener` into `spool` until `stop` is ready; then takes no further connection, lets the
-/// requests in flight finish, and returns. What has not finished after [`Guards::stop_timeout`] is broken off
-/// unanswered. What comes and goes is counted in `traffic`.
+/// Receives webhooks from `listener` into `spool` until `stop` is ready, and counts them in `traffic`.
+///
+/// Then it accepts no more connections, lets the requests in flight finish, and returns. Requests that take
+/// longer than [`ConnectionLimits::stop_timeout`] are cut off without an answer.
 pub async fn serve<S: Append>(
     listener: TcpListener,
-    guards: Guards,
+    setup: Setup,
     spool: S,
     traffic: Traffic,
     stop: impl Future<Output = ()>,
 ) {
-    let stop_timeout = guards.stop_timeout;
-    let slots = ConnectionSlots::new(guards.max_connections);
+    let slots = ConnectionSlots::new(setup.limits.max_connections);
+    let stop_timeout = setup.limits.stop_timeout;
     let (stopping, stopped) = watch::channel(());
-    let server = Server::new(guards, spool, traffic.clone(), stopped);
     let graceful = GracefulShutdown::new();
-    // Ends when this function does.
-    let mut following = JoinSet::new();
-    if let Some(tls) = &server.tls {
-        following.spawn(tls.clone().follow());
-    }
+    let server = Server::new(setup, spool, traffic.clone(), stopped);
     let mut stop = std::pin::pin!(stop);
-    let mut told = LogThrottle::default();
+    let mut log_throttle = LogThrottle::default();
     loop {
-        let accept = async {
-            let accepted = listener.accept().await?;
-            // In this order: while all places are taken, there is at most one connection more.
-            Ok((accepted, slots.take().await))
+        let next = async {
+            let (stream, peer) = http::accept(&listener, &mut log_throttle).await;
+            // In this order, at most one open connection has no slot.
+            (stream, peer, slots.take().await)
         };
-        let accepted = tokio::select! {
+        tokio::select! {
             biased;
             () = &mut stop => break,
-            accepted = accept => accepted,
-        };
-        match accepted {
-            Ok(((stream, peer), slot)) => server.start(stream, peer, slot, graceful.watcher()),
-            Err(error) => pause_after(&error, &mut told).await,
+            (stream, peer, slot) = next => server.start(stream, peer, slot, graceful.watcher()),
         }
     }
     traffic.close();
     drop(listener);
     drop(stopping);
-    if tokio::time::timeout(stop_timeout, graceful.shutdown()).await.is_err() {
-        warn!("requests that did not finish in time were broken off; Mailjet repeats them");
+    if timeout(stop_timeout, graceful.shutdown()).await.is_err() {
+        warn!("requests that did not finish in time were cut off; Mailjet will repeat them");
     }
 }
 
@@ -77,46 +68,45 @@ pub async fn serve<S: Append>(
 struct Server<S> {
     http: http1::Builder,
     tls: Option<Tls>,
-    /// How long a handshake may take.
-    handshake_timeout: Duration,
-    /// Closed when the listener stops: what has not got as far as HTTP is broken off at once.
+    limits: ConnectionLimits,
+    /// Closed when the listener stops. Connections that are still in their handshake are then cut off at
+    /// once.
     stopped: watch::Receiver<()>,
-    route: Arc<Route<S>>,
+    handler: Arc<Handler<S>>,
+    traffic: Traffic,
 }
 
 impl<S: Append> Server<S> {
-    fn new(mut guards: Guards, spool: S, traffic: Traffic, stopped: watch::Receiver<()>) -> Self {
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
-            // Who has said all and closes its side is answered all the same.
-            .half_close(true)
-            .header_read_timeout(guards.header_timeout)
-            .max_buf_size(READ_BUFFER_BYTES);
-        let (tls, handshake_timeout) = (guards.tls.take(), guards.header_timeout);
-        Server { http, tls, handshake_timeout, stopped, route: Route::new(guards, spool, traffic) }
+    fn new(setup: Setup, spool: S, traffic: Traffic, stopped: watch::Receiver<()>) -> Self {
+        let Setup { guards, limits, tls } = setup;
+        let mut http = http::server(limits.header_timeout, READ_BUFFER_BYTES);
+        // A client that closes its side after its request still gets its answer.
+        http.half_close(true);
+        let handler = Arc::new(Handler::new(guards, limits.body_timeout, spool, traffic.clone()));
+        Server { http, tls, limits, stopped, handler, traffic }
     }
 
+    /// Starts a task for a new connection.
     fn start(&self, stream: TcpStream, peer: SocketAddr, slot: Slot, watcher: Watcher) {
-        // Answers are small and each is waited for.
+        // An answer is one small write that the client waits for: nothing else would fill the packet.
         let _ = stream.set_nodelay(true);
-        let route = Arc::clone(&self.route);
-        let counted = route.count_connection();
-        let connection = Arc::new(Connection { route, peer, slot, _counted: counted });
-        let http = self.http.clone();
+        let handler = Arc::clone(&self.handler);
+        let connection = Connection { handler, peer, slot, _open: self.traffic.connection_opened() };
+        let (http, limits) = (self.http.clone(), self.limits);
         match self.tls.clone() {
-            None => drop(tokio::spawn(exchange(http, stream, connection, watcher))),
+            None => drop(tokio::spawn(serve_requests(http, stream, connection, limits, watcher))),
             Some(tls) => {
-                let (limit, mut stopped) = (self.handshake_timeout, self.stopped.clone());
+                let mut stopped = self.stopped.clone();
                 tokio::spawn(async move {
-                    let shaken = tokio::select! {
-                        shaken = tokio::time::timeout(limit, tls.handshake(stream)) => shaken,
+                    let handshake = tokio::select! {
+                        handshake = timeout(limits.header_timeout, tls.handshake(stream)) => handshake,
                         () = connection.slot.evicted() => return,
                         _ = stopped.changed() => return,
                     };
-                    match shaken {
-                        Ok(Ok(stream)) => exchange(http, stream, connection, watcher).await,
-                        Ok(Err(error)) => debug!("a handshake failed: {error}"),
-                        Err(_) => debug!("a handshake took too long"),
+                    match handshake {
+                        Ok(Ok(stream)) => serve_requests(http, stream, connection, limits, watcher).await,
+                        Ok(Err(error)) => debug!("a TLS handshake failed: {error}"),
+                        Err(_) => debug!("a TLS handshake took too long"),
                     }
                 });
             }
@@ -124,17 +114,19 @@ impl<S: Append> Server<S> {
     }
 }
 
-/// Answers the requests that come on a connection, until it ends or has to make room.
-async fn exchange<S: Append>(
+/// Answers the requests on a connection until it ends or has to make room for another.
+async fn serve_requests<S: Append>(
     http: http1::Builder,
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-    connection: Arc<Connection<S>>,
+    connection: Connection<S>,
+    limits: ConnectionLimits,
     watcher: Watcher,
 ) {
-    let service = crate::http::service(route::filter(Arc::clone(&connection)));
+    let connection = Arc::new(connection);
+    let service = http::service(handler::filter(Arc::clone(&connection)));
     let mut stream = TimeoutStream::new(stream);
-    // Who asks and asks, and takes no answer, must not keep a connection from others.
-    stream.set_write_timeout(Some(connection.route.write_timeout()));
+    // A client that keeps asking and never reads an answer must not hold its connection forever.
+    stream.set_write_timeout(Some(limits.header_timeout));
     tokio::select! {
         biased;
         ended = watcher.watch(http.serve_connection(TokioIo::new(Box::pin(stream)), service)) => {
@@ -142,17 +134,6 @@ async fn exchange<S: Append>(
                 debug!("a connection ended early: {error}");
             }
         }
-        () = connection.slot.evicted() => debug!("a connection that was idle made room"),
-    }
-}
-
-/// One client that went away must not slow the others; a process without file descriptors must not spin.
-async fn pause_after(error: &io::Error, told: &mut LogThrottle) {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
-    if !matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
-        if let Some(suppressed) = told.allow() {
-            warn!("a connection can't be accepted: {error}{suppressed}");
-        }
-        tokio::time::sleep(ACCEPT_PAUSE).await;
+        () = connection.slot.evicted() => debug!("an idle connection was closed to make room for a new one"),
     }
 }

@@ -1,101 +1,110 @@
-//! The places for connections: how many there are, and who makes room.
+//! Connection slots: how many connections may be open, and which one makes room for a new one.
 //!
-//! When all are taken, a newcomer gets the place of the connection that has been idle for longest: one that has not sent a
-//! whole request header since it was opened, or since its last answer. So strangers who open connections and say nothing, or
-//! say it slowly, or do not read their answers, take places from each other, and not from those who post. A connection
-//! whose webhook is being read or stored is never closed for another.
+//! When all slots are taken, a new connection gets the slot of the one that has been idle for longest. A
+//! connection is idle from when it is opened, and from each answer, until it has sent a whole request header.
+//! So clients that open connections and send nothing, send slowly or do not read their answers take slots
+//! from each other, and not from clients that post webhooks. A connection whose webhook is being read or
+//! stored is never closed for another.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tracing::warn;
 
 use crate::os::log_throttle::LogThrottle;
 
-/// Instead of a turn: a request is being answered.
-const BUSY: u64 = 0;
-
-/// The places for connections.
+/// The slots of a listener.
 #[derive(Debug)]
 pub(super) struct ConnectionSlots {
-    most: usize,
+    max_connections: usize,
     free: Arc<Semaphore>,
     shared: Arc<Shared>,
-    told: Mutex<LogThrottle>,
+    log_throttle: Mutex<LogThrottle>,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
+    /// The slots that are taken, by their numbers.
     taken: Mutex<HashMap<u64, Arc<SlotState>>>,
-    /// Counts whatever makes a connection idle, so that turns order them.
-    turn: AtomicU64,
-    /// How many newcomers wait.
+    /// Counts the times at which a connection has become idle: a clock that never shows the same time twice.
+    ticks: AtomicU64,
+    /// How many new connections wait for a slot.
     waiting: AtomicU64,
-    /// Told, if a newcomer waits, that a connection has become idle or has not made room.
+    /// Notified, if a new connection waits, when a connection has become idle or was busy when it was to be
+    /// evicted.
     changed: Notify,
+}
+
+/// What a connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Activity {
+    /// Its request is being answered.
+    Busy,
+    /// It has been idle since this tick.
+    IdleSince(u64),
 }
 
 #[derive(Debug)]
 struct SlotState {
-    /// The turn at which it became idle, or [`BUSY`].
-    idle_since: AtomicU64,
-    leave: Notify,
+    activity: Mutex<Activity>,
+    evict: Notify,
 }
 
-/// A connection's place. It is free again when this is dropped.
+/// A connection's slot. It is free again when this is dropped.
 #[derive(Debug)]
 pub(super) struct Slot {
     number: u64,
-    seat: Arc<SlotState>,
+    state: Arc<SlotState>,
     shared: Arc<Shared>,
     _permit: OwnedSemaphorePermit,
 }
 
-/// Keeps a connection's place while a request is answered.
+/// Protects a connection from eviction while its request is answered.
 #[derive(Debug)]
 pub(super) struct Busy<'a>(&'a Slot);
 
 impl ConnectionSlots {
-    /// So many places.
-    pub(super) fn new(most: usize) -> Self {
+    pub(super) fn new(max_connections: usize) -> Self {
         ConnectionSlots {
-            most,
-            free: Arc::new(Semaphore::new(most)),
+            max_connections,
+            free: Arc::new(Semaphore::new(max_connections)),
             shared: Arc::default(),
-            told: Mutex::default(),
+            log_throttle: Mutex::default(),
         }
     }
 
-    /// Takes a place; if none is free, waits for one that is made.
+    /// Takes a slot. If none is free, has an idle connection evicted and waits for its slot.
     pub(super) async fn take(&self) -> Slot {
         let permit = match Arc::clone(&self.free).try_acquire_owned() {
             Ok(permit) => permit,
-            Err(_) => self.wait().await,
+            Err(_) => self.wait_for_slot().await,
         };
-        let number = self.shared.next_turn();
-        let seat = Arc::new(SlotState { idle_since: AtomicU64::new(number), leave: Notify::new() });
-        self.shared.taken().insert(number, Arc::clone(&seat));
-        Slot { number, seat, shared: Arc::clone(&self.shared), _permit: permit }
+        let number = self.shared.next_tick();
+        let state =
+            Arc::new(SlotState { activity: Mutex::new(Activity::IdleSince(number)), evict: Notify::new() });
+        self.shared.taken().insert(number, Arc::clone(&state));
+        Slot { number, state, shared: Arc::clone(&self.shared), _permit: permit }
     }
 
-    async fn wait(&self) -> OwnedSemaphorePermit {
-        if let Some(suppressed) = self.told.lock().unwrap_or_else(PoisonError::into_inner).allow() {
+    async fn wait_for_slot(&self) -> OwnedSemaphorePermit {
+        if let Some(suppressed) = self.log_throttle.lock().unwrap_or_else(PoisonError::into_inner).allow() {
             warn!(
-                "all {} connections (max_connections) are taken: for a new one, the one that has been idle for longest is \
-                 closed{suppressed}",
-                self.most
+                "all {} connections (max_connections) are taken: the one that has been idle for longest is \
+                 closed for a new one{suppressed}",
+                self.max_connections
             );
         }
         let _waiting = Waiting::new(&self.shared.waiting);
-        let mut asked: Option<(Arc<SlotState>, u64)> = None;
+        let mut evicted: Option<(Arc<SlotState>, Activity)> = None;
         loop {
-            // One at a time is asked, and another only if that one has got a request meanwhile, which it may be done with.
-            if asked.as_ref().is_none_or(|(seat, since)| seat.idle_since.load(Ordering::SeqCst) != *since) {
-                asked = self.shared.idle_for_longest();
-                if let Some((seat, _)) = &asked {
-                    seat.leave.notify_one();
+            // One at a time. The next follows only if the last one has had a request since, and so may have
+            // stayed.
+            if evicted.as_ref().is_none_or(|(state, idle)| state.activity() != *idle) {
+                evicted = self.shared.idle_for_longest();
+                if let Some((state, _)) = &evicted {
+                    state.evict.notify_one();
                 }
             }
             tokio::select! {
@@ -107,23 +116,25 @@ impl ConnectionSlots {
 }
 
 impl Shared {
-    fn taken(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<SlotState>>> {
+    fn taken(&self) -> MutexGuard<'_, HashMap<u64, Arc<SlotState>>> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn next_turn(&self) -> u64 {
-        self.turn.fetch_add(1, Ordering::SeqCst) + 1
+    fn next_tick(&self) -> u64 {
+        self.ticks.fetch_add(1, Ordering::SeqCst)
     }
 
-    /// The seat that has been idle for longest, and since which turn.
-    fn idle_for_longest(&self) -> Option<(Arc<SlotState>, u64)> {
+    /// Returns the slot that has been idle for longest, and its activity at this moment.
+    fn idle_for_longest(&self) -> Option<(Arc<SlotState>, Activity)> {
         let taken = self.taken();
-        let since = taken.values().map(|seat| (seat, seat.idle_since.load(Ordering::SeqCst)));
-        let idle = since.filter(|(_, since)| *since != BUSY);
-        idle.min_by_key(|(_, since)| *since).map(|(seat, since)| (Arc::clone(seat), since))
+        let idle = taken.values().filter_map(|state| match state.activity() {
+            Activity::Busy => None,
+            Activity::IdleSince(tick) => Some((state, tick)),
+        });
+        idle.min_by_key(|(_, tick)| *tick).map(|(state, tick)| (Arc::clone(state), Activity::IdleSince(tick)))
     }
 
-    fn tell_who_waits(&self) {
+    fn notify_waiting(&self) {
         if self.waiting.load(Ordering::SeqCst) > 0 {
             self.changed.notify_one();
         }
@@ -131,35 +142,39 @@ impl Shared {
 }
 
 impl SlotState {
-    fn is_busy(&self) -> bool {
-        self.idle_since.load(Ordering::SeqCst) == BUSY
+    fn activity(&self) -> Activity {
+        *self.activity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_activity(&self, activity: Activity) {
+        *self.activity.lock().unwrap_or_else(PoisonError::into_inner) = activity;
     }
 }
 
 impl Slot {
-    /// The place is kept for as long as what is returned lives.
+    /// Protects the connection from eviction for as long as the returned value lives.
     pub(super) fn mark_busy(&self) -> Busy<'_> {
-        self.seat.idle_since.store(BUSY, Ordering::SeqCst);
+        self.state.set_activity(Activity::Busy);
         Busy(self)
     }
 
-    /// Waits until the connection, being idle, has to make room.
+    /// Waits until the connection has to make room while it is idle.
     pub(super) async fn evicted(&self) {
         loop {
-            self.seat.leave.notified().await;
-            if !self.seat.is_busy() {
+            self.state.evict.notified().await;
+            if self.state.activity() != Activity::Busy {
                 return;
             }
-            self.shared.tell_who_waits();
+            self.shared.notify_waiting();
         }
     }
 }
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        let Slot { seat, shared, .. } = self.0;
-        seat.idle_since.store(shared.next_turn(), Ordering::SeqCst);
-        shared.tell_who_waits();
+        let Slot { state, shared, .. } = self.0;
+        state.set_activity(Activity::IdleSince(shared.next_tick()));
+        shared.notify_waiting();
     }
 }
 
@@ -169,7 +184,7 @@ impl Drop for Slot {
     }
 }
 
-/// Counts a newcomer for as long as it waits, also if it is given up.
+/// Counts a new connection as waiting for as long as it lives, whether or not it gets a slot.
 struct Waiting<'a>(&'a AtomicU64);
 
 impl<'a> Waiting<'a> {
@@ -192,70 +207,71 @@ mod tests {
 
     use super::*;
 
-    fn is_ready<T>(future: impl Future<Output = T>) -> Option<T> {
+    /// Polls a future once, and returns its value if it is ready.
+    fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
         match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(value) => Some(value),
             Poll::Pending => None,
         }
     }
 
-    fn taken(slots: &ConnectionSlots) -> Slot {
-        is_ready(slots.take()).expect("a place is free")
+    fn take_free(slots: &ConnectionSlots) -> Slot {
+        poll_once(slots.take()).expect("a slot is free")
     }
 
     #[test]
-    fn who_has_been_idle_for_longest_makes_room_and_nobody_else() {
+    fn only_the_connection_that_has_been_idle_for_longest_is_evicted() {
         let slots = ConnectionSlots::new(3);
-        let (first, second, third) = (taken(&slots), taken(&slots), taken(&slots));
+        let (first, second, third) = (take_free(&slots), take_free(&slots), take_free(&slots));
         // The first has had a request since.
         drop(first.mark_busy());
-        assert!(is_ready(slots.take()).is_none(), "one has to go first");
-        assert!(is_ready(second.evicted()).is_some());
-        assert!(is_ready(first.evicted()).is_none());
-        assert!(is_ready(third.evicted()).is_none());
+        assert!(poll_once(slots.take()).is_none(), "a slot has to become free first");
+        assert!(poll_once(second.evicted()).is_some());
+        assert!(poll_once(first.evicted()).is_none());
+        assert!(poll_once(third.evicted()).is_none());
         drop(second);
-        let _fourth = taken(&slots);
+        let _fourth = take_free(&slots);
     }
 
     #[test]
-    fn who_is_busy_stays_and_makes_room_later() {
+    fn a_busy_connection_is_evicted_only_once_it_is_idle() {
         let slots = ConnectionSlots::new(1);
-        let only = taken(&slots);
+        let only = take_free(&slots);
         let busy = only.mark_busy();
         let mut newcomer = pin!(slots.take());
-        assert!(is_ready(newcomer.as_mut()).is_none());
-        assert!(is_ready(only.evicted()).is_none());
+        assert!(poll_once(newcomer.as_mut()).is_none());
+        assert!(poll_once(only.evicted()).is_none());
         drop(busy);
-        assert!(is_ready(newcomer.as_mut()).is_none(), "it asks again");
-        assert!(is_ready(only.evicted()).is_some());
+        assert!(poll_once(newcomer.as_mut()).is_none(), "it has the connection evicted now");
+        assert!(poll_once(only.evicted()).is_some());
         drop(only);
-        assert!(is_ready(newcomer.as_mut()).is_some());
+        assert!(poll_once(newcomer.as_mut()).is_some());
     }
 
-    /// Also if that is over before the newcomer looks.
+    /// Even if the request is over before the new connection looks again.
     #[test]
-    fn who_was_busy_for_a_moment_when_it_was_asked_is_asked_again() {
+    fn a_connection_that_was_busy_when_it_was_to_be_evicted_is_evicted_later() {
         let slots = ConnectionSlots::new(1);
-        let only = taken(&slots);
+        let only = take_free(&slots);
         let mut newcomer = pin!(slots.take());
-        assert!(is_ready(newcomer.as_mut()).is_none());
+        assert!(poll_once(newcomer.as_mut()).is_none());
         let busy = only.mark_busy();
-        assert!(is_ready(only.evicted()).is_none());
+        assert!(poll_once(only.evicted()).is_none());
         drop(busy);
-        assert!(is_ready(newcomer.as_mut()).is_none());
-        assert!(is_ready(only.evicted()).is_some());
+        assert!(poll_once(newcomer.as_mut()).is_none());
+        assert!(poll_once(only.evicted()).is_some());
     }
 
-    /// A request that comes in between is answered.
+    /// A request that arrives just then is answered.
     #[test]
-    fn who_gets_a_request_after_it_was_asked_stays_and_another_is_asked() {
+    fn if_a_connection_becomes_busy_before_it_is_evicted_another_one_is() {
         let slots = ConnectionSlots::new(2);
-        let (first, second) = (taken(&slots), taken(&slots));
+        let (first, second) = (take_free(&slots), take_free(&slots));
         let mut newcomer = pin!(slots.take());
-        assert!(is_ready(newcomer.as_mut()).is_none());
+        assert!(poll_once(newcomer.as_mut()).is_none());
         let _busy = first.mark_busy();
-        assert!(is_ready(first.evicted()).is_none());
-        assert!(is_ready(newcomer.as_mut()).is_none());
-        assert!(is_ready(second.evicted()).is_some());
+        assert!(poll_once(first.evicted()).is_none());
+        assert!(poll_once(newcomer.as_mut()).is_none());
+        assert!(poll_once(second.evicted()).is_some());
     }
 }

@@ -1,4 +1,4 @@
-//! Every way in which a request can fail, with what the client, the log and the metrics are told.
+//! Every way in which a request can fail, and what the client, the log and the metrics say about it.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -11,19 +11,19 @@ use crate::spool::AppendError;
 /// Why a request is not answered with 200.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The path is not that of an active webhook URL.
+    /// The path is not the path of an active webhook URL.
     #[error("not found")]
     NotFound,
     /// The address is not in `allowed_networks`.
-    #[error("webhooks are not taken from this address")]
+    #[error("webhooks are not accepted from this address")]
     AddressNotAllowed {
-        /// The client's address, unless a trusted proxy says something that is none.
+        /// The client's address; `None` if a trusted proxy gave something else in its place.
         client: Option<IpAddr>,
     },
     /// The Basic credentials are missing or wrong.
-    #[error("user name or password are missing or wrong")]
+    #[error("the user name or password is missing or wrong")]
     NotAuthorized,
-    /// A webhook URL, but not POST.
+    /// The path is the path of a webhook URL, but the method is not POST.
     #[error("only POST is allowed here")]
     NotPost,
     /// The body did not arrive in time.
@@ -35,25 +35,27 @@ pub enum Refusal {
         /// `max_body_bytes`.
         limit: u64,
     },
-    /// The body has a content coding, such as gzip.
+    /// The body is compressed, or encoded in another way.
     #[error("the body must not be encoded")]
     BodyEncoded,
     /// The connection broke before the body was complete.
-    #[error("the body broke off")]
+    #[error("the connection broke before the body was complete")]
     BodyBroken,
-    /// A header that the answer depends on can't be read.
-    #[error("a header can't be read")]
+    /// The header Content-Length is not a number.
+    #[error("the header Content-Length is not a number")]
     BadHeader,
-    /// The body is not JSON, or neither an object nor an array. It has been kept as a rejected row.
+    /// The body is not JSON, or it is neither an object nor an array. It has been stored as a rejected item.
     #[error("{0}")]
     NotEvents(Cow<'static, str>),
-    /// The spool does not take anything now.
+    /// The spool has not stored the events.
     #[error("{0}; try again later")]
     Spool(AppendError),
 }
 
 impl Refusal {
-    /// The status of the answer. Mailjet takes anything but 200 as "repeat in 30 seconds".
+    /// Returns the status of the answer.
+    ///
+    /// Mailjet repeats a webhook after 30 seconds unless the status is 200.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
@@ -69,7 +71,7 @@ impl Refusal {
         }
     }
 
-    /// A short name that never changes, for logs and metrics.
+    /// Returns a short name that never changes, for logs and metrics.
     #[must_use]
     pub fn tag(&self) -> &'static str {
         match self {
@@ -93,7 +95,10 @@ impl Refusal {
         }
     }
 
-    /// How loudly the log tells it. What a stranger can cause at will is quiet; what needs the operator is not.
+    /// Returns the level of the log line.
+    ///
+    /// What anybody can cause at will is logged at a low level, and what the operator has to act on at a high
+    /// one.
     #[must_use]
     pub fn log_level(&self) -> Level {
         match self {
@@ -108,7 +113,7 @@ impl Refusal {
         }
     }
 
-    /// What the log tells besides, and the client does not need to know.
+    /// Returns the end of the log line: details that the client does not need to know.
     #[must_use]
     pub fn detail(&self) -> Cow<'static, str> {
         match self {
@@ -116,16 +121,18 @@ impl Refusal {
                 format!(": {client} is not in allowed_networks").into()
             }
             Refusal::AddressNotAllowed { client: None } => {
-                ": a proxy of trusted_proxies puts something into X-Forwarded-For that is no address".into()
+                ": a proxy in trusted_proxies sent an X-Forwarded-For entry that is not an address".into()
             }
             Refusal::NotAuthorized => {
-                ": what Mailjet has in its URL is not basic_auth_username and basic_auth_password".into()
+                ": the URL at Mailjet must contain basic_auth_username and basic_auth_password".into()
             }
             _ => "".into(),
         }
     }
 
-    /// Seconds after which a repeat makes sense. Mailjet waits 30 seconds whatever it is told; proxies listen.
+    /// Returns the number of seconds after which a repeat makes sense.
+    ///
+    /// Proxies act on it. Mailjet always waits 30 seconds.
     #[must_use]
     pub fn retry_after_seconds(&self) -> Option<u32> {
         match self {
@@ -135,9 +142,9 @@ impl Refusal {
         }
     }
 
-    /// Whether the client has shown that it knows a webhook URL.
+    /// Returns whether the client has shown that it knows a webhook URL.
     #[must_use]
-    pub fn is_to_a_stranger(&self) -> bool {
-        matches!(self, Refusal::NotFound)
+    pub fn client_knows_url(&self) -> bool {
+        !matches!(self, Refusal::NotFound)
     }
 }

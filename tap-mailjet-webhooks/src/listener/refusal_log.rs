@@ -1,4 +1,4 @@
-//! The log of what requests came to that were not simply answered with 200: each kind is told sparingly.
+//! The log of requests that were not simply answered with 200. Each kind has a log throttle of its own.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -9,16 +9,15 @@ use super::refusal::Refusal;
 use crate::os::log_throttle::{LogThrottle, Suppressed};
 use crate::spool::Receipt;
 
-/// What was told lately.
+/// Logs refusals, and counts those that come too soon after another of their kind.
 #[derive(Debug, Default)]
 pub(super) struct RefusalLog {
-    /// By tag.
-    told: Mutex<HashMap<&'static str, LogThrottle>>,
+    throttle_by_tag: Mutex<HashMap<&'static str, LogThrottle>>,
 }
 
 impl RefusalLog {
-    /// Tells a refusal, or counts it.
-    pub(super) fn tell(&self, refusal: &Refusal) {
+    /// Logs a refusal, unless one with its tag was logged a moment ago.
+    pub(super) fn log(&self, refusal: &Refusal) {
         let (status, tag) = (refusal.status().as_u16(), refusal.tag());
         if refusal.log_level() == Level::DEBUG {
             debug!(status, tag, "refused: {refusal}");
@@ -33,19 +32,20 @@ impl RefusalLog {
         }
     }
 
-    /// Tells that some elements of an array were not events, or counts it.
-    pub(super) fn tell_rejected(&self, receipt: Receipt) {
+    /// Logs that some elements of an array are not events, unless that was logged a moment ago.
+    pub(super) fn log_rejected_elements(&self, receipt: Receipt) {
         let Receipt { accepted, rejected } = receipt;
         if let Some(suppressed) = self.allow("elements_rejected") {
             warn!(
                 accepted,
                 rejected,
-                "a webhook held array elements that are not events; they are kept as rejected{suppressed}"
+                "a webhook contained array elements that are not events; they are stored as rejected \
+                 items{suppressed}"
             );
         }
     }
 
     fn allow(&self, tag: &'static str) -> Option<Suppressed> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).entry(tag).or_default().allow()
+        self.throttle_by_tag.lock().unwrap_or_else(PoisonError::into_inner).entry(tag).or_default().allow()
     }
 }

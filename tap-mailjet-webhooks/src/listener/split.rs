@@ -1,7 +1,8 @@
-//! The payload: which slices of a body are events.
+//! Which slices of a body are events.
 //!
-//! The rule is generous: one JSON object is an event, an array is its elements, and an element that is not an object
-//! does not spoil its neighbours. What an event contains is of no interest here.
+//! A body that is a JSON object is one event. Of an array, each element that is an object is an event, and
+//! the others are rejected items. Apart from its type, which is counted, what an event contains does not
+//! matter.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,41 +11,49 @@ use std::ops::Range;
 use serde::de::{Deserializer as _, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::event_counts::EventCounts;
 use crate::spool::{AppendError, ItemKind, Items, REJECTED_BODY_BYTES, Reservation};
 
-/// An array element that is not an object.
+/// Why an array element that is not an object is rejected.
 const NOT_AN_OBJECT: &str = "the array element is not a JSON object, and so no event";
+
+/// What a body holds.
+#[derive(Debug)]
+pub struct Split {
+    /// Where its items stand, events and others.
+    pub items: Items,
+    /// How many events of each type there are.
+    pub event_counts: EventCounts,
+}
 
 /// Why a body is not split into events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SplitError {
-    /// It holds none; this says why. It is kept as one rejected row.
+    /// It holds none, for this reason. The whole body is one rejected item.
     NotEvents(Cow<'static, str>),
-    /// There is no memory for the list of them now.
-    AppendError(AppendError),
+    /// There is no memory for the list of its items.
+    NoMemory(AppendError),
 }
 
-/// Finds the events in a body. The memory for the list of them is taken from `reservation`.
-pub fn split(body: &[u8], reservation: &mut Reservation) -> Result<Items, SplitError> {
+/// Finds the events in a body. The memory for the list of items is taken from `reservation`.
+pub fn split(body: &[u8], reservation: &mut Reservation) -> Result<Split, SplitError> {
     let not_json =
         |error: &serde_json::Error| SplitError::NotEvents(format!("the body is not JSON: {error}").into());
-    let mut items = Items::new(NOT_AN_OBJECT);
+    let mut split = Split { items: Items::new(NOT_AN_OBJECT), event_counts: EventCounts::default() };
     match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
         Some(b'{') => {
             let event: &RawValue = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
-            items
-                .push(range_in(body, event), ItemKind::Event, reservation)
-                .map_err(SplitError::AppendError)?;
-            Ok(items)
+            split.push(body, event, reservation).map_err(SplitError::NoMemory)?;
+            Ok(split)
         }
         Some(b'[') => {
             let mut refused = None;
-            let elements = Elements { body, items: &mut items, reservation, refused: &mut refused };
+            let elements = Elements { body, split: &mut split, reservation, refused: &mut refused };
             let mut deserializer = serde_json::Deserializer::from_slice(body);
             let whole = deserializer.deserialize_seq(elements).and_then(|()| deserializer.end());
             match (whole, refused) {
-                (Ok(()), _) => Ok(items),
-                (Err(_), Some(refused)) => Err(SplitError::AppendError(refused)),
+                (Ok(()), _) => Ok(split),
+                (Err(_), Some(error)) => Err(SplitError::NoMemory(error)),
                 (Err(error), None) => Err(not_json(&error)),
             }
         }
@@ -58,11 +67,30 @@ pub fn split(body: &[u8], reservation: &mut Reservation) -> Result<Items, SplitE
     }
 }
 
+impl Split {
+    /// Adds a value that was read from `body`: an event if it is an object, and otherwise a rejected item.
+    fn push(
+        &mut self,
+        body: &[u8],
+        value: &RawValue,
+        reservation: &mut Reservation,
+    ) -> Result<(), AppendError> {
+        let mut range = range_in(body, value);
+        let kind = if value.get().starts_with('{') { ItemKind::Event } else { ItemKind::Rejected };
+        match kind {
+            ItemKind::Event => self.event_counts.add(value.get()),
+            ItemKind::Rejected => range.end = range.end.min(range.start + REJECTED_BODY_BYTES),
+        }
+        self.items.push(range, kind, reservation)
+    }
+}
+
+/// Reads the elements of an array into a [`Split`].
 struct Elements<'a> {
     body: &'a [u8],
-    items: &'a mut Items,
+    split: &'a mut Split,
     reservation: &'a mut Reservation,
-    /// Why the list was broken off, if it was not the JSON.
+    /// Set if there is no memory for more items: `serde_json` can pass on only errors of its own.
     refused: &'a mut Option<AppendError>,
 }
 
@@ -75,21 +103,16 @@ impl<'de> Visitor<'de> for Elements<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
         while let Some(element) = elements.next_element::<&RawValue>()? {
-            let mut range = range_in(self.body, element);
-            let kind = if element.get().starts_with('{') { ItemKind::Event } else { ItemKind::Rejected };
-            if kind == ItemKind::Rejected {
-                range.end = range.end.min(range.start + REJECTED_BODY_BYTES);
-            }
-            if let Err(refused) = self.items.push(range, kind, self.reservation) {
-                *self.refused = Some(refused);
-                return Err(A::Error::custom(refused));
+            if let Err(error) = self.split.push(self.body, element, self.reservation) {
+                *self.refused = Some(error);
+                return Err(A::Error::custom(error));
             }
         }
         Ok(())
     }
 }
 
-/// Where a value that was read from `body` stands in it.
+/// Returns where a value that was read from `body` stands in it.
 fn range_in(body: &[u8], value: &RawValue) -> Range<usize> {
     let start = value.get().as_ptr().addr() - body.as_ptr().addr();
     start..start + value.get().len()
@@ -101,20 +124,20 @@ mod tests {
     use crate::spool::Budget;
 
     fn events(body: &str) -> Result<Vec<(&str, bool)>, String> {
-        let items = split_within(1 << 20, body.as_bytes()).map_err(|unsplit| match unsplit {
+        let split = split_within(1 << 20, body.as_bytes()).map_err(|error| match error {
             SplitError::NotEvents(reason) => reason.into_owned(),
-            SplitError::AppendError(refused) => refused.to_string(),
+            SplitError::NoMemory(error) => error.to_string(),
         })?;
-        Ok(items.iter().map(|(range, kind)| (&body[range], kind == ItemKind::Event)).collect())
+        Ok(split.items.iter().map(|(range, kind)| (&body[range], kind == ItemKind::Event)).collect())
     }
 
-    fn split_within(budget: usize, body: &[u8]) -> Result<Items, SplitError> {
+    fn split_within(budget: usize, body: &[u8]) -> Result<Split, SplitError> {
         let mut reservation = Budget::new(budget).reserve(0).expect("nothing is taken yet");
         split(body, &mut reservation)
     }
 
     #[test]
-    fn objects_are_events_wherever_they_stand() {
+    fn objects_are_events_and_other_array_elements_are_rejected() {
         type Expected = &'static [(&'static str, bool)];
         let cases: [(&str, Expected); 7] = [
             (r#"{"event":"open"}"#, &[(r#"{"event":"open"}"#, true)]),
@@ -131,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_told_apart() {
+    fn a_body_without_events_is_not_split_and_the_reason_is_given() {
         let scalar = "the body is JSON, but neither an object nor an array of objects";
         let cases = [
             ("", "the body is empty"),
@@ -156,12 +179,11 @@ mod tests {
         assert!(not_utf8.starts_with("the body is not JSON: invalid unicode"), "{not_utf8}");
     }
 
-    /// The list of many elements is counted while it grows, and not when it is there.
     #[test]
-    fn a_list_that_memory_does_not_suffice_for_is_broken_off() {
+    fn the_list_of_items_stops_growing_when_the_memory_budget_is_used_up() {
         let body = format!("[{}0]", "0,".repeat(100_000));
         let refused = split_within(64 << 10, body.as_bytes()).expect_err("it takes 200 KB");
-        assert_eq!(refused, SplitError::AppendError(AppendError::Overloaded));
+        assert_eq!(refused, SplitError::NoMemory(AppendError::Overloaded));
         split_within(512 << 10, body.as_bytes()).expect("that is enough");
     }
 
@@ -169,5 +191,23 @@ mod tests {
     fn depth_does_not_matter() {
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(200_000), "]".repeat(200_000));
         assert_eq!(events(&deep).expect("an event"), [(deep.as_str(), true)]);
+    }
+
+    #[test]
+    fn events_are_counted_by_type_and_rejected_items_are_not_counted() {
+        let body = br#"[{"event":"open"}, {"event":"Open"}, {"event":"unsub"}, {"event":"typofix"}, {}, 5]"#;
+        let counts = split_within(1 << 20, body).expect("events").event_counts;
+        let counts: Vec<_> = EventCounts::names().into_iter().zip(counts.iter()).collect();
+        let expected = [
+            ("sent", 0),
+            ("open", 2),
+            ("click", 0),
+            ("bounce", 0),
+            ("blocked", 0),
+            ("spam", 0),
+            ("unsub", 1),
+            ("other", 2),
+        ];
+        assert_eq!(counts, expected);
     }
 }

@@ -1,22 +1,24 @@
-//! What comes and goes: counted where it happens, with atomics, and told elsewhere (metrics, readiness, the live line).
+//! What a listener counts: connections, requests and events.
+//!
+//! Each is counted where it happens. Metrics, readiness and the live line read the counts.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
-use super::event_type::Tally;
+use super::event_counts::EventCounts;
 use super::refusal::Refusal;
 use crate::spool::Receipt;
 
-/// How a request ended: the class of its status, and what it came to. No part of it is a client's to choose.
-pub type Answer = [(&'static str, &'static str); 2];
-/// One of [`Tally::names`].
-pub type TypeLabel = [(&'static str, &'static str); 1];
+/// The labels of a request: the class of its status, and its outcome. A client chooses neither.
+pub type RequestLabels = [(&'static str, &'static str); 2];
+/// The label of an event: one of [`EventCounts::names`].
+pub type EventLabels = [(&'static str, &'static str); 1];
 
-/// What a listener has seen. Clones count together.
+/// The counts of a listener. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Traffic {
     shared: Arc<Shared>,
@@ -24,167 +26,161 @@ pub struct Traffic {
 
 #[derive(Debug)]
 struct Shared {
-    /// Whether the listener has been closed.
+    started: Instant,
     is_closed: AtomicBool,
     connections: AtomicUsize,
-    /// Requests that are being answered: at most one of each connection.
-    requests: AtomicUsize,
-    answers: Family<Answer, Counter>,
-    /// The one answer of nearly every request, found once.
+    /// Requests that are being answered, at most one for each connection.
+    requests_in_progress: AtomicUsize,
+    requests: Family<RequestLabels, Counter>,
+    /// The counter in `requests` for the outcome of nearly every request, so that it need not be looked up.
     accepted: Counter,
-    events: Family<TypeLabel, Counter>,
-    /// The same counters, in the order of [`Tally::names`].
-    by_type: [Counter; Tally::TYPES],
+    events: Family<EventLabels, Counter>,
+    /// The counters in `events`, in the order of [`EventCounts::names`].
+    events_by_type: [Counter; EventCounts::TYPES],
     rejected: Counter,
-    started: Instant,
-    /// When an event was last acknowledged.
-    last_event: Last,
-    /// When anything was, events or not.
-    last_arrival: Last,
+    /// When events were last acknowledged.
+    last_event: LastTime,
+    /// When anything was last stored, events or rejected items.
+    last_stored: LastTime,
 }
 
-/// When something last happened: milliseconds since the start, plus one; 0 if it never did.
+/// When something last happened, if it ever did.
 #[derive(Debug, Default)]
-struct Last(AtomicU64);
+struct LastTime(Mutex<Option<Instant>>);
 
-impl Last {
-    fn is_now(&self, started: Instant) {
-        let millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
-        self.0.store(millis + 1, Ordering::Relaxed);
+impl LastTime {
+    fn set(&self, time: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(time);
     }
 
-    fn ago(&self, started: Instant) -> Option<Duration> {
-        let millis = self.0.load(Ordering::Relaxed).checked_sub(1)?;
-        Some(started.elapsed().saturating_sub(Duration::from_millis(millis)))
+    fn get(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Default for Traffic {
     fn default() -> Self {
-        let (answers, events) =
-            (Family::<Answer, Counter>::default(), Family::<TypeLabel, Counter>::default());
-        let accepted = answers.get_or_create_owned(&[("class", "2xx"), ("outcome", "accepted")]);
-        let by_type = Tally::names().map(|name| events.get_or_create_owned(&[("event", name)]));
+        let requests = Family::<RequestLabels, Counter>::default();
+        let events = Family::<EventLabels, Counter>::default();
+        let accepted = requests.get_or_create_owned(&[("class", "2xx"), ("outcome", "accepted")]);
+        let events_by_type = EventCounts::names().map(|name| events.get_or_create_owned(&[("event", name)]));
         let shared = Shared {
+            started: Instant::now(),
             is_closed: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
-            requests: AtomicUsize::new(0),
-            answers,
+            requests_in_progress: AtomicUsize::new(0),
+            requests,
             accepted,
             events,
-            by_type,
+            events_by_type,
             rejected: Counter::default(),
-            started: Instant::now(),
-            last_event: Last::default(),
-            last_arrival: Last::default(),
+            last_event: LastTime::default(),
+            last_stored: LastTime::default(),
         };
         Traffic { shared: Arc::new(shared) }
     }
 }
 
 impl Traffic {
-    /// Counts a request whose events, as `tally` has them, are on disk.
-    pub(super) fn accepted(&self, receipt: Receipt, tally: &Tally) {
+    /// Counts a request whose events have been stored.
+    pub(super) fn note_accepted(&self, receipt: Receipt, event_counts: &EventCounts) {
         self.shared.accepted.inc();
-        self.kept(receipt);
+        self.note_stored(receipt);
         if receipt.accepted == 0 {
             return;
         }
-        for (counter, count) in self.shared.by_type.iter().zip(tally.counts()).filter(|(_, count)| *count > 0)
-        {
-            counter.inc_by(count);
+        for (counter, count) in self.shared.events_by_type.iter().zip(event_counts.iter()) {
+            if count > 0 {
+                counter.inc_by(count);
+            }
         }
-        self.shared.last_event.is_now(self.shared.started);
+        self.shared.last_event.set(Instant::now());
     }
 
-    /// Counts what is on disk and is no event.
-    pub(super) fn kept(&self, receipt: Receipt) {
+    /// Counts the rejected items of a request that has been stored.
+    pub(super) fn note_stored(&self, receipt: Receipt) {
         self.shared.rejected.inc_by(receipt.rejected as u64);
-        self.shared.last_arrival.is_now(self.shared.started);
+        self.shared.last_stored.set(Instant::now());
     }
 
     /// Counts a request that was refused.
-    pub(super) fn refused(&self, refusal: &Refusal) {
-        let class = match refusal.status().as_u16() {
-            500.. => "5xx",
-            _ => "4xx",
-        };
-        self.shared.answers.get_or_create(&[("class", class), ("outcome", refusal.tag())]).inc();
+    pub(super) fn note_refused(&self, refusal: &Refusal) {
+        let class = if refusal.status().is_server_error() { "5xx" } else { "4xx" };
+        self.shared.requests.get_or_create(&[("class", class), ("outcome", refusal.tag())]).inc();
     }
 
-    /// Says that no further connection is taken.
+    /// Notes that no more connections are accepted.
     pub(super) fn close(&self) {
         self.shared.is_closed.store(true, Ordering::Release);
     }
 
-    /// Counts a connection as open for as long as what is returned lives.
-    pub(super) fn connection(&self) -> Counted {
-        self.count(|shared| &shared.connections)
+    /// Counts a connection as open for as long as the returned value lives.
+    pub(super) fn connection_opened(&self) -> InProgress {
+        self.start(|shared| &shared.connections)
     }
 
-    /// Counts a request as being answered for as long as what is returned lives.
-    pub(super) fn request(&self) -> Counted {
-        self.count(|shared| &shared.requests)
+    /// Counts a request as being answered for as long as the returned value lives.
+    pub(super) fn request_started(&self) -> InProgress {
+        self.start(|shared| &shared.requests_in_progress)
     }
 
-    fn count(&self, counter: fn(&Shared) -> &AtomicUsize) -> Counted {
-        counter(&self.shared).fetch_add(1, Ordering::Relaxed);
-        Counted { shared: Arc::clone(&self.shared), counter }
+    fn start(&self, count: fn(&Shared) -> &AtomicUsize) -> InProgress {
+        count(&self.shared).fetch_add(1, Ordering::Relaxed);
+        InProgress { shared: Arc::clone(&self.shared), count }
     }
 
-    /// Whether no further connection is taken.
+    /// Whether no more connections are accepted.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.shared.is_closed.load(Ordering::Acquire)
     }
 
-    /// Connections that are open.
+    /// The number of open connections.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::Relaxed)
     }
 
-    /// Connections on which a request is being answered: those that make no room for others.
+    /// The number of connections on which a request is being answered, and which make no room for others.
     #[must_use]
     pub fn busy_connections(&self) -> usize {
-        self.shared.requests.load(Ordering::Relaxed)
+        self.shared.requests_in_progress.load(Ordering::Relaxed)
     }
 
     /// Requests, by how they ended.
     #[must_use]
-    pub fn answers(&self) -> &Family<Answer, Counter> {
-        &self.shared.answers
+    pub fn answers(&self) -> &Family<RequestLabels, Counter> {
+        &self.shared.requests
     }
 
-    /// Events that were acknowledged, by type.
+    /// Acknowledged events, by type.
     #[must_use]
-    pub fn events(&self) -> &Family<TypeLabel, Counter> {
+    pub fn events(&self) -> &Family<EventLabels, Counter> {
         &self.shared.events
     }
 
-    /// Items that are kept although they are no events.
+    /// Rejected items that were stored.
     #[must_use]
     pub fn rejected(&self) -> &Counter {
         &self.shared.rejected
     }
 
-    /// Events that were acknowledged.
+    /// The number of acknowledged events.
     #[must_use]
     pub fn total_events(&self) -> u64 {
-        self.shared.by_type.iter().map(Counter::get).sum()
+        self.shared.events_by_type.iter().map(Counter::get).sum()
     }
 
-    /// How long ago an event was last acknowledged, if one was.
+    /// Returns how long ago an event was last acknowledged; `None` if none was.
     #[must_use]
     pub fn since_last_event(&self) -> Option<Duration> {
-        self.shared.last_event.ago(self.shared.started)
+        self.shared.last_event.get().map(|time| time.elapsed())
     }
 
-    /// Waits until nothing has been acknowledged for `limit`.
+    /// Waits until nothing has been stored for `limit`.
     pub async fn nothing_for(&self, limit: Duration) {
         loop {
-            let last = self.shared.last_arrival.ago(self.shared.started);
-            let idle = last.unwrap_or_else(|| self.shared.started.elapsed());
+            let idle = self.shared.last_stored.get().unwrap_or(self.shared.started).elapsed();
             match limit.checked_sub(idle) {
                 Some(rest) if !rest.is_zero() => tokio::time::sleep(rest).await,
                 _ => return,
@@ -193,15 +189,15 @@ impl Traffic {
     }
 }
 
-/// What counts as one for as long as it lives.
+/// Something that is counted for as long as this lives.
 #[derive(Debug)]
-pub(super) struct Counted {
+pub(super) struct InProgress {
     shared: Arc<Shared>,
-    counter: fn(&Shared) -> &AtomicUsize,
+    count: fn(&Shared) -> &AtomicUsize,
 }
 
-impl Drop for Counted {
+impl Drop for InProgress {
     fn drop(&mut self) {
-        (self.counter)(&self.shared).fetch_sub(1, Ordering::Relaxed);
+        (self.count)(&self.shared).fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -1,5 +1,7 @@
 //! The receiving side: the listener, the writer behind it, and the active tokens.
 
+use std::convert::Infallible;
+
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -8,7 +10,7 @@ use tracing::{info, warn};
 use super::{RunError, or_never};
 use crate::admin::Readiness;
 use crate::config::Config;
-use crate::listener::{self, ActiveTokens, Traffic};
+use crate::listener::{self, ActiveTokens, Tls, Traffic};
 use crate::os::worker::Worker;
 use crate::os::{open_files, systemd};
 use crate::spool::{RoleLock, Spool, SpoolError, Writer, WriterHandle};
@@ -23,6 +25,8 @@ pub(super) struct Receiving {
     max_connections: usize,
     /// Keeps the tokens up to date, unless they come from the configuration.
     follower: Option<Worker<SpoolError>>,
+    /// Keeps the certificate up to date, if the listener speaks TLS.
+    _certificate_follower: Option<Worker<Infallible>>,
 }
 
 impl Receiving {
@@ -35,7 +39,8 @@ impl Receiving {
         traffic: Traffic,
     ) -> Result<Self, RunError> {
         let (tokens, follower) = tokens(config, spool)?;
-        let mut guards = config.guards(tokens.clone())?;
+        let mut setup = config.listener_setup(tokens.clone())?;
+        let certificate_follower = setup.tls.as_ref().map(Tls::follow).transpose()?;
         let (handle, writer) = spool.start_writer(role, config.sequence_unit, config.limits())?;
         let address = listener
             .local_addr()
@@ -44,12 +49,21 @@ impl Receiving {
         let stopped = async {
             let _ = stopped.await;
         };
-        guards.max_connections = open_files::raise_limit(guards.max_connections);
-        let max_connections = guards.max_connections;
-        let serving = tokio::spawn(listener::serve(listener, guards, handle.clone(), traffic, stopped));
+        let max_connections = open_files::raise_limit(setup.limits.max_connections);
+        setup.limits.max_connections = max_connections;
+        let serving = tokio::spawn(listener::serve(listener, setup, handle.clone(), traffic, stopped));
         info!("listening on {}://{address}", config.scheme());
         systemd::notify_ready();
-        Ok(Receiving { writer, handle, serving, stop: Some(stop), tokens, max_connections, follower })
+        Ok(Receiving {
+            writer,
+            handle,
+            serving,
+            stop: Some(stop),
+            tokens,
+            max_connections,
+            follower,
+            _certificate_follower: certificate_follower,
+        })
     }
 
     /// Returns a check of whether a webhook would be accepted.

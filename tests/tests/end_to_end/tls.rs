@@ -87,7 +87,7 @@ fn an_unfinished_handshake_is_cut_off() {
     let _idle = listener.endpoint().trusting(certificate.trust()).connect();
     let finished = listener.stop();
     finished.assert_code(0);
-    assert!(!finished.stderr_contains("broken off"), "{:?}", finished.stderr);
+    assert!(!finished.stderr_contains("cut off"), "{:?}", finished.stderr);
 }
 
 /// As certbot replaces certificates: by links that point elsewhere.
@@ -171,11 +171,11 @@ fn unusable_files_are_errors_that_name_the_file_and_what_it_must_be() {
         (certificate, Some("hello".to_owned()), "holds no certificate"),
         (certificate, Some(good.private_key.clone()), "holds no certificate"),
         (certificate, Some(not_pem.to_owned()), "is not PEM"),
-        (certificate, Some(not_pem.replace('!', "AAAA")), "holds a certificate that can't be used"),
+        (certificate, Some(not_pem.replace('!', "AAAA")), "holds a certificate that cannot be used"),
         (private_key, None, "No such file"),
         (private_key, Some(good.pem.clone()), "holds no private key"),
         (private_key, Some(encrypted), "is encrypted"),
-        (private_key, Some(not_a_key), "can't be used"),
+        (private_key, Some(not_a_key), "cannot be used"),
         (private_key, Some(Certificate::new().private_key), "is not the key of the certificate in"),
     ];
     for ((file, key), content, reason) in cases {

@@ -26,7 +26,7 @@ pub struct ActiveTokens {
 }
 
 /// An active token that a request has brought. Nothing of it can be seen.
-pub struct Admitted(TokenHash);
+pub struct AdmittedToken(TokenHash);
 
 #[derive(Debug)]
 struct ActiveToken {
@@ -56,8 +56,8 @@ impl ActiveTokens {
         ActiveTokens::new(active.collect())
     }
 
-    /// Admits the tokens in the registry for as long as the worker runs that is returned, and notes there when each was
-    /// last used. The worker fails if the storage does.
+    /// Admits the tokens in the registry for as long as the worker runs that is returned, and notes there
+    /// when each was last used. The worker fails if the storage does.
     pub fn follow(registry: Box<dyn Registry>) -> Result<(Self, Worker<SpoolError>), FollowError> {
         let mut follower = Follower {
             tokens: ActiveTokens::new(Vec::new()),
@@ -83,7 +83,7 @@ impl ActiveTokens {
 
     /// Checks whether `text` is an active token. It is compared with all of them, each time in constant time.
     #[must_use]
-    pub fn admit(&self, text: &str) -> Option<Admitted> {
+    pub fn admit(&self, text: &str) -> Option<AdmittedToken> {
         if !Token::is_well_formed(text) {
             return None;
         }
@@ -92,11 +92,11 @@ impl ActiveTokens {
         for active in self.active.read().unwrap_or_else(PoisonError::into_inner).iter() {
             is_active |= bool::from(active.hash.0.ct_eq(&hash.0));
         }
-        is_active.then_some(Admitted(hash))
+        is_active.then_some(AdmittedToken(hash))
     }
 
     /// Notes that a webhook has passed all guards with a token.
-    pub fn note_use(&self, admitted: &Admitted, now: UnixMillis) {
+    pub fn note_use(&self, admitted: &AdmittedToken, now: UnixMillis) {
         for active in self.active.read().unwrap_or_else(PoisonError::into_inner).iter() {
             if let TokenSource::Registry { used_at, .. } = &active.source
                 && active.hash == admitted.0
@@ -131,9 +131,9 @@ fn ids_of(active: &[ActiveToken]) -> Vec<i64> {
     ids.collect()
 }
 
-impl fmt::Debug for Admitted {
+impl fmt::Debug for AdmittedToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Admitted(secret)")
+        f.write_str("AdmittedToken(secret)")
     }
 }
 
@@ -163,7 +163,8 @@ impl Follower {
         match self.refresh().and_then(|()| self.write_uses()) {
             Err(error) if error.kind() == SpoolErrorKind::StorageFailed => Err(error),
             Err(error) => {
-                // The tokens known so far stay active; the writer meets the same trouble and decides what it means.
+                // The tokens known so far stay active; the writer meets the same trouble and decides what it
+                // means.
                 if let Some(suppressed) = self.throttle.allow() {
                     error!("{error}{suppressed}");
                 }

@@ -1,4 +1,4 @@
-//! Where a request comes from, and whether it may.
+//! The address guard: where a request comes from, and whether that is allowed.
 
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -10,7 +10,8 @@ use warp::http::header::{HeaderMap, HeaderName};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// A set of networks. An IPv4 address is one, however it is written: `::ffff:192.0.2.1` is 192.0.2.1.
+/// A set of networks. An IPv4 address written as an IPv6 address is the same: `::ffff:192.0.2.1` is
+/// 192.0.2.1.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(try_from = "Vec<String>")]
 pub struct Networks(Vec<IpNet>);
@@ -19,13 +20,15 @@ impl TryFrom<Vec<String>> for Networks {
     type Error = String;
 
     fn try_from(texts: Vec<String>) -> Result<Self, Self::Error> {
-        let network = |text: &String| network(text).ok_or_else(|| format!("{text:?} is no network"));
-        Ok(Networks(texts.iter().map(network).collect::<Result<_, _>>()?))
+        let parse = |text: &String| {
+            parse_network(text).ok_or_else(|| format!("{text:?} is neither a network nor an address"))
+        };
+        Ok(Networks(texts.iter().map(parse).collect::<Result<_, _>>()?))
     }
 }
 
-/// A network as `192.0.2.0/24`, or a single address.
-fn network(text: &str) -> Option<IpNet> {
+/// Reads a network such as `192.0.2.0/24`, or a single address.
+fn parse_network(text: &str) -> Option<IpNet> {
     let network = IpNet::from_str(text).or_else(|_| IpAddr::from_str(text).map(IpNet::from)).ok()?;
     if let IpNet::V6(v6) = network
         && let Some(v4) = v6.addr().to_ipv4_mapped()
@@ -37,7 +40,7 @@ fn network(text: &str) -> Option<IpNet> {
 }
 
 impl Networks {
-    /// Whether there are none.
+    /// Whether the set has no networks.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -48,29 +51,32 @@ impl Networks {
     }
 }
 
-/// Which addresses may post, and which proxies are believed when they say for whom.
+/// Which addresses may post, and which proxies are trusted to report the address of their client.
 #[derive(Debug, Clone)]
 pub struct AddressGuard {
     allowed: Networks,
-    trusted: Networks,
+    trusted_proxies: Networks,
 }
 
 impl AddressGuard {
-    /// A guard that lets `allowed` in, seen through `trusted` proxies; none if everybody may post.
+    /// Makes a guard that admits `allowed`, directly or behind `trusted_proxies`. Returns `None` if `allowed`
+    /// is empty, which means that any address may post.
     #[must_use]
-    pub fn new(allowed: Networks, trusted: Networks) -> Option<Self> {
+    pub fn new(allowed: Networks, trusted_proxies: Networks) -> Option<Self> {
         if !allowed.is_empty() {
-            return Some(AddressGuard { allowed, trusted });
+            return Some(AddressGuard { allowed, trusted_proxies });
         }
-        if !trusted.is_empty() {
+        if !trusted_proxies.is_empty() {
             warn!(
-                "config key \"trusted_proxies\" has no effect without \"allowed_networks\": anybody may post"
+                "config key \"trusted_proxies\" has no effect without \"allowed_networks\": every \
+                 address may post webhooks"
             );
         }
         None
     }
 
-    /// Says who must stay out: the address, if it is known.
+    /// Checks where a request comes from. If that is not allowed, returns the client's address, as far as it
+    /// is known.
     pub(in crate::listener) fn check(
         &self,
         peer: SocketAddr,
@@ -80,26 +86,28 @@ impl AddressGuard {
         if self.allowed.contains(client) { Ok(()) } else { Err(Some(client)) }
     }
 
-    /// The client behind the proxies; none if a trusted proxy says something that is no address.
+    /// Returns the client behind the proxies; `None` if a trusted proxy reports something that is not an
+    /// address.
     ///
-    /// Each proxy appends to X-Forwarded-For the address that it was connected from, so the header is read from the right,
-    /// and only as far as the one who wrote is trusted. What stands further left anybody can have made up.
+    /// Each proxy appends the address of its own client to X-Forwarded-For. So the header is read from the
+    /// right, and only for as long as the entries come from trusted proxies: anybody can have made up the
+    /// entries further left.
     fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
         let mut client = peer;
         let lines = headers.get_all(FORWARDED_FOR).iter().rev();
         let hops = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
         for hop in hops.map(<[u8]>::trim_ascii).filter(|hop| !hop.is_empty()) {
-            if !self.trusted.contains(client) {
+            if !self.trusted_proxies.contains(client) {
                 break;
             }
-            client = address(hop)?;
+            client = parse_address(hop)?;
         }
         Some(client)
     }
 }
 
-/// An address, with or without a port: some proxies append one.
-fn address(hop: &[u8]) -> Option<IpAddr> {
+/// Reads an address with or without a port, which some proxies append.
+fn parse_address(hop: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(hop).ok()?;
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     let address = bare.parse().or_else(|_| text.parse().map(|socket: SocketAddr| socket.ip())).ok()?;
@@ -117,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_in_a_network_however_both_are_written() {
+    fn an_address_matches_its_network_in_any_notation() {
         let cases = [
             ("192.0.2.0/24", "192.0.2.255", true),
             ("192.0.2.0/24", "192.0.3.0", false),
@@ -146,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn the_client_is_found_from_the_right_and_only_through_proxies_that_are_trusted() {
+    fn the_client_is_the_rightmost_address_that_is_not_a_trusted_proxy() {
         let guard = AddressGuard::new(
             networks(&["203.0.113.0/24"]),
             networks(&["127.0.0.1", "10.0.0.0/8", "2001:db8:7::/48"]),
@@ -157,10 +165,10 @@ mod tests {
             ("::ffff:127.0.0.1", &["::ffff:203.0.113.5"], Some("203.0.113.5")),
             ("127.0.0.1", &[], Some("127.0.0.1")),
             ("127.0.0.1", &[""], Some("127.0.0.1")),
-            // Who is not trusted is not believed.
+            // Without a trusted proxy, the header does not count.
             ("198.51.100.1", &["203.0.113.5"], Some("198.51.100.1")),
             ("198.51.100.1", &["garbage"], Some("198.51.100.1")),
-            // What the client itself sent stands further left.
+            // The entries further left are what the client itself sent.
             ("127.0.0.1", &["203.0.113.5, 198.51.100.1"], Some("198.51.100.1")),
             ("127.0.0.1", &["203.0.113.5", "198.51.100.1"], Some("198.51.100.1")),
             ("127.0.0.1", &["garbage, 203.0.113.5"], Some("203.0.113.5")),
@@ -168,11 +176,11 @@ mod tests {
             ("127.0.0.1", &["203.0.113.9, 203.0.113.5, 10.1.2.3"], Some("203.0.113.5")),
             ("127.0.0.1", &["203.0.113.9,203.0.113.5", " 10.1.2.3 ,, 2001:db8:7::1"], Some("203.0.113.5")),
             ("127.0.0.1", &["10.0.0.1, 10.0.0.2"], Some("10.0.0.1")),
-            // With a port, as some write it.
+            // With a port.
             ("127.0.0.1", &["203.0.113.5:4711"], Some("203.0.113.5")),
             ("127.0.0.1", &["[2001:db8::5]:4711"], Some("2001:db8::5")),
             ("127.0.0.1", &["[2001:db8::5]"], Some("2001:db8::5")),
-            // A trusted proxy that does not tell: nobody knows who it is.
+            // A trusted proxy that does not report an address: the client is unknown.
             ("127.0.0.1", &["203.0.113.5, unknown"], None),
             ("127.0.0.1", &["203.0.113.5, _hidden"], None),
             ("127.0.0.1", &["203.0.113.5, \u{e9}"], None),
@@ -185,7 +193,7 @@ mod tests {
             }
             let peer = peer.parse::<IpAddr>().expect("an address").to_canonical();
             let expected = client.map(|client| client.parse().expect("an address"));
-            assert_eq!(guard.client(peer, &headers), expected, "{peer} says {lines:?}");
+            assert_eq!(guard.client(peer, &headers), expected, "{peer} sends {lines:?}");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Basic authentication: who has the URL must also have a user name and a password.
+//! The credentials guard: besides the URL, a request has to have a user name and a password (Basic
+//! authentication).
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,7 +12,7 @@ use url::Url;
 use warp::http::HeaderMap;
 use warp::http::header::AUTHORIZATION;
 
-/// What may stand in the user name and password of a URL as it is.
+/// The characters that are escaped in the user name and password of a URL.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A user name.
@@ -28,9 +29,9 @@ impl TryFrom<String> for Username {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        // The first colon is where the password begins.
+        // In the header, the password begins after the first colon.
         if !is_plain(&text) || text.contains(':') {
-            return Err("it can't be a user name");
+            return Err("it cannot be a user name");
         }
         Ok(Username(text.into()))
     }
@@ -40,7 +41,7 @@ impl TryFrom<String> for Password {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        if is_plain(&text) { Ok(Password(text.into())) } else { Err("it can't be a password") }
+        if is_plain(&text) { Ok(Password(text.into())) } else { Err("it cannot be a password") }
     }
 }
 
@@ -48,17 +49,18 @@ fn is_plain(text: &str) -> bool {
     !text.is_empty() && !text.contains(char::is_control)
 }
 
-/// The user name and password that a request has to bring.
+/// The user name and password that a request has to have.
 #[derive(Debug, Clone)]
 pub struct Credentials {
     username: Username,
     password: Password,
-    /// Hash of what follows `Basic ` in the header: of one length, so that a comparison tells nothing of the length.
+    /// The hash of what follows `Basic ` in the header. Hashes all have one length, so comparing them does
+    /// not reveal the length of the password.
     hash: [u8; 32],
 }
 
 impl Credentials {
-    /// The credentials of a user name and its password.
+    /// Hashes the credentials once, so that checking a request is cheap.
     #[must_use]
     pub fn new(username: Username, password: Password) -> Self {
         let credentials = format!("{}:{}", username.0.expose_secret(), password.0.expose_secret());
@@ -66,9 +68,9 @@ impl Credentials {
         Credentials { username, password, hash }
     }
 
-    /// Puts them into an http URL, as Mailjet takes them from it.
+    /// Puts them into an http URL, from which Mailjet takes them.
     pub fn add_to(&self, url: &mut Url) {
-        // `Url` does not escape `%`, so the texts are escaped before.
+        // Escaped here because `Url` does not escape `%`.
         let [username, password] = [&self.username.0, &self.password.0]
             .map(|text| utf8_percent_encode(text.expose_secret(), ESCAPED).to_string());
         url.set_username(&username)
@@ -76,11 +78,11 @@ impl Credentials {
             .expect("an http URL has a host");
     }
 
-    /// Whether a request brings them. They are compared in constant time.
+    /// Returns whether a request has them. They are compared in constant time.
     #[must_use]
-    pub fn admit(&self, headers: &HeaderMap) -> bool {
+    pub fn matches(&self, headers: &HeaderMap) -> bool {
         let mut lines = headers.get_all(AUTHORIZATION).iter();
-        // Of two lines there is no telling which one a proxy in front has looked at.
+        // Of two lines, a proxy in front may have checked either one.
         let (Some(line), None) = (lines.next(), lines.next()) else { return false };
         let Some((scheme, credentials)) = line.as_bytes().split_at_checked(b"Basic ".len()) else {
             return false;
@@ -107,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_right_header_is_admitted_and_only_once() {
+    fn credentials_match_exactly_one_header_line_with_the_right_value() {
         // The example of RFC 7617.
         let credentials = credentials("Aladdin", "open sesame");
         let right = "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==";
@@ -126,25 +128,25 @@ mod tests {
             (&["Basic"], false),
             (&[""], false),
         ];
-        for (lines, admitted) in cases {
+        for (lines, matches) in cases {
             let mut headers = HeaderMap::new();
             for line in *lines {
                 headers.append(AUTHORIZATION, HeaderValue::from_static(line));
             }
-            assert_eq!(credentials.admit(&headers), *admitted, "{lines:?}");
+            assert_eq!(credentials.matches(&headers), *matches, "{lines:?}");
         }
         assert!(!format!("{credentials:?}").contains("sesame"));
     }
 
     #[test]
-    fn in_a_url_what_means_something_there_is_escaped() {
+    fn characters_with_a_meaning_in_urls_are_escaped() {
         let mut url = Url::parse("https://example.com/x").expect("a URL");
         credentials("mail.jet", "a:b@c/d é%").add_to(&mut url);
         assert_eq!(url.as_str(), "https://mail.jet:a%3Ab%40c%2Fd%20%C3%A9%25@example.com/x");
     }
 
     #[test]
-    fn a_user_name_has_no_colon_and_neither_is_empty() {
+    fn user_names_with_colons_control_characters_and_empty_values_are_invalid() {
         for wrong in ["", "a:b", "a\nb"] {
             assert!(Username::try_from(wrong.to_owned()).is_err(), "{wrong:?}");
         }

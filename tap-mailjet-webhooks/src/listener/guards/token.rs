@@ -7,7 +7,8 @@ use crate::spool::TokenHash;
 
 /// Where webhooks are posted to, up to the token.
 pub const PATH: &str = "/v1/mailjet/";
-/// How many webhook URLs may be active at a time: one can be made and registered with Mailjet before the other is revoked.
+/// How many webhook URLs may be active at a time: one can be made and registered with Mailjet before the
+/// other is revoked.
 pub const MOST_ACTIVE: usize = 2;
 
 /// The secret part of a webhook URL: 64 lower-case hexadecimal digits.

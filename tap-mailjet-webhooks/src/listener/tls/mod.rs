@@ -1,47 +1,54 @@
-//! TLS: the handshake, and a certificate that is replaced while connections go on.
+//! TLS: the handshake, and a certificate that can be replaced while the listener runs.
 
 pub(super) mod files;
+mod follower;
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::UnixTime;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tracing::{error, info, warn};
 
-use files::{Identity, Stamp, Standing, TlsError, TlsFiles, Validity};
+use self::files::{Certificate, FileStamps, TlsError, TlsFiles, ValidityPeriod};
+use self::follower::Follower;
+use crate::os::thread::ThreadError;
+use crate::os::worker::Worker;
 
-/// How often the files are looked at.
-const WATCH_INTERVAL: Duration = Duration::from_secs(1);
-
-/// What speaks TLS for a listener.
+/// Speaks TLS for a listener.
 #[derive(Clone)]
 pub struct Tls {
     acceptor: TlsAcceptor,
     provider: Arc<CryptoProvider>,
     files: TlsFiles,
-    /// What the files were when they were read first.
-    loaded: Stamp,
-    current: Arc<Current>,
+    /// The stamps of the files when they were first read.
+    first_stamps: FileStamps,
+    current: Arc<CurrentCertificate>,
 }
 
-/// What new connections are shown.
+/// The certificate that new connections get.
 #[derive(Debug)]
-struct Current {
-    identity: RwLock<Identity>,
+struct CurrentCertificate(RwLock<Certificate>);
+
+impl CurrentCertificate {
+    fn validity_period(&self) -> ValidityPeriod {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).validity_period
+    }
+
+    fn replace(&self, certificate: Certificate) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = certificate;
+    }
 }
 
-impl ResolvesServerCert for Current {
+impl ResolvesServerCert for CurrentCertificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let identity = self.identity.read().unwrap_or_else(PoisonError::into_inner);
-        Some(Arc::clone(&identity.key))
+        let certificate = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        Some(Arc::clone(&certificate.certified_key))
     }
 }
 
@@ -52,104 +59,31 @@ impl std::fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// Reads certificate and private key.
+    /// Reads the certificate and its private key.
     pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
         let provider = Arc::new(ring::default_provider());
-        // Before they are read: what changes meanwhile is read again.
-        let loaded = files.stamp();
-        let current = Arc::new(Current { identity: RwLock::new(files.read(&provider)?) });
+        // Taken before the files are read, so that a change in between is noticed later.
+        let first_stamps = files.stamps();
+        let current = Arc::new(CurrentCertificate(RwLock::new(files.read(&provider)?)));
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .expect("TLS 1.2 and 1.3 are what the provider is for")
+            .expect("the provider supports TLS 1.2 and 1.3")
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&current) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Tls { acceptor: Arc::new(config).into(), provider, files, loaded, current })
+        Ok(Tls { acceptor: Arc::new(config).into(), provider, files, first_stamps, current })
     }
 
-    /// Answers a client's handshake, however long that takes.
+    /// Does the handshake with a client. It has no timeout.
     pub(super) async fn handshake(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         self.acceptor.accept(stream).await
     }
 
-    /// Tells how the certificate stands, and takes up what the files hold when they change. Connections that are open keep
-    /// what they were shown. Never ends.
-    pub(super) async fn follow(self) {
-        let mut told = Standing::Good;
-        let mut tried = self.loaded.clone();
-        let mut seen = tried.clone();
-        loop {
-            let validity = self.validity();
-            let standing = validity.standing(UnixTime::now());
-            if standing != told {
-                self.tell(standing, validity);
-                told = standing;
-            }
-            tokio::time::sleep(WATCH_INTERVAL).await;
-            let stamp = self.stamp().await;
-            // Whoever writes two files, or a large one, is let finish.
-            if stamp == seen && stamp != tried {
-                tried.clone_from(&stamp);
-                self.replace().await;
-            }
-            seen = stamp;
-        }
-    }
-
-    async fn replace(&self) {
-        let Tls { files, provider, .. } = self.clone();
-        let Ok(read) = tokio::task::spawn_blocking(move || files.read(&provider)).await else { return };
-        let path = self.files.certificate.display();
-        let now = UnixTime::now();
-        match read {
-            Ok(identity) => {
-                let until = identity.validity.until();
-                let is_worse = identity.validity.standing(now) == Standing::Expired
-                    && self.validity().standing(now) != Standing::Expired;
-                if is_worse {
-                    warn!("the new certificate in {path} expired on {until}; the old one stays in use");
-                    return;
-                }
-                *self.current.identity.write().unwrap_or_else(PoisonError::into_inner) = identity;
-                info!(
-                    "the certificate in {path} was replaced; new connections get the new one, valid until {until}"
-                );
-            }
-            Err(error) => warn!("certificate and key were changed, and the old ones stay in use: {error}"),
-        }
-    }
-
-    fn validity(&self) -> Validity {
-        self.current.identity.read().unwrap_or_else(PoisonError::into_inner).validity
-    }
-
-    async fn stamp(&self) -> Stamp {
-        let files = self.files.clone();
-        // A file system that does not answer must not keep a thread that answers webhooks.
-        tokio::task::spawn_blocking(move || files.stamp()).await.expect("looking at files does not panic")
-    }
-
-    fn tell(&self, standing: Standing, validity: Validity) {
-        let path = self.files.certificate.display();
-        let renew = "renew it: a new one is taken up while the tap runs";
-        match standing {
-            Standing::Good => {}
-            Standing::EndsSoon => {
-                warn!("the certificate in {path} is valid until {} only; {renew}", validity.until());
-            }
-            Standing::NotYetValid => {
-                error!(
-                    "the certificate in {path} is not valid before {}: clients that check it post nothing. Is the clock \
-                     right?",
-                    validity.from()
-                );
-            }
-            Standing::Expired => {
-                error!(
-                    "the certificate in {path} expired on {}: clients that check it post nothing; {renew}",
-                    validity.until()
-                );
-            }
-        }
+    /// Starts a thread that reads the files again when they change, and logs when the certificate is not
+    /// valid or about to expire. It ends when the returned worker is dropped.
+    ///
+    /// Open connections keep the certificate that they got.
+    pub(crate) fn follow(&self) -> Result<Worker<Infallible>, ThreadError> {
+        Follower::new(self).start()
     }
 }

@@ -4,9 +4,8 @@
 
 use std::time::Duration;
 
-use tap_mailjet_webhooks::listener::ActiveTokens;
 use tap_mailjet_webhooks::listener::token::Token;
-use tap_mailjet_webhooks::listener::{self, Guards, Traffic};
+use tap_mailjet_webhooks::listener::{self, ActiveTokens, ConnectionLimits, Guards, Setup, Traffic};
 use tap_mailjet_webhooks::spool::{Append, AppendError, Batch, Budget, Receipt, Reservation};
 
 /// A spool that discards everything and reports success.
@@ -35,17 +34,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         tokens: ActiveTokens::from_config(&[token.hash()]),
         addresses: None,
         credentials: None,
-        tls: None,
         max_body_bytes: 20_000_000,
+    };
+    let limits = ConnectionLimits {
         max_connections: 1024,
         header_timeout: Duration::from_secs(10),
         body_timeout: Duration::from_secs(30),
         stop_timeout: Duration::from_secs(1),
     };
+    let setup = Setup { guards, limits, tls: None };
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let listener = tokio::net::TcpListener::bind(address).await?;
         let spool = NullSpool { budget: Budget::new(64 << 20) };
-        listener::serve(listener, guards, spool, Traffic::default(), std::future::pending()).await;
+        listener::serve(listener, setup, spool, Traffic::default(), std::future::pending()).await;
         Ok(())
     })
 }

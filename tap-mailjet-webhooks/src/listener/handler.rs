@@ -1,0 +1,200 @@
+//! What happens to a request: guards, body, split, append, answer.
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use futures_util::{Stream, StreamExt};
+use tokio::time::timeout;
+use warp::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use warp::http::{HeaderMap, Method, StatusCode};
+use warp::path::FullPath;
+use warp::reply::Response;
+use warp::{Filter, Rejection};
+
+use super::body::{self, BodyLimits};
+use super::connection_slots::Slot;
+use super::guards::Guards;
+use super::refusal::Refusal;
+use super::refusal_log::RefusalLog;
+use super::split::{Split, SplitError, split};
+use super::traffic::{InProgress, Traffic};
+use crate::os::clock::UnixMillis;
+use crate::spool::{Append, Batch, ItemKind, Items, REJECTED_BODY_BYTES, Receipt, Reservation};
+
+/// How much of a refused body is still read, and for how long. Otherwise, the connection of a client that is
+/// still sending would be reset before the client had read its answer.
+const DISCARD_BYTES: u64 = 64 << 20;
+const DISCARD_TIME: Duration = Duration::from_secs(5);
+
+/// Handles the requests of all connections.
+pub(super) struct Handler<S> {
+    guards: Guards,
+    body_limits: BodyLimits,
+    spool: S,
+    refusal_log: RefusalLog,
+    traffic: Traffic,
+}
+
+/// A connection, as far as its requests need it.
+pub(super) struct Connection<S> {
+    pub(super) handler: Arc<Handler<S>>,
+    /// The address at the other end.
+    pub(super) peer: SocketAddr,
+    pub(super) slot: Slot,
+    /// Counts the connection as open.
+    pub(super) _open: InProgress,
+}
+
+/// A request up to its body.
+pub(super) struct RequestHead {
+    pub(super) peer: SocketAddr,
+    pub(super) path: FullPath,
+    pub(super) method: Method,
+    pub(super) headers: HeaderMap,
+}
+
+/// Returns the filter that answers every request on a connection.
+pub(super) fn filter<S: Append>(
+    connection: Arc<Connection<S>>,
+) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
+    warp::path::full()
+        .and(warp::method())
+        // Not parsed here: the answer to a client without a token must not depend on its headers.
+        .and(warp::header::headers_cloned())
+        .and(warp::body::stream())
+        .then(move |path, method, headers, body| {
+            let connection = Arc::clone(&connection);
+            async move {
+                let Connection { handler, peer, slot, .. } = connection.as_ref();
+                let _busy = slot.mark_busy();
+                let _in_progress = handler.traffic.request_started();
+                handler.answer(RequestHead { peer: *peer, path, method, headers }, body).await
+            }
+        })
+        // None of these filters rejects a request.
+        .recover(|_: Rejection| async { Ok::<_, Infallible>(refusal_response(&Refusal::NotFound)) })
+        .unify()
+}
+
+impl<S: Append> Handler<S> {
+    pub(super) fn new(guards: Guards, body_timeout: Duration, spool: S, traffic: Traffic) -> Self {
+        let body_limits = BodyLimits { max_bytes: guards.max_body_bytes, timeout: body_timeout };
+        Handler { guards, body_limits, spool, refusal_log: RefusalLog::default(), traffic }
+    }
+
+    async fn answer(
+        &self,
+        head: RequestHead,
+        mut body: impl Stream<Item = Result<impl Buf + Send + 'static, warp::Error>> + Send + Unpin + 'static,
+    ) -> Response {
+        match self.receive(&head, &mut body).await {
+            Ok(receipt) => {
+                if receipt.rejected > 0 {
+                    self.refusal_log.log_rejected_elements(receipt);
+                }
+                receipt_response(receipt)
+            }
+            Err(refusal) => {
+                if refusal.client_knows_url() {
+                    discard(body);
+                }
+                self.refusal_log.log(&refusal);
+                self.traffic.note_refused(&refusal);
+                refusal_response(&refusal)
+            }
+        }
+    }
+
+    async fn receive(
+        &self,
+        head: &RequestHead,
+        body: &mut (impl Stream<Item = Result<impl Buf, warp::Error>> + Send + Unpin),
+    ) -> Result<Receipt, Refusal> {
+        let admitted = self.guards.admit(head)?;
+        let (text, mut reservation) =
+            body::read(body, admitted.claimed_length, self.body_limits, &self.spool).await?;
+        let received_at = UnixMillis::now();
+        self.guards.tokens.note_use(&admitted.token, received_at);
+        match split(&text, &mut reservation) {
+            Ok(Split { items, event_counts }) => {
+                let batch = Batch::new(text, items, received_at, reservation);
+                let receipt = self.spool.append(batch).await.map_err(Refusal::Spool)?;
+                self.traffic.note_accepted(receipt, &event_counts);
+                Ok(receipt)
+            }
+            Err(SplitError::NoMemory(error)) => Err(Refusal::Spool(error)),
+            Err(SplitError::NotEvents(reason)) => {
+                let batch = rejected_batch(&text, reason.clone(), received_at, reservation)?;
+                let receipt = self.spool.append(batch).await.map_err(Refusal::Spool)?;
+                self.traffic.note_stored(receipt);
+                Err(Refusal::NotEvents(reason))
+            }
+        }
+    }
+}
+
+/// Makes a batch of a body that holds no events: one rejected item, cut if it is long.
+fn rejected_batch(
+    body: &[u8],
+    reason: Cow<'static, str>,
+    received_at: UnixMillis,
+    mut reservation: Reservation,
+) -> Result<Batch, Refusal> {
+    let text = Bytes::copy_from_slice(&body[..body.len().min(REJECTED_BODY_BYTES)]);
+    let mut items = Items::new(reason);
+    items.push(0..text.len(), ItemKind::Rejected, &mut reservation).map_err(Refusal::Spool)?;
+    Ok(Batch::new(text, items, received_at, reservation))
+}
+
+/// Reads the rest of a refused body in the background, and discards it.
+fn discard(mut body: impl Stream<Item = Result<impl Buf + Send, warp::Error>> + Send + Unpin + 'static) {
+    tokio::spawn(async move {
+        let mut bytes_left = DISCARD_BYTES;
+        let read = async {
+            while let Some(Ok(chunk)) = body.next().await {
+                match bytes_left.checked_sub(chunk.remaining() as u64) {
+                    Some(fewer) => bytes_left = fewer,
+                    None => break,
+                }
+            }
+        };
+        let _ = timeout(DISCARD_TIME, read).await;
+    });
+}
+
+fn receipt_response(receipt: Receipt) -> Response {
+    let Receipt { accepted, rejected } = receipt;
+    if rejected == 0 {
+        json_response(StatusCode::OK, format!("{{\"accepted\": {accepted}}}"))
+    } else {
+        json_response(StatusCode::OK, format!("{{\"accepted\": {accepted}, \"rejected\": {rejected}}}"))
+    }
+}
+
+fn refusal_response(refusal: &Refusal) -> Response {
+    let message = serde_json::to_string(&refusal.to_string()).expect("text is JSON");
+    let mut response = json_response(refusal.status(), format!("{{\"error\": {message}}}"));
+    if let Some(seconds) = refusal.retry_after_seconds() {
+        response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    }
+    let header = match refusal {
+        Refusal::NotPost => Some((ALLOW, "POST")),
+        Refusal::NotAuthorized => Some((WWW_AUTHENTICATE, "Basic realm=\"webhooks\", charset=\"UTF-8\"")),
+        _ => None,
+    };
+    if let Some((name, value)) = header {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn json_response(status: StatusCode, body: String) -> Response {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
