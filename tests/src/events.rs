@@ -85,7 +85,7 @@ pub const DOCUMENTED_EVENTS: [&str; 7] = [
 /// An unusual event. Its fields go unchanged into the columns of their names, except for `changes`.
 #[derive(Debug, Clone, Copy)]
 pub struct OddEvent {
-    /// What is unusual.
+    /// The unusual thing about it.
     pub name: &'static str,
     /// The event.
     pub event: &'static str,

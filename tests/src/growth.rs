@@ -10,7 +10,7 @@ use std::ops::Range;
 use crate::sampling::{ProcessUsage, Sample};
 use crate::soak::SoakReport;
 
-/// How much may be added without a reason. No two heaps are equal.
+/// The factor by which a quantity may grow without a reason, since no two heaps are equal.
 const FACTOR: f64 = 1.2;
 /// A million bytes.
 const MB: f64 = 1e6;
@@ -19,11 +19,11 @@ const MB: f64 = 1e6;
 #[derive(Debug)]
 struct Quantity {
     name: &'static str,
-    /// How much may be added besides that fifth, in the quantity's unit.
+    /// How much it may grow in addition to that factor, in its unit.
     slack: f64,
     /// The unit, as a divisor of the measured value.
     unit: f64,
-    of: fn(&Sample) -> Option<u64>,
+    measure: fn(&Sample) -> Option<u64>,
 }
 
 /// The log's size varies, and up to 16 MiB of empty pages are kept, hence the slack of the files.
@@ -32,39 +32,39 @@ const QUANTITIES: [Quantity; 8] = [
         name: "memory of the tap, MB",
         slack: 4.0,
         unit: MB,
-        of: |sample| tap(sample, |tap| tap.anonymous),
+        measure: |sample| tap(sample, |tap| tap.anonymous),
     },
     Quantity {
         name: "memory of the target, MB",
         slack: 4.0,
         unit: MB,
-        of: |sample| target(sample, |target| target.anonymous),
+        measure: |sample| target(sample, |target| target.anonymous),
     },
-    Quantity { name: "spool, MB", slack: 20.0, unit: MB, of: |sample| Some(sample.spool) },
-    Quantity { name: "log of the spool, MB", slack: 20.0, unit: MB, of: |sample| Some(sample.wal) },
+    Quantity { name: "spool, MB", slack: 20.0, unit: MB, measure: |sample| Some(sample.spool) },
+    Quantity { name: "log of the spool, MB", slack: 20.0, unit: MB, measure: |sample| Some(sample.wal) },
     Quantity {
         name: "descriptors of the tap",
         slack: 8.0,
         unit: 1.0,
-        of: |sample| tap(sample, |tap| tap.descriptors),
+        measure: |sample| tap(sample, |tap| tap.descriptors),
     },
     Quantity {
         name: "descriptors of the target",
         slack: 4.0,
         unit: 1.0,
-        of: |sample| target(sample, |target| target.descriptors),
+        measure: |sample| target(sample, |target| target.descriptors),
     },
     Quantity {
         name: "threads of the tap",
         slack: 4.0,
         unit: 1.0,
-        of: |sample| tap(sample, |tap| tap.threads),
+        measure: |sample| tap(sample, |tap| tap.threads),
     },
     Quantity {
         name: "threads of the target",
         slack: 4.0,
         unit: 1.0,
-        of: |sample| target(sample, |target| target.threads),
+        measure: |sample| target(sample, |target| target.threads),
     },
 ];
 
@@ -139,7 +139,7 @@ impl Quantity {
     fn by_phase(&self, samples: &[Sample], rounds: &Range<usize>) -> BTreeMap<&'static str, f64> {
         let mut values: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
         for sample in samples.iter().filter(|sample| rounds.contains(&sample.context.round)) {
-            if let Some(value) = (self.of)(sample) {
+            if let Some(value) = (self.measure)(sample) {
                 #[expect(clippy::cast_precision_loss, reason = "to compare by a factor")]
                 values.entry(sample.context.phase).or_default().push(value as f64 / self.unit);
             }
@@ -148,12 +148,12 @@ impl Quantity {
     }
 }
 
-fn tap(sample: &Sample, of: fn(ProcessUsage) -> u64) -> Option<u64> {
-    sample.tap.map(of)
+fn tap(sample: &Sample, measure: fn(ProcessUsage) -> u64) -> Option<u64> {
+    sample.tap.map(measure)
 }
 
-fn target(sample: &Sample, of: fn(ProcessUsage) -> u64) -> Option<u64> {
-    sample.target.map(of)
+fn target(sample: &Sample, measure: fn(ProcessUsage) -> u64) -> Option<u64> {
+    sample.target.map(measure)
 }
 
 /// The median; 0 if there are no values.

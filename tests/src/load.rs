@@ -11,8 +11,8 @@ use std::time::Duration;
 use crate::events::{self, number_of, numbered_event};
 use crate::message::Record;
 
-/// How many columns the events of [`EventForm::Unknown`] add, besides a split one. Few, since every row has
-/// them.
+/// How many columns the events of [`EventForm::Unknown`] add, in addition to a split one. Few, since every
+/// row has them.
 const NEW_COLUMNS: u64 = 12;
 /// The longest payload of [`EventForm::Large`], in bytes.
 const LONGEST_PAYLOAD: u64 = 100_000;
@@ -48,7 +48,7 @@ impl EventForm {
     }
 }
 
-/// What is posted, and how fast.
+/// Which webhooks are posted, and how fast.
 #[derive(Debug, Clone, Copy)]
 pub struct LoadProfile {
     /// How many connections post at once. Each is kept alive.

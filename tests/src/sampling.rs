@@ -35,7 +35,7 @@ pub struct ProcessUsage {
 pub struct Sample {
     /// Seconds since the start.
     pub seconds: u64,
-    /// What was going on.
+    /// Its circumstances.
     pub context: SampleContext,
     /// The usage of the tap: its listener and its emitter, in one process or two. `None` while none is
     /// running.
@@ -56,7 +56,7 @@ pub struct Sample {
     pub written: u64,
 }
 
-/// What is going on while samples are taken.
+/// The circumstances of a sample.
 #[derive(Debug, Default, Clone)]
 pub struct SampleContext {
     /// The number of the round.

@@ -38,7 +38,7 @@ const BEAT: Duration = Duration::from_millis(250);
 /// The duration of a burst, and the time from one burst to the next, in seconds.
 const BURST: (u64, u64) = (1, 20);
 
-/// What is posted.
+/// A part of a round, with its own load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
     /// One event per request.

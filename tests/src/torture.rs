@@ -23,7 +23,7 @@ const LONGEST: Duration = Duration::from_millis(40);
 /// How many events are being trimmed when the tap is killed.
 const OLD_EVENTS: u32 = 20_000;
 
-/// What is killed.
+/// The process to kill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Victim {
     /// Listener and emitter in one process, under load.

@@ -9,7 +9,7 @@ use clap::builder::PossibleValuesParser;
 
 use crate::parts;
 
-/// Measures what is promised of speed and memory, each against something in the same run.
+/// Measures the promised speed and memory, each against something in the same run.
 #[derive(Debug, Parser)]
 #[command(bin_name = "scripts/bench")]
 pub(crate) struct Cli {

@@ -1,4 +1,4 @@
-//! `scripts/bench`: measures what is promised of speed and memory, each against something in the same run.
+//! `scripts/bench`: measures the promised speed and memory, each against something in the same run.
 //!
 //! - [`cli`]: the command line
 //! - [`benchmark`]: what the parts share: the folder, the options, the big spool, the results

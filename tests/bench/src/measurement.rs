@@ -94,7 +94,7 @@ impl Requirement {
 pub(crate) struct ResultRow {
     /// The part that measured the value.
     pub part: &'static str,
-    /// What was measured.
+    /// A name for the measured value.
     pub what: String,
     /// The measured value.
     pub measured: f64,

@@ -19,7 +19,7 @@ pub(crate) struct Results {
     rounds: Vec<(&'static str, String, Unit, f64)>,
     /// Texts below the table: a title and lines.
     texts: Vec<(String, String)>,
-    /// Data that is drawn besides the table, by name.
+    /// Data for further panels of the chart, by name.
     series: serde_json::Map<String, Value>,
 }
 

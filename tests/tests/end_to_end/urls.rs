@@ -1,4 +1,4 @@
-//! Webhook URLs, the tap's only secret of its own making.
+//! Webhook URLs, the only secrets that the tap makes itself.
 
 use end_to_end::events::DOCUMENTED_EVENTS;
 use end_to_end::http::Endpoint;
