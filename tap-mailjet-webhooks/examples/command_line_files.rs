@@ -1,5 +1,5 @@
-//! Writes the man pages and shell completions of both programs, which follow from their command lines. Used by
-//! `scripts/install`.
+//! Writes the man pages and shell completions of both programs, which follow from their command lines. Used
+//! by `scripts/install`.
 //!
 //! Usage: `command_line_files DIRECTORY`. The directory is a prefix such as `/usr/local`.
 

@@ -1,5 +1,5 @@
-//! The command line without a spool. Tests that need one are end-to-end tests, in the crate `tests` at the top
-//! level; that crate finds the program because cargo builds it for this test.
+//! The command line without a spool. Tests that need one are end-to-end tests, in the crate `tests` at the
+//! top level; that crate finds the program because cargo builds it for this test.
 
 use std::process::{Command, Output};
 

@@ -52,8 +52,8 @@ impl ReadAhead {
         })
     }
 
-    /// Moves on to the next block once all items of this one are taken. It is empty only if there was nothing to read when
-    /// this was called.
+    /// Moves on to the next block once all items of this one are taken. It is empty only if there was nothing
+    /// to read when this was called.
     pub(super) fn refill(&mut self) -> Result<(), SpoolError> {
         if self.next < self.block.len() {
             return Ok(());

@@ -32,7 +32,8 @@ impl UnixMillis {
         self.0
     }
 
-    /// Returns how long after `earlier` this moment is; zero if it is not after it, because a clock stepped back.
+    /// Returns how long after `earlier` this moment is; zero if it is not after it, because a clock stepped
+    /// back.
     #[must_use]
     pub fn since(self, earlier: UnixMillis) -> Duration {
         let passed = self.0.saturating_sub(earlier.0);
@@ -53,8 +54,8 @@ impl UnixMillis {
 
     /// Writes the moment as RFC 3339 text in UTC, with milliseconds and a Z.
     ///
-    /// A moment that RFC 3339 cannot express becomes the nearest one that it can, because targets stop at anything
-    /// else.
+    /// A moment that RFC 3339 cannot express becomes the nearest one that it can, because targets stop at
+    /// anything else.
     #[must_use]
     pub fn to_rfc3339(self) -> String {
         let in_range = self.0.clamp(0, Self::LAST_IN_RFC3339);
@@ -75,8 +76,8 @@ fn millis(duration: Duration) -> i64 {
 
 /// A wall clock that never runs ahead of the time that has really elapsed since it was started.
 ///
-/// If the system's clock is set an hour forward, events must not be deleted an hour early: setting the clock back does
-/// not bring them back.
+/// If the system's clock is set an hour forward, events must not be deleted an hour early: setting the clock
+/// back does not bring them back.
 #[derive(Debug)]
 pub struct CappedClock {
     wall: fn() -> UnixMillis,
