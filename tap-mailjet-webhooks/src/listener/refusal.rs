@@ -35,7 +35,7 @@ pub enum Refusal {
         /// `max_body_bytes`.
         limit: u64,
     },
-    /// The body is compressed, or encoded in another way.
+    /// The body is compressed or encoded in another way.
     #[error("the body must not be encoded")]
     BodyEncoded,
     /// The connection broke before the body was complete.
@@ -97,8 +97,7 @@ impl Refusal {
 
     /// Returns the level of the log line.
     ///
-    /// What anybody can cause at will is logged at a low level, and what the operator has to act on at a high
-    /// one.
+    /// It is low for what anybody can cause at will, and high for what the operator has to act on.
     #[must_use]
     pub fn log_level(&self) -> Level {
         match self {
@@ -113,7 +112,7 @@ impl Refusal {
         }
     }
 
-    /// Returns the end of the log line: details that the client does not need to know.
+    /// Returns the end of the log line: what the operator should know and the client need not.
     #[must_use]
     pub fn detail(&self) -> Cow<'static, str> {
         match self {

@@ -149,7 +149,7 @@ impl Traffic {
 
     /// Requests, by how they ended.
     #[must_use]
-    pub fn answers(&self) -> &Family<RequestLabels, Counter> {
+    pub fn requests(&self) -> &Family<RequestLabels, Counter> {
         &self.shared.requests
     }
 
@@ -178,7 +178,7 @@ impl Traffic {
     }
 
     /// Waits until nothing has been stored for `limit`.
-    pub async fn nothing_for(&self, limit: Duration) {
+    pub async fn idle_for(&self, limit: Duration) {
         loop {
             let idle = self.shared.last_stored.get().unwrap_or(self.shared.started).elapsed();
             match limit.checked_sub(idle) {

@@ -79,7 +79,7 @@ impl Supervisor {
         let idle = async {
             match (control, idle_exit) {
                 (Some(control), _) => control.idle.notified().await,
-                (None, Some(limit)) => traffic.nothing_for(limit).await,
+                (None, Some(limit)) => traffic.idle_for(limit).await,
                 (None, None) => std::future::pending().await,
             }
         };

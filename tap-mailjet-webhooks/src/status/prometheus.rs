@@ -41,7 +41,7 @@ pub fn render(snapshot: &Snapshot) -> String {
 
 fn register_listener(registry: &mut Registry, listener: &ListenerStatus) {
     let ListenerStatus { traffic, commits } = listener;
-    registry.register("requests", "Requests, by how they ended", traffic.answers().clone());
+    registry.register("requests", "Requests, by how they ended", traffic.requests().clone());
     registry.register("events_received", "Events that were stored durably", traffic.events().clone());
     registry.register(
         "rejected_received",

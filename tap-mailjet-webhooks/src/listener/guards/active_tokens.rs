@@ -1,9 +1,7 @@
 //! The tokens that a running listener admits, kept up to date with the spool's registry.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use subtle::ConstantTimeEq;
@@ -16,16 +14,17 @@ use crate::os::thread::ThreadError;
 use crate::os::worker::Worker;
 use crate::spool::{Registry, SpoolError, SpoolErrorKind, TokenHash};
 
-/// How often the registry is asked for URLs that were made or revoked. The contract allows one second.
+/// How often the registry is read. A revoked URL has to stop working within a second.
 const REFRESH_INTERVAL: Duration = Duration::from_millis(300);
 
-/// The tokens that a listener admits now. Clones share them.
+/// The tokens that a listener admits at the moment. Clones share them.
 #[derive(Debug, Clone)]
 pub struct ActiveTokens {
     active: Arc<RwLock<Vec<ActiveToken>>>,
 }
 
-/// An active token that a request has brought. Nothing of it can be seen.
+/// An active token that came with a request.
+#[derive(Debug)]
 pub struct AdmittedToken(TokenHash);
 
 #[derive(Debug)]
@@ -37,27 +36,29 @@ struct ActiveToken {
 /// Where a token comes from.
 #[derive(Debug)]
 enum TokenSource {
-    /// `webhook_tokens`. When it was last used is not noted.
+    /// The config key `webhook_tokens`.
     Config,
     /// The registry.
     Registry {
         /// The id of its webhook URL.
         id: i64,
-        /// When it was last used, if the registry does not know that yet: Unix milliseconds, or 0.
-        used_at: AtomicI64,
+        /// When it was last used, until the follower takes that to the registry.
+        used_at: Mutex<Option<UnixMillis>>,
     },
 }
 
 impl ActiveTokens {
-    /// Admits the tokens that the configuration gives, instead of those in the registry.
+    /// Admits tokens from the configuration. They never change.
     #[must_use]
     pub fn from_config(tokens: &[TokenHash]) -> Self {
         let active = tokens.iter().map(|hash| ActiveToken { source: TokenSource::Config, hash: *hash });
         ActiveTokens::new(active.collect())
     }
 
-    /// Admits the tokens in the registry for as long as the worker runs that is returned, and notes there
-    /// when each was last used. The worker fails if the storage does.
+    /// Admits the tokens in the registry.
+    ///
+    /// The returned worker keeps them up to date and notes in the registry when each was last used. It fails if
+    /// the storage fails.
     pub fn follow(registry: Box<dyn Registry>) -> Result<(Self, Worker<SpoolError>), FollowError> {
         let mut follower = Follower {
             tokens: ActiveTokens::new(Vec::new()),
@@ -66,7 +67,7 @@ impl ActiveTokens {
             throttle: LogThrottle::default(),
         };
         let tokens = follower.tokens.clone();
-        *tokens.active.write().unwrap_or_else(PoisonError::into_inner) = follower.read()?;
+        tokens.set_active(follower.read()?);
         let worker = Worker::start("webhook-urls", REFRESH_INTERVAL, move |_| follower.round())?;
         Ok((tokens, worker))
     }
@@ -75,13 +76,21 @@ impl ActiveTokens {
         ActiveTokens { active: Arc::new(RwLock::new(active)) }
     }
 
-    /// How many tokens are active.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.active.read().unwrap_or_else(PoisonError::into_inner).len()
+    fn active(&self) -> RwLockReadGuard<'_, Vec<ActiveToken>> {
+        self.active.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Checks whether `text` is an active token. It is compared with all of them, each time in constant time.
+    fn set_active(&self, active: Vec<ActiveToken>) {
+        *self.active.write().unwrap_or_else(PoisonError::into_inner) = active;
+    }
+
+    /// Returns the number of active tokens.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.active().len()
+    }
+
+    /// Admits `text` if it is an active token. It is compared with each of them, in constant time.
     #[must_use]
     pub fn admit(&self, text: &str) -> Option<AdmittedToken> {
         if !Token::is_well_formed(text) {
@@ -89,52 +98,44 @@ impl ActiveTokens {
         }
         let hash = token::hash(text);
         let mut is_active = false;
-        for active in self.active.read().unwrap_or_else(PoisonError::into_inner).iter() {
+        for active in self.active().iter() {
             is_active |= bool::from(active.hash.0.ct_eq(&hash.0));
         }
         is_active.then_some(AdmittedToken(hash))
     }
 
-    /// Notes that a webhook has passed all guards with a token.
-    pub fn note_use(&self, admitted: &AdmittedToken, now: UnixMillis) {
-        for active in self.active.read().unwrap_or_else(PoisonError::into_inner).iter() {
+    /// Notes that a webhook with this token has arrived.
+    pub fn note_use(&self, token: &AdmittedToken, now: UnixMillis) {
+        for active in self.active().iter() {
             if let TokenSource::Registry { used_at, .. } = &active.source
-                && active.hash == admitted.0
+                && active.hash == token.0
             {
-                used_at.store(now.get(), Ordering::Relaxed);
+                *used_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
             }
         }
     }
 
-    /// Takes the uses that were noted since the last call.
+    /// Takes the uses that were noted since the last call: the ids of webhook URLs, and when each was last used.
     fn take_uses(&self) -> Vec<(i64, UnixMillis)> {
-        let active = self.active.read().unwrap_or_else(PoisonError::into_inner);
-        let used = active.iter().filter_map(|token| match &token.source {
-            TokenSource::Registry { id, used_at } => Some((*id, used_at.swap(0, Ordering::Relaxed))),
+        let active = self.active();
+        let uses = active.iter().filter_map(|token| match &token.source {
+            TokenSource::Registry { id, used_at } => {
+                let used_at = used_at.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+                Some((*id, used_at))
+            }
             TokenSource::Config => None,
         });
-        used.filter(|(_, used_at)| *used_at != 0).map(|(id, at)| (id, UnixMillis::new(at))).collect()
-    }
-
-    /// The ids of the webhook URLs that are active.
-    fn ids(&self) -> Vec<i64> {
-        let active = self.active.read().unwrap_or_else(PoisonError::into_inner);
-        ids_of(&active)
+        uses.collect()
     }
 }
 
+/// Returns the ids of the tokens' webhook URLs.
 fn ids_of(active: &[ActiveToken]) -> Vec<i64> {
     let ids = active.iter().filter_map(|token| match &token.source {
         TokenSource::Registry { id, .. } => Some(*id),
         TokenSource::Config => None,
     });
     ids.collect()
-}
-
-impl fmt::Debug for AdmittedToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AdmittedToken(secret)")
-    }
 }
 
 /// Why the tokens in the registry cannot be followed.
@@ -148,7 +149,7 @@ pub enum FollowError {
     Thread(#[from] ThreadError),
 }
 
-/// Brings [`ActiveTokens`] and the registry up to date with each other.
+/// Brings [`ActiveTokens`] up to date with the registry, and the registry with the uses of tokens.
 struct Follower {
     tokens: ActiveTokens,
     registry: Box<dyn Registry>,
@@ -159,12 +160,11 @@ struct Follower {
 
 impl Follower {
     fn round(&mut self) -> Result<(), SpoolError> {
-        // What may have been revoked comes first, and what can wait second.
+        // Noting uses can wait, but a revoked token must stop working.
         match self.refresh().and_then(|()| self.write_uses()) {
             Err(error) if error.kind() == SpoolErrorKind::StorageFailed => Err(error),
             Err(error) => {
-                // The tokens known so far stay active; the writer meets the same trouble and decides what it
-                // means.
+                // The known tokens stay active. Whether the tap can go on is for the writer to find out.
                 if let Some(suppressed) = self.throttle.allow() {
                     error!("{error}{suppressed}");
                 }
@@ -174,22 +174,23 @@ impl Follower {
         }
     }
 
+    /// Reads the tokens in the registry.
     fn read(&mut self) -> Result<Vec<ActiveToken>, SpoolError> {
         let urls = self.registry.webhook_urls()?.into_iter();
         let active = urls.map(|url| ActiveToken {
-            source: TokenSource::Registry { id: url.id, used_at: AtomicI64::new(0) },
+            source: TokenSource::Registry { id: url.id, used_at: Mutex::default() },
             hash: url.token,
         });
         Ok(active.collect())
     }
 
-    /// Takes over what the registry says now.
+    /// Activates the tokens that are in the registry now.
     fn refresh(&mut self) -> Result<(), SpoolError> {
-        let fresh = self.read()?;
-        let (before, after) = (self.tokens.ids(), ids_of(&fresh));
+        let active = self.read()?;
+        let (before, after) = (ids_of(&self.tokens.active()), ids_of(&active));
         self.uses.extend(self.tokens.take_uses());
         if before != after {
-            *self.tokens.active.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+            self.tokens.set_active(active);
         }
         for id in before.iter().filter(|id| !after.contains(id)) {
             info!("webhook URL {id} was revoked and is no longer accepted");

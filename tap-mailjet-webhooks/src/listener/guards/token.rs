@@ -1,11 +1,11 @@
-//! Tokens: the secret part of a webhook URL, and all that tells one webhook URL from another.
+//! Tokens: the secret part of a webhook URL, by which one webhook URL differs from another.
 
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
 use crate::spool::TokenHash;
 
-/// Where webhooks are posted to, up to the token.
+/// The path of a webhook URL, up to the token.
 pub const PATH: &str = "/v1/mailjet/";
 /// How many webhook URLs may be active at a time: one can be made and registered with Mailjet before the
 /// other is revoked.
@@ -32,32 +32,32 @@ impl Token {
         Ok(Token(text.into()))
     }
 
-    /// Reads a token; `None` if `text` does not have the form of one.
+    /// Reads a token. Returns `None` if `text` does not have the form of one.
     #[must_use]
     pub fn parse(text: String) -> Option<Self> {
         Token::is_well_formed(&text).then(|| Token(text.into()))
     }
 
-    /// Whether `text` has the form of a token.
+    /// Returns whether `text` has the form of a token.
     #[must_use]
     pub fn is_well_formed(text: &str) -> bool {
         text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     }
 
-    /// The whole webhook URL, for Mailjet.
+    /// Returns the whole webhook URL, for Mailjet.
     #[must_use]
     pub fn url(&self, public_url: &str) -> String {
         format!("{}{PATH}{}", public_url.trim_end_matches('/'), self.0.expose_secret())
     }
 
-    /// The hash under which the spool knows the token.
+    /// Returns the hash that the spool stores.
     #[must_use]
     pub fn hash(&self) -> TokenHash {
         hash(self.0.expose_secret())
     }
 }
 
-/// The hash of a token's text.
+/// Hashes the text of a token.
 pub(super) fn hash(token: &str) -> TokenHash {
     TokenHash(Sha256::digest(token.as_bytes()).into())
 }
