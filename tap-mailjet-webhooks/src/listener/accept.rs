@@ -69,8 +69,7 @@ struct Server<S> {
     http: http1::Builder,
     tls: Option<Tls>,
     limits: ConnectionLimits,
-    /// Closed when the listener stops. Connections that are still in their handshake are then cut off at
-    /// once.
+    /// Closed when the listener stops, which cuts off connections that are still in their handshake.
     stopped: watch::Receiver<()>,
     handler: Arc<Handler<S>>,
     traffic: Traffic,
@@ -88,7 +87,7 @@ impl<S: Append> Server<S> {
 
     /// Starts a task for a new connection.
     fn start(&self, stream: TcpStream, peer: SocketAddr, slot: Slot, watcher: Watcher) {
-        // An answer is one small write that the client waits for: nothing else would fill the packet.
+        // The client waits for each answer, so it is sent at once and not held back to fill a packet.
         let _ = stream.set_nodelay(true);
         let handler = Arc::clone(&self.handler);
         let connection = Connection { handler, peer, slot, _open: self.traffic.connection_opened() };

@@ -1,7 +1,7 @@
 //! The listener: HTTP in, batches out. It knows nothing of Singer.
 //!
-//! A request passes the [`guards`]. Then its body is read, split into events and appended to the spool. Only
-//! when the spool has stored it is it answered.
+//! A request passes the [`guards`]. Then its body is read, split into events and appended to the spool. It is
+//! answered only after the spool has stored it.
 //!
 //! | module | what it decides |
 //! | --- | --- |
@@ -57,10 +57,9 @@ pub struct Setup {
 /// How many connections may be open, and how long each of their steps may take.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionLimits {
-    /// The number of connections. At this number, the one that has been idle for longest is closed for a new
-    /// one.
+    /// The most connections at a time. Past it, the one that has been idle for longest is closed for a new one.
     pub max_connections: usize,
-    /// How long a handshake, and then a request's header, may take, how long a connection may idle, and how
+    /// How long a handshake may take, and then a request's header. Also, how long a connection may idle, and how
     /// long a client may leave an answer unread.
     pub header_timeout: Duration,
     /// How long a request's body may take.

@@ -1,8 +1,8 @@
 //! Which slices of a body are events.
 //!
-//! A body that is a JSON object is one event. Of an array, each element that is an object is an event, and
-//! the others are rejected items. Apart from its type, which is counted, what an event contains does not
-//! matter.
+//! A body that is a JSON object is one event. If it is an array, each element that is an object is an event,
+//! and every other element is a rejected item. The fields of an event do not matter here, except that events
+//! are counted by type.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,14 +15,14 @@ use super::event_counts::EventCounts;
 use crate::spool::{AppendError, ItemKind, Items, REJECTED_BODY_BYTES, Reservation};
 
 /// Why an array element that is not an object is rejected.
-const NOT_AN_OBJECT: &str = "the array element is not a JSON object, and so no event";
+const NOT_AN_OBJECT: &str = "the array element is not a JSON object, so it is not an event";
 
 /// What a body holds.
 #[derive(Debug)]
 pub struct Split {
-    /// Where its items stand, events and others.
+    /// Where its events and rejected items are.
     pub items: Items,
-    /// How many events of each type there are.
+    /// How many events of each type it holds.
     pub event_counts: EventCounts,
 }
 
@@ -112,7 +112,7 @@ impl<'de> Visitor<'de> for Elements<'_> {
     }
 }
 
-/// Returns where a value that was read from `body` stands in it.
+/// Returns where in `body` a value is that was read from it.
 fn range_in(body: &[u8], value: &RawValue) -> Range<usize> {
     let start = value.get().as_ptr().addr() - body.as_ptr().addr();
     start..start + value.get().len()

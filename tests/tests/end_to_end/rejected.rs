@@ -36,8 +36,8 @@ fn data_that_is_not_an_event_becomes_a_row_with_a_reason() {
             "\"\u{fffd}\u{fffd}\"",
         ),
         ("the body is not JSON: expected value at line 1 column 1", &long[..65_536]),
-        ("the array element is not a JSON object, and so no event", "\"stray\""),
-        ("the array element is not a JSON object, and so no event", "[1]"),
+        ("the array element is not a JSON object, so it is not an event", "\"stray\""),
+        ("the array element is not a JSON object, so it is not an event", "[1]"),
     ];
     for ((reason, record), (expected_reason, expected_record)) in found.iter().zip(expected) {
         assert_eq!((reason.as_str(), record.len()), (expected_reason, expected_record.len()));

@@ -57,8 +57,8 @@ impl ActiveTokens {
 
     /// Admits the tokens in the registry.
     ///
-    /// The returned worker keeps them up to date and notes in the registry when each was last used. It fails if
-    /// the storage fails.
+    /// The returned worker keeps them up to date and notes in the registry when each was last used. It fails
+    /// if the storage fails.
     pub fn follow(registry: Box<dyn Registry>) -> Result<(Self, Worker<SpoolError>), FollowError> {
         let mut follower = Follower {
             tokens: ActiveTokens::new(Vec::new()),
@@ -115,7 +115,7 @@ impl ActiveTokens {
         }
     }
 
-    /// Takes the uses that were noted since the last call: the ids of webhook URLs, and when each was last used.
+    /// Takes the uses that were noted since the last call: ids of webhook URLs, and when each was last used.
     fn take_uses(&self) -> Vec<(i64, UnixMillis)> {
         let active = self.active();
         let uses = active.iter().filter_map(|token| match &token.source {
