@@ -190,7 +190,7 @@ pub struct Event {
     /// Link that was clicked.
     #[schemars(extend("x-events" = ["click"]))]
     pub url: Option<String>,
-    /// Whether Mailjet has blocked the email address since.
+    /// Whether Mailjet has blocked the recipient's address since.
     #[schemars(extend("x-events" = ["bounce"]))]
     pub blocked: Option<bool>,
     /// Whether the bounce is permanent.
