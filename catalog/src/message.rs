@@ -100,57 +100,27 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Why a line is not a Singer message.
+/// Why a line is not a Singer message. Columns count bytes from 1.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The message of each variant says what it is.
 pub enum MessageError {
-    /// The line is not text.
     #[error("it is not UTF-8 text (column {column})")]
-    NotUtf8 {
-        /// The first bad byte, counted from 1.
-        column: usize,
-    },
-    /// The line is not JSON.
+    NotUtf8 { column: usize },
     #[error("it is not JSON: {reason} (column {column})")]
-    NotJson {
-        /// What is wrong.
-        reason: String,
-        /// Where, counted in bytes from 1.
-        column: usize,
-    },
-    /// The line is JSON, but not an object.
+    NotJson { reason: String, column: usize },
     #[error(
         "it is not a JSON object; a Singer message looks like \
          {{\"type\": \"RECORD\", \"stream\": \"data\", …}}"
     )]
     NotAnObject,
-    /// A message lacks a key that its type requires.
     #[error("{kind} has no \"{key}\"")]
-    MissingKey {
-        /// What lacks the key.
-        kind: &'static str,
-        /// The key.
-        key: &'static str,
-    },
-    /// A key appears twice, so there is no telling which value is meant.
+    MissingKey { kind: &'static str, key: &'static str },
     #[error("it has more than one \"{key}\"")]
-    RepeatedKey {
-        /// The key.
-        key: String,
-    },
-    /// A key has a value of the wrong type.
+    RepeatedKey { key: String },
     #[error("its \"{key}\" is wrong: {reason}")]
-    WrongType {
-        /// The key.
-        key: &'static str,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A record is not an object.
+    WrongType { key: &'static str, reason: String },
     #[error("stream {stream:?}: \"record\" is not a JSON object")]
-    RecordNotAnObject {
-        /// Name of the stream.
-        stream: String,
-    },
+    RecordNotAnObject { stream: String },
 }
 
 impl<'a> IncomingMessage<'a> {

@@ -88,35 +88,22 @@ pub struct Selection {
 
 /// Why a catalog can't be used.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The message of each variant says what it is.
 pub enum CatalogError {
-    /// The text is not JSON.
     #[error("it is not JSON ({0})")]
     NotJson(#[from] serde_json::Error),
-    /// The text is JSON, but not a catalog.
     #[error("it has no list \"streams\"; `--discover` prints a catalog to start from")]
     NoStreams,
-    /// A key is not a list of names.
     #[error(
         "stream \"{stream}\": table-key-properties is {found}; it must be a list of column names, such as \
          [\"{PRIMARY_KEY_COLUMN}\"]"
     )]
-    KeyNotNames {
-        /// The stream.
-        stream: String,
-        /// The value found.
-        found: Value,
-    },
-    /// A key names a column that the stream does not have, or that is not selected.
+    KeyNotNames { stream: String, found: Value },
     #[error(
         "stream \"{stream}\": table-key-properties names \"{column}\", which is not a selected column; \
          select it, or remove it from the key"
     )]
-    KeyNotSelected {
-        /// The stream.
-        stream: &'static str,
-        /// The column.
-        column: String,
-    },
+    KeyNotSelected { stream: &'static str, column: String },
 }
 
 impl Selection {

@@ -14,24 +14,17 @@ pub struct State {
 
 /// Why text is not a state.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The message of each variant says what it is.
 pub enum StateError {
-    /// The text is not JSON.
     #[error("it is not JSON ({0})")]
     NotJson(#[from] serde_json::Error),
-    /// The text is JSON, but not a state.
     #[error("it has no \"bookmarks\" object; a state looks like {}", State::example())]
     NoBookmarks,
-    /// A bookmark does not hold a position.
     #[error(
         "the bookmark of stream \"{stream}\" has the replication_key_value {value}, which is not an integer \
          from 0 to 9223372036854775807"
     )]
-    BadPosition {
-        /// The bookmark's stream.
-        stream: String,
-        /// The value found, or its beginning.
-        value: String,
-    },
+    BadPosition { stream: String, value: String },
 }
 
 impl State {

@@ -20,20 +20,16 @@ pub struct FileName(String);
 
 /// Why a name can't be the name of a file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // The message of each variant says what it is.
 pub enum FileNameError {
-    /// The name has no characters.
     #[error("a file name can't be empty")]
     Empty,
-    /// The name would lead into another directory.
     #[error("a file name can't contain {0:?}")]
     Separator(char),
-    /// The file would be hidden, or the name would be `.` or `..`.
     #[error("a file name can't begin with a dot")]
     LeadingDot,
-    /// The name contains a line ending or another control character.
     #[error("a file name can't contain the control character {0:?}")]
     Control(char),
-    /// The name is longer than file systems allow.
     #[error(
         "a file name can't be longer than {MAX_BASE_BYTES} bytes before its ending, and this one has {0}"
     )]

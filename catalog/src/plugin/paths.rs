@@ -11,21 +11,12 @@ use std::path::{Path, PathBuf};
 
 /// Why a file that the user named can't be read.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The message of each variant says what it is.
 pub enum FileError {
-    /// The file is missing, or the system refuses to read it.
     #[error("{path} can't be read: {source}")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// The path leads to a directory, a pipe or a device.
+    Unreadable { path: PathBuf, source: io::Error },
     #[error("{path} is not a regular file")]
-    NotRegular {
-        /// What was named.
-        path: PathBuf,
-    },
+    NotRegular { path: PathBuf },
 }
 
 impl FileError {

@@ -59,34 +59,16 @@ pub struct LoadedConfig<T> {
 
 /// Why the configuration can't be used.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The message of each variant says what it is.
 pub enum SettingsError {
-    /// A configuration file can't be read.
     #[error("config file {0}; check what --config names")]
     File(#[from] FileError),
-    /// A configuration file does not hold a JSON object.
     #[error(
         "config file {name}: {reason}; a config file holds one JSON object, such as {{\"key\": \"value\"}}"
     )]
-    NotAnObject {
-        /// The file.
-        name: String,
-        /// What it holds instead.
-        reason: String,
-    },
-    /// A key has a value that it does not take.
+    NotAnObject { name: String, reason: String },
     #[error("config key \"{key}\" (from {origin}) is {value}: {reason}. It takes {expected}")]
-    BadValue {
-        /// The key.
-        key: String,
-        /// The file or environment variable that set it.
-        origin: String,
-        /// The value, or "a secret".
-        value: String,
-        /// What is wrong with it.
-        reason: String,
-        /// What the key takes.
-        expected: String,
-    },
+    BadValue { key: String, origin: String, value: String, reason: String, expected: String },
 }
 
 /// Loads the configuration from the arguments of `--config`: files, and the word ENV for the environment

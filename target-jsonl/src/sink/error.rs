@@ -7,33 +7,21 @@ use crate::lines::MAX_LINE_BYTES;
 
 /// Why the sink stops.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The message of each variant says what it is.
 pub enum SinkError {
-    /// An operation on a file or directory failed.
     #[error("{path} can't be {operation}: {source}; {advice}")]
-    Storage {
-        /// The file or directory.
-        path: PathBuf,
-        /// What failed: created, opened, written …
-        operation: &'static str,
-        /// What the system says.
-        source: io::Error,
-        /// What to do about it.
-        advice: &'static str,
-    },
-    /// Another process has locked the file.
+    Storage { path: PathBuf, operation: &'static str, source: io::Error, advice: &'static str },
     #[error(
         "{0} is being written by another process; wait until it has finished, or set another \
          \"destination_path\""
     )]
     Locked(PathBuf),
-    /// An existing file does not consist of lines.
     #[error(
         "{path} has no line ending in its last {mib} MiB, so it is not JSON Lines; move it away, or set \
          another \"destination_path\"",
         path = .0.display(), mib = MAX_LINE_BYTES >> 20
     )]
     NotJsonLines(PathBuf),
-    /// Nobody reads the STATEs.
     #[error("stdout can't be written: {0}; the records are stored, but the STATE that covers them is lost")]
     Stdout(io::Error),
 }

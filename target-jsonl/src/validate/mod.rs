@@ -75,18 +75,12 @@ enum Requirement {
 
 /// What is wrong with a schema.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The message of each variant says what it is.
 pub enum SchemaError {
-    /// There are no properties to make columns of.
     #[error("its schema has no \"properties\" object")]
     NoProperties,
-    /// The schema breaks the rules of JSON Schema.
     #[error("its schema is not a valid JSON Schema: at {path}: {reason}")]
-    Invalid {
-        /// Path to the broken part of the schema.
-        path: String,
-        /// What is wrong there.
-        reason: String,
-    },
+    Invalid { path: String, reason: String },
 }
 
 /// A field of a record breaks a rule of the schema.
