@@ -100,21 +100,21 @@ impl Cli {
     /// Does what the command line says. Wrong usage ends the process here, with exit code 2.
     pub fn execute(self) -> Result<(), CommandError> {
         if self.about {
-            return Ok(about::execute(self.format)?);
+            return about::execute(self.format);
         }
         if self.discover {
             let (config, _) = self.config.read()?;
             // Without a configuration, the spool is not known.
             let is_configured = !self.config.sources.is_empty();
             let columns = if is_configured { Columns::WithDiscovered } else { Columns::Documented };
-            return Ok(discover::execute(&config, columns)?);
+            return discover::execute(&config, columns);
         }
         match self.command {
             None => {
                 let (config, line) = self.config.read_required()?;
                 match self.run.test {
-                    Some(samples) => Ok(sample::execute(&config, self.run.catalog(), samples)?),
-                    None => Ok(run::execute(config, self.run, &line)?),
+                    Some(samples) => sample::execute(&config, self.run.catalog(), samples),
+                    None => run::execute(config, self.run, &line),
                 }
             }
             Some(_) if self.run.any() => wrong_usage(
@@ -131,19 +131,19 @@ impl Command {
         match self {
             Command::Listen => {
                 let (config, line) = config.read_required()?;
-                Ok(listen::execute(config, &line)?)
+                listen::execute(config, &line)
             }
-            Command::Url(command) => Ok(commands::url::execute(&config.read_required()?.0, command)?),
+            Command::Url(command) => commands::url::execute(&config.read_required()?.0, command),
             Command::Spool(command) => {
                 let (config, _) = config.read_required()?;
                 match command {
-                    SpoolCommand::Status(args) => Ok(spool_status::execute(&config, &args)?),
-                    SpoolCommand::Verify => Ok(spool_verify::execute(&config)?),
-                    SpoolCommand::Export => Ok(spool_export::execute(&config)?),
+                    SpoolCommand::Status(args) => spool_status::execute(&config, &args),
+                    SpoolCommand::Verify => spool_verify::execute(&config),
+                    SpoolCommand::Export => spool_export::execute(&config),
                 }
             }
-            Command::SnapshotSql(args) => Ok(snapshot_sql::execute(&config.read()?.0, &args)?),
-            Command::SendTest(args) => Ok(send_test::execute(&args)?),
+            Command::SnapshotSql(args) => snapshot_sql::execute(&config.read()?.0, &args),
+            Command::SendTest(args) => send_test::execute(&args),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use catalog::plugin::about::{AboutFormat, Program};
 
-use super::output::{OutputError, print};
+use super::{CommandError, print};
 use crate::config::Config;
 
 const PROGRAM: Program = Program {
@@ -13,6 +13,6 @@ const PROGRAM: Program = Program {
 };
 
 /// Prints the description of this tap.
-pub fn execute(format: AboutFormat) -> Result<(), OutputError> {
+pub fn execute(format: AboutFormat) -> Result<(), CommandError> {
     print(PROGRAM.about::<Config>(format))
 }

@@ -8,18 +8,12 @@ use tracing::warn;
 
 /// The file cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The message of each variant says what it is.
 pub enum CatalogFileError {
-    /// The file cannot be read.
     #[error("catalog {0}")]
     File(#[from] FileError),
-    /// The file does not hold a catalog.
     #[error("catalog {path}: {source}")]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: CatalogError,
-    },
+    Invalid { path: PathBuf, source: CatalogError },
 }
 
 /// Reads what the catalog selects. Without a file, it is what is selected by default.

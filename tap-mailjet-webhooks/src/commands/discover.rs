@@ -3,24 +3,10 @@
 use catalog::selection::Catalog;
 use catalog::stream::StreamId;
 
-use super::output::{OutputError, print};
-use crate::config::{Config, ConfigError};
+use super::{CommandError, print};
+use crate::config::Config;
 use crate::emitter::stream_with_discovered_columns;
-use crate::spool::{self, SpoolError, SpoolErrorKind};
-
-/// The catalog cannot be printed.
-#[derive(Debug, thiserror::Error)]
-pub enum DiscoverError {
-    /// The configuration does not say where the spool is.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The columns that appeared in events cannot be read.
-    #[error(transparent)]
-    Spool(#[from] SpoolError),
-    /// Stdout cannot be written to.
-    #[error(transparent)]
-    Output(#[from] OutputError),
-}
+use crate::spool::{self, SpoolErrorKind};
 
 /// Which columns the catalog has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +18,7 @@ pub enum Columns {
 }
 
 /// Prints the catalog.
-pub fn execute(config: &Config, columns: Columns) -> Result<(), DiscoverError> {
+pub fn execute(config: &Config, columns: Columns) -> Result<(), CommandError> {
     let discovered = match columns {
         Columns::Documented => Vec::new(),
         Columns::WithDiscovered => match spool::open_existing(&config.spool_location()?) {
@@ -45,5 +31,5 @@ pub fn execute(config: &Config, columns: Columns) -> Result<(), DiscoverError> {
     let streams = StreamId::all().map(|id| stream_with_discovered_columns(id, prefix, &discovered));
     let catalog = Catalog::new(streams);
     let text = serde_json::to_string_pretty(&catalog).expect("a catalog is JSON");
-    Ok(print(text + "\n")?)
+    print(text + "\n")
 }

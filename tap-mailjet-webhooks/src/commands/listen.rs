@@ -2,12 +2,12 @@
 
 use catalog::selection::Selection;
 
-use super::run::{self, RunCommandError};
+use super::{CommandError, run};
 use crate::config::{Components, Config};
 use crate::status::live_line::LiveLine;
 
 /// Receives webhooks until it is stopped.
-pub fn execute(config: Config, line: &LiveLine) -> Result<(), RunCommandError> {
+pub fn execute(config: Config, line: &LiveLine) -> Result<(), CommandError> {
     let output = config.output(Selection::default());
     run::start(config, Components::Listener, output, None, line)
 }

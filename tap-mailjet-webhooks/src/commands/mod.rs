@@ -1,10 +1,10 @@
-//! What each command does: one file per command, with its arguments and the errors that only it can have.
+//! What each command does: one file per command, with its arguments and the errors that
+//! only it can have.
 
 pub mod about;
 mod catalog_file;
 pub mod discover;
 pub mod listen;
-mod output;
 pub mod run;
 pub mod sample;
 pub mod send_test;
@@ -15,51 +15,54 @@ pub mod spool_status;
 pub mod spool_verify;
 pub mod url;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 pub use catalog_file::CatalogFileError;
-pub use output::OutputError;
 
 use crate::config::ConfigError;
+use crate::emitter::OutputSpecError;
+use crate::mailjet::send_test::PostError;
+use crate::os::stdout::StdoutError;
 use crate::run::RunError;
-use crate::spool::SpoolErrorKind;
+use crate::spool::{SpoolError, SpoolErrorKind};
 
 /// The exit code for "temporary failure, try again later" in `sysexits.h`.
 const EX_TEMPFAIL: u8 = 75;
 
-/// A command failed. The message is one line that says what to do.
+/// A command failed. The message is one line.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The message of each variant says what it is.
 pub enum CommandError {
-    /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The command does nothing but print, and cannot.
+    #[error("cannot write to stdout: {0}")]
+    Output(io::Error),
     #[error(transparent)]
-    Output(#[from] OutputError),
-    /// `--discover` failed.
+    CatalogFile(#[from] CatalogFileError),
     #[error(transparent)]
-    Discover(#[from] discover::DiscoverError),
-    /// The run failed.
+    OutputSpec(#[from] OutputSpecError),
+    /// The spool cannot be used by a command that is no run.
     #[error(transparent)]
-    Run(#[from] run::RunCommandError),
-    /// `--test` failed.
+    Spool(#[from] SpoolError),
     #[error(transparent)]
-    Sample(#[from] sample::SampleError),
-    /// `send-test` failed.
+    SpoolDamaged(#[from] spool_export::SpoolDamaged),
     #[error(transparent)]
-    SendTest(#[from] send_test::SendTestError),
-    /// `spool export` failed.
+    SpoolProblems(#[from] spool_verify::SpoolProblems),
     #[error(transparent)]
-    SpoolExport(#[from] spool_export::SpoolExportError),
-    /// `spool status` failed.
+    Url(#[from] url::UrlError),
     #[error(transparent)]
-    SpoolStatus(#[from] spool_status::SpoolStatusError),
-    /// `spool verify` failed, or found something wrong.
+    Post(#[from] PostError),
     #[error(transparent)]
-    SpoolVerify(#[from] spool_verify::SpoolVerifyError),
-    /// `url` failed.
+    EventsRefused(#[from] send_test::EventsRefused),
+    /// A run cannot start.
     #[error(transparent)]
-    Url(#[from] url::UrlCommandError),
+    Setup(#[from] run::SetupError),
+    #[error(transparent)]
+    Stdout(#[from] StdoutError),
+    /// A run failed.
+    #[error(transparent)]
+    Run(#[from] RunError),
 }
 
 impl CommandError {
@@ -67,7 +70,7 @@ impl CommandError {
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            CommandError::Run(run::RunCommandError::Run(RunError::Spool(error)))
+            CommandError::Run(RunError::Spool(error))
                 if matches!(error.kind(), SpoolErrorKind::RoleTaken | SpoolErrorKind::RoleLost) =>
             {
                 ExitCode::from(EX_TEMPFAIL)
@@ -75,4 +78,10 @@ impl CommandError {
             _ => ExitCode::FAILURE,
         }
     }
+}
+
+/// Prints the whole answer of a command.
+fn print(answer: impl AsRef<[u8]>) -> Result<(), CommandError> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(answer.as_ref()).and_then(|()| stdout.flush()).map_err(CommandError::Output)
 }

@@ -9,13 +9,14 @@ use clap::Args;
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpSocket};
 
-use super::catalog_file::{CatalogFileError, read_selection};
+use super::CommandError;
+use super::catalog_file::read_selection;
 use super::sample::Samples;
-use crate::config::{AdminAddress, Components, Config, ConfigError};
+use crate::config::{AdminAddress, Components, Config};
 use crate::emitter::OutputSpec;
 use crate::os::signals::StopSignals;
-use crate::os::stdout::{Stdout, StdoutError};
-use crate::run::{self, Ends, Plan, Roles, RunError, Sockets};
+use crate::os::stdout::Stdout;
+use crate::run::{self, Ends, Plan, Roles, Sockets};
 use crate::status::live_line::LiveLine;
 
 /// Connections that the kernel holds until they are accepted. With the usual 128, the clients of a larger
@@ -64,43 +65,22 @@ impl RunArgs {
     }
 }
 
-/// The run cannot start, or failed.
+/// The system does not give a run what it needs.
 #[derive(Debug, thiserror::Error)]
-pub enum RunCommandError {
-    /// The configuration cannot be used.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The catalog cannot be used.
-    #[error(transparent)]
-    Catalog(#[from] CatalogFileError),
-    /// An address cannot be bound.
+#[allow(missing_docs)] // The message of each variant says what it is.
+pub enum SetupError {
     #[error("config key \"{key}\": cannot bind {address}: {source}; {}", bind_advice(source))]
-    Bind {
-        /// `listen_address` or `admin_address`.
-        key: &'static str,
-        /// Its value.
-        address: SocketAddr,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Tokio's runtime cannot be started.
+    Bind { key: &'static str, address: SocketAddr, source: io::Error },
     #[error(
         "cannot start the run: {0}; raise the limits of open files and of processes (ulimit -n, ulimit -u)"
     )]
     Runtime(io::Error),
-    /// The signals that end a run cannot be watched.
     #[error("cannot watch for SIGTERM and SIGINT: {0}")]
     Signals(io::Error),
-    /// Stdout cannot be used.
-    #[error(transparent)]
-    Stdout(#[from] StdoutError),
-    /// The run failed.
-    #[error(transparent)]
-    Run(#[from] RunError),
 }
 
 /// Runs in the configured mode.
-pub fn execute(config: Config, args: RunArgs, line: &LiveLine) -> Result<(), RunCommandError> {
+pub fn execute(config: Config, args: RunArgs, line: &LiveLine) -> Result<(), CommandError> {
     let output = config.output(read_selection(args.catalog())?);
     let components = config.mode.into();
     start(config, components, output, args.state, line)
@@ -113,12 +93,12 @@ pub(super) fn start(
     output: OutputSpec,
     state: Option<PathBuf>,
     line: &LiveLine,
-) -> Result<(), RunCommandError> {
+) -> Result<(), CommandError> {
     let roles = Roles::take(&config, components)?;
     let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(RunCommandError::Runtime)?;
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(SetupError::Runtime)?;
     let outcome = runtime.block_on(async {
-        let signals = StopSignals::watch().map_err(RunCommandError::Signals)?;
+        let signals = StopSignals::watch().map_err(SetupError::Signals)?;
         let webhooks = if components.has_listener() { Some(bind(config.listen_address)?) } else { None };
         // A drain has no admin address: it runs beside a listener on the same machine, which has the port.
         let admin = if components.has_listener() { bind_admin(config.admin_address).await? } else { None };
@@ -137,20 +117,20 @@ pub(super) fn start(
     outcome
 }
 
-fn bind(address: SocketAddr) -> Result<TcpListener, RunCommandError> {
+fn bind(address: SocketAddr) -> Result<TcpListener, SetupError> {
     let bind = || {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         socket.listen(BACKLOG)
     };
-    bind().map_err(|source| RunCommandError::Bind { key: "listen_address", address, source })
+    bind().map_err(|source| SetupError::Bind { key: "listen_address", address, source })
 }
 
-async fn bind_admin(address: AdminAddress) -> Result<Option<TcpListener>, RunCommandError> {
+async fn bind_admin(address: AdminAddress) -> Result<Option<TcpListener>, SetupError> {
     let AdminAddress::At(address) = address else { return Ok(None) };
     let bound = TcpListener::bind(address).await;
-    bound.map(Some).map_err(|source| RunCommandError::Bind { key: "admin_address", address, source })
+    bound.map(Some).map_err(|source| SetupError::Bind { key: "admin_address", address, source })
 }
 
 /// Says what to do if an address cannot be bound.
@@ -192,8 +172,7 @@ mod tests {
         let error = bind(absent).expect_err("this machine does not have it").to_string();
         assert!(error.contains("that this machine has"), "{error}");
         // Another address would not help here.
-        let error =
-            RunCommandError::Bind { key: "listen_address", address: used, source: Errno::MFILE.into() };
+        let error = SetupError::Bind { key: "listen_address", address: used, source: Errno::MFILE.into() };
         assert!(error.to_string().ends_with("systemd's LimitNOFILE=)"), "{error}");
     }
 }

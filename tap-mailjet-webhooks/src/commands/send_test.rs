@@ -7,14 +7,14 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use secrecy::SecretString;
 
-use super::output::{OutputError, print};
-use crate::mailjet::send_test::{PostError, TestPoster};
+use super::{CommandError, print};
+use crate::mailjet::send_test::TestPoster;
 use crate::os::clock::UnixMillis;
 
 /// What to post, and where.
 #[derive(Debug, Args)]
 pub struct SendTestArgs {
-    /// The event to post; by default each of the seven
+    /// The event to post; by default one of each type
     #[arg(long, value_name = "EVENT", value_parser = event_type())]
     pub event: Option<EventType>,
     /// How often to post it
@@ -28,25 +28,14 @@ pub struct SendTestArgs {
 
 /// Not every event was accepted.
 #[derive(Debug, thiserror::Error)]
-pub enum SendTestError {
-    /// There was no answer.
-    #[error(transparent)]
-    Post(#[from] PostError),
-    /// The answer was something other than 200.
-    #[error("{refused} of {posted} events were not accepted (their status is not 200)")]
-    Refused {
-        /// How many.
-        refused: u32,
-        /// Of how many.
-        posted: u32,
-    },
-    /// Stdout cannot be written to.
-    #[error(transparent)]
-    Output(#[from] OutputError),
+#[error("{refused} of {posted} events were not accepted (their status is not 200); the tap's log says why")]
+pub struct EventsRefused {
+    refused: u32,
+    posted: u32,
 }
 
 /// Posts the events and prints one line for each answer.
-pub fn execute(args: &SendTestArgs) -> Result<(), SendTestError> {
+pub fn execute(args: &SendTestArgs) -> Result<(), CommandError> {
     let poster = TestPoster::new(&args.url)?;
     let unix_seconds = UnixMillis::now().get() / 1000;
     let events = args.event.map_or(EventType::ALL.to_vec(), |event| vec![event]);
@@ -59,7 +48,7 @@ pub fn execute(args: &SendTestArgs) -> Result<(), SendTestError> {
             refused += u32::from(answer.status != 200);
         }
     }
-    if refused == 0 { Ok(()) } else { Err(SendTestError::Refused { refused, posted }) }
+    if refused == 0 { Ok(()) } else { Err(EventsRefused { refused, posted }.into()) }
 }
 
 /// Accepts the name of one of Mailjet's events.

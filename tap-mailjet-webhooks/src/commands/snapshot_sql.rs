@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 
 use catalog::stream::PRIMARY_KEY_COLUMN;
 
-use super::output::{OutputError, print};
+use super::{CommandError, print};
 use crate::config::{Config, SystemColumnPrefix};
 
 /// What `snapshot-sql` prints.
@@ -66,7 +66,7 @@ fn system_column_prefix(text: &str) -> Result<SystemColumnPrefix, &'static str> 
 }
 
 /// Prints the statement.
-pub fn execute(config: &Config, args: &SnapshotSqlArgs) -> Result<(), OutputError> {
+pub fn execute(config: &Config, args: &SnapshotSqlArgs) -> Result<(), CommandError> {
     print(statement(args, &config.system_column_prefix))
 }
 

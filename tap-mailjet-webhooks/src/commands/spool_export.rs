@@ -5,43 +5,29 @@ use std::ops::ControlFlow;
 
 use tracing::warn;
 
-use super::output::OutputError;
+use super::CommandError;
 use super::spool_items::{describe_damage, is_json_object};
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 use crate::spool::{self, EventReader, ItemKind, Sequence, SpoolError, StoredItem};
 
-/// The spool cannot be exported, or not all of it.
+/// Parts of the spool are unreadable.
 #[derive(Debug, thiserror::Error)]
-pub enum SpoolExportError {
-    /// The configuration does not say where the spool is.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The spool cannot be read at all.
-    #[error(transparent)]
-    Spool(#[from] SpoolError),
-    /// Parts of the spool are unreadable.
-    #[error("spool {spool}: {places} places are damaged (see above); everything else was exported")]
-    Damaged {
-        /// The spool.
-        spool: String,
-        /// How many places are damaged.
-        places: usize,
-    },
-    /// Stdout cannot be written to.
-    #[error(transparent)]
-    Output(#[from] OutputError),
+#[error("spool {spool}: {places} places are damaged (see above); everything else was exported")]
+pub struct SpoolDamaged {
+    spool: String,
+    places: usize,
 }
 
 /// Writes everything that is readable: events first, then rejected items. Fails if something is not readable.
-pub fn execute(config: &Config) -> Result<(), SpoolExportError> {
+pub fn execute(config: &Config) -> Result<(), CommandError> {
     let spool = spool::open_existing(&config.spool_location()?)?;
     let mut export = Export { out: BufWriter::new(io::stdout().lock()), damaged: 0, failure: None };
     export.write_items(&mut *spool.reader()?)?;
     let Export { mut out, damaged, failure } = export;
-    failure.map_or_else(|| out.flush(), Err).map_err(OutputError::from)?;
+    failure.map_or_else(|| out.flush(), Err).map_err(CommandError::Output)?;
     match damaged {
         0 => Ok(()),
-        places => Err(SpoolExportError::Damaged { spool: spool.to_string(), places }),
+        places => Err(SpoolDamaged { spool: spool.to_string(), places }.into()),
     }
 }
 

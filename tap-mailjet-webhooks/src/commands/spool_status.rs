@@ -2,8 +2,8 @@
 
 use clap::{Args, ValueEnum};
 
-use super::output::{OutputError, print};
-use crate::config::{Config, ConfigError};
+use super::{CommandError, print};
+use crate::config::Config;
 use crate::os::clock::UnixMillis;
 use crate::spool::{self, Role, SpoolError, SpoolView};
 use crate::status::{SpoolUse, StatusSource, WebhookUrls, json, text};
@@ -25,22 +25,8 @@ pub enum StatusFormat {
     Json,
 }
 
-/// The status cannot be printed.
-#[derive(Debug, thiserror::Error)]
-pub enum SpoolStatusError {
-    /// The configuration does not say where the spool is.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The spool cannot be read.
-    #[error(transparent)]
-    Spool(#[from] SpoolError),
-    /// Stdout cannot be written to.
-    #[error(transparent)]
-    Output(#[from] OutputError),
-}
-
 /// Prints the status.
-pub fn execute(config: &Config, args: &SpoolStatusArgs) -> Result<(), SpoolStatusError> {
+pub fn execute(config: &Config, args: &SpoolStatusArgs) -> Result<(), CommandError> {
     let spool = spool::open_existing(&config.spool_location()?)?;
     let usage = SpoolUse {
         listeners: spool.role_holders(Role::Listener)?,
@@ -52,7 +38,7 @@ pub fn execute(config: &Config, args: &SpoolStatusArgs) -> Result<(), SpoolStatu
         StatusFormat::Text => text::render,
         StatusFormat::Json => json::render,
     };
-    Ok(print(render(&status, &usage, UnixMillis::now()))?)
+    print(render(&status, &usage, UnixMillis::now()))
 }
 
 fn webhook_urls(config: &Config, spool: &dyn SpoolView) -> Result<WebhookUrls, SpoolError> {

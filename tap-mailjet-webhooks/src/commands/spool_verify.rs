@@ -3,58 +3,44 @@
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
 
-use super::output::{OutputError, print};
 use super::spool_items::{describe_damage, is_json_object};
-use crate::config::{Config, ConfigError};
+use super::{CommandError, print};
+use crate::config::Config;
 use crate::spool::{self, EventReader, ItemKind, Sequence, SpoolError, StoredItem};
 
 /// Problems with single items that are listed one by one.
-const MOST_LISTED: usize = 100;
+const MAX_LISTED: usize = 100;
 
-/// The spool cannot be checked, or something is wrong with it.
+/// Something is wrong with the spool.
 #[derive(Debug, thiserror::Error)]
-pub enum SpoolVerifyError {
-    /// The configuration does not say where the spool is.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The spool cannot be read at all.
-    #[error(transparent)]
-    Spool(#[from] SpoolError),
-    /// Something is wrong.
-    #[error(
-        "spool {spool}: {problems} problems found; `spool export` writes what can be read. A run skips what \
-         it cannot read. To get a sound spool, drain this one and then set spool_path to another file"
-    )]
-    Problems {
-        /// The spool.
-        spool: String,
-        /// How many things are wrong with it.
-        problems: usize,
-    },
-    /// Stdout cannot be written to.
-    #[error(transparent)]
-    Output(#[from] OutputError),
+#[error(
+    "spool {spool}: {problems} problems found; `spool export` writes what can be read. A run skips what it \
+     cannot read. To get a sound spool, drain this one and then set spool_path to another file"
+)]
+pub struct SpoolProblems {
+    spool: String,
+    problems: usize,
 }
 
 /// Checks the spool. Fails if anything is wrong.
-pub fn execute(config: &Config) -> Result<(), SpoolVerifyError> {
+pub fn execute(config: &Config) -> Result<(), CommandError> {
     let spool = spool::open_existing(&config.spool_location()?)?;
     let mut problems = spool.check()?;
     let items = ItemCheck::read(&mut *spool.reader()?)?;
-    let unlisted = items.problems.len().saturating_sub(MOST_LISTED);
-    problems.extend(items.problems.into_iter().take(MOST_LISTED));
+    let unlisted = items.problems.len().saturating_sub(MAX_LISTED);
+    problems.extend(items.problems.into_iter().take(MAX_LISTED));
     if unlisted > 0 {
         problems.push(format!("and {unlisted} more like these"));
     }
     let mut report = format!("spool {spool}: {} events, {} rejected items\n", items.events, items.rejected);
     if problems.is_empty() {
-        return Ok(print(report + "nothing is wrong\n")?);
+        return print(report + "nothing is wrong\n");
     }
     for problem in &problems {
         let _ = writeln!(report, "wrong: {problem}");
     }
     print(report)?;
-    Err(SpoolVerifyError::Problems { spool: spool.to_string(), problems: problems.len() })
+    Err(SpoolProblems { spool: spool.to_string(), problems: problems.len() }.into())
 }
 
 /// What a look at every item has found.

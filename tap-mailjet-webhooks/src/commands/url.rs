@@ -3,11 +3,11 @@
 use clap::Subcommand;
 use tracing::info;
 
-use super::output::{OutputError, print};
-use crate::config::{Config, ConfigError};
+use super::{CommandError, print};
+use crate::config::Config;
 use crate::listener::token::{MOST_ACTIVE, RandomSourceError, Token};
 use crate::os::clock::UnixMillis;
-use crate::spool::{self, Registry, SpoolError};
+use crate::spool::{self, Registry};
 
 /// Make, list and revoke webhook URLs.
 #[derive(Debug, Subcommand)]
@@ -29,40 +29,28 @@ pub enum UrlCommand {
 
 /// The URLs cannot be made, listed or revoked.
 #[derive(Debug, thiserror::Error)]
-pub enum UrlCommandError {
-    /// The configuration cannot be used.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The configuration gives the tokens.
+#[allow(missing_docs)] // The message of each variant says what it is.
+pub enum UrlError {
     #[error(
         "config key \"webhook_tokens\" is set, so the webhook URLs of `url` are not accepted; remove the \
          key to use them"
     )]
     TokensInConfig,
-    /// The spool cannot be used.
-    #[error(transparent)]
-    Spool(#[from] SpoolError),
-    /// There are no random numbers for a token.
     #[error(transparent)]
     Random(#[from] RandomSourceError),
-    /// As many URLs as allowed are active.
     #[error(
         "two webhook URLs are already active; revoke one first (`url list` shows them, `url revoke ID` \
          revokes one)"
     )]
     TooMany,
-    /// There is no such URL.
     #[error("there is no active webhook URL with id {0}; `url list` shows the active ones")]
     Unknown(i64),
-    /// Stdout cannot be written to.
-    #[error(transparent)]
-    Output(#[from] OutputError),
 }
 
 /// Makes a URL, lists them or revokes one.
-pub fn execute(config: &Config, command: UrlCommand) -> Result<(), UrlCommandError> {
+pub fn execute(config: &Config, command: UrlCommand) -> Result<(), CommandError> {
     if config.webhook_tokens.configured().is_some() {
-        return Err(UrlCommandError::TokensInConfig);
+        return Err(UrlError::TokensInConfig.into());
     }
     let mut registry = spool::open(&config.spool_location()?)?.registry()?;
     match command {
@@ -72,11 +60,11 @@ pub fn execute(config: &Config, command: UrlCommand) -> Result<(), UrlCommandErr
     }
 }
 
-fn new(config: &Config, registry: &mut dyn Registry, label: Option<&str>) -> Result<(), UrlCommandError> {
+fn new(config: &Config, registry: &mut dyn Registry, label: Option<&str>) -> Result<(), CommandError> {
     // This can fail, and a token that was made before would never be seen.
     let public_url = config.public_url()?;
-    let token = Token::random()?;
-    let id = registry.add_webhook_url(token.hash(), label, MOST_ACTIVE)?.ok_or(UrlCommandError::TooMany)?;
+    let token = Token::random().map_err(UrlError::Random)?;
+    let id = registry.add_webhook_url(token.hash(), label, MOST_ACTIVE)?.ok_or(UrlError::TooMany)?;
     print(token.url(public_url.as_str()) + "\n")?;
     info!("this is webhook URL {id}; it is not shown again, and anyone who has it can post events");
     info!(
@@ -86,18 +74,18 @@ fn new(config: &Config, registry: &mut dyn Registry, label: Option<&str>) -> Res
     Ok(())
 }
 
-fn list(registry: &mut dyn Registry) -> Result<(), UrlCommandError> {
+fn list(registry: &mut dyn Registry) -> Result<(), CommandError> {
     let rows = registry.webhook_urls()?.into_iter().map(|url| {
         let last_used = url.last_used_at.map_or_else(|| "never".to_owned(), UnixMillis::to_rfc3339);
         let label = url.label.unwrap_or_default();
         [url.id.to_string(), label, url.created_at.to_rfc3339(), last_used]
     });
-    Ok(print(table(["id", "label", "created", "last used"], rows.collect()))?)
+    print(table(["id", "label", "created", "last used"], rows.collect()))
 }
 
-fn revoke(registry: &mut dyn Registry, id: i64) -> Result<(), UrlCommandError> {
+fn revoke(registry: &mut dyn Registry, id: i64) -> Result<(), CommandError> {
     if !registry.revoke_webhook_url(id)? {
-        return Err(UrlCommandError::Unknown(id));
+        return Err(UrlError::Unknown(id).into());
     }
     info!("webhook URL {id} is revoked; a running listener stops accepting it within a second");
     Ok(())

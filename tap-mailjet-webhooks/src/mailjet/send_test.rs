@@ -19,13 +19,12 @@ const ANSWER_BYTES: u64 = 1_000;
 
 /// There is no answer from the webhook URL. No message repeats the URL, because parts of it are secret.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The message of each variant says what it is.
 pub enum PostError {
-    /// The text is not a URL.
     #[error(
         "the webhook URL is not valid ({0}); it has to look like https://hooks.example.com/v1/mailjet/<token>"
     )]
     InvalidUrl(&'static str),
-    /// The request failed.
     #[error(
         "no answer from the webhook URL: {0}; check that the tap is running and that this is its address"
     )]

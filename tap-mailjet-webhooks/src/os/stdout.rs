@@ -13,14 +13,12 @@ use super::thread::{self, ThreadError};
 
 /// Stdout cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The message of each variant says what it is.
 pub enum StdoutError {
-    /// It cannot be opened.
     #[error("cannot open stdout: {0}")]
     Open(io::Error),
-    /// It cannot be compared with the null device.
     #[error("cannot find out whether stdout is /dev/null: {0}")]
     Inspect(io::Error),
-    /// It cannot be watched.
     #[error(transparent)]
     Watch(#[from] ThreadError),
 }

@@ -38,37 +38,24 @@ const END_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why a run failed.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The message of each variant says what it is.
 pub enum RunError {
-    /// The configuration does not say where the spool is, or what the listener needs.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The spool cannot be used, or has failed.
     #[error(transparent)]
     Spool(#[from] SpoolError),
-    /// The webhook URLs cannot be followed.
     #[error(transparent)]
     WebhookUrls(#[from] FollowError),
-    /// The run cannot start where the state says.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The catalog asks for something that cannot be written.
     #[error(transparent)]
     OutputSpec(#[from] OutputSpecError),
-    /// The messages cannot be written.
     #[error(transparent)]
     Emit(#[from] EmitError),
-    /// A thread cannot be started.
     #[error(transparent)]
     Thread(#[from] ThreadError),
-    /// The address of a bound socket cannot be read.
     #[error("config key \"{key}\": cannot read the address of its socket: {source}")]
-    LocalAddress {
-        /// The key that the socket was bound for.
-        key: &'static str,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The run was asked to end and did not.
+    LocalAddress { key: &'static str, source: std::io::Error },
     #[error(
         "the run did not end within {} seconds after it was asked to: the reader of stdout does not read, or \
          another process keeps the spool locked. What was not written stays in the spool",

@@ -7,27 +7,22 @@ use std::error::Error;
 
 /// Why a spool has not confirmed a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // The message of each variant says what it is.
 pub enum AppendError {
-    /// The spool has reached `spool_max_bytes`. Nothing was stored.
     #[error("the spool is full (spool_max_bytes)")]
     SpoolFull,
-    /// The disk has less than `min_free_bytes` left, or no room at all. Nothing was stored.
     #[error("the disk is full or nearly full (min_free_bytes)")]
     DiskLow,
-    /// Too many bytes are waiting to be written. Nothing was stored.
     #[error("too much is waiting to be written")]
     Overloaded,
-    /// Another process held the spool's write lock for too long. Nothing was stored.
     #[error("another process keeps the spool locked")]
     Locked,
     /// It is unknown whether the batch was stored, for example because the connection to a server broke
     /// during the commit. The spool keeps working.
     #[error("the spool did not confirm in time that it has stored the events")]
     OutcomeUnknown,
-    /// The spool has failed, and the process is about to end. It is unknown whether the batch was stored.
     #[error("the spool has failed")]
     Failed,
-    /// The spool is being closed. Nothing was stored.
     #[error("the tap is stopping")]
     Closed,
 }
