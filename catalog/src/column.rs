@@ -119,7 +119,7 @@ impl ColumnType {
     /// Returns the type with this name in JSON Schema, if there is one.
     #[must_use]
     pub fn from_json_type(json_type: &str) -> Option<Self> {
-        Self::FIELD_TYPES.into_iter().find(|kind| kind.json_type() == json_type)
+        Self::FIELD_TYPES.into_iter().find(|column_type| column_type.json_type() == json_type)
     }
 
     /// Returns the type that a JSON Schema asks for, if its `type` names exactly one, with or without null.
@@ -187,7 +187,7 @@ pub struct Column {
     /// Name, exactly as in SCHEMA and RECORD.
     pub name: String,
     /// Type of the values.
-    pub kind: ColumnType,
+    pub column_type: ColumnType,
     /// Whether a row may have null here.
     pub nullable: bool,
     /// Where the values come from.
@@ -201,19 +201,19 @@ impl Column {
     #[must_use]
     pub fn json_schema(&self) -> Value {
         let types = if self.nullable {
-            json!([self.kind.json_type(), "null"])
+            json!([self.column_type.json_type(), "null"])
         } else {
-            json!([self.kind.json_type()])
+            json!([self.column_type.json_type()])
         };
         let mut schema = json!({ "type": types });
-        if self.kind == ColumnType::Timestamp {
+        if self.column_type == ColumnType::Timestamp {
             schema["format"] = json!("date-time");
         }
         schema["description"] = json!(self.description);
         schema
     }
 
-    /// Whether the column can't be deselected: the row's key and its position.
+    /// Whether the column cannot be deselected: the row's key and its position.
     #[must_use]
     pub fn is_automatic(&self) -> bool {
         matches!(self.source, ColumnSource::PrimaryKey | ColumnSource::Sequence)
@@ -328,8 +328,8 @@ mod tests {
             (Object, r#""""#, Fit::Null),
             (Object, r#""{}""#, Fit::Misfit),
         ];
-        for (kind, value, expected) in cases {
-            assert_eq!(kind.fit(value), expected, "{value} in a column of type {kind:?}");
+        for (column_type, value, expected) in cases {
+            assert_eq!(column_type.fit(value), expected, "{value} in a column of type {column_type:?}");
         }
     }
 

@@ -53,8 +53,8 @@ impl Entry {
             }),
         };
         // Every column has its own metadata, because Meltano treats a column without metadata as "automatic",
-        // which can't be deselected. For a split column, that is what we want: it follows its field, and a
-        // user who lists the wanted columns can't know of it.
+        // which cannot be deselected. For a split column, that is what we want: it follows its field, and a
+        // user who lists the wanted columns cannot know of it.
         let of_columns = stream.columns.iter().map(|column| Metadata {
             breadcrumb: vec!["properties".to_owned(), column.name.clone()],
             metadata: if column.is_automatic() || stream.is_split(column) {
@@ -86,7 +86,7 @@ pub struct Selection {
     streams: Option<HashMap<String, StreamSelection>>,
 }
 
-/// Why a catalog can't be used.
+/// Why a catalog cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // The message of each variant says what it is.
 pub enum CatalogError {
@@ -472,7 +472,7 @@ mod tests {
         assert!(
             kept == printed,
             "catalog/catalog.json is out of date; update it with\n    \
-             cargo run --bin tap-mailjet-webhooks -- --discover > catalog/catalog.json"
+             cargo run -q -p tap-mailjet-webhooks -- --discover > catalog/catalog.json"
         );
     }
 }

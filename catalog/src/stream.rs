@@ -91,8 +91,10 @@ impl Stream {
     /// Whether a column is a split column: it holds the values that do not fit another column.
     #[must_use]
     pub fn is_split(&self, column: &Column) -> bool {
-        let original =
-            column.name.strip_suffix(column.kind.split_suffix()).and_then(|name| name.strip_suffix("__"));
+        let original = column
+            .name
+            .strip_suffix(column.column_type.split_suffix())
+            .and_then(|name| name.strip_suffix("__"));
         column.source == ColumnSource::Field
             && self.columns.iter().any(|other| Some(other.name.as_str()) == original)
     }
@@ -108,13 +110,13 @@ impl Stream {
 
 /// A column for a field that Mailjet does not document, or the column for values without a column.
 #[must_use]
-pub fn discovered_column(name: String, kind: ColumnType) -> Column {
+pub fn discovered_column(name: String, column_type: ColumnType) -> Column {
     let (source, description) = if name == EXTRA_COLUMN {
         (ColumnSource::Extra, "Values that have no column of their own: field name to value.")
     } else {
         (ColumnSource::Field, "Not documented by Mailjet. The type is that of the first value that appeared.")
     };
-    Column { name, kind, nullable: true, source, description: description.to_owned() }
+    Column { name, column_type, nullable: true, source, description: description.to_owned() }
 }
 
 /// Returns a column for each field that Mailjet documents for one type of event.
@@ -136,9 +138,9 @@ fn columns_of(properties: &Map<String, Value>) -> Vec<Column> {
 /// Reads one property of a derived schema. Panics if no column can have its type: that is a mistake in our
 /// structs, which any test finds.
 fn column(name: &str, schema: &Value) -> Column {
-    let kind = match ColumnType::from_schema(schema) {
+    let column_type = match ColumnType::from_schema(schema) {
         Some(ColumnType::Text) if schema["format"] == "date-time" => ColumnType::Timestamp,
-        Some(kind) => kind,
+        Some(column_type) => column_type,
         None => panic!("column {name}: no column type for {schema}"),
     };
     let source = match name {
@@ -155,7 +157,7 @@ fn column(name: &str, schema: &Value) -> Column {
     let description = schema["description"].as_str().expect("every field is documented");
     // A doc comment may be wrapped; its description is one line.
     let description = description.split_whitespace().collect::<Vec<_>>().join(" ");
-    Column { name: name.to_owned(), kind, nullable: schema["type"].is_array(), source, description }
+    Column { name: name.to_owned(), column_type, nullable: schema["type"].is_array(), source, description }
 }
 
 #[cfg(test)]

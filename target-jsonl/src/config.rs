@@ -116,11 +116,11 @@ mod tests {
             (r#"{"validate_records": "yes"}"#, "It takes true or false (default: true)"),
             (
                 r#"{"custom_name": "../data"}"#,
-                "is \"../data\": a file name can't contain '/'. It takes text: a",
+                "is \"../data\": a file name cannot contain '/'. It takes text: a",
             ),
             (
                 r#"{"custom_name": ""}"#,
-                "is \"\": a file name can't be empty. It takes text: a file name without",
+                "is \"\": a file name cannot be empty. It takes text: a file name without",
             ),
         ];
         for (text, expected) in cases {

@@ -17,14 +17,14 @@ use crate::validate::{RecordError, SchemaError};
 pub enum TargetError {
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    #[error("stdout can't be written: {0}")]
+    #[error("stdout cannot be written: {0}")]
     About(io::Error),
-    #[error("signals can't be handled: {0}")]
+    #[error("signals cannot be handled: {0}")]
     Signals(io::Error),
-    #[error("input file {path} can't be opened: {source}; check what --input names")]
+    #[error("input file {path} cannot be opened: {source}; check what --input names")]
     OpenInput { path: PathBuf, source: io::Error },
     #[error(
-        "the input can't be read after line {line}: {source}; everything up to that line is stored, so run \
+        "the input cannot be read after line {line}: {source}; everything up to that line is stored, so run \
          the tap again"
     )]
     ReadInput { line: u64, source: io::Error },

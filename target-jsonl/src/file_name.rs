@@ -13,25 +13,25 @@ const MAX_BYTES: usize = 255;
 /// The longest name that leaves room for the ending and for the time that `do_timestamp_file` adds.
 const MAX_BASE_BYTES: usize = MAX_BYTES - ENDING.len() - "-20171222T213621".len();
 
-/// A file's name without its ending, which can't lead out of the file's directory.
+/// A file's name without its ending, which cannot lead out of the file's directory.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub struct FileName(String);
 
-/// Why a name can't be the name of a file.
+/// Why a name cannot be the name of a file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)] // The message of each variant says what it is.
 pub enum FileNameError {
-    #[error("a file name can't be empty")]
+    #[error("a file name cannot be empty")]
     Empty,
-    #[error("a file name can't contain {0:?}")]
+    #[error("a file name cannot contain {0:?}")]
     Separator(char),
-    #[error("a file name can't begin with a dot")]
+    #[error("a file name cannot begin with a dot")]
     LeadingDot,
-    #[error("a file name can't contain the control character {0:?}")]
+    #[error("a file name cannot contain the control character {0:?}")]
     Control(char),
     #[error(
-        "a file name can't be longer than {MAX_BASE_BYTES} bytes before its ending, and this one has {0}"
+        "a file name cannot be longer than {MAX_BASE_BYTES} bytes before its ending, and this one has {0}"
     )]
     TooLong(usize),
 }

@@ -22,7 +22,7 @@ pub(crate) enum InputEvent {
     Chunk(Vec<u8>),
     /// The input is at its end.
     End,
-    /// The input can't be read any further.
+    /// The input cannot be read any further.
     Failed(io::Error),
     /// [`StopHandle::stop`] was called: the rest of the input is not to be read.
     Stopped,

@@ -10,7 +10,7 @@
 //! - `messages`: handles the Singer messages
 //! - [`validate`]: checks a record against its SCHEMA
 //! - `sink`: writes files, and prints STATEs
-//! - [`file_name`]: checks that a name can't lead out of the directory
+//! - [`file_name`]: checks that a name cannot lead out of the directory
 //! - [`error`]: everything that ends a run early
 
 pub mod cli;

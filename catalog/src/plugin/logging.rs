@@ -106,7 +106,7 @@ pub struct LogConfig {
 
 impl LogConfig {
     /// Starts the log of the program `app_name` on stderr, which is written through `stderr`. If the
-    /// environment names a logging configuration, that one is used; if it can't be used, a warning says so. A
+    /// environment names a logging configuration, that one is used, or a warning says why it cannot be. A
     /// second call changes nothing.
     pub fn start<W>(mut self, app_name: &'static str, stderr: W)
     where
@@ -187,10 +187,10 @@ pub fn print_failure(app_name: &str, failure: &dyn fmt::Display) {
     }
 }
 
-/// Why a logging configuration can't be used.
+/// Why a logging configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 enum LogConfigError {
-    #[error("{CONFIG_VARIABLE} names a file that can't be used: {0}")]
+    #[error("{CONFIG_VARIABLE} names a file that cannot be used: {0}")]
     File(#[from] FileError),
     #[error("{CONFIG_VARIABLE} names {path}, which is not a JSON object ({source})")]
     NotJson { path: PathBuf, source: serde_json::Error },

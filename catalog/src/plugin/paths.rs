@@ -9,11 +9,11 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-/// Why a file that the user named can't be read.
+/// Why a file that the user named cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // The message of each variant says what it is.
 pub enum FileError {
-    #[error("{path} can't be read: {source}")]
+    #[error("{path} cannot be read: {source}")]
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{path} is not a regular file")]
     NotRegular { path: PathBuf },
@@ -62,6 +62,6 @@ mod tests {
         }
         let error = read_regular(Path::new("/no such file")).expect_err("there is none");
         assert!(error.is_not_found());
-        assert!(error.to_string().starts_with("/no such file can't be read: No such file"), "{error}");
+        assert!(error.to_string().starts_with("/no such file cannot be read: No such file"), "{error}");
     }
 }

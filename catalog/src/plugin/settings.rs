@@ -39,7 +39,7 @@ impl Layer {
     /// variables that start with `prefix`.
     fn read(argument: &str, prefix: &'static str) -> Result<Self, FileError> {
         if argument == "ENV" {
-            // A variable that is not Unicode can't be one of ours.
+            // A variable that is not Unicode cannot be one of ours.
             let variables = std::env::vars_os()
                 .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
             return Ok(Layer::Environment { prefix, variables: variables.collect() });
@@ -57,7 +57,7 @@ pub struct LoadedConfig<T> {
     pub warnings: Vec<String>,
 }
 
-/// Why the configuration can't be used.
+/// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // The message of each variant says what it is.
 pub enum SettingsError {

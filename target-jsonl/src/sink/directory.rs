@@ -86,7 +86,7 @@ mod tests {
         for path in ["file", "file/below"] {
             let path = root.path().join(path);
             let error = Directory::open(&path).expect_err("a file is in the way").to_string();
-            assert!(error.starts_with(&format!("{} can't be created: ", path.display())), "{error}");
+            assert!(error.starts_with(&format!("{} cannot be created: ", path.display())), "{error}");
         }
     }
 }

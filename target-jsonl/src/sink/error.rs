@@ -1,4 +1,4 @@
-//! Why records can't be stored, or a STATE can't be printed.
+//! Why records cannot be stored, or a STATE cannot be printed.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use crate::lines::MAX_LINE_BYTES;
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // The message of each variant says what it is.
 pub enum SinkError {
-    #[error("{path} can't be {operation}: {source}; {advice}")]
+    #[error("{path} cannot be {operation}: {source}; {advice}")]
     Storage { path: PathBuf, operation: &'static str, source: io::Error, advice: &'static str },
     #[error(
         "{0} is being written by another process; wait until it has finished, or set another \
@@ -22,6 +22,6 @@ pub enum SinkError {
         path = .0.display(), mib = MAX_LINE_BYTES >> 20
     )]
     NotJsonLines(PathBuf),
-    #[error("stdout can't be written: {0}; the records are stored, but the STATE that covers them is lost")]
+    #[error("stdout cannot be written: {0}; the records are stored, but the STATE that covers them is lost")]
     Stdout(io::Error),
 }

@@ -48,7 +48,7 @@ impl JsonlFile {
             // Some network file systems have no locks. That is no reason not to write there.
             Err(TryLockError::Error(error)) => {
                 warn!(
-                    "{} can't be locked ({error}); make sure that no other process writes to it",
+                    "{} cannot be locked ({error}); make sure that no other process writes to it",
                     path.display()
                 );
             }

@@ -73,7 +73,7 @@ impl Dialect {
     }
 }
 
-/// Whether this part of a schema may refer to another part, so that it can't be compiled alone.
+/// Whether this part of a schema may refer to another part, so that it cannot be compiled alone.
 pub(super) fn has_references(schema: &Value) -> bool {
     match schema {
         // A property may have one of these names. Its value is then a schema, not text.

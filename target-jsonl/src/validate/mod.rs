@@ -42,7 +42,7 @@ pub struct RecordCheck {
     by_name: HashMap<String, usize>,
     /// The check for properties without a column.
     unknown: ValueCheck,
-    /// The schema as a whole, if columns can't express it.
+    /// The schema as a whole, if columns cannot express it.
     whole: Option<Validator>,
     /// The column that probably comes first in a record.
     first: usize,

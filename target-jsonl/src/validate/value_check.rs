@@ -136,7 +136,7 @@ pub(super) fn find_violation(validator: &Validator, value: &str) -> Option<Viola
             return Some(Violation {
                 path: String::new(),
                 rule: "readable".to_owned(),
-                reason: format!("it can't be checked ({error})"),
+                reason: format!("it cannot be checked ({error})"),
             });
         }
     };

@@ -50,7 +50,11 @@ fn input_reads_the_messages_from_a_file() {
     let mut command = sandbox.command(json!({}));
     command.args(["--input", "missing.singer"]);
     let outcome = finish(&mut command, b"");
-    assert!(outcome.error().starts_with("input file missing.singer can't be opened: "), "{}", outcome.stderr);
+    assert!(
+        outcome.error().starts_with("input file missing.singer cannot be opened: "),
+        "{}",
+        outcome.stderr
+    );
 }
 
 #[test]
@@ -66,10 +70,10 @@ fn a_bad_configuration_is_an_error_in_one_line_and_exit_code_1() {
         (r#"{"state_interval_seconds": -1}"#, "It takes a number of at least 0"),
         (
             r#"{"custom_name": "a/b"}"#,
-            "is \"a/b\": a file name can't contain '/'. It takes text: a file name without",
+            "is \"a/b\": a file name cannot contain '/'. It takes text: a file name without",
         ),
         (r#"{"log_level": "loud"}"#, "off, error, warning, info, debug or trace"),
-        (r#"{"destination_path": "config.json"}"#, "config.json can't be created: not a directory"),
+        (r#"{"destination_path": "config.json"}"#, "config.json cannot be created: not a directory"),
     ];
     for (config, expected) in cases {
         fs::write(sandbox.path("config.json"), config).expect("a file");
@@ -77,7 +81,7 @@ fn a_bad_configuration_is_an_error_in_one_line_and_exit_code_1() {
         assert!(outcome.error().contains(expected), "{}\nlacks: {expected}", outcome.stderr);
     }
     let outcome = finish(bare_command(&sandbox.path(".")).args(["--config", "missing.json"]), b"");
-    assert!(outcome.error().starts_with("config file missing.json can't be read: "), "{}", outcome.stderr);
+    assert!(outcome.error().starts_with("config file missing.json cannot be read: "), "{}", outcome.stderr);
 }
 
 #[test]

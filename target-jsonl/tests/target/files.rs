@@ -89,7 +89,7 @@ fn missing_directories_are_created() {
 #[test]
 fn custom_name_puts_all_streams_into_one_file() {
     let sandbox = Sandbox::new();
-    // Even a stream whose own name can't be a file name.
+    // Even a stream whose own name cannot be a file name.
     let click = SCHEMA.replace("\"data\"", "\"../click\"");
     let input = format!(
         "{SCHEMA}\n{}{click}\n{}{}",
@@ -145,8 +145,8 @@ fn a_file_has_one_writer_at_a_time() {
 #[test]
 fn a_state_does_not_cover_records_that_cannot_be_written_or_synced() {
     for (device, expected) in [
-        ("/dev/full", "data.jsonl can't be written: No space left"),
-        ("/dev/null", "data.jsonl can't be synced to disk: "),
+        ("/dev/full", "data.jsonl cannot be written: No space left"),
+        ("/dev/null", "data.jsonl cannot be synced to disk: "),
     ] {
         let sandbox = Sandbox::new();
         fs::create_dir(sandbox.path("out")).expect("a directory");

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{SCHEMA, Sandbox, record, state, wait_until};
 
-/// An interval so long that it can't be what makes the target print a STATE.
+/// An interval so long that it cannot be what makes the target print a STATE.
 const NEVER: u32 = 86_400;
 
 #[test]
@@ -159,6 +159,6 @@ fn a_closed_stdout_ends_the_run_once_the_records_are_stored() {
     let stdin = target.stdin.take();
     let outcome = target.wait();
     drop(stdin);
-    assert!(outcome.error().starts_with("stdout can't be written: Broken pipe"), "{}", outcome.stderr);
+    assert!(outcome.error().starts_with("stdout cannot be written: Broken pipe"), "{}", outcome.stderr);
     assert_eq!(sandbox.read("data.jsonl"), "{\"id\":1}\n");
 }

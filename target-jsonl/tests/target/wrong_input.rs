@@ -51,11 +51,11 @@ fn wrong_input_ends_the_run_once_everything_before_it_is_stored() {
         ),
         (
             r#"{"type":"SCHEMA","stream":"../evil","schema":{"properties":{}},"key_properties":[]}"#,
-            "line 4: stream \"../evil\": a file name can't contain '/'; rename the stream in the tap",
+            "line 4: stream \"../evil\": a file name cannot contain '/'; rename the stream in the tap",
         ),
         (
             r#"{"type":"SCHEMA","stream":"..","schema":{"properties":{}},"key_properties":[]}"#,
-            "line 4: stream \"..\": a file name can't begin with a dot",
+            "line 4: stream \"..\": a file name cannot begin with a dot",
         ),
         (
             r#"{"type":"BATCH","stream":"data","encoding":{},"manifest":[]}"#,

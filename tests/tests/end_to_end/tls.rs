@@ -142,7 +142,7 @@ fn an_invalid_certificate_does_not_replace_a_valid_one() {
     let _ = stderr.wait_for("holds no certificate");
     endpoint.post_accepted(numbered_event(1));
     fs::remove_file(&file).expect("the file exists");
-    let _ = stderr.wait_for("can't be read");
+    let _ = stderr.wait_for("cannot be read");
     endpoint.post_accepted(numbered_event(2));
     fs::write(&file, &expired.pem).expect("a file");
     let _ = stderr.wait_for("is not the key of the certificate");

@@ -27,7 +27,7 @@ impl OutputColumn {
     /// Applies `selection` to a column.
     pub(super) fn new(column: Column, selection: &StreamSelection) -> Self {
         let schema = catalog_schema(&column, selection).unwrap_or_else(|| column.json_schema());
-        let column_type = ColumnType::from_schema(&schema).unwrap_or(column.kind);
+        let column_type = ColumnType::from_schema(&schema).unwrap_or(column.column_type);
         let mut label = members::json_string(&column.name).into_bytes();
         label.push(b':');
         OutputColumn {
@@ -36,7 +36,7 @@ impl OutputColumn {
             is_selected: selection.selects(&column),
             schema,
             column_type,
-            converts_to_text: column_type == ColumnType::Text && column.kind != ColumnType::Text,
+            converts_to_text: column_type == ColumnType::Text && column.column_type != ColumnType::Text,
             name: column.name,
         }
     }
