@@ -116,7 +116,7 @@ fn trimming(spool: &Spool, events: u64) -> [f64; 2] {
     let before = trimmed_through(&look);
     sync_disk();
     let (program, _unread) = spool.start_unread("drain", &[("retention_days", 0.into())]);
-    let time = || thread_cpu_time(program.id(), "confirmed").expect("the tap is running");
+    let time = || thread_cpu_time(program.id(), "confirmations").expect("the tap is running");
     let begin = Instant::now();
     let mut first: Option<(i64, Instant, Duration)> = None;
     loop {
