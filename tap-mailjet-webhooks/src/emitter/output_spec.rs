@@ -19,11 +19,10 @@ pub struct OutputSpec {
 
 /// Why a run cannot write what it is asked to.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The message of each variant says what it is.
 pub enum OutputSpecError {
-    /// The catalog asks for something that does not exist.
     #[error("catalog: {0}")]
     Catalog(#[from] CatalogError),
-    /// The columns that appeared earlier cannot be read from the spool.
     #[error(transparent)]
     Spool(#[from] SpoolError),
 }

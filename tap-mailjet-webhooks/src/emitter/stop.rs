@@ -39,17 +39,14 @@ pub enum Ended {
 
 /// Why the emitter failed.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The message of each variant says what it is.
 pub enum EmitError {
-    /// The process that read stdout is gone.
     #[error("the reader of stdout is gone; what was not written stays in the spool for the next run")]
     ReaderGone,
-    /// Stdout cannot be written to.
     #[error("cannot write to stdout: {0}; what was not written stays in the spool for the next run")]
     Output(io::Error),
-    /// The spool cannot be read.
     #[error(transparent)]
     Spool(#[from] SpoolError),
-    /// The thread that reads ahead cannot be started.
     #[error(transparent)]
     Thread(#[from] ThreadError),
 }

@@ -10,44 +10,32 @@ use crate::spool::AppendError;
 
 /// Why a request is not answered with 200.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // The message of each variant says what it is.
 pub enum Refusal {
-    /// The path is not the path of an active webhook URL.
     #[error("not found")]
     NotFound,
-    /// The address is not in `allowed_networks`.
     #[error("webhooks are not accepted from this address")]
     AddressNotAllowed {
-        /// The client's address; `None` if a trusted proxy gave something else in its place.
+        /// `None` if a trusted proxy gave something other than an address.
         client: Option<IpAddr>,
     },
-    /// The Basic credentials are missing or wrong.
     #[error("the user name or password is missing or wrong")]
     NotAuthorized,
-    /// The path is the path of a webhook URL, but the method is not POST.
     #[error("only POST is allowed here")]
     NotPost,
-    /// The body did not arrive in time.
     #[error("the body did not arrive in time")]
     BodyLate,
-    /// The body is larger than `max_body_bytes`.
     #[error("the body is larger than {limit} bytes")]
-    BodyTooLarge {
-        /// `max_body_bytes`.
-        limit: u64,
-    },
-    /// The body is compressed or encoded in another way.
+    BodyTooLarge { limit: u64 },
     #[error("the body must not be encoded")]
     BodyEncoded,
-    /// The connection broke before the body was complete.
     #[error("the connection broke before the body was complete")]
     BodyBroken,
-    /// The header Content-Length is not a number.
     #[error("the header Content-Length is not a number")]
     BadHeader,
-    /// The body is not JSON, or it is neither an object nor an array. It has been stored as a rejected item.
+    /// The body has been stored as a rejected item.
     #[error("{0}")]
     NotEvents(Cow<'static, str>),
-    /// The spool has not stored the events.
     #[error("{0}; try again later")]
     Spool(AppendError),
 }

@@ -25,29 +25,17 @@ const MAX_STARTS: usize = 100;
 
 /// Why a state file cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The message of each variant says what it is.
 pub enum StateFileError {
-    /// The file cannot be read, or could be read only once.
     #[error("state file {0}; --state takes a regular file, which need not exist yet")]
     File(#[from] FileError),
-    /// Neither the file nor its directory exists, so that its name is probably wrong.
     #[error("state file {path}: there is no directory {directory}; correct --state or create the directory")]
-    NoDirectory {
-        /// The file.
-        path: PathBuf,
-        /// The missing directory.
-        directory: PathBuf,
-    },
-    /// The last complete line is not a state.
+    NoDirectory { path: PathBuf, directory: PathBuf },
     #[error(
         "state file {path}: its last complete line is not a state: {source}. Correct the file, or remove it \
          to start from the beginning"
     )]
-    NotAState {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with the line.
-        source: StateError,
-    },
+    NotAState { path: PathBuf, source: StateError },
 }
 
 /// A state file that is followed.

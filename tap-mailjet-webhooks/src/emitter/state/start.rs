@@ -22,11 +22,10 @@ pub(crate) struct Start {
 
 /// Why a run cannot start.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The message of each variant says what it is.
 pub enum StartError {
-    /// The state file cannot be used.
     #[error(transparent)]
     StateFile(#[from] StateFileError),
-    /// The spool cannot be read.
     #[error(transparent)]
     Spool(#[from] SpoolError),
     /// A bookmark is past everything that was ever written from the spool, so it comes from another one.
@@ -36,14 +35,7 @@ pub enum StartError {
          from this spool (up to {written_through}): it belongs to another spool or another sequence_unit, \
          and the run would skip events. Give this spool's own state, or none"
     )]
-    ForeignBookmark {
-        /// The stream.
-        stream: &'static str,
-        /// The bookmark.
-        bookmark: Sequence,
-        /// The largest bookmark that a state of this spool can have.
-        written_through: Sequence,
-    },
+    ForeignBookmark { stream: &'static str, bookmark: Sequence, written_through: Sequence },
 }
 
 impl Start {

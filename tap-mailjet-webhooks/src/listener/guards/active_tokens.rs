@@ -140,11 +140,10 @@ fn ids_of(active: &[ActiveToken]) -> Vec<i64> {
 
 /// Why the tokens in the registry cannot be followed.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The message of each variant says what it is.
 pub enum FollowError {
-    /// The registry cannot be read.
     #[error(transparent)]
     Spool(#[from] SpoolError),
-    /// The thread cannot be started.
     #[error(transparent)]
     Thread(#[from] ThreadError),
 }

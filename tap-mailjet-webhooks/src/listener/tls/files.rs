@@ -21,40 +21,17 @@ const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// Why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The message of each variant says what it is.
 pub enum TlsError {
-    /// A file cannot be read.
     #[error("config key \"{key}\": {source}. It has to be {expected}, and readable for this user")]
-    File {
-        /// The key that names the file.
-        key: &'static str,
-        /// What is wrong with it.
-        source: FileError,
-        /// What it has to be.
-        expected: &'static str,
-    },
-    /// A file holds something else.
+    File { key: &'static str, source: FileError, expected: &'static str },
     #[error("config key \"{key}\": {path} {reason}. It has to be {expected}")]
-    Invalid {
-        /// The key that names the file.
-        key: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-        /// What it has to be.
-        expected: &'static str,
-    },
-    /// The private key belongs to another certificate.
+    Invalid { key: &'static str, path: PathBuf, reason: String, expected: &'static str },
     #[error(
         "config key \"tls_private_key\": {private_key} is not the key of the certificate in {certificate}. \
          It has to belong to the first certificate in that file"
     )]
-    Mismatch {
-        /// `tls_private_key`.
-        private_key: PathBuf,
-        /// `tls_certificate`.
-        certificate: PathBuf,
-    },
+    Mismatch { private_key: PathBuf, certificate: PathBuf },
 }
 
 /// The files that `tls_certificate` and `tls_private_key` name.
