@@ -5,7 +5,7 @@ use tracing::info;
 
 use super::{CommandError, print};
 use crate::config::Config;
-use crate::listener::token::{MOST_ACTIVE, RandomSourceError, Token};
+use crate::listener::token::{MAX_ACTIVE, RandomSourceError, Token};
 use crate::os::clock::UnixMillis;
 use crate::spool::{self, Registry};
 
@@ -64,7 +64,7 @@ fn new(config: &Config, registry: &mut dyn Registry, label: Option<&str>) -> Res
     // This can fail, and a token that was made before would never be seen.
     let public_url = config.public_url()?;
     let token = Token::random().map_err(UrlError::Random)?;
-    let id = registry.add_webhook_url(token.hash(), label, MOST_ACTIVE)?.ok_or(UrlError::TooMany)?;
+    let id = registry.add_webhook_url(token.hash(), label, MAX_ACTIVE)?.ok_or(UrlError::TooMany)?;
     print(token.url(public_url.as_str()) + "\n")?;
     info!("this is webhook URL {id}; it is not shown again, and anyone who has it can post events");
     info!(

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::listener::token::{MOST_ACTIVE, Token};
+use crate::listener::token::{MAX_ACTIVE, Token};
 use crate::spool::TokenHash;
 
 /// What a run does.
@@ -178,7 +178,7 @@ impl TryFrom<Vec<String>> for WebhookTokens {
         match tokens.as_deref() {
             None => Err("one of them is not a token"),
             Some([first, second]) if first == second => Err("both are the same"),
-            Some(tokens) if tokens.len() > MOST_ACTIVE => Err("there are more than two"),
+            Some(tokens) if tokens.len() > MAX_ACTIVE => Err("there are more than two"),
             Some(tokens) => Ok(WebhookTokens(tokens.to_owned())),
         }
     }

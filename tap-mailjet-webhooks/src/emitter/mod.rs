@@ -53,9 +53,10 @@ use streams::Streams;
 
 /// The rejected items that are written at once.
 const BATCH_REJECTED: u32 = 1_000;
-/// How long nothing has to come before the spool counts as dry. Without this, a trickle of single events
-/// would make a STATE for each, and a target that syncs for each STATE would do nothing else.
-const DRY_AFTER: Duration = Duration::from_millis(100);
+/// How long no event has to arrive before the spool counts as idle, and a STATE is written early. Without
+/// this, each event of a trickle would be followed by a STATE, and a target that syncs for each STATE would
+/// do nothing else.
+const IDLE_AFTER: Duration = Duration::from_millis(100);
 
 /// When a run writes a STATE, and when it ends.
 #[derive(Debug, Clone)]
@@ -114,7 +115,8 @@ impl<W: Write> Emitter<W> {
         unit: SequenceUnit,
     ) -> Result<Backlog, StartError> {
         let (reader, registry) = (&mut *self.reader, &mut *self.registry);
-        let start = Start::find(&self.streams.ids(), state_file, reader, registry, unit, UnixMillis::now())?;
+        let start =
+            Start::determine(&self.streams.ids(), state_file, reader, registry, unit, UnixMillis::now())?;
         self.streams.start_at(&start.positions);
         self.state_writer.start_from(start.state, &start.positions, registry)?;
         // Other threads know the positions before the run starts.
@@ -152,8 +154,8 @@ impl<W: Write> Emitter<W> {
             if self.idle_exit.is_some_and(|limit| self.last_news.elapsed() >= limit) {
                 control.idle.notify_one();
             }
-            match watermark.wait_past(committed, DRY_AFTER) {
-                Wakeup::Closed => break Ended::Dry,
+            match watermark.wait_past(committed, IDLE_AFTER) {
+                Wakeup::Closed => break Ended::AllWritten,
                 Wakeup::TimedOut if self.state_writer.has_news() => self.write_state_if_room()?,
                 Wakeup::TimedOut | Wakeup::Advanced => {}
             }

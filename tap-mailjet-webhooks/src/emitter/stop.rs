@@ -32,7 +32,7 @@ impl StopControl {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     /// Everything in the spool is written, and nothing more will come.
-    Dry,
+    AllWritten,
     /// The run was stopped with this many events left in the spool.
     CutShort(Backlog),
 }

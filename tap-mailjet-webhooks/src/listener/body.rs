@@ -1,6 +1,4 @@
-//! How a body is read: bounded in size, in time and in memory.
-
-use std::time::Duration;
+//! How a body is read: bounded in size and in memory.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, pin_mut};
@@ -14,46 +12,35 @@ const REQUEST_BYTES: usize = 512;
 /// body arrives, because the length is only claimed.
 const TRUSTED_LENGTH: usize = 64 << 10;
 
-/// The bounds on a body.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct BodyLimits {
-    pub(super) max_bytes: u64,
-    pub(super) timeout: Duration,
-}
-
-/// Reads a body to its end.
+/// Reads a body to its end. The caller bounds the time.
 pub(super) async fn read(
     body: impl Stream<Item = Result<impl Buf, warp::Error>> + Send,
     claimed_length: Option<u64>,
-    limits: BodyLimits,
+    max_bytes: u64,
     spool: &impl Append,
 ) -> Result<(Bytes, Reservation), Refusal> {
     let expected = claimed_length.map_or(0, |length| usize::try_from(length).unwrap_or(usize::MAX));
     let trusted = expected.min(TRUSTED_LENGTH);
     let mut reserved = trusted;
     let mut reservation = spool.reserve(REQUEST_BYTES + reserved).map_err(Refusal::Spool)?;
-    let read = async {
-        pin_mut!(body);
-        let mut text = BytesMut::new();
-        while let Some(chunk) = body.next().await {
-            let mut chunk = chunk.map_err(|_| Refusal::BodyBroken)?;
-            let length = text.len() + chunk.remaining();
-            if length as u64 > limits.max_bytes {
-                return Err(Refusal::BodyTooLarge { limit: limits.max_bytes });
-            }
-            if length > reserved {
-                reservation.grow(length - reserved).map_err(Refusal::Spool)?;
-                reserved = length;
-            }
-            // Most bodies arrive in one chunk, which is not copied.
-            if text.is_empty() && claimed_length == Some(length as u64) {
-                return Ok(chunk.copy_to_bytes(length));
-            }
-            text.reserve(chunk.remaining().max(trusted.saturating_sub(text.len())));
-            text.put(chunk);
+    pin_mut!(body);
+    let mut text = BytesMut::new();
+    while let Some(chunk) = body.next().await {
+        let mut chunk = chunk.map_err(|_| Refusal::BodyBroken)?;
+        let length = text.len() + chunk.remaining();
+        if length as u64 > max_bytes {
+            return Err(Refusal::BodyTooLarge { limit: max_bytes });
         }
-        Ok(text.freeze())
-    };
-    let text = tokio::time::timeout(limits.timeout, read).await.map_err(|_| Refusal::BodyLate)??;
-    Ok((text, reservation))
+        if length > reserved {
+            reservation.grow(length - reserved).map_err(Refusal::Spool)?;
+            reserved = length;
+        }
+        // Most bodies arrive in one chunk, which is not copied.
+        if text.is_empty() && claimed_length == Some(length as u64) {
+            return Ok((chunk.copy_to_bytes(length), reservation));
+        }
+        text.reserve(chunk.remaining().max(trusted.saturating_sub(text.len())));
+        text.put(chunk);
+    }
+    Ok((text.freeze(), reservation))
 }

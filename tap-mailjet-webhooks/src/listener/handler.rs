@@ -9,15 +9,14 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt};
 use tokio::time::timeout;
+use warp::http::StatusCode;
 use warp::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use warp::http::{HeaderMap, Method, StatusCode};
-use warp::path::FullPath;
 use warp::reply::Response;
 use warp::{Filter, Rejection};
 
-use super::body::{self, BodyLimits};
+use super::body;
 use super::connection_slots::Slot;
-use super::guards::Guards;
+use super::guards::{Guards, RequestHead};
 use super::refusal::Refusal;
 use super::refusal_log::RefusalLog;
 use super::split::{Split, SplitError, split};
@@ -33,7 +32,7 @@ const DISCARD_TIME: Duration = Duration::from_secs(5);
 /// Handles the requests of all connections.
 pub(super) struct Handler<S> {
     guards: Guards,
-    body_limits: BodyLimits,
+    body_timeout: Duration,
     spool: S,
     refusal_log: RefusalLog,
     traffic: Traffic,
@@ -47,14 +46,6 @@ pub(super) struct Connection<S> {
     pub(super) slot: Slot,
     /// Counts the connection as open.
     pub(super) _open: InProgress,
-}
-
-/// A request up to its body.
-pub(super) struct RequestHead {
-    pub(super) peer: SocketAddr,
-    pub(super) path: FullPath,
-    pub(super) method: Method,
-    pub(super) headers: HeaderMap,
 }
 
 /// Returns the filter that answers every request on a connection.
@@ -82,8 +73,7 @@ pub(super) fn filter<S: Append>(
 
 impl<S: Append> Handler<S> {
     pub(super) fn new(guards: Guards, body_timeout: Duration, spool: S, traffic: Traffic) -> Self {
-        let body_limits = BodyLimits { max_bytes: guards.max_body_bytes, timeout: body_timeout };
-        Handler { guards, body_limits, spool, refusal_log: RefusalLog::default(), traffic }
+        Handler { guards, body_timeout, spool, refusal_log: RefusalLog::default(), traffic }
     }
 
     async fn answer(
@@ -114,11 +104,12 @@ impl<S: Append> Handler<S> {
         head: &RequestHead,
         body: &mut (impl Stream<Item = Result<impl Buf, warp::Error>> + Send + Unpin),
     ) -> Result<Receipt, Refusal> {
-        let admitted = self.guards.admit(head)?;
-        let (text, mut reservation) =
-            body::read(body, admitted.claimed_length, self.body_limits, &self.spool).await?;
+        let (token, claimed_length) = self.guards.admit(head)?;
+        let read = body::read(body, claimed_length, self.guards.max_body_bytes, &self.spool);
+        let read = timeout(self.body_timeout, read).await;
+        let (text, mut reservation) = read.map_err(|_| Refusal::BodyLate)??;
         let received_at = UnixMillis::now();
-        self.guards.tokens.note_use(&admitted.token, received_at);
+        self.guards.tokens.note_use(token, received_at);
         match split(&text, &mut reservation) {
             Ok(Split { items, event_counts }) => {
                 let batch = Batch::new(text, items, received_at, reservation);

@@ -33,7 +33,7 @@ use std::time::Duration;
 
 pub use accept::serve;
 pub use event_counts::EventCounts;
-pub use guards::active_tokens::{ActiveTokens, FollowError};
+pub use guards::active_tokens::{ActiveTokens, TokensError};
 pub use guards::address::{AddressGuard, Networks};
 pub use guards::credentials::{Credentials, Password, Username};
 pub use guards::{Guards, token};
@@ -57,10 +57,9 @@ pub struct Setup {
 /// How many connections may be open, and how long each of their steps may take.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionLimits {
-    /// The most connections at a time. Past it, the one that has been idle for longest is closed for a new
-    /// one.
+    /// The most connections at a time. Past it, the longest idle one is closed for a new one.
     pub max_connections: usize,
-    /// How long a handshake may take, and then a request's header. Also, how long a connection may idle, and
+    /// How long a handshake may take, and then a request's header. Also, how long a connection may be idle, and
     /// how long a client may leave an answer unread.
     pub header_timeout: Duration,
     /// How long a request's body may take.

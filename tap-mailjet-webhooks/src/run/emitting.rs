@@ -35,7 +35,7 @@ impl<W: Write> PreparedEmitter<W> {
         let mut state_file = plan.state.as_deref().map(StateFile::new);
         let mut emitter = Emitter::new(spool, &plan.output, out, plan.config.pace(), progress)?;
         let backlog = emitter.start_from(state_file.as_mut(), plan.config.sequence_unit)?;
-        let confirmation = Confirmation::find(state_file, &mut *registry, plan.stdout_is_null)?;
+        let confirmation = Confirmation::determine(state_file, &mut *registry, plan.stdout_is_null)?;
         Ok(PreparedEmitter { emitter, confirmation, trimmer, registry, backlog })
     }
 }

@@ -141,7 +141,7 @@ impl Supervisor {
 
 fn log_end(ended: Ended) {
     match ended {
-        Ended::Dry => info!("everything in the spool is written; stopped"),
+        Ended::AllWritten => info!("everything in the spool is written; stopped"),
         Ended::CutShort(events) => warn!("stopped with {events} events left in the spool for the next run"),
     }
 }

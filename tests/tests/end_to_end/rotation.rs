@@ -68,7 +68,7 @@ fn a_webhook_url_can_be_replaced_without_missing_an_event() {
 
     // The second URL is made beside the first, and works within a second.
     let second = tap.mint_url();
-    let _ = listener.program.stderr().wait_for("webhook URL 2 was made");
+    let _ = listener.program.stderr().wait_for("webhook URL 2 was created");
     for event_type in 0..4 {
         mailjet.register(event_type, &second);
         mailjet.create_events();

@@ -7,8 +7,8 @@ use catalog::members::Members;
 use super::primary_key::CanonicalOrder;
 use super::template::Templates;
 
-/// The names that are kept, over all layouts. Past this, all of them are dropped and learnt again: a sender
-/// uses names that do not repeat.
+/// The names that are kept, over all layouts. Past this, all of them are dropped and learnt again. This
+/// happens only if a sender keeps using new names.
 const MAX_NODES: usize = 2_000;
 /// The layouts that are kept. With the size of each ([`Template`]), this limits the memory for all of them.
 ///

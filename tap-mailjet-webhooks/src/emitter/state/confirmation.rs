@@ -32,7 +32,7 @@ pub enum Confirmation {
 
 impl Confirmation {
     /// Decides by what this run and earlier ones were given. A null device as stdout keeps nothing.
-    pub fn find(
+    pub fn determine(
         state_file: Option<StateFile>,
         registry: &mut dyn Registry,
         stdout_is_null: bool,

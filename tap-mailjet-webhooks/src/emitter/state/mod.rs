@@ -1,5 +1,13 @@
-//! The state: the file that `--state` names, where a run starts, what it has written, and what the target has
-//! confirmed.
+//! The state: how a run resumes, and how it learns what the target has stored.
+//!
+//! | file | contents |
+//! | --- | --- |
+//! | [`file`] | the file that `--state` names, read at the start and followed while the tap runs |
+//! | [`start`] | where a run starts, and what the log says about it |
+//! | [`writer`] | when a STATE is written |
+//! | [`written`] | what has been written to each stream, and how much of that a state confirms |
+//! | [`confirmation`] | the thread that follows the confirmations |
+//! | [`trimming`] | deleting from the spool what is confirmed and old enough |
 
 mod confirmation;
 mod file;

@@ -40,7 +40,7 @@ pub enum StartError {
 
 impl Start {
     /// Reads the state, compares it with the spool, and logs what the run will write.
-    pub(crate) fn find(
+    pub(crate) fn determine(
         streams: &[StreamId],
         state_file: Option<&mut StateFile>,
         reader: &mut dyn EventReader,

@@ -23,43 +23,33 @@ pub struct ActiveTokens {
     active: Arc<RwLock<Vec<ActiveToken>>>,
 }
 
-/// An active token that came with a request.
-#[derive(Debug)]
-pub struct AdmittedToken(TokenHash);
-
 #[derive(Debug)]
 struct ActiveToken {
-    source: TokenSource,
+    /// The id of its webhook URL in the registry; `None` for a token from the config key `webhook_tokens`.
+    id: Option<i64>,
     hash: TokenHash,
+    /// When it was last used, until the follower takes that to the registry.
+    used_at: Mutex<Option<UnixMillis>>,
 }
 
-/// Where a token comes from.
-#[derive(Debug)]
-enum TokenSource {
-    /// The config key `webhook_tokens`.
-    Config,
-    /// The registry.
-    Registry {
-        /// The id of its webhook URL.
-        id: i64,
-        /// When it was last used, until the follower takes that to the registry.
-        used_at: Mutex<Option<UnixMillis>>,
-    },
+impl ActiveToken {
+    fn new(id: Option<i64>, hash: TokenHash) -> Self {
+        ActiveToken { id, hash, used_at: Mutex::default() }
+    }
 }
 
 impl ActiveTokens {
     /// Admits tokens from the configuration. They never change.
     #[must_use]
     pub fn from_config(tokens: &[TokenHash]) -> Self {
-        let active = tokens.iter().map(|hash| ActiveToken { source: TokenSource::Config, hash: *hash });
-        ActiveTokens::new(active.collect())
+        ActiveTokens::new(tokens.iter().map(|hash| ActiveToken::new(None, *hash)).collect())
     }
 
     /// Admits the tokens in the registry.
     ///
     /// The returned worker keeps them up to date and notes in the registry when each was last used. It fails
     /// if the storage fails.
-    pub fn follow(registry: Box<dyn Registry>) -> Result<(Self, Worker<SpoolError>), FollowError> {
+    pub fn follow(registry: Box<dyn Registry>) -> Result<(Self, Worker<SpoolError>), TokensError> {
         let mut follower = Follower {
             tokens: ActiveTokens::new(Vec::new()),
             registry,
@@ -92,7 +82,7 @@ impl ActiveTokens {
 
     /// Admits `text` if it is an active token. It is compared with each of them, in constant time.
     #[must_use]
-    pub fn admit(&self, text: &str) -> Option<AdmittedToken> {
+    pub fn admit(&self, text: &str) -> Option<TokenHash> {
         if !Token::is_well_formed(text) {
             return None;
         }
@@ -101,47 +91,35 @@ impl ActiveTokens {
         for active in self.active().iter() {
             is_active |= bool::from(active.hash.0.ct_eq(&hash.0));
         }
-        is_active.then_some(AdmittedToken(hash))
+        is_active.then_some(hash)
     }
 
     /// Notes that a webhook with this token has arrived.
-    pub fn note_use(&self, token: &AdmittedToken, now: UnixMillis) {
-        for active in self.active().iter() {
-            if let TokenSource::Registry { used_at, .. } = &active.source
-                && active.hash == token.0
-            {
-                *used_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
-            }
+    pub fn note_use(&self, token: TokenHash, now: UnixMillis) {
+        for active in self.active().iter().filter(|active| active.hash == token) {
+            *active.used_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
         }
     }
 
     /// Takes the uses that were noted since the last call: ids of webhook URLs, and when each was last used.
     fn take_uses(&self) -> Vec<(i64, UnixMillis)> {
         let active = self.active();
-        let uses = active.iter().filter_map(|token| match &token.source {
-            TokenSource::Registry { id, used_at } => {
-                let used_at = used_at.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-                Some((*id, used_at))
-            }
-            TokenSource::Config => None,
-        });
-        uses.collect()
+        let take = |token: &ActiveToken| {
+            Some((token.id?, token.used_at.lock().unwrap_or_else(PoisonError::into_inner).take()?))
+        };
+        active.iter().filter_map(take).collect()
     }
 }
 
 /// Returns the ids of the tokens' webhook URLs.
 fn ids_of(active: &[ActiveToken]) -> Vec<i64> {
-    let ids = active.iter().filter_map(|token| match &token.source {
-        TokenSource::Registry { id, .. } => Some(*id),
-        TokenSource::Config => None,
-    });
-    ids.collect()
+    active.iter().filter_map(|token| token.id).collect()
 }
 
 /// Why the tokens in the registry cannot be followed.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // The message of each variant says what it is.
-pub enum FollowError {
+pub enum TokensError {
     #[error(transparent)]
     Spool(#[from] SpoolError),
     #[error(transparent)]
@@ -175,12 +153,8 @@ impl Follower {
 
     /// Reads the tokens in the registry.
     fn read(&mut self) -> Result<Vec<ActiveToken>, SpoolError> {
-        let urls = self.registry.webhook_urls()?.into_iter();
-        let active = urls.map(|url| ActiveToken {
-            source: TokenSource::Registry { id: url.id, used_at: Mutex::default() },
-            hash: url.token,
-        });
-        Ok(active.collect())
+        let urls = self.registry.webhook_urls()?;
+        Ok(urls.into_iter().map(|url| ActiveToken::new(Some(url.id), url.token)).collect())
     }
 
     /// Activates the tokens that are in the registry now.
@@ -195,7 +169,7 @@ impl Follower {
             info!("webhook URL {id} was revoked and is no longer accepted");
         }
         for id in after.iter().filter(|id| !before.contains(id)) {
-            info!("webhook URL {id} was made and is accepted from now on");
+            info!("webhook URL {id} was created and is accepted from now on");
         }
         Ok(())
     }

@@ -1,7 +1,13 @@
-//! The guards: what a request has to pass before its body is read.
+//! The guards: what a request has to pass before its body is read, in the order of [`Guards::admit`].
 //!
-//! [`Guards::admit`] has their order. Past them, the body's real size and the time it takes are bounded while
-//! it is read.
+//! | file | contents |
+//! | --- | --- |
+//! | [`token`], [`active_tokens`] | the token in the path, and the tokens that are active at the moment |
+//! | [`address`] | the client's address, directly or behind trusted proxies |
+//! | [`credentials`] | user name and password |
+//! | [`framing`] | the headers about the body: its encoding, and the length that they claim |
+//!
+//! Past the guards, the body's real size and the time it takes are bounded while it is read.
 
 pub(super) mod active_tokens;
 pub(super) mod address;
@@ -9,13 +15,16 @@ pub(super) mod credentials;
 mod framing;
 pub mod token;
 
-use warp::http::Method;
+use std::net::SocketAddr;
 
-use self::active_tokens::{ActiveTokens, AdmittedToken};
+use warp::http::{HeaderMap, Method};
+use warp::path::FullPath;
+
+use self::active_tokens::ActiveTokens;
 use self::address::AddressGuard;
 use self::credentials::Credentials;
-use super::handler::RequestHead;
 use super::refusal::Refusal;
+use crate::spool::TokenHash;
 
 /// What a request has to pass.
 #[derive(Debug, Clone)]
@@ -30,45 +39,33 @@ pub struct Guards {
     pub max_body_bytes: u64,
 }
 
-/// What the guards know of a request that has passed them.
-pub(super) struct Admitted {
-    pub(super) token: AdmittedToken,
-    /// The length of the body, if the client says it in advance.
-    pub(super) claimed_length: Option<u64>,
+/// A request up to its body.
+pub(super) struct RequestHead {
+    pub(super) peer: SocketAddr,
+    pub(super) path: FullPath,
+    pub(super) method: Method,
+    pub(super) headers: HeaderMap,
 }
 
 impl Guards {
-    /// Admits a request, or returns why the first guard that it does not pass refuses it.
+    /// Admits a request, or returns why the first guard that it does not pass refuses it. Returns its token,
+    /// and the length that it claims for its body, if it claims one.
     ///
     /// The token comes first: to clients that do not know one, every path looks the same.
-    pub(super) fn admit(&self, head: &RequestHead) -> Result<Admitted, Refusal> {
-        let token = self.check_token(head)?;
-        self.check_address(head)?;
-        self.check_credentials(head)?;
-        check_method(head)?;
-        framing::check_codings(&head.headers)?;
-        let claimed_length = framing::claimed_length(&head.headers, self.max_body_bytes)?;
-        Ok(Admitted { token, claimed_length })
-    }
-
-    fn check_token(&self, head: &RequestHead) -> Result<AdmittedToken, Refusal> {
-        let token = head.path.as_str().strip_prefix(token::PATH);
-        token.and_then(|token| self.tokens.admit(token)).ok_or(Refusal::NotFound)
-    }
-
-    fn check_address(&self, head: &RequestHead) -> Result<(), Refusal> {
-        let Some(addresses) = &self.addresses else { return Ok(()) };
-        addresses.check(head.peer, &head.headers).map_err(|client| Refusal::AddressNotAllowed { client })
-    }
-
-    fn check_credentials(&self, head: &RequestHead) -> Result<(), Refusal> {
-        match &self.credentials {
-            Some(credentials) if !credentials.matches(&head.headers) => Err(Refusal::NotAuthorized),
-            _ => Ok(()),
+    pub(super) fn admit(&self, head: &RequestHead) -> Result<(TokenHash, Option<u64>), Refusal> {
+        let RequestHead { peer, path, method, headers } = head;
+        let token = path.as_str().strip_prefix(token::PATH).and_then(|token| self.tokens.admit(token));
+        let token = token.ok_or(Refusal::NotFound)?;
+        if let Some(addresses) = &self.addresses {
+            addresses.check(*peer, headers).map_err(|client| Refusal::AddressNotAllowed { client })?;
         }
+        if self.credentials.as_ref().is_some_and(|credentials| !credentials.matches(headers)) {
+            return Err(Refusal::NotAuthorized);
+        }
+        if method != Method::POST {
+            return Err(Refusal::NotPost);
+        }
+        framing::check_codings(headers)?;
+        Ok((token, framing::claimed_length(headers, self.max_body_bytes)?))
     }
-}
-
-fn check_method(head: &RequestHead) -> Result<(), Refusal> {
-    if head.method == Method::POST { Ok(()) } else { Err(Refusal::NotPost) }
 }

@@ -7,9 +7,9 @@ use crate::spool::TokenHash;
 
 /// The path of a webhook URL, up to the token.
 pub const PATH: &str = "/v1/mailjet/";
-/// How many webhook URLs may be active at a time: one can be made and registered with Mailjet before the
+/// How many webhook URLs may be active at a time: one can be created and registered with Mailjet before the
 /// other is revoked.
-pub const MOST_ACTIVE: usize = 2;
+pub const MAX_ACTIVE: usize = 2;
 
 /// The secret part of a webhook URL: 64 lower-case hexadecimal digits.
 ///
@@ -23,7 +23,7 @@ pub struct Token(SecretString);
 pub struct RandomSourceError(getrandom::Error);
 
 impl Token {
-    /// Makes a token from the system's random source.
+    /// Creates a token from the system's random source.
     pub fn random() -> Result<Self, RandomSourceError> {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).map_err(RandomSourceError)?;
