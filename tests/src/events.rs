@@ -33,7 +33,7 @@ pub const MAILJET_FIELDS: [&str; 23] = [
 pub const SYSTEM_COLUMNS: [&str; 5] =
     ["__sdc_primary_key", "_sdc_sequence", "_sdc_received_at", "_sdc_batched_at", "_sdc_table_version"];
 
-/// The seven event types that Mailjet documents, each with every field it can have.
+/// An event of each type that Mailjet documents, with every field it can have.
 pub const DOCUMENTED_EVENTS: [&str; 7] = [
     concat!(
         r#"{"event":"sent","time":1433333949,"MessageID":94012642276192743,"#,

@@ -56,7 +56,7 @@ pub fn program_path(name: &str) -> PathBuf {
     let program = profile.join(name);
     assert!(
         program.is_file(),
-        "{} is missing: run `cargo build --workspace --all-targets` first",
+        "{} is missing: run `cargo build -p tap-mailjet-webhooks -p target-jsonl` first",
         program.display()
     );
     program

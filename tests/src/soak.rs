@@ -204,12 +204,12 @@ impl Soak {
     fn start(random: SeededRandom, retention: Duration, csv: &Path) -> Self {
         let (address, admin) = (free_address(), free_address());
         let tap = Tap::new()
-            .with_minted_urls()
+            .with_created_urls()
             .set("listen_address", address.to_string())
             .set("admin_address", admin.to_string())
             .set("retention_days", retention.as_secs_f64() / 86_400.0);
         let target = Target::in_folder(tap.folder());
-        let oracle = Oracle::start_with_load(tap.mint_url(), MOST_CONNECTIONS, LoadProfile::NONE);
+        let oracle = Oracle::start_with_load(tap.create_url(), MOST_CONNECTIONS, LoadProfile::NONE);
         let sampler = Sampler::start(csv, &tap.spool(), Endpoint::webhook_at(admin), oracle.counter());
         let (events, items) = (TableReader::new(&target, "data"), TableReader::new(&target, "_sdc_rejected"));
         let marks = BTreeMap::new();
@@ -307,7 +307,7 @@ impl Soak {
     fn change_url(&mut self) {
         self.mark("URL changed");
         let old = self.tap.url_ids();
-        self.oracle.redirect(self.tap.mint_url());
+        self.oracle.redirect(self.tap.create_url());
         for id in old {
             self.tap.url(&["revoke", &id]).finish().assert_code(0);
         }

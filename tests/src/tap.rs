@@ -96,9 +96,9 @@ impl Tap {
         self
     }
 
-    /// Accepts URLs that `url new` makes, instead of the fixed token of the other tests.
+    /// Accepts URLs that `url new` creates, instead of the fixed token of the other tests.
     #[must_use]
-    pub fn with_minted_urls(mut self) -> Self {
+    pub fn with_created_urls(mut self) -> Self {
         self.config.remove("webhook_tokens");
         self
     }
@@ -177,9 +177,9 @@ impl Tap {
         }
     }
 
-    /// Makes a webhook URL with `url new`.
+    /// Creates a webhook URL with `url new`.
     #[must_use]
-    pub fn mint_url(&self) -> Endpoint {
+    pub fn create_url(&self) -> Endpoint {
         let finished = self.url(&["new"]).finish();
         finished.assert_code(0);
         Endpoint::parse(&finished.stdout[0])

@@ -92,11 +92,11 @@ impl Torture {
     pub fn new(seed: u64) -> Self {
         let mut random = SeededRandom::new(seed);
         let tap = Tap::new()
-            .with_minted_urls()
+            .with_created_urls()
             .set("retention_days", 0)
             .set("state_interval_records", random.choose(&[5, 100, 10_000]));
         let target = Target::with_state_interval(tap.folder(), random.choose(&[0, 1]));
-        let path = tap.mint_url().path;
+        let path = tap.create_url().path;
         Torture { random, tap, target, path, oracle: None, runs: 0 }
     }
 

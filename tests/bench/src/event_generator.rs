@@ -1,4 +1,4 @@
-//! Events as Mailjet sends them: all seven types, in realistic proportions, and no two alike.
+//! Events as Mailjet sends them: all types, in realistic proportions, and no two alike.
 
 use end_to_end::random::SeededRandom;
 

@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 /// an event.
 fn tap_with_events() -> (Tap, usize) {
     let tap = Tap::new();
-    let seven = grouped(&DOCUMENTED_EVENTS);
-    tap.spool_bodies([seven.as_str(), "[5]"].into_iter().chain(ODD_EVENTS.iter().map(|odd| odd.event)));
+    let documented = grouped(&DOCUMENTED_EVENTS);
+    tap.spool_bodies([documented.as_str(), "[5]"].into_iter().chain(ODD_EVENTS.iter().map(|odd| odd.event)));
     (tap, DOCUMENTED_EVENTS.len() + ODD_EVENTS.len())
 }
 

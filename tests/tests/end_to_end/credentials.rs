@@ -178,7 +178,7 @@ fn incomplete_or_malformed_settings_are_errors_that_show_no_secret() {
     let half =
         [("basic_auth_username", "basic_auth_password"), ("basic_auth_password", "basic_auth_username")];
     for (set, missing) in half {
-        let tap = Tap::new().with_minted_urls().set(set, PASSWORD);
+        let tap = Tap::new().with_created_urls().set(set, PASSWORD);
         for finished in [tap.listen().finish(), tap.url(&["new"]).finish()] {
             let error = finished.only_error();
             assert!(error.contains(set) && error.contains(missing), "{error}");
@@ -203,7 +203,7 @@ fn incomplete_or_malformed_settings_are_errors_that_show_no_secret() {
 /// The printed URL can be pasted into Mailjet as it is.
 #[test]
 fn the_printed_url_contains_user_name_and_password() {
-    let tap = with_credentials(Tap::new()).with_minted_urls();
+    let tap = with_credentials(Tap::new()).with_created_urls();
     let url = tap.set("public_url", "https://hooks.example.com/x").url(&["new"]).finish().stdout.remove(0);
     let start = format!(
         "https://{USERNAME}:{}@hooks.example.com/x/v1/mailjet/",
@@ -212,7 +212,7 @@ fn the_printed_url_contains_user_name_and_password() {
     assert!(url.starts_with(&start), "{url}");
 
     let tap =
-        with_credentials(Tap::new()).with_minted_urls().set("listen_address", free_address().to_string());
+        with_credentials(Tap::new()).with_created_urls().set("listen_address", free_address().to_string());
     let url = tap.url(&["new"]).finish().stdout.remove(0);
     let listener = tap.listen().start();
     let _ = listener.endpoint();
@@ -220,7 +220,7 @@ fn the_printed_url_contains_user_name_and_password() {
     sent.assert_code(0);
     assert_eq!(tap.spool().events().len(), 1);
 
-    let tap = Tap::new().with_minted_urls().set("public_url", format!("https://u:{PASSWORD}@example.com"));
+    let tap = Tap::new().with_created_urls().set("public_url", format!("https://u:{PASSWORD}@example.com"));
     let finished = tap.url(&["new"]).finish();
     assert!(finished.only_error().contains("basic_auth_username"), "{:?}", finished.stderr);
 }

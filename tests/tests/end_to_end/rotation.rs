@@ -54,20 +54,20 @@ impl Mailjet {
 
 #[test]
 fn a_webhook_url_can_be_replaced_without_missing_an_event() {
-    let tap = Tap::new().with_minted_urls().set("listen_address", free_address().to_string());
+    let tap = Tap::new().with_created_urls().set("listen_address", free_address().to_string());
     let row = |id: usize| {
         let listed = tap.url(&["list"]).finish().stdout;
         listed.into_iter().find(|line| line.starts_with(&id.to_string())).expect("the URL is listed")
     };
-    let first = tap.mint_url();
+    let first = tap.create_url();
     let listener = tap.listen().start();
     let _ = listener.endpoint();
     let mut mailjet = Mailjet::new(&first);
     mailjet.create_events();
     mailjet.deliver();
 
-    // The second URL is made beside the first, and works within a second.
-    let second = tap.mint_url();
+    // The second URL is created beside the first, and works within a second.
+    let second = tap.create_url();
     let _ = listener.program.stderr().wait_for("webhook URL 2 was created");
     for event_type in 0..4 {
         mailjet.register(event_type, &second);
@@ -107,7 +107,7 @@ fn a_webhook_url_can_be_replaced_without_missing_an_event() {
     mailjet.create_events();
     mailjet.deliver();
     // A further URL can be made now.
-    let _ = tap.mint_url();
+    let _ = tap.create_url();
 
     assert_eq!(mailjet.refused.len(), unreachable, "nothing was refused");
     assert_eq!(mailjet.waiting.len(), 0);

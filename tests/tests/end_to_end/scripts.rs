@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use end_to_end::events::DOCUMENTED_EVENTS;
 use end_to_end::growth::growth;
 use end_to_end::http::free_address;
 use end_to_end::program::{self, ChildProcess, Signal, repository, script};
@@ -94,7 +95,7 @@ fn the_quick_start_works_and_a_second_start_continues() {
         .output()
         .expect("bash runs the printed command line");
     assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
-    wait::until("the seven events are in the table", || (rows(&folder) == 7).then_some(()));
+    wait::until("every event is in the table", || (rows(&folder) == DOCUMENTED_EVENTS.len()).then_some(()));
     first.signal(Signal::INT);
     assert_eq!(first.wait(), Some(0));
 
@@ -104,7 +105,7 @@ fn the_quick_start_works_and_a_second_start_continues() {
     let _ = second.stderr().wait_for("0 events wait in the spool");
     second.signal(Signal::TERM);
     assert_eq!(second.wait(), Some(0));
-    assert_eq!(rows(&folder), 7, "no event is written twice");
+    assert_eq!(rows(&folder), DOCUMENTED_EVENTS.len(), "no event is written twice");
 }
 
 /// `scripts/soak` without the chart: one round, with phases of a second each.

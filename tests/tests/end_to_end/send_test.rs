@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use end_to_end::events::DOCUMENTED_EVENTS;
 use end_to_end::http::Endpoint;
 use end_to_end::message::members;
 use end_to_end::tap::{FinishedTap, Tap};
@@ -12,8 +13,11 @@ fn send_test(tap: &Tap, endpoint: &Endpoint, arguments: &[&str]) -> FinishedTap 
 }
 
 fn event_types(tap: &Tap) -> Vec<String> {
-    let bodies = tap.spool().events().into_iter().map(|event| event.body);
-    bodies.map(|body| members(&body)["event"].get().trim_matches('"').to_owned()).collect()
+    tap.spool().events().iter().map(|event| event_type(&event.body)).collect()
+}
+
+fn event_type(event: &str) -> String {
+    members(event)["event"].get().trim_matches('"').to_owned()
 }
 
 #[test]
@@ -22,8 +26,7 @@ fn send_test_sends_every_event_type_and_each_is_accepted() {
     let running = tap.run().start();
     send_test(&tap, &running.endpoint(), &[]).assert_code(0);
     let sent: BTreeSet<_> = event_types(&tap).into_iter().collect();
-    let seven = ["sent", "open", "click", "bounce", "blocked", "spam", "unsub"];
-    assert_eq!(sent, seven.map(str::to_owned).into());
+    assert_eq!(sent, DOCUMENTED_EVENTS.map(event_type).into());
     let count = event_types(&tap).len();
     assert_eq!(running.wait_records(count).len(), count);
 }
@@ -38,11 +41,11 @@ fn send_test_sends_one_event_type_as_often_as_asked() {
 
 #[test]
 fn a_revoked_url_is_a_one_line_error() {
-    let tap = Tap::new().with_minted_urls();
-    let minted = tap.mint_url();
+    let tap = Tap::new().with_created_urls();
+    let created = tap.create_url();
     tap.url(&["revoke", "1"]).finish().assert_code(0);
     let listener = tap.listen().start();
-    let finished = send_test(&tap, &listener.endpoint().with_path(&minted.path), &[]);
+    let finished = send_test(&tap, &listener.endpoint().with_path(&created.path), &[]);
     assert!(!finished.only_error().is_empty());
     assert!(finished.stdout.iter().all(|line| line.contains("404")), "{:?}", finished.stdout);
 }

@@ -24,8 +24,8 @@ fn a_missing_spool_is_a_one_line_error_and_none_is_created() {
 
 #[test]
 fn the_status_matches_the_metrics_with_and_without_a_running_tap() {
-    let tap = Tap::new().with_minted_urls().set("admin_address", "127.0.0.1:0");
-    let endpoint_path = tap.mint_url().path;
+    let tap = Tap::new().with_created_urls().set("admin_address", "127.0.0.1:0");
+    let endpoint_path = tap.create_url().path;
     tap.append_state(0);
     let running = tap.run().state().start();
     let endpoint = running.endpoint().with_path(&endpoint_path);

@@ -295,10 +295,10 @@ fn a_write_ahead_log_deleted_after_a_crash_is_reported() {
 #[test]
 fn after_a_clean_end_everything_is_in_one_file() {
     for run in ["listen", "drain", "continuous"] {
-        let tap = Tap::new().with_minted_urls();
-        let minted = tap.mint_url();
+        let tap = Tap::new().with_created_urls();
+        let created = tap.create_url();
         let running = if run == "continuous" { tap.run() } else { tap.listen() }.start();
-        running.endpoint().with_path(&minted.path).post_accepted(numbered_event(1));
+        running.endpoint().with_path(&created.path).post_accepted(numbered_event(1));
         running.stop().assert_code(0);
         if run == "drain" {
             tap.drain().finish().assert_code(0);

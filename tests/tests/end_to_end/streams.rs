@@ -54,7 +54,7 @@ fn each_event_goes_to_its_types_stream_with_its_types_columns() {
     }
     let finished = drain_with(&tap, "--catalog", &catalog);
     let messages = finished.messages();
-    assert_eq!(finished.records().len(), 8);
+    assert_eq!(finished.records().len(), DOCUMENTED_EVENTS.len() + 1);
     let common = "event time MessageID Message_GUID email mj_campaign_id mj_contact_id customcampaign \
         CustomID Payload";
     let system = "__sdc_primary_key _sdc_sequence _sdc_received_at _sdc_batched_at _sdc_table_version";
@@ -75,7 +75,7 @@ fn each_event_goes_to_its_types_stream_with_its_types_columns() {
         assert!(records.iter().all(|record| record.text("event").to_lowercase() == stream));
     }
     let Some(Message::State(state)) = messages.last() else { panic!("the last message is a STATE") };
-    let last = tap.spool().sequences()[7];
+    let last = tap.spool().sequences().last().copied().expect("events");
     for stream in EVENT_STREAMS.into_iter().chain(["data"]) {
         assert_eq!(state["bookmarks"][stream]["replication_key_value"], last, "{stream}");
     }
@@ -241,7 +241,8 @@ fn a_stream_can_be_selected_in_every_way_a_catalog_allows() {
         assert_eq!(catalog["streams"][3]["stream"], "click");
         select(&mut catalog);
         let finished = drain_with(&tap, option, &catalog);
-        assert_eq!((finished.records().len(), finished.records_of("click").len()), (7, 1), "{option}");
+        assert_eq!(finished.records().len(), DOCUMENTED_EVENTS.len(), "{option}");
+        assert_eq!(finished.records_of("click").len(), 1, "{option}");
         assert_eq!(columns_of(&finished.messages(), "open"), Vec::<Vec<String>>::new());
     }
 }

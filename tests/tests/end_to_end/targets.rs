@@ -118,8 +118,9 @@ impl<'a> RealTarget<'a> {
             ),
             (DOCUMENTED_EVENTS[3], &[]),
         ];
-        let seven = grouped(&DOCUMENTED_EVENTS);
-        let webhooks = [seven.as_str(), NON_EVENT].into_iter().chain(ODD_EVENTS.iter().map(|odd| odd.event));
+        let documented = grouped(&DOCUMENTED_EVENTS);
+        let webhooks =
+            [documented.as_str(), NON_EVENT].into_iter().chain(ODD_EVENTS.iter().map(|odd| odd.event));
         tap.spool_bodies(webhooks.chain([DOCUMENTED_EVENTS[2]]));
         if self.columns_first {
             self.drain(tap).finish().assert_code(0);

@@ -37,7 +37,7 @@ fn with_a_certificate_webhooks_are_accepted_over_https_only() {
     assert_eq!(tap.spool().events().len(), 8);
 
     let printed =
-        Tap::new().with_minted_urls().with_tls(&certificate).url(&["new"]).finish().stdout.remove(0);
+        Tap::new().with_created_urls().with_tls(&certificate).url(&["new"]).finish().stdout.remove(0);
     assert!(printed.starts_with("https://127.0.0.1:0/v1/mailjet/"), "{printed}");
 }
 

@@ -7,7 +7,7 @@ use end_to_end::wait;
 
 #[test]
 fn url_new_prints_one_url_and_nothing_else_on_stdout() {
-    let tap = Tap::new().with_minted_urls().set("public_url", "https://mail.example.com/hooks/");
+    let tap = Tap::new().with_created_urls().set("public_url", "https://mail.example.com/hooks/");
     let finished = tap.url(&["new"]).finish();
     finished.assert_code(0);
     let [url] = &finished.stdout[..] else { panic!("one line, not {:?}", finished.stdout) };
@@ -21,7 +21,7 @@ fn url_new_prints_one_url_and_nothing_else_on_stdout() {
 
 #[test]
 fn url_list_shows_everything_but_the_token() {
-    let tap = Tap::new().with_minted_urls();
+    let tap = Tap::new().with_created_urls();
     let labelled = tap.url(&["new", "--label", "blue one"]).finish();
     labelled.assert_code(0);
     let listed = tap.url(&["list"]).finish();
@@ -40,7 +40,7 @@ fn url_list_shows_everything_but_the_token() {
 /// `url list` is read on a terminal, which would obey control characters.
 #[test]
 fn a_label_is_one_line_of_text() {
-    let tap = Tap::new().with_minted_urls();
+    let tap = Tap::new().with_created_urls();
     for label in ["two\nlines", "\u{1b}[31mred", &"x".repeat(101)] {
         let refused = tap.url(&["new", "--label", label]).finish();
         refused.assert_code(2);
@@ -51,20 +51,20 @@ fn a_label_is_one_line_of_text() {
 
 #[test]
 fn a_third_url_is_refused_until_one_is_revoked() {
-    let tap = Tap::new().with_minted_urls();
-    let (first, second) = (tap.mint_url(), tap.mint_url());
+    let tap = Tap::new().with_created_urls();
+    let (first, second) = (tap.create_url(), tap.create_url());
     assert_ne!(first, second);
     let refused = tap.url(&["new"]).finish();
     assert!(refused.only_error().contains("revoke"), "{}", refused.only_error());
     assert_eq!(refused.stdout, [""; 0]);
     tap.url(&["revoke", "1"]).finish().assert_code(0);
-    let _ = tap.mint_url();
+    let _ = tap.create_url();
 }
 
 #[test]
 fn an_unknown_url_cannot_be_revoked() {
-    let tap = Tap::new().with_minted_urls();
-    let _ = tap.mint_url();
+    let tap = Tap::new().with_created_urls();
+    let _ = tap.create_url();
     assert!(tap.url(&["revoke", "7"]).finish().only_error().contains('7'));
     tap.url(&["revoke", "1"]).finish().assert_code(0);
     tap.url(&["revoke", "x"]).finish().assert_code(2);
@@ -72,16 +72,16 @@ fn an_unknown_url_cannot_be_revoked() {
 
 #[test]
 fn a_running_listener_accepts_new_urls_and_refuses_revoked_ones() {
-    let tap = Tap::new().with_minted_urls();
+    let tap = Tap::new().with_created_urls();
     let listener = tap.listen().start();
     let server = listener.endpoint();
-    let at = |minted: &Endpoint| server.with_path(&minted.path);
+    let at = |created: &Endpoint| server.with_path(&created.path);
     assert_eq!(server.post(DOCUMENTED_EVENTS[0]).status, 404, "no token is valid yet");
 
-    let first = at(&tap.mint_url());
+    let first = at(&tap.create_url());
     wait::until("the new URL works", || (first.post(DOCUMENTED_EVENTS[0]).status == 200).then_some(()));
     // Rotation: the second URL is made, Mailjet is changed, the first is revoked.
-    let second = at(&tap.mint_url());
+    let second = at(&tap.create_url());
     wait::until("the second URL works", || (second.post(DOCUMENTED_EVENTS[0]).status == 200).then_some(()));
     assert_eq!(first.post(DOCUMENTED_EVENTS[0]).status, 200, "both work");
     // An open connection must not bypass the revocation.
@@ -109,20 +109,20 @@ fn a_running_listener_accepts_new_urls_and_refuses_revoked_ones() {
 
 #[test]
 fn url_list_shows_the_last_use() {
-    let tap = Tap::new().with_minted_urls();
-    let minted = tap.mint_url();
+    let tap = Tap::new().with_created_urls();
+    let created = tap.create_url();
     let listed = || tap.url(&["list"]).finish().stdout.join("\n");
     let before = listed();
     let listener = tap.listen().start();
-    listener.endpoint().with_path(&minted.path).post_accepted(DOCUMENTED_EVENTS[0]);
+    listener.endpoint().with_path(&created.path).post_accepted(DOCUMENTED_EVENTS[0]);
     wait::until("the use is listed", || (listed() != before).then_some(()));
 }
 
 /// An operator who waits for a URL to fall out of use must not be misled by refused requests to it.
 #[test]
 fn a_refused_request_does_not_count_as_use_of_a_url() {
-    let tap = Tap::new().with_minted_urls();
-    let (old, new) = (tap.mint_url(), tap.mint_url());
+    let tap = Tap::new().with_created_urls();
+    let (old, new) = (tap.create_url(), tap.create_url());
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
     assert_eq!(endpoint.with_path(&old.path).request("GET").status, 405);
