@@ -6,7 +6,6 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use tracing::warn;
 
-use crate::commands::discover::Columns;
 use crate::commands::run::RunArgs;
 use crate::commands::send_test::SendTestArgs;
 use crate::commands::snapshot_sql::SnapshotSqlArgs;
@@ -72,7 +71,7 @@ pub enum Command {
     /// Receive webhooks into the spool and emit nothing: a service, beside which runs in mode drain start and
     /// end
     Listen,
-    /// Make, list and revoke the secret URLs that Mailjet posts to
+    /// Create, list and revoke the secret URLs that Mailjet posts to
     #[command(subcommand)]
     Url(UrlCommand),
     /// Inspect, check or export the spool, whether or not a tap is running
@@ -106,8 +105,8 @@ impl Cli {
             let (config, _) = self.config.read()?;
             // Without a configuration, the spool is not known.
             let is_configured = !self.config.sources.is_empty();
-            let columns = if is_configured { Columns::WithDiscovered } else { Columns::Documented };
-            return discover::execute(&config, columns);
+            let spool = is_configured.then(|| config.spool_location()).transpose()?;
+            return discover::execute(&config, spool.as_ref());
         }
         match self.command {
             None => {

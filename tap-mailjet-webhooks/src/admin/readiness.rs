@@ -27,7 +27,7 @@ pub(super) enum Unready {
     #[error("{0}")]
     Refused(Refusal),
     /// No webhook can arrive, because there is no URL.
-    #[error("there is no webhook URL (make one with `url new`)")]
+    #[error("there is no webhook URL (create one with `url new`)")]
     NoWebhookUrl,
     /// It would have to wait until another connection is done.
     #[error("all of max_connections ({0}) are in use by webhooks that are being answered")]
@@ -50,7 +50,7 @@ impl Unready {
 }
 
 impl Readiness {
-    /// Makes a check by these facts.
+    /// Creates a check of these facts.
     #[must_use]
     pub fn new(traffic: Traffic, tokens: ActiveTokens, max_connections: usize, writer: WriterHandle) -> Self {
         Readiness { traffic, tokens, max_connections, writer: Mutex::new(writer) }

@@ -16,7 +16,7 @@ use crate::config::{AdminAddress, Components, Config};
 use crate::emitter::OutputSpec;
 use crate::os::signals::StopSignals;
 use crate::os::stdout::Stdout;
-use crate::run::{self, Ends, Plan, Roles, Sockets};
+use crate::run::{self, Plan, Roles, Sockets, StopCauses};
 use crate::status::live_line::LiveLine;
 
 /// Connections that the kernel holds until they are accepted. With the usual 128, the clients of a larger
@@ -108,9 +108,9 @@ pub(super) fn start(
         let reader_gone = async move {
             if components.has_emitter() { reader_gone.await } else { std::future::pending().await }
         };
-        let ends = Ends { stop: signals.received(), reader_gone };
+        let stop_causes = StopCauses { stop: signals.received(), reader_gone };
         let plan = Plan { config, output, state, stdout_is_null: stdout.is_null_device()? };
-        Ok(run::run(plan, roles, Sockets { webhooks, admin }, stdout, line, ends).await?)
+        Ok(run::run(plan, roles, Sockets { webhooks, admin }, stdout, line, stop_causes).await?)
     });
     // A thread that is stuck in a write to a full pipe must not keep the process alive.
     runtime.shutdown_background();

@@ -110,14 +110,6 @@ impl Dialect {
             _ => self.quote(name),
         }
     }
-
-    /// The statement that creates a view, and replaces an existing one where one statement can.
-    fn create_view(self) -> &'static str {
-        match self {
-            Dialect::Sqlite => "CREATE VIEW",
-            _ => "CREATE OR REPLACE VIEW",
-        }
-    }
 }
 
 /// Whether a name needs no quotes, unless it is a reserved word.
@@ -130,12 +122,13 @@ fn is_plain(name: &str) -> bool {
 /// arguments may override.
 fn statement(args: &SnapshotSqlArgs, configured_prefix: &SystemColumnPrefix) -> String {
     let query = query(args, args.system_column_prefix.as_ref().unwrap_or(configured_prefix).as_str());
-    match &args.view {
-        None => format!("{query};\n"),
-        Some(view) => {
-            format!("{} {} AS\n{query};\n", args.dialect.create_view(), args.dialect.quote_path(view))
-        }
-    }
+    let Some(view) = &args.view else { return format!("{query};\n") };
+    let create = match args.dialect {
+        // SQLite has no single statement that replaces a view.
+        Dialect::Sqlite => "CREATE VIEW",
+        _ => "CREATE OR REPLACE VIEW",
+    };
+    format!("{create} {} AS\n{query};\n", args.dialect.quote_path(view))
 }
 
 fn query(args: &SnapshotSqlArgs, system_prefix: &str) -> String {
@@ -211,54 +204,35 @@ mod tests {
 
     #[test]
     fn each_dialect_has_its_own_query() {
-        let window = |key: &str, sequence: &str| {
+        let windowed = |table: &str, key: &str, sequence: &str| {
             format!(
-                "WHERE true\n\
+                "SELECT *\n\
+                 FROM {table}\n\
+                 WHERE true\n\
                  QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {sequence} DESC NULLS LAST) = 1;\n"
             )
         };
-        for (dialect, expected) in [
-            (
-                Dialect::Postgres,
-                "SELECT DISTINCT ON (\"__sdc_primary_key\") *\n\
-                 FROM \"data\"\n\
-                 ORDER BY \"__sdc_primary_key\", \"_sdc_sequence\" DESC NULLS LAST;\n"
-                    .to_owned(),
-            ),
-            (
-                Dialect::Redshift,
-                format!("SELECT *\nFROM \"data\"\n{}", window("\"__sdc_primary_key\"", "\"_sdc_sequence\"")),
-            ),
-            (
-                Dialect::Snowflake,
-                format!("SELECT *\nFROM \"DATA\"\n{}", window("\"__SDC_PRIMARY_KEY\"", "\"_SDC_SEQUENCE\"")),
-            ),
-            (
-                Dialect::Bigquery,
-                format!("SELECT *\nFROM `data`\n{}", window("`__sdc_primary_key`", "`_sdc_sequence`")),
-            ),
-            (
-                Dialect::Duckdb,
-                format!("SELECT *\nFROM \"data\"\n{}", window("\"__sdc_primary_key\"", "\"_sdc_sequence\"")),
-            ),
-            (
-                Dialect::Sqlite,
-                "SELECT *\n\
-                 FROM \"data\"\n\
-                 WHERE _rowid_ IN (\n\
-                 \x20   SELECT row_id FROM (\n\
-                 \x20       SELECT t._rowid_ AS row_id, row_number() OVER \
-                 (PARTITION BY t.\"__sdc_primary_key\" ORDER BY t.\"_sdc_sequence\" DESC NULLS LAST) AS \
-                 version\n\
-                 \x20       FROM \"data\" AS t\n\
-                 \x20   )\n\
-                 \x20   WHERE version = 1\n\
-                 );\n"
-                    .to_owned(),
-            ),
-        ] {
-            assert_eq!(sql(dialect, &[]), expected);
-        }
+        let lower_case = windowed("\"data\"", "\"__sdc_primary_key\"", "\"_sdc_sequence\"");
+        let upper_case = windowed("\"DATA\"", "\"__SDC_PRIMARY_KEY\"", "\"_SDC_SEQUENCE\"");
+        let postgres = "SELECT DISTINCT ON (\"__sdc_primary_key\") *\n\
+                        FROM \"data\"\n\
+                        ORDER BY \"__sdc_primary_key\", \"_sdc_sequence\" DESC NULLS LAST;\n";
+        let sqlite = "SELECT *\n\
+                      FROM \"data\"\n\
+                      WHERE _rowid_ IN (\n\
+                      \x20   SELECT row_id FROM (\n\
+                      \x20       SELECT t._rowid_ AS row_id, row_number() OVER (PARTITION BY \
+                      t.\"__sdc_primary_key\" ORDER BY t.\"_sdc_sequence\" DESC NULLS LAST) AS version\n\
+                      \x20       FROM \"data\" AS t\n\
+                      \x20   )\n\
+                      \x20   WHERE version = 1\n\
+                      );\n";
+        assert_eq!(sql(Dialect::Postgres, &[]), postgres);
+        assert_eq!(sql(Dialect::Redshift, &[]), lower_case);
+        assert_eq!(sql(Dialect::Snowflake, &[]), upper_case);
+        assert_eq!(sql(Dialect::Bigquery, &[]), windowed("`data`", "`__sdc_primary_key`", "`_sdc_sequence`"));
+        assert_eq!(sql(Dialect::Duckdb, &[]), lower_case);
+        assert_eq!(sql(Dialect::Sqlite, &[]), sqlite);
     }
 
     #[test]
@@ -301,55 +275,40 @@ mod tests {
 
     #[test]
     fn rows_with_a_null_business_key_are_not_merged() {
-        for (dialect, key) in [
-            (
-                Dialect::Postgres,
-                "\"a\", \"b\", CASE WHEN \"a\" IS NULL OR \"b\" IS NULL THEN \"__sdc_primary_key\" END",
-            ),
-            (
-                Dialect::Redshift,
-                "\"a\", \"b\", CASE WHEN \"a\" IS NULL OR \"b\" IS NULL THEN \"__sdc_primary_key\" END",
-            ),
-            (
-                Dialect::Snowflake,
-                "\"A\", \"B\", CASE WHEN \"A\" IS NULL OR \"B\" IS NULL THEN \"__SDC_PRIMARY_KEY\" END",
-            ),
-            (
-                Dialect::Bigquery,
-                "`a`, `b`, CASE WHEN `a` IS NULL OR `b` IS NULL THEN `__sdc_primary_key` END",
-            ),
-            (
-                Dialect::Sqlite,
-                "t.\"a\", t.\"b\", \
-                 CASE WHEN t.\"a\" IS NULL OR t.\"b\" IS NULL THEN t.\"__sdc_primary_key\" END",
-            ),
+        for (dialect, a, b, key) in [
+            (Dialect::Postgres, "\"a\"", "\"b\"", "\"__sdc_primary_key\""),
+            (Dialect::Redshift, "\"a\"", "\"b\"", "\"__sdc_primary_key\""),
+            (Dialect::Snowflake, "\"A\"", "\"B\"", "\"__SDC_PRIMARY_KEY\""),
+            (Dialect::Bigquery, "`a`", "`b`", "`__sdc_primary_key`"),
+            (Dialect::Sqlite, "t.\"a\"", "t.\"b\"", "t.\"__sdc_primary_key\""),
         ] {
+            let expected = format!("{a}, {b}, CASE WHEN {a} IS NULL OR {b} IS NULL THEN {key} END");
             for arguments in [&["--key", "a,b"][..], &["--key", "a, b"], &["--key", "a", "--key", "b"]] {
                 let sql = sql(dialect, arguments);
-                assert!(sql.contains(key), "{sql}");
+                assert!(sql.contains(&expected), "{sql}");
             }
         }
     }
 
     #[test]
     fn impossible_names_are_wrong_usage() {
-        for argument in [
-            "--key=",
-            "--key=a,,b",
-            "--key=a, ",
-            "--table=",
-            "--table=raw.",
-            "--table=raw..data",
-            "--view=",
-            "--view=.latest",
-            "--system-column-prefix=",
-            "--system-column-prefix=_Mailjet_",
-        ] {
-            let error =
-                Line::try_parse_from(["snapshot-sql", "--dialect=duckdb", argument]).expect_err(argument);
-            assert_eq!(error.exit_code(), 2);
-            let option = argument.split('=').next().expect("an option");
-            assert!(error.to_string().lines().next().is_some_and(|line| line.contains(option)), "{error}");
+        let wrong = [
+            ("--key", &["", "a,,b", "a, "][..]),
+            ("--table", &["", "raw.", "raw..data"]),
+            ("--view", &["", ".latest"]),
+            ("--system-column-prefix", &["", "_Mailjet_"]),
+        ];
+        for (option, values) in wrong {
+            for value in values {
+                let argument = format!("{option}={value}");
+                let line = ["snapshot-sql", "--dialect=duckdb", &argument];
+                let error = Line::try_parse_from(line).expect_err(&argument);
+                assert_eq!(error.exit_code(), 2);
+                assert!(
+                    error.to_string().lines().next().is_some_and(|line| line.contains(option)),
+                    "{error}"
+                );
+            }
         }
     }
 }

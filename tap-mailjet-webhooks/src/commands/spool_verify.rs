@@ -1,12 +1,11 @@
 //! `spool verify`: checks the spool and prints what is wrong with it.
 
-use std::fmt::Write as _;
 use std::ops::ControlFlow;
 
 use super::spool_items::{describe_damage, is_json_object};
 use super::{CommandError, print};
 use crate::config::Config;
-use crate::spool::{self, EventReader, ItemKind, Sequence, SpoolError, StoredItem};
+use crate::spool::{self, ItemKind, Sequence};
 
 /// Problems with single items that are listed one by one.
 const MAX_LISTED: usize = 100;
@@ -26,53 +25,33 @@ pub struct SpoolProblems {
 pub fn execute(config: &Config) -> Result<(), CommandError> {
     let spool = spool::open_existing(&config.spool_location()?)?;
     let mut problems = spool.check()?;
-    let items = ItemCheck::read(&mut *spool.reader()?)?;
-    let unlisted = items.problems.len().saturating_sub(MAX_LISTED);
-    problems.extend(items.problems.into_iter().take(MAX_LISTED));
+    let (mut events, mut rejected, mut unsound_items) = (0_u64, 0_u64, Vec::new());
+    let mut reader = spool.reader()?;
+    for kind in ItemKind::ALL {
+        reader.read_past(kind, Sequence::START, u32::MAX, &mut |item| {
+            match (kind, item) {
+                (_, Err(damage)) => unsound_items.push(describe_damage(kind, &damage)),
+                (ItemKind::Rejected, Ok(_)) => rejected += 1,
+                (ItemKind::Event, Ok(item)) => {
+                    events += 1;
+                    if !is_json_object(item.body) {
+                        unsound_items.push(format!("event {}: its body is not a JSON object", item.sequence));
+                    }
+                }
+            }
+            ControlFlow::Continue(())
+        })?;
+    }
+    let unlisted = unsound_items.len().saturating_sub(MAX_LISTED);
+    problems.extend(unsound_items.into_iter().take(MAX_LISTED));
     if unlisted > 0 {
         problems.push(format!("and {unlisted} more like these"));
     }
-    let mut report = format!("spool {spool}: {} events, {} rejected items\n", items.events, items.rejected);
+    let summary = format!("spool {spool}: {events} events, {rejected} rejected items\n");
     if problems.is_empty() {
-        return print(report + "nothing is wrong\n");
+        return print(summary + "nothing is wrong\n");
     }
-    for problem in &problems {
-        let _ = writeln!(report, "wrong: {problem}");
-    }
-    print(report)?;
+    let lines = problems.iter().map(|problem| format!("wrong: {problem}\n"));
+    print(summary + &lines.collect::<String>())?;
     Err(SpoolProblems { spool: spool.to_string(), problems: problems.len() }.into())
-}
-
-/// What a look at every item has found.
-#[derive(Debug, Default)]
-struct ItemCheck {
-    events: u64,
-    rejected: u64,
-    problems: Vec<String>,
-}
-
-impl ItemCheck {
-    fn read(reader: &mut dyn EventReader) -> Result<Self, SpoolError> {
-        let mut check = ItemCheck::default();
-        for kind in ItemKind::ALL {
-            reader.read_past(kind, Sequence::START, u32::MAX, &mut |item| {
-                match item {
-                    Ok(item) => check.add(kind, &item),
-                    Err(damage) => check.problems.push(describe_damage(kind, &damage)),
-                }
-                ControlFlow::Continue(())
-            })?;
-        }
-        Ok(check)
-    }
-
-    fn add(&mut self, kind: ItemKind, item: &StoredItem<'_>) {
-        match kind {
-            ItemKind::Event => self.events += 1,
-            ItemKind::Rejected => self.rejected += 1,
-        }
-        if kind == ItemKind::Event && !is_json_object(item.body) {
-            self.problems.push(format!("event {}: its body is not a JSON object", item.sequence));
-        }
-    }
 }

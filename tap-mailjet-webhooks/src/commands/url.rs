@@ -1,4 +1,4 @@
-//! `url`: makes, lists and revokes the secret URLs that Mailjet posts to.
+//! `url`: creates, lists and revokes the secret URLs that Mailjet posts to.
 
 use clap::Subcommand;
 use tracing::info;
@@ -9,10 +9,10 @@ use crate::listener::token::{MAX_ACTIVE, RandomSourceError, Token};
 use crate::os::clock::UnixMillis;
 use crate::spool::{self, Registry};
 
-/// Make, list and revoke webhook URLs.
+/// Create, list and revoke webhook URLs.
 #[derive(Debug, Subcommand)]
 pub enum UrlCommand {
-    /// Make a URL and print it; it is never shown again
+    /// Create a URL and print it; it is never shown again
     New {
         /// A name for it
         #[arg(long, value_name = "LABEL", value_parser = label)]
@@ -27,7 +27,7 @@ pub enum UrlCommand {
     },
 }
 
-/// The URLs cannot be made, listed or revoked.
+/// A webhook URL cannot be created or revoked.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // The message of each variant says what it is.
 pub enum UrlError {
@@ -47,7 +47,7 @@ pub enum UrlError {
     Unknown(i64),
 }
 
-/// Makes a URL, lists them or revokes one.
+/// Does what `command` says. It fails if the tokens come from the configuration.
 pub fn execute(config: &Config, command: UrlCommand) -> Result<(), CommandError> {
     if config.webhook_tokens.configured().is_some() {
         return Err(UrlError::TokensInConfig.into());
@@ -61,7 +61,7 @@ pub fn execute(config: &Config, command: UrlCommand) -> Result<(), CommandError>
 }
 
 fn new(config: &Config, registry: &mut dyn Registry, label: Option<&str>) -> Result<(), CommandError> {
-    // This can fail, and a token that was made before would never be seen.
+    // This can fail, and a token that was created before would never be seen.
     let public_url = config.public_url()?;
     let token = Token::random().map_err(UrlError::Random)?;
     let id = registry.add_webhook_url(token.hash(), label, MAX_ACTIVE)?.ok_or(UrlError::TooMany)?;

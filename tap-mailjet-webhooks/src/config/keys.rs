@@ -47,7 +47,7 @@ pub struct Config {
     /// directory is created. Default: `$XDG_STATE_HOME/tap-mailjet-webhooks/spool.db`.
     #[schemars(with = "Option<String>", extend("x-form" = "the path of a file"))]
     pub spool_path: Option<SpoolPath>,
-    /// Up to two tokens of webhook URLs, which replace those that `url new` makes.
+    /// Up to two tokens of webhook URLs, which replace those that `url new` creates.
     #[schemars(with = "Vec<String>", extend(
         "default" = [], "secret" = true, "writeOnly" = true,
         "x-form" = "up to two different tokens of 64 lower-case hexadecimal digits"

@@ -122,7 +122,7 @@ pub struct SystemColumnPrefix(String);
 impl SystemColumnPrefix {
     /// Bytes of a prefix: half of what PostgreSQL allows for a name, which leaves the other half for the rest
     /// of the name.
-    const MOST_BYTES: usize = 31;
+    const MAX_BYTES: usize = 31;
 
     /// The prefix as text.
     #[must_use]
@@ -144,7 +144,7 @@ impl TryFrom<String> for SystemColumnPrefix {
         if prefix.is_empty() {
             return Err("it is empty");
         }
-        if prefix.len() > Self::MOST_BYTES {
+        if prefix.len() > Self::MAX_BYTES {
             return Err("it is longer than 31 characters");
         }
         if prefix.starts_with(|c: char| c.is_ascii_digit()) {

@@ -25,7 +25,7 @@ pub(super) struct PreparedEmitter<W> {
 
 impl<W: Write> PreparedEmitter<W> {
     /// Finds out where the run starts, and what confirms that the target has stored its messages.
-    pub(super) fn find(
+    pub(super) fn prepare(
         plan: &Plan,
         spool: Arc<dyn Spool>,
         out: W,

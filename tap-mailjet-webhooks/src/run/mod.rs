@@ -86,12 +86,12 @@ pub struct Sockets {
     pub admin: Option<TcpListener>,
 }
 
-/// What can end a run from outside.
-pub struct Ends<S, G> {
+/// What ends a run from outside.
+pub struct StopCauses<Stop, ReaderGone> {
     /// Completes when the run is asked to end.
-    pub stop: S,
+    pub stop: Stop,
     /// Completes when the reader of stdout has gone.
-    pub reader_gone: G,
+    pub reader_gone: ReaderGone,
 }
 
 /// A spool, and the roles that a run has taken on it.
@@ -115,21 +115,22 @@ impl Roles {
 }
 
 /// Runs the components that `roles` were taken for until something ends them. Messages go to `out`.
-pub async fn run<S, G>(
+pub async fn run<Stop, ReaderGone>(
     plan: Plan,
     roles: Roles,
     sockets: Sockets,
     out: impl Write + Send + 'static,
     line: &LiveLine,
-    ends: Ends<S, G>,
+    stop_causes: StopCauses<Stop, ReaderGone>,
 ) -> Result<(), RunError>
 where
-    S: Future<Output = ()>,
-    G: Future<Output = ()>,
+    Stop: Future<Output = ()>,
+    ReaderGone: Future<Output = ()>,
 {
     info!("tap-mailjet-webhooks {}, spool {}", env!("CARGO_PKG_VERSION"), roles.spool);
     let max_runtime = plan.config.max_runtime();
-    let (mut stop, mut reader_gone) = (std::pin::pin!(ends.stop), std::pin::pin!(ends.reader_gone));
+    let (mut stop, mut reader_gone) =
+        (std::pin::pin!(stop_causes.stop), std::pin::pin!(stop_causes.reader_gone));
     let time_is_up = std::pin::pin!(or_never(max_runtime.map(tokio::time::sleep)));
 
     // Everything that can be wrong with the spool, the state and the catalog is found before the tap says
@@ -141,7 +142,7 @@ where
         let (plan, spool) = (Arc::clone(&plan), Arc::clone(&roles.spool));
         let emitter_progress = emitter_progress.clone();
         let is_emitter = roles.emitter.is_some();
-        move || is_emitter.then(|| PreparedEmitter::find(&plan, spool, out, emitter_progress)).transpose()
+        move || is_emitter.then(|| PreparedEmitter::prepare(&plan, spool, out, emitter_progress)).transpose()
     });
     let emitter = tokio::select! {
         biased;

@@ -112,13 +112,13 @@ fn tokens(
     if let Some(tokens) = config.webhook_tokens.configured() {
         let ignored = spool.registry_view()?.webhook_urls()?.len();
         if ignored > 0 {
-            warn!("webhook_tokens is set: {ignored} webhook URLs made by `url new` are not accepted");
+            warn!("webhook_tokens is set: {ignored} webhook URLs created by `url new` are not accepted");
         }
         return Ok((ActiveTokens::from_config(tokens), None));
     }
     let (tokens, follower) = ActiveTokens::follow(spool.impatient_registry()?)?;
     if tokens.count() == 0 {
-        warn!("there is no webhook URL yet: make one with `url new`; it works at once");
+        warn!("there is no webhook URL yet: create one with `url new`; it works at once");
     }
     Ok((tokens, Some(follower)))
 }

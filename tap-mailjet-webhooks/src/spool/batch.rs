@@ -91,14 +91,14 @@ pub struct Items {
 
 impl Items {
     /// The most bytes that the two lengths of one item can take.
-    const STEP_BYTES: usize = 20;
+    const MAX_STEP_BYTES: usize = 20;
 
     /// An empty list. `reason` says why the rejected items are not events.
     #[must_use]
     pub fn new(reason: impl Into<Cow<'static, str>>) -> Self {
         // Enough for the usual request of one event; the listener's reservation for the request covers it.
         Items {
-            steps: Vec::with_capacity(2 * Self::STEP_BYTES),
+            steps: Vec::with_capacity(2 * Self::MAX_STEP_BYTES),
             end: 0,
             reason: reason.into(),
             receipt: Receipt::default(),
@@ -112,7 +112,7 @@ impl Items {
         kind: ItemKind,
         reservation: &mut Reservation,
     ) -> Result<(), AppendError> {
-        if self.steps.capacity() - self.steps.len() < Self::STEP_BYTES {
+        if self.steps.capacity() - self.steps.len() < Self::MAX_STEP_BYTES {
             let more = self.steps.capacity();
             reservation.grow(more)?;
             self.steps.reserve_exact(more + self.steps.capacity() - self.steps.len());

@@ -56,7 +56,7 @@ pub struct SpoolError {
 }
 
 impl SpoolError {
-    /// Makes an error with the message of the implementation's own `error`.
+    /// Wraps the implementation's own `error`, whose message it keeps.
     pub(super) fn new(kind: SpoolErrorKind, error: impl Error + Send + Sync + 'static) -> Self {
         SpoolError { kind, message: Box::new(error) }
     }

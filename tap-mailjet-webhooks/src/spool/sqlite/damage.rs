@@ -18,7 +18,7 @@ use crate::spool::{Damage, ItemKind, Sequence};
 /// The first byte of an inner page of a table's tree.
 const INNER_PAGE: u8 = 5;
 /// No tree is deeper. Past this, damaged pages lead in a circle.
-const DEEPEST: usize = 20;
+const MAX_DEPTH: usize = 20;
 
 /// Returns the range to skip after reading past `after` has failed with `error`; `None` if there is nothing
 /// readable behind it.
@@ -100,7 +100,7 @@ impl Tree {
         let page = self.page(number)?;
         // The first page of a file begins with the file's own header.
         let header = if number == 1 { 100 } else { 0 };
-        if *page.get(header)? != INNER_PAGE || depth > DEEPEST {
+        if *page.get(header)? != INNER_PAGE || depth > MAX_DEPTH {
             return None;
         }
         let cells = usize::from(u16::from_be_bytes(at(&page, header + 3)?));

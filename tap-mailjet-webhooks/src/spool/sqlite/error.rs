@@ -58,7 +58,7 @@ pub(super) enum SqliteError {
     /// A later version of the tap wrote the file.
     #[error(
         "spool {path}: it has format {found}, but this version of tap-mailjet-webhooks knows formats up to \
-         {known}; use the version that made it, or a later one"
+         {known}; use the version that created it, or a later one"
     )]
     NewerFormat { path: PathBuf, found: i64, known: i64 },
     /// The file is not a spool.
@@ -93,7 +93,7 @@ pub(super) enum SqliteError {
 }
 
 impl SqliteError {
-    /// Makes an error of the spool at `path` from one of SQLite's.
+    /// Returns the error of the spool at `path` for one of SQLite's.
     pub(super) fn from_sqlite(path: &Path, action: &'static str, source: rusqlite::Error) -> Self {
         let path = path.to_owned();
         match source.sqlite_error_code() {

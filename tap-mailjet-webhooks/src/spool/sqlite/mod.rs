@@ -5,7 +5,7 @@
 //! - SQLite in WAL mode with `synchronous=FULL`: the log is synced at each commit. Both settings are read
 //!   back.
 //! - A disk that keeps what it reports as synced, and POSIX file locks: a local file system, not NFS.
-//! - The directory entries of a new file and of new parent directories are synced when they are made.
+//! - The directory entries of a new file and of new parent directories are synced when they are created.
 //!
 //! # What it adds to the contract
 //!
