@@ -1,9 +1,27 @@
-//! The command line, as types.
+//! The command line: its parser, and what the program does.
 
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
-use catalog::plugin::about::AboutFormat;
+use catalog::plugin::about::{AboutFormat, Program};
+use catalog::plugin::logging::LogConfig;
+use catalog::plugin::settings::{self, LoadedConfig};
 use clap::Parser;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tracing::warn;
+
+use crate::config::{Config, ENVIRONMENT_PREFIX};
+use crate::error::TargetError;
+use crate::run::run;
+
+const PROGRAM: Program = Program {
+    name: env!("CARGO_PKG_NAME"),
+    description: env!("CARGO_PKG_DESCRIPTION"),
+    version: env!("CARGO_PKG_VERSION"),
+    capabilities: &["about", "structured-logging", "validate-records"],
+};
 
 /// Reads Singer messages, appends each stream's records to a JSON Lines file, and prints a STATE only once
 /// everything before it is on disk.
@@ -26,4 +44,29 @@ pub struct Cli {
     /// How `--about` prints.
     #[arg(long, value_enum, default_value = "text", requires = "about")]
     pub format: AboutFormat,
+}
+
+impl Cli {
+    /// Runs the target, or answers `--about`.
+    pub fn execute(self) -> Result<(), TargetError> {
+        if self.about {
+            let about = PROGRAM.about::<Config>(self.format);
+            return io::stdout().write_all(about.as_bytes()).map_err(TargetError::About);
+        }
+        // From here on, a signal ends the run only after everything that was read is stored.
+        let signals = Signals::new([SIGTERM, SIGINT]).map_err(TargetError::Signals)?;
+        let LoadedConfig { config, warnings } = settings::load::<Config>(&self.config, ENVIRONMENT_PREFIX)?;
+        LogConfig { level: config.log_level, format: config.log_format }.start(PROGRAM.name, io::stderr);
+        for warning in warnings {
+            warn!("{warning}");
+        }
+        let input: Box<dyn Read + Send> = match self.input {
+            Some(path) => match File::open(&path) {
+                Ok(file) => Box::new(file),
+                Err(source) => return Err(TargetError::OpenInput { path, source }),
+            },
+            None => Box::new(io::stdin()),
+        };
+        run(&config, input, io::stdout(), signals)
+    }
 }

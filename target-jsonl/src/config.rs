@@ -1,9 +1,8 @@
 //! The configuration: every key, with its meaning and its default.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use catalog::plugin::logging::{LogConfig, LogFormat, LogLevel};
+use catalog::plugin::logging::{LogFormat, LogLevel};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -67,18 +66,6 @@ impl Config {
             _ if self.destination_path.is_empty() => PathBuf::from("."),
             _ => PathBuf::from(&self.destination_path),
         }
-    }
-
-    /// Returns how long a STATE may wait for others to share its fsync.
-    #[must_use]
-    pub fn state_interval(&self) -> Duration {
-        Duration::from_secs_f64(self.state_interval_seconds)
-    }
-
-    /// Returns what is logged, and how.
-    #[must_use]
-    pub fn log(&self) -> LogConfig {
-        LogConfig { level: self.log_level, format: self.log_format }
     }
 }
 

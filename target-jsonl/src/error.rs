@@ -7,7 +7,7 @@ use catalog::message::MessageError;
 use catalog::plugin::settings::SettingsError;
 
 use crate::file_name::FileNameError;
-use crate::lines::{LineTooLong, MAX_LINE_BYTES};
+use crate::lines::MAX_LINE_BYTES;
 use crate::sink::SinkError;
 use crate::validate::{RecordError, SchemaError};
 
@@ -32,12 +32,6 @@ pub enum TargetError {
     Line { line: u64, problem: LineProblem },
     #[error(transparent)]
     Sink(#[from] SinkError),
-}
-
-impl From<LineTooLong> for TargetError {
-    fn from(LineTooLong { line }: LineTooLong) -> Self {
-        TargetError::Line { line, problem: LineProblem::TooLong }
-    }
 }
 
 /// What is wrong with a line of the input.

@@ -14,8 +14,7 @@ use crate::sink::{FileId, RowBuffer};
 use crate::validate::{RecordCheck, Validation};
 
 /// What ended a run that did not fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// The input was read to its end.
     EndOfInput,
     /// The run was asked to stop.
@@ -53,17 +52,14 @@ impl<'c> MessageHandler<'c> {
         let mut lines = Lines::default();
         loop {
             match input.next(|| self.rows.flush()) {
-                InputEvent::Chunk(chunk) => {
-                    lines.feed(&chunk, |number, line| self.handle(line).map_err(|error| error.at(number)))?;
-                }
+                InputEvent::Chunk(chunk) => lines.feed(&chunk, |number, line| self.handle(number, line))?,
                 InputEvent::Failed(source) => {
-                    return Err(TargetError::ReadInput { line: lines.count(), source });
+                    return Err(TargetError::ReadInput { line: lines.count, source });
                 }
                 // A partial line is dropped: no STATE covers it, so the tap sends it again.
                 InputEvent::Stopped => return Ok(End::Stopped),
                 InputEvent::End => {
-                    let outcome = self.handle(lines.rest());
-                    outcome.map_err(|error| error.in_unfinished_line().at(lines.count() + 1))?;
+                    self.handle(lines.count + 1, &lines.rest).map_err(in_unfinished_line)?;
                     return Ok(End::EndOfInput);
                 }
             }
@@ -78,43 +74,44 @@ impl<'c> MessageHandler<'c> {
         streams.into_iter().map(|(name, stream)| (name, stream.records)).collect()
     }
 
-    fn handle(&mut self, line: &[u8]) -> Result<(), HandleError> {
+    /// Handles one line, given with its number.
+    fn handle(&mut self, number: u64, line: &[u8]) -> Result<(), TargetError> {
         if line.trim_ascii().is_empty() {
             return Ok(());
         }
-        match IncomingMessage::parse(line).map_err(LineProblem::Message)? {
-            IncomingMessage::Record { stream, record } => self.record(&stream, &record),
-            IncomingMessage::State { value } => {
-                self.rows.state(value);
-                Ok(())
+        let message = IncomingMessage::parse(line)
+            .map_err(|error| TargetError::Line { line: number, problem: LineProblem::Message(error) })?;
+        match message {
+            IncomingMessage::Record { stream, record } => {
+                return self.record(number, &stream, &record);
             }
+            IncomingMessage::State { value } => self.rows.state(value),
             IncomingMessage::Schema { stream, schema, key_properties } => {
-                self.schema(&stream, schema, key_properties)
+                return self.schema(number, &stream, schema, key_properties);
             }
             // Not just a warning: the next STATE would say that we have the records, which are in the tap's
             // own files.
             IncomingMessage::Other { kind, stream } if kind == "BATCH" => {
-                Err(in_stream(stream.as_deref().unwrap_or_default(), StreamProblem::Batch))
+                return Err(in_stream(number, stream.as_deref().unwrap_or_default(), StreamProblem::Batch));
             }
             IncomingMessage::Other { kind, .. } if kind == "ACTIVATE_VERSION" => {
                 self.warn_once(&kind, || {
                     "ACTIVATE_VERSION messages are ignored: this target only appends, and deletes no rows"
                         .to_owned()
                 });
-                Ok(())
             }
             IncomingMessage::Other { kind, .. } => {
                 self.warn_once(&kind, || format!("messages of the unknown type {kind:?} are ignored"));
-                Ok(())
             }
         }
+        Ok(())
     }
 
-    fn record(&mut self, name: &str, record: &Record<'_>) -> Result<(), HandleError> {
+    fn record(&mut self, line: u64, name: &str, record: &Record<'_>) -> Result<(), TargetError> {
         let Some(stream) = self.streams.get_mut(name) else {
-            return Err(in_stream(name, StreamProblem::RecordBeforeSchema));
+            return Err(in_stream(line, name, StreamProblem::RecordBeforeSchema));
         };
-        stream.check.check(record).map_err(|error| in_stream(name, error))?;
+        stream.check.check(record).map_err(|error| in_stream(line, name, error))?;
         stream.records += 1;
         self.rows.append(stream.file, record.text);
         Ok(())
@@ -122,10 +119,11 @@ impl<'c> MessageHandler<'c> {
 
     fn schema(
         &mut self,
+        line: u64,
         name: &str,
         schema: &str,
         key_properties: Option<Vec<String>>,
-    ) -> Result<(), HandleError> {
+    ) -> Result<(), TargetError> {
         if key_properties.is_none() {
             self.warn_once(&format!("SCHEMA {name}"), || {
                 format!("the SCHEMA of stream {name:?} has no key_properties, so its rows have no key")
@@ -133,10 +131,8 @@ impl<'c> MessageHandler<'c> {
         }
         let key_properties = key_properties.unwrap_or_default();
         let known = self.streams.get_mut(name);
-        if known
-            .as_ref()
-            .is_some_and(|known| known.schema == schema && known.key_properties == key_properties)
-        {
+        let is_same = |known: &&mut Stream| known.schema == schema && known.key_properties == key_properties;
+        if known.as_ref().is_some_and(is_same) {
             return Ok(());
         }
         let validation = match self.config.validate_records {
@@ -144,7 +140,7 @@ impl<'c> MessageHandler<'c> {
             false => Validation::KeysOnly,
         };
         let check = RecordCheck::compile(schema, &key_properties, validation)
-            .map_err(|error| in_stream(name, error))?;
+            .map_err(|error| in_stream(line, name, error))?;
         let schema = schema.to_owned();
         if let Some(known) = known {
             (known.check, known.schema, known.key_properties) = (check, schema, key_properties);
@@ -152,9 +148,9 @@ impl<'c> MessageHandler<'c> {
         }
         let base = match &self.config.custom_name {
             Some(base) => base.clone(),
-            None => FileName::parse(name).map_err(|error| in_stream(name, error))?,
+            None => FileName::try_from(name.to_owned()).map_err(|error| in_stream(line, name, error))?,
         };
-        let file = self.rows.open(&base).map_err(|error| HandleError::Other(error.into()))?;
+        let file = self.rows.open(&base)?;
         let index = self.streams.len();
         let stream = Stream { index, file, check, records: 0, schema, key_properties };
         self.streams.insert(name.to_owned(), stream);
@@ -168,40 +164,17 @@ impl<'c> MessageHandler<'c> {
     }
 }
 
-/// Why a line ends the run. The caller adds the line's number.
-enum HandleError {
-    /// The line is wrong.
-    Line(LineProblem),
-    /// The line is right, but storing it failed.
-    Other(TargetError),
-}
-
-impl From<LineProblem> for HandleError {
-    fn from(problem: LineProblem) -> Self {
-        HandleError::Line(problem)
-    }
-}
-
-impl HandleError {
-    fn at(self, line: u64) -> TargetError {
-        match self {
-            HandleError::Line(problem) => TargetError::Line { line, problem },
-            HandleError::Other(error) => error,
+/// Adapts the error of a last line that has no line ending: if it is not JSON, the rest of it is missing.
+fn in_unfinished_line(error: TargetError) -> TargetError {
+    match error {
+        TargetError::Line { line, problem: LineProblem::Message(error @ MessageError::NotJson { .. }) } => {
+            TargetError::Line { line, problem: LineProblem::CutOff(error) }
         }
-    }
-
-    /// Adapts an error in a last line that has no line ending: if the line is not JSON, the rest of it is
-    /// missing.
-    fn in_unfinished_line(self) -> Self {
-        match self {
-            HandleError::Line(LineProblem::Message(error @ MessageError::NotJson { .. })) => {
-                HandleError::Line(LineProblem::CutOff(error))
-            }
-            other => other,
-        }
+        other => other,
     }
 }
 
-fn in_stream(stream: &str, problem: impl Into<StreamProblem>) -> HandleError {
-    HandleError::Line(LineProblem::Stream { stream: stream.to_owned(), problem: problem.into() })
+fn in_stream(line: u64, stream: &str, problem: impl Into<StreamProblem>) -> TargetError {
+    let problem = LineProblem::Stream { stream: stream.to_owned(), problem: problem.into() };
+    TargetError::Line { line, problem }
 }

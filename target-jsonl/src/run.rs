@@ -1,14 +1,19 @@
 //! The three threads of a run, and how it ends.
+//!
+//! A slow disk does not stop the reading, and a silent tap does not hold back a STATE: one thread reads the
+//! input, one handles the messages, one writes, fsyncs and prints.
 
 use std::io::{Read, Write};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::thread;
+use std::time::Duration;
 
+use signal_hook::iterator::Signals;
 use tracing::info;
 
 use crate::config::Config;
 use crate::error::TargetError;
-use crate::input::{StopHandle, read_in_background};
+use crate::input::read_in_background;
 use crate::messages::{End, MessageHandler};
 use crate::sink::{Directory, RowBuffer, Writer};
 
@@ -16,31 +21,24 @@ use crate::sink::{Directory, RowBuffer, Writer};
 /// take.
 const MAX_WAITING_COMMANDS: usize = 16;
 
-/// What a run did.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Summary {
-    /// The streams in the order of their first SCHEMA, and how many records of each were stored.
-    pub records: Vec<(String, u64)>,
-    /// What ended the run.
-    pub end: End,
-}
-
-/// Reads messages from `input` until it ends or `shutdown` gets a message, stores the records, and prints
+/// Reads messages from `input` until it ends or one of the signals arrives, stores the records, and prints
 /// STATEs to `output`. However the run ends, even with an error: everything before that point is stored, and
 /// its STATE is printed.
-pub fn run(
+pub(crate) fn run(
     config: &Config,
     input: impl Read + Send + 'static,
     output: impl Write + Send,
-    shutdown: Receiver<()>,
-) -> Result<Summary, TargetError> {
+    mut signals: Signals,
+) -> Result<(), TargetError> {
     let directory = Directory::open(&config.destination())?;
-    info!("writing to {}", directory.path().display());
+    info!("writing to {}", directory.path.display());
     let (input, stop) = read_in_background(input);
-    stop_on_shutdown(shutdown, stop.clone());
+    let stop_on_signal = stop.clone();
+    thread::spawn(move || signals.forever().for_each(|_| stop_on_signal.stop()));
 
     let (commands, received_commands) = sync_channel(MAX_WAITING_COMMANDS);
-    let mut writer = Writer::new(directory.clone(), config.state_interval(), output);
+    let state_interval = Duration::from_secs_f64(config.state_interval_seconds);
+    let mut writer = Writer::new(directory.clone(), state_interval, output);
     thread::scope(|scope| {
         let writing = scope.spawn(move || {
             let outcome = writer.run(&received_commands);
@@ -53,20 +51,19 @@ pub fn run(
         let mut messages = MessageHandler::new(config, rows);
         let end = messages.handle_all(&input);
         // Ends the writer, too: it stops once its commands have no sender.
-        let records = messages.finish();
+        let stored = messages.finish();
         // The writer's error comes first: if it failed, what other errors call stored may not be.
         writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        Ok(Summary { records, end: end? })
-    })
-}
-
-/// Stops the input when `shutdown` gets a message. If its sender is dropped, nothing happens.
-fn stop_on_shutdown(shutdown: Receiver<()>, stop: StopHandle) {
-    thread::spawn(move || {
-        if shutdown.recv().is_ok() {
-            stop.stop();
+        let end = end?;
+        for (stream, records) in stored {
+            info!("{records} records of stream {stream:?} stored");
         }
-    });
+        match end {
+            End::EndOfInput => info!("the input is at its end"),
+            End::Stopped => info!("stopped by a signal"),
+        }
+        Ok(())
+    })
 }
 
 /// Returns what `do_timestamp_file` adds to each file's name: the local time, as the well-known target-jsonl

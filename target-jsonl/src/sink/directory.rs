@@ -9,36 +9,20 @@ use super::error::SinkError;
 /// A directory that exists, and still exists after a crash.
 #[derive(Debug, Clone)]
 pub(crate) struct Directory {
-    path: PathBuf,
+    pub(crate) path: PathBuf,
 }
 
 impl Directory {
     /// Opens the directory. Creates it and those above it if they are missing.
     pub(crate) fn open(path: &Path) -> Result<Self, SinkError> {
-        create(path).map_err(|source| SinkError::Storage {
-            path: path.to_owned(),
-            operation: "created",
-            source,
-            advice: "check \"destination_path\" and the permissions of the directories above it",
-        })?;
+        let advice = "check \"destination_path\" and the permissions of the directories above it";
+        create(path).map_err(SinkError::storage(path, "created", advice))?;
         Ok(Directory { path: path.to_owned() })
-    }
-
-    /// Returns where the directory is.
-    #[must_use]
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Makes sure that the names of new files are on disk.
     pub(crate) fn sync(&self) -> Result<(), SinkError> {
-        sync(&self.path).map_err(|source| SinkError::Storage {
-            path: self.path.clone(),
-            operation: "synced to disk",
-            source,
-            advice: "no STATE was printed for records that may be lost; check the disk, then run the \
-                     tap again",
-        })
+        sync(&self.path).map_err(SinkError::sync(&self.path))
     }
 }
 

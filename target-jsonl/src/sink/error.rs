@@ -1,7 +1,7 @@
 //! Why records cannot be stored, or a STATE cannot be printed.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::lines::MAX_LINE_BYTES;
 
@@ -24,4 +24,22 @@ pub enum SinkError {
     NotJsonLines(PathBuf),
     #[error("stdout cannot be written: {0}; the records are stored, but the STATE that covers them is lost")]
     Stdout(io::Error),
+}
+
+impl SinkError {
+    /// Returns a function that turns what the system says into the error of an operation on `path`.
+    pub(super) fn storage(
+        path: &Path,
+        operation: &'static str,
+        advice: &'static str,
+    ) -> impl FnOnce(io::Error) -> SinkError {
+        move |source| SinkError::Storage { path: path.to_owned(), operation, source, advice }
+    }
+
+    /// Likewise, for an fsync.
+    pub(super) fn sync(path: &Path) -> impl FnOnce(io::Error) -> SinkError {
+        let advice =
+            "no STATE was printed for records that may be lost; check the disk, then run the tap again";
+        SinkError::storage(path, "synced to disk", advice)
+    }
 }

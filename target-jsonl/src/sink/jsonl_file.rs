@@ -22,26 +22,9 @@ pub(crate) struct JsonlFile {
 impl JsonlFile {
     /// Opens or creates the file, locks it, and cuts off the half line that a crash may have left at its end.
     pub(crate) fn open(path: &Path) -> Result<Self, SinkError> {
-        let failed = |operation, source, advice| SinkError::Storage {
-            path: path.to_owned(),
-            operation,
-            source,
-            advice,
-        };
-        let unreadable = |source| {
-            failed(
-                "read",
-                source,
-                "its last line must be checked before appending; check the file's permissions",
-            )
-        };
-        let file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(|source| {
-            failed(
-                "opened",
-                source,
-                "check \"destination_path\" and the permissions of the directory and file",
-            )
-        })?;
+        let advice = "check \"destination_path\" and the permissions of the directory and file";
+        let file = OpenOptions::new().read(true).append(true).create(true).open(path);
+        let file = file.map_err(SinkError::storage(path, "opened", advice))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(SinkError::Locked(path.to_owned())),
@@ -53,8 +36,10 @@ impl JsonlFile {
                 );
             }
         }
-        let size = file.metadata().map(|metadata| metadata.len()).map_err(unreadable)?;
-        match torn_bytes(&file, size).map_err(unreadable)? {
+        let advice = "its last line must be checked before appending; check the file's permissions";
+        let unreadable = || SinkError::storage(path, "read", advice);
+        let size = file.metadata().map_err(unreadable())?.len();
+        match torn_bytes(&file, size).map_err(unreadable())? {
             Some(0) => {}
             Some(torn) => {
                 warn!(
@@ -62,9 +47,8 @@ impl JsonlFile {
                      and the tap sends them again",
                     path.display()
                 );
-                file.set_len(size - torn)
-                    .and_then(|()| file.sync_all())
-                    .map_err(|source| failed("cut back to its last whole line", source, "check the disk"))?;
+                let cut = file.set_len(size - torn).and_then(|()| file.sync_all());
+                cut.map_err(SinkError::storage(path, "cut back to its last whole line", "check the disk"))?;
             }
             None => return Err(SinkError::NotJsonLines(path.to_owned())),
         }
@@ -74,13 +58,9 @@ impl JsonlFile {
     /// Appends whole lines.
     pub(crate) fn append(&mut self, lines: &[u8]) -> Result<(), SinkError> {
         self.is_dirty = true;
-        self.file.write_all(lines).map_err(|source| SinkError::Storage {
-            path: self.path.clone(),
-            operation: "written",
-            source,
-            advice: "no STATE was printed for the missing records; free some space or check the disk, then \
-                     run the tap again",
-        })
+        let advice = "no STATE was printed for the missing records; free some space or check the disk, then run \
+                      the tap again";
+        self.file.write_all(lines).map_err(SinkError::storage(&self.path, "written", advice))
     }
 
     /// Makes sure that everything written is on disk.
@@ -88,13 +68,7 @@ impl JsonlFile {
         if !self.is_dirty {
             return Ok(());
         }
-        self.file.sync_data().map_err(|source| SinkError::Storage {
-            path: self.path.clone(),
-            operation: "synced to disk",
-            source,
-            advice: "no STATE was printed for records that may be lost; check the disk, then run the \
-                     tap again",
-        })?;
+        self.file.sync_data().map_err(SinkError::sync(&self.path))?;
         self.is_dirty = false;
         Ok(())
     }

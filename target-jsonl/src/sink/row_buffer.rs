@@ -41,7 +41,7 @@ impl RowBuffer {
             return Ok(*id);
         }
         let name = format!("{base}{}{ENDING}", self.suffix);
-        let file = JsonlFile::open(&self.directory.path().join(name))?;
+        let file = JsonlFile::open(&self.directory.path.join(name))?;
         let id = FileId(self.rows.len());
         self.send(Command::Open(file));
         self.rows.push(Vec::new());

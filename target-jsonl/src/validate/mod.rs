@@ -23,7 +23,7 @@ use jsonschema::Validator;
 use serde_json::{Map, Value};
 
 use self::dialect::{Dialect, has_references};
-use self::value_check::{TypeSet, ValueCheck, Violation, find_violation, shorten};
+use self::value_check::{TypeSet, ValueCheck, find_violation, shorten};
 
 /// How much of a record is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,19 +58,13 @@ pub struct RecordCheck {
 struct Column {
     name: String,
     check: ValueCheck,
-    requirement: Option<Requirement>,
+    /// The rule by which each record must have the column: `required` or `key_properties`.
+    required_by: Option<&'static str>,
     /// The column that followed this one in an earlier record. Taps write the columns in the same order each
     /// time, so one comparison of names usually replaces a look-up.
     next: usize,
     /// The number of the last record that had this column.
     last_record: u64,
-}
-
-/// Why a record must have a column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Requirement {
-    KeyProperty,
-    RequiredBySchema,
 }
 
 /// What is wrong with a schema.
@@ -93,6 +87,12 @@ pub struct RecordError {
     pub rule: String,
     /// What the rule requires.
     pub reason: String,
+}
+
+impl RecordError {
+    fn new(field: impl Into<String>, rule: &str, reason: impl Into<String>) -> Self {
+        RecordError { field: field.into(), rule: rule.to_owned(), reason: reason.into() }
+    }
 }
 
 /// Keywords at the top of a schema that the columns express, or that don't affect which records are right.
@@ -144,7 +144,7 @@ impl RecordCheck {
             Validation::KeysOnly => {}
         }
         for name in key_properties {
-            check.require(name, Requirement::KeyProperty);
+            check.require(name, "key_properties");
         }
         Ok(check)
     }
@@ -155,14 +155,12 @@ impl RecordCheck {
         if !checks_nothing && !self.passes_quickly(record.members()) {
             self.check_thoroughly(record.members())?;
         }
-        match self.whole.as_ref().and_then(|validator| find_violation(validator, record.text)) {
-            Some(Violation { path, rule, reason }) => {
-                // A rule of the record as a whole has no field.
-                let field = if path.is_empty() { "(record)" } else { path.trim_start_matches('/') };
-                Err(RecordError { field: field.to_owned(), rule, reason })
-            }
-            None => Ok(()),
-        }
+        let Some(whole) = &self.whole else { return Ok(()) };
+        let Some(mut error) = find_violation(whole, record.text) else { return Ok(()) };
+        // A rule of the record as a whole has no field.
+        let path = if error.field.is_empty() { "(record)" } else { error.field.trim_start_matches('/') };
+        error.field = path.to_owned();
+        Err(error)
     }
 
     fn add_columns(
@@ -180,7 +178,7 @@ impl RecordCheck {
             Some(other) => ValueCheck::compile(other, dialect)?,
         };
         for name in schema.get("required").and_then(Value::as_array).into_iter().flatten() {
-            self.require(name.as_str().unwrap_or_default(), Requirement::RequiredBySchema);
+            self.require(name.as_str().unwrap_or_default(), "required");
         }
         Ok(())
     }
@@ -191,7 +189,7 @@ impl RecordCheck {
         self.columns.push(Column {
             name: name.to_owned(),
             check,
-            requirement: None,
+            required_by: None,
             next: position + 1,
             last_record: 0,
         });
@@ -199,13 +197,13 @@ impl RecordCheck {
     }
 
     /// Makes a column required. The schema need not list it as a property.
-    fn require(&mut self, name: &str, requirement: Requirement) {
+    fn require(&mut self, name: &str, rule: &'static str) {
         let position = match self.by_name.get(name) {
             Some(position) => *position,
             None if matches!(self.unknown, ValueCheck::Nothing) => self.add_column(name, ValueCheck::Nothing),
             None => self.add_column(name, ValueCheck::Anything),
         };
-        if self.columns[position].requirement.replace(requirement).is_none() {
+        if self.columns[position].required_by.replace(rule).is_none() {
             self.required += 1;
         }
     }
@@ -232,7 +230,7 @@ impl RecordCheck {
             if !column.check.passes(member.value) {
                 return false;
             }
-            if column.requirement.is_some() && column.last_record != self.records {
+            if column.required_by.is_some() && column.last_record != self.records {
                 column.last_record = self.records;
                 required += 1;
             }
@@ -260,9 +258,9 @@ impl RecordCheck {
         let values: HashMap<Cow<'_, str>, &str> =
             members.iter().map(|member| (member.name(), member.value)).collect();
         for column in &self.columns {
-            let Some(requirement) = column.requirement else { continue };
+            let Some(rule) = column.required_by else { continue };
             if !values.contains_key(column.name.as_str()) {
-                return Err(missing(&column.name, requirement));
+                return Err(RecordError::new(column.name.as_str(), rule, "it is missing"));
             }
         }
         // First in the order of the schema, then in that of the alphabet, so that the same record always gets
@@ -272,9 +270,10 @@ impl RecordCheck {
         unknown.sort();
         let known = self.columns.iter().map(|column| (column.name.as_str(), &column.check));
         for (name, check) in known.chain(unknown.into_iter().map(|name| (name.as_ref(), &self.unknown))) {
-            let Some(violation) = values.get(name).and_then(|value| check.violation(value)) else { continue };
-            let Violation { path, rule, reason } = violation;
-            return Err(RecordError { field: format!("{name}{path}"), rule, reason });
+            if let Some(mut error) = values.get(name).and_then(|value| check.violation(value)) {
+                error.field.insert_str(0, name);
+                return Err(error);
+            }
         }
         Ok(())
     }
@@ -300,14 +299,6 @@ fn invalid(error: &jsonschema::ValidationError<'_>) -> SchemaError {
     let path = error.instance_path().to_string();
     let path = if path.is_empty() { "/".to_owned() } else { path };
     SchemaError::Invalid { path, reason: shorten(error.to_string()) }
-}
-
-fn missing(name: &str, requirement: Requirement) -> RecordError {
-    let rule = match requirement {
-        Requirement::KeyProperty => "key_properties",
-        Requirement::RequiredBySchema => "required",
-    };
-    RecordError { field: name.to_owned(), rule: rule.to_owned(), reason: "it is missing".to_owned() }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use jsonschema::{ValidationError, Validator};
 use serde_json::Value;
 
+use super::RecordError;
 use super::date_time::is_date_time;
 use super::dialect::Dialect;
 
@@ -23,17 +24,6 @@ pub(super) enum ValueCheck {
     },
     /// Everything that the schema says, checked by the jsonschema crate on a tree of the value.
     Schema(Box<Validator>),
-}
-
-/// A rule that a value breaks.
-#[derive(Debug)]
-pub(super) struct Violation {
-    /// Path to the broken part within the value: empty, or `/` and names.
-    pub(super) path: String,
-    /// The schema's keyword.
-    pub(super) rule: String,
-    /// What the keyword requires.
-    pub(super) reason: String,
 }
 
 /// Keywords that a check of the text can handle, or that don't affect which values are right.
@@ -101,50 +91,44 @@ impl ValueCheck {
         }
     }
 
-    /// Returns the rule that the value breaks, if any.
-    pub(super) fn violation(&self, value: &str) -> Option<Violation> {
-        if self.passes(value) {
-            return None;
-        }
-        let violation =
-            |rule: &str, reason: String| Violation { path: String::new(), rule: rule.to_owned(), reason };
-        Some(match self {
-            ValueCheck::Anything => return None,
+    /// Returns the rule that the value breaks, if any. The error's field is the path within the value: empty,
+    /// or `/` and names.
+    pub(super) fn violation(&self, value: &str) -> Option<RecordError> {
+        let found = TypeSet::of_value(value);
+        match self {
+            _ if self.passes(value) => None,
+            ValueCheck::Anything => None,
             ValueCheck::Nothing => {
-                violation("additionalProperties", "the schema has no such property".to_owned())
+                Some(RecordError::new("", "additionalProperties", "the schema has no such property"))
             }
-            ValueCheck::Type { allowed, .. } if !allowed.contains(TypeSet::of_value(value)) => violation(
-                "type",
-                format!("it must be {}, and is {}", allowed.names(), TypeSet::of_value(value).names()),
-            ),
-            ValueCheck::Type { .. } => violation(
-                "format",
-                "it must be an RFC 3339 date-time, such as 2017-12-22T21:36:21Z".to_owned(),
-            ),
-            ValueCheck::Schema(validator) => find_violation(validator, value)?,
-        })
+            ValueCheck::Type { allowed, .. } if !allowed.contains(found) => {
+                let reason = format!("it must be {}, and is {}", allowed.names(), found.names());
+                Some(RecordError::new("", "type", reason))
+            }
+            ValueCheck::Type { .. } => {
+                let reason = "it must be an RFC 3339 date-time, such as 2017-12-22T21:36:21Z";
+                Some(RecordError::new("", "format", reason))
+            }
+            ValueCheck::Schema(validator) => find_violation(validator, value),
+        }
     }
 }
 
-/// Returns the rule that the value breaks according to the jsonschema crate, if any.
-pub(super) fn find_violation(validator: &Validator, value: &str) -> Option<Violation> {
+/// Returns the rule that the value breaks according to the jsonschema crate, if any. As with
+/// [`ValueCheck::violation`], the error's field is a path.
+pub(super) fn find_violation(validator: &Validator, value: &str) -> Option<RecordError> {
     let tree: Value = match serde_json::from_str(value) {
         Ok(tree) => tree,
         // The value is JSON, but no tree can hold it: it has a number beyond a double, or half a surrogate
         // pair.
         Err(error) => {
-            return Some(Violation {
-                path: String::new(),
-                rule: "readable".to_owned(),
-                reason: format!("it cannot be checked ({error})"),
-            });
+            return Some(RecordError::new("", "readable", format!("it cannot be checked ({error})")));
         }
     };
     let error = validator.validate(&tree).err()?;
-    let keyword = error.kind().keyword().to_owned();
     // The message leaves out the value, which may be long, or somebody's address.
-    let reason = error.masked_with("the value").to_string();
-    Some(Violation { path: error.instance_path().to_string(), rule: keyword, reason: shorten(reason) })
+    let reason = shorten(error.masked_with("the value").to_string());
+    Some(RecordError::new(error.instance_path().to_string(), error.kind().keyword(), reason))
 }
 
 /// Cuts a message to a readable length. An `enum` can list thousands of values.
