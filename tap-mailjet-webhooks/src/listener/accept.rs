@@ -37,7 +37,7 @@ pub async fn serve<S: Append>(
     traffic: Traffic,
     stop: impl Future<Output = ()>,
 ) {
-    let slots = ConnectionSlots::new(setup.limits.max_connections);
+    let mut slots = ConnectionSlots::new(setup.limits.max_connections);
     let stop_timeout = setup.limits.stop_timeout;
     let (stopping, stopped) = watch::channel(());
     let graceful = GracefulShutdown::new();

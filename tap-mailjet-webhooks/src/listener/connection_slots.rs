@@ -21,7 +21,7 @@ pub(super) struct ConnectionSlots {
     max_connections: usize,
     free: Arc<Semaphore>,
     shared: Arc<Shared>,
-    log_throttle: Mutex<LogThrottle>,
+    log_throttle: LogThrottle,
 }
 
 #[derive(Debug, Default)]
@@ -30,14 +30,10 @@ struct Shared {
     taken: Mutex<HashMap<u64, Arc<SlotState>>>,
     /// Counts the times at which a connection has become idle: a clock that never shows the same time twice.
     ticks: AtomicU64,
-    /// How many new connections wait for a slot.
-    waiting: AtomicU64,
-    /// Notified, if a new connection waits, when a connection has become idle or was busy when it was to be
-    /// evicted.
+    /// Notified when a connection has become idle, and when one was busy when it was to be evicted.
     changed: Notify,
 }
 
-/// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Activity {
     /// Its request is being answered.
@@ -71,12 +67,12 @@ impl ConnectionSlots {
             max_connections,
             free: Arc::new(Semaphore::new(max_connections)),
             shared: Arc::default(),
-            log_throttle: Mutex::default(),
+            log_throttle: LogThrottle::default(),
         }
     }
 
     /// Takes a slot. If none is free, has an idle connection evicted and waits for its slot.
-    pub(super) async fn take(&self) -> Slot {
+    pub(super) async fn take(&mut self) -> Slot {
         let permit = match Arc::clone(&self.free).try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => self.wait_for_slot().await,
@@ -88,15 +84,14 @@ impl ConnectionSlots {
         Slot { number, state, shared: Arc::clone(&self.shared), _permit: permit }
     }
 
-    async fn wait_for_slot(&self) -> OwnedSemaphorePermit {
-        if let Some(suppressed) = self.log_throttle.lock().unwrap_or_else(PoisonError::into_inner).allow() {
+    async fn wait_for_slot(&mut self) -> OwnedSemaphorePermit {
+        if let Some(suppressed) = self.log_throttle.allow() {
             warn!(
                 "all {} connections (max_connections) are taken: the one that has been idle for longest is \
                  closed for a new one{suppressed}",
                 self.max_connections
             );
         }
-        let _waiting = Waiting::new(&self.shared.waiting);
         let mut evicted: Option<(Arc<SlotState>, Activity)> = None;
         loop {
             // One at a time. The next follows only if the last one has had a request since, and so may have
@@ -133,12 +128,6 @@ impl Shared {
         });
         idle.min_by_key(|(_, tick)| *tick).map(|(state, tick)| (Arc::clone(state), Activity::IdleSince(tick)))
     }
-
-    fn notify_waiting(&self) {
-        if self.waiting.load(Ordering::SeqCst) > 0 {
-            self.changed.notify_one();
-        }
-    }
 }
 
 impl SlotState {
@@ -165,7 +154,7 @@ impl Slot {
             if self.state.activity() != Activity::Busy {
                 return;
             }
-            self.shared.notify_waiting();
+            self.shared.changed.notify_one();
         }
     }
 }
@@ -174,29 +163,13 @@ impl Drop for Busy<'_> {
     fn drop(&mut self) {
         let Slot { state, shared, .. } = self.0;
         state.set_activity(Activity::IdleSince(shared.next_tick()));
-        shared.notify_waiting();
+        shared.changed.notify_one();
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         self.shared.taken().remove(&self.number);
-    }
-}
-
-/// Counts a new connection as waiting for as long as it lives, whether or not it gets a slot.
-struct Waiting<'a>(&'a AtomicU64);
-
-impl<'a> Waiting<'a> {
-    fn new(count: &'a AtomicU64) -> Self {
-        count.fetch_add(1, Ordering::SeqCst);
-        Waiting(count)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -215,14 +188,14 @@ mod tests {
         }
     }
 
-    fn take_free(slots: &ConnectionSlots) -> Slot {
+    fn take_free(slots: &mut ConnectionSlots) -> Slot {
         poll_once(slots.take()).expect("a slot is free")
     }
 
     #[test]
     fn only_the_connection_that_has_been_idle_for_longest_is_evicted() {
-        let slots = ConnectionSlots::new(3);
-        let (first, second, third) = (take_free(&slots), take_free(&slots), take_free(&slots));
+        let mut slots = ConnectionSlots::new(3);
+        let (first, second, third) = (take_free(&mut slots), take_free(&mut slots), take_free(&mut slots));
         // The first has had a request since.
         drop(first.mark_busy());
         assert!(poll_once(slots.take()).is_none(), "a slot has to become free first");
@@ -230,13 +203,13 @@ mod tests {
         assert!(poll_once(first.evicted()).is_none());
         assert!(poll_once(third.evicted()).is_none());
         drop(second);
-        let _fourth = take_free(&slots);
+        let _fourth = take_free(&mut slots);
     }
 
     #[test]
     fn a_busy_connection_is_evicted_only_once_it_is_idle() {
-        let slots = ConnectionSlots::new(1);
-        let only = take_free(&slots);
+        let mut slots = ConnectionSlots::new(1);
+        let only = take_free(&mut slots);
         let busy = only.mark_busy();
         let mut newcomer = pin!(slots.take());
         assert!(poll_once(newcomer.as_mut()).is_none());
@@ -251,8 +224,8 @@ mod tests {
     /// Even if the request is over before the new connection looks again.
     #[test]
     fn a_connection_that_was_busy_when_it_was_to_be_evicted_is_evicted_later() {
-        let slots = ConnectionSlots::new(1);
-        let only = take_free(&slots);
+        let mut slots = ConnectionSlots::new(1);
+        let only = take_free(&mut slots);
         let mut newcomer = pin!(slots.take());
         assert!(poll_once(newcomer.as_mut()).is_none());
         let busy = only.mark_busy();
@@ -265,8 +238,8 @@ mod tests {
     /// A request that arrives just then is answered.
     #[test]
     fn if_a_connection_becomes_busy_before_it_is_evicted_another_one_is() {
-        let slots = ConnectionSlots::new(2);
-        let (first, second) = (take_free(&slots), take_free(&slots));
+        let mut slots = ConnectionSlots::new(2);
+        let (first, second) = (take_free(&mut slots), take_free(&mut slots));
         let mut newcomer = pin!(slots.take());
         assert!(poll_once(newcomer.as_mut()).is_none());
         let _busy = first.mark_busy();

@@ -7,11 +7,10 @@ use catalog::event::{EventType, type_name};
 
 /// How many events there are of each of Mailjet's types, and how many of all other types together.
 ///
-/// The types are Mailjet's, not the sender's, so a sender cannot add to them.
+/// The counts are in the order of [`EventCounts::names`]. The types are Mailjet's, not the sender's, so a
+/// sender cannot add to them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct EventCounts {
-    counts: [u64; EventCounts::TYPES],
-}
+pub struct EventCounts(pub [u64; EventCounts::TYPES]);
 
 impl EventCounts {
     /// How many counts there are.
@@ -31,11 +30,6 @@ impl EventCounts {
     pub(super) fn add(&mut self, event: &str) {
         let name = type_name(event);
         let index = name.and_then(|name| EventType::ALL.iter().position(|known| known.name() == name));
-        self.counts[index.unwrap_or(EventType::ALL.len())] += 1;
-    }
-
-    /// Returns the counts, in the order of [`EventCounts::names`].
-    pub fn iter(&self) -> impl Iterator<Item = u64> {
-        self.counts.into_iter()
+        self.0[index.unwrap_or(EventType::ALL.len())] += 1;
     }
 }

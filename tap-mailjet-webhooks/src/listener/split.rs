@@ -6,7 +6,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::ops::Range;
 
 use serde::de::{Deserializer as _, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -75,10 +74,12 @@ impl Split {
         value: &RawValue,
         reservation: &mut Reservation,
     ) -> Result<(), AppendError> {
-        let mut range = range_in(body, value);
-        let kind = if value.get().starts_with('{') { ItemKind::Event } else { ItemKind::Rejected };
+        let text = value.get();
+        let start = text.as_ptr().addr() - body.as_ptr().addr();
+        let mut range = start..start + text.len();
+        let kind = if text.starts_with('{') { ItemKind::Event } else { ItemKind::Rejected };
         match kind {
-            ItemKind::Event => self.event_counts.add(value.get()),
+            ItemKind::Event => self.event_counts.add(text),
             ItemKind::Rejected => range.end = range.end.min(range.start + REJECTED_BODY_BYTES),
         }
         self.items.push(range, kind, reservation)
@@ -110,12 +111,6 @@ impl<'de> Visitor<'de> for Elements<'_> {
         }
         Ok(())
     }
-}
-
-/// Returns where in `body` a value is that was read from it.
-fn range_in(body: &[u8], value: &RawValue) -> Range<usize> {
-    let start = value.get().as_ptr().addr() - body.as_ptr().addr();
-    start..start + value.get().len()
 }
 
 #[cfg(test)]
@@ -197,7 +192,7 @@ mod tests {
     fn events_are_counted_by_type_and_rejected_items_are_not_counted() {
         let body = br#"[{"event":"open"}, {"event":"Open"}, {"event":"unsub"}, {"event":"typofix"}, {}, 5]"#;
         let counts = split_within(1 << 20, body).expect("events").event_counts;
-        let counts: Vec<_> = EventCounts::names().into_iter().zip(counts.iter()).collect();
+        let counts: Vec<_> = EventCounts::names().into_iter().zip(counts.0).collect();
         let expected = [
             ("sent", 0),
             ("open", 2),

@@ -3,7 +3,7 @@
 //! Each is counted where it happens. Metrics, readiness and the live line read the counts.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::counter::Counter;
@@ -21,63 +21,49 @@ pub type EventLabels = [(&'static str, &'static str); 1];
 /// The counts of a listener. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Traffic {
+    /// Requests, by how they ended.
+    pub requests: Family<RequestLabels, Counter>,
+    /// Acknowledged events, by type.
+    pub events: Family<EventLabels, Counter>,
+    /// Rejected items that were stored.
+    pub rejected: Counter,
     shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
 struct Shared {
-    started: Instant,
     is_closed: AtomicBool,
     connections: AtomicUsize,
     /// Requests that are being answered, at most one for each connection.
     requests_in_progress: AtomicUsize,
-    requests: Family<RequestLabels, Counter>,
-    /// The counter in `requests` for the outcome of nearly every request, so that it need not be looked up.
+    /// The counter in [`Traffic::requests`] for the outcome of nearly every request, so that it need not be
+    /// looked up.
     accepted: Counter,
-    events: Family<EventLabels, Counter>,
-    /// The counters in `events`, in the order of [`EventCounts::names`].
+    /// The counters in [`Traffic::events`], in the order of [`EventCounts::names`].
     events_by_type: [Counter; EventCounts::TYPES],
-    rejected: Counter,
-    /// When events were last acknowledged.
-    last_event: LastTime,
-    /// When anything was last stored, events or rejected items.
-    last_stored: LastTime,
+    times: Mutex<Times>,
 }
 
-/// When something last happened, if it ever did.
-#[derive(Debug, Default)]
-struct LastTime(Mutex<Option<Instant>>);
-
-impl LastTime {
-    fn set(&self, time: Instant) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(time);
-    }
-
-    fn get(&self) -> Option<Instant> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    last_event: Option<Instant>,
+    /// When anything was last stored, events or rejected items; at first, when the listener started.
+    last_stored: Instant,
 }
 
 impl Default for Traffic {
     fn default() -> Self {
         let requests = Family::<RequestLabels, Counter>::default();
         let events = Family::<EventLabels, Counter>::default();
-        let accepted = requests.get_or_create_owned(&[("class", "2xx"), ("outcome", "accepted")]);
-        let events_by_type = EventCounts::names().map(|name| events.get_or_create_owned(&[("event", name)]));
         let shared = Shared {
-            started: Instant::now(),
             is_closed: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
             requests_in_progress: AtomicUsize::new(0),
-            requests,
-            accepted,
-            events,
-            events_by_type,
-            rejected: Counter::default(),
-            last_event: LastTime::default(),
-            last_stored: LastTime::default(),
+            accepted: requests.get_or_create_owned(&[("class", "2xx"), ("outcome", "accepted")]),
+            events_by_type: EventCounts::names().map(|name| events.get_or_create_owned(&[("event", name)])),
+            times: Mutex::new(Times { last_event: None, last_stored: Instant::now() }),
         };
-        Traffic { shared: Arc::new(shared) }
+        Traffic { requests, events, rejected: Counter::default(), shared: Arc::new(shared) }
     }
 }
 
@@ -85,28 +71,32 @@ impl Traffic {
     /// Counts a request whose events have been stored.
     pub(super) fn note_accepted(&self, receipt: Receipt, event_counts: &EventCounts) {
         self.shared.accepted.inc();
-        self.note_stored(receipt);
-        if receipt.accepted == 0 {
-            return;
-        }
-        for (counter, count) in self.shared.events_by_type.iter().zip(event_counts.iter()) {
+        for (counter, count) in self.shared.events_by_type.iter().zip(event_counts.0) {
             if count > 0 {
                 counter.inc_by(count);
             }
         }
-        self.shared.last_event.set(Instant::now());
+        self.note_stored(receipt);
     }
 
     /// Counts the rejected items of a request that has been stored.
     pub(super) fn note_stored(&self, receipt: Receipt) {
-        self.shared.rejected.inc_by(receipt.rejected as u64);
-        self.shared.last_stored.set(Instant::now());
+        self.rejected.inc_by(receipt.rejected as u64);
+        let mut times = self.times();
+        times.last_stored = Instant::now();
+        if receipt.accepted > 0 {
+            times.last_event = Some(times.last_stored);
+        }
+    }
+
+    fn times(&self) -> MutexGuard<'_, Times> {
+        self.shared.times.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a request that was refused.
     pub(super) fn note_refused(&self, refusal: &Refusal) {
         let class = if refusal.status().is_server_error() { "5xx" } else { "4xx" };
-        self.shared.requests.get_or_create(&[("class", class), ("outcome", refusal.tag())]).inc();
+        self.requests.get_or_create(&[("class", class), ("outcome", refusal.tag())]).inc();
     }
 
     /// Notes that no more connections are accepted.
@@ -147,24 +137,6 @@ impl Traffic {
         self.shared.requests_in_progress.load(Ordering::Relaxed)
     }
 
-    /// Requests, by how they ended.
-    #[must_use]
-    pub fn requests(&self) -> &Family<RequestLabels, Counter> {
-        &self.shared.requests
-    }
-
-    /// Acknowledged events, by type.
-    #[must_use]
-    pub fn events(&self) -> &Family<EventLabels, Counter> {
-        &self.shared.events
-    }
-
-    /// Rejected items that were stored.
-    #[must_use]
-    pub fn rejected(&self) -> &Counter {
-        &self.shared.rejected
-    }
-
     /// The number of acknowledged events.
     #[must_use]
     pub fn total_events(&self) -> u64 {
@@ -174,13 +146,13 @@ impl Traffic {
     /// Returns how long ago an event was last acknowledged; `None` if none was.
     #[must_use]
     pub fn since_last_event(&self) -> Option<Duration> {
-        self.shared.last_event.get().map(|time| time.elapsed())
+        self.times().last_event.map(|time| time.elapsed())
     }
 
     /// Waits until nothing has been stored for `limit`.
     pub async fn idle_for(&self, limit: Duration) {
         loop {
-            let idle = self.shared.last_stored.get().unwrap_or(self.shared.started).elapsed();
+            let idle = self.times().last_stored.elapsed();
             match limit.checked_sub(idle) {
                 Some(rest) if !rest.is_zero() => tokio::time::sleep(rest).await,
                 _ => return,

@@ -41,12 +41,12 @@ pub fn render(snapshot: &Snapshot) -> String {
 
 fn register_listener(registry: &mut Registry, listener: &ListenerStatus) {
     let ListenerStatus { traffic, commits } = listener;
-    registry.register("requests", "Requests, by how they ended", traffic.requests().clone());
-    registry.register("events_received", "Events that were stored durably", traffic.events().clone());
+    registry.register("requests", "Requests, by how they ended", traffic.requests.clone());
+    registry.register("events_received", "Events that were stored durably", traffic.events.clone());
     registry.register(
         "rejected_received",
         "Items that were stored although they are not events",
-        traffic.rejected().clone(),
+        traffic.rejected.clone(),
     );
     gauge(registry, "connections", "Open connections for webhooks", count(traffic.connections() as u64));
     registry.register_with_unit(

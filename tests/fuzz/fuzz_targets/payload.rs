@@ -32,7 +32,7 @@ fuzz_target!(|body: &[u8]| {
     let items: Vec<_> = items.iter().collect();
     assert_eq!(items.len(), elements.len());
     let events = items.iter().filter(|(_, kind)| *kind == ItemKind::Event).count();
-    assert_eq!(event_counts.iter().sum::<u64>(), events as u64);
+    assert_eq!(event_counts.0.iter().sum::<u64>(), events as u64);
     for ((range, kind), element) in items.into_iter().zip(elements) {
         let is_event = kind == ItemKind::Event;
         assert_eq!(is_event, element.starts_with('{'));

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use catalog::plugin::paths::{self, FileError};
-use rustls::crypto::CryptoProvider;
+use memchr::memmem;
+use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::sign::{CertifiedKey, SigningKey};
@@ -24,7 +25,7 @@ const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 #[allow(missing_docs)] // The message of each variant says what it is.
 pub enum TlsError {
     #[error("config key \"{key}\": {source}. It has to be {expected}, and readable for this user")]
-    File { key: &'static str, source: FileError, expected: &'static str },
+    File { key: &'static str, expected: &'static str, source: FileError },
     #[error("config key \"{key}\": {path} {reason}. It has to be {expected}")]
     Invalid { key: &'static str, path: PathBuf, reason: String, expected: &'static str },
     #[error(
@@ -75,9 +76,9 @@ pub(super) struct FileStamps([Option<[i64; 7]>; 2]);
 
 impl TlsFiles {
     /// Reads both files.
-    pub(super) fn read(&self, provider: &CryptoProvider) -> Result<Certificate, TlsError> {
+    pub(super) fn read(&self) -> Result<Certificate, TlsError> {
         let (chain, validity_period) = self.read_chain()?;
-        let private_key = self.read_private_key(provider)?;
+        let private_key = self.read_private_key()?;
         let certified_key = CertifiedKey::new(chain, private_key);
         match certified_key.keys_match() {
             Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {
@@ -106,28 +107,27 @@ impl TlsFiles {
         Ok((chain, validity_period))
     }
 
-    fn read_private_key(&self, provider: &CryptoProvider) -> Result<Arc<dyn SigningKey>, TlsError> {
+    fn read_private_key(&self) -> Result<Arc<dyn SigningKey>, TlsError> {
         let invalid = |reason| invalid(&PRIVATE_KEY, &self.private_key, reason);
         let text = read(&PRIVATE_KEY, &self.private_key)?;
         let private_key = PrivateKeyDer::from_pem_slice(&text).map_err(|error| {
             invalid(match error {
-                pem::Error::NoItemsFound if contains(&text, b"ENCRYPTED PRIVATE KEY") => {
+                pem::Error::NoItemsFound if memmem::find(&text, b"ENCRYPTED PRIVATE KEY").is_some() => {
                     "is encrypted, and there is no way to enter its password".to_owned()
                 }
                 pem::Error::NoItemsFound => "holds no private key".to_owned(),
                 error => format!("is not PEM ({error})"),
             })
         })?;
-        let loaded = provider.key_provider.load_private_key(private_key);
-        loaded.map_err(|_| invalid("holds a private key that cannot be used".to_owned()))
+        ring::sign::any_supported_type(&private_key)
+            .map_err(|_| invalid("holds a private key that cannot be used".to_owned()))
     }
 
     /// Returns the stamps of both files. Links are followed, because certbot replaces links.
     pub(super) fn stamps(&self) -> FileStamps {
         FileStamps([&self.certificate, &self.private_key].map(|path| {
             let file = fs::metadata(path).ok()?;
-            let numbers = [file.dev(), file.ino(), file.size()].map(u64::cast_signed);
-            let [device, inode, size] = numbers;
+            let [device, inode, size] = [file.dev(), file.ino(), file.size()].map(u64::cast_signed);
             Some([device, inode, size, file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()])
         }))
     }
@@ -145,15 +145,11 @@ fn invalid(kind: &FileKind, path: &Path, reason: String) -> TlsError {
     TlsError::Invalid { key: kind.key, path: path.to_owned(), reason, expected: kind.expected }
 }
 
-fn contains(text: &[u8], sought: &[u8]) -> bool {
-    memchr::memmem::find(text, sought).is_some()
-}
-
 /// From when until when a certificate is valid; `None` for a bound that cannot be found out.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ValidityPeriod {
-    start: Option<UnixTime>,
-    end: Option<UnixTime>,
+    pub(super) start: Option<UnixTime>,
+    pub(super) end: Option<UnixTime>,
 }
 
 /// Whether a certificate is valid at a moment.
@@ -198,19 +194,9 @@ impl ValidityPeriod {
             Validity::Valid
         }
     }
-
-    /// Returns the first moment of the period as text.
-    pub(super) fn start_text(&self) -> String {
-        date_text(self.start)
-    }
-
-    /// Returns the last moment of the period as text.
-    pub(super) fn end_text(&self) -> String {
-        date_text(self.end)
-    }
 }
 
-fn date_text(time: Option<UnixTime>) -> String {
+pub(super) fn date_text(time: Option<UnixTime>) -> String {
     let millis = time.and_then(|time| i64::try_from(time.as_secs()).ok()).map(|seconds| seconds * 1000);
     millis.map_or_else(|| "an unknown date".to_owned(), |millis| UnixMillis::new(millis).to_rfc3339())
 }

@@ -1,15 +1,13 @@
 //! Follows the files of the certificate and its key while the listener runs.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::crypto::CryptoProvider;
 use rustls::pki_types::UnixTime;
 use tracing::{error, info, warn};
 
-use super::files::{FileStamps, TlsFiles, Validity, ValidityPeriod};
-use super::{CurrentCertificate, Tls};
+use super::Tls;
+use super::files::{FileStamps, Validity, ValidityPeriod, date_text};
 use crate::os::thread::ThreadError;
 use crate::os::worker::{Round, Worker};
 
@@ -18,9 +16,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Replaces the current certificate when the files change.
 pub(super) struct Follower {
-    provider: Arc<CryptoProvider>,
-    files: TlsFiles,
-    current: Arc<CurrentCertificate>,
+    tls: Tls,
     /// The stamps of the files when they were last read.
     stamps_read: FileStamps,
     /// The stamps of the files at the last check.
@@ -30,30 +26,21 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    pub(super) fn new(tls: &Tls) -> Self {
-        Follower {
-            provider: Arc::clone(&tls.provider),
-            files: tls.files.clone(),
-            current: Arc::clone(&tls.current),
-            stamps_read: tls.first_stamps.clone(),
-            stamps_seen: tls.first_stamps.clone(),
-            logged: Validity::Valid,
-        }
-    }
-
-    pub(super) fn start(mut self) -> Result<Worker<Infallible>, ThreadError> {
-        self.log_validity();
+    pub(super) fn start(tls: Tls) -> Result<Worker<Infallible>, ThreadError> {
+        let (stamps_read, stamps_seen) = (tls.first_stamps.clone(), tls.first_stamps.clone());
+        let mut follower = Follower { tls, stamps_read, stamps_seen, logged: Validity::Valid };
+        follower.log_validity();
         Worker::start("tls-files", CHECK_INTERVAL, move |round| {
             if round == Round::Regular {
-                self.check_files();
-                self.log_validity();
+                follower.check_files();
+                follower.log_validity();
             }
             Ok(())
         })
     }
 
     fn check_files(&mut self) {
-        let stamps = self.files.stamps();
+        let stamps = self.tls.files.stamps();
         // Writing both files takes a while: they are read once they have not changed for an interval.
         if stamps == self.stamps_seen && stamps != self.stamps_read {
             self.stamps_read.clone_from(&stamps);
@@ -63,16 +50,16 @@ impl Follower {
     }
 
     fn reload(&self) {
-        let path = self.files.certificate.display();
+        let path = self.tls.files.certificate.display();
         let is_expired = |period: ValidityPeriod| period.validity_at(UnixTime::now()) == Validity::Expired;
-        match self.files.read(&self.provider) {
-            Ok(new) if is_expired(new.validity_period) && !is_expired(self.current.validity_period()) => {
-                let end = new.validity_period.end_text();
+        match self.tls.files.read() {
+            Ok(new) if is_expired(new.validity_period) && !is_expired(self.tls.current.validity_period()) => {
+                let end = date_text(new.validity_period.end);
                 warn!("the new certificate in {path} expired on {end}; the tap keeps using the old one");
             }
             Ok(new) => {
-                let end = new.validity_period.end_text();
-                self.current.replace(new);
+                let end = date_text(new.validity_period.end);
+                self.tls.current.replace(new);
                 info!(
                     "the certificate in {path} was replaced: new connections get it; it is valid until {end}"
                 );
@@ -85,14 +72,14 @@ impl Follower {
 
     /// Logs whether the certificate is valid, if that has changed since it was last logged.
     fn log_validity(&mut self) {
-        let path = self.files.certificate.display();
-        let period = self.current.validity_period();
+        let path = self.tls.files.certificate.display();
+        let period = self.tls.current.validity_period();
         let validity = period.validity_at(UnixTime::now());
         if validity == self.logged {
             return;
         }
         self.logged = validity;
-        let (start, end) = (period.start_text(), period.end_text());
+        let (start, end) = (date_text(period.start), date_text(period.end));
         let renew = "renew it; the tap will use the new one without a restart";
         match validity {
             Validity::Valid => {}

@@ -8,7 +8,7 @@ use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::ServerConfig;
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::ring;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::net::TcpStream;
@@ -21,10 +21,9 @@ use crate::os::thread::ThreadError;
 use crate::os::worker::Worker;
 
 /// Speaks TLS for a listener.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Tls {
-    acceptor: TlsAcceptor,
-    provider: Arc<CryptoProvider>,
+    config: Arc<ServerConfig>,
     files: TlsFiles,
     /// The stamps of the files when they were first read.
     first_stamps: FileStamps,
@@ -52,31 +51,24 @@ impl ResolvesServerCert for CurrentCertificate {
     }
 }
 
-impl std::fmt::Debug for Tls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tls").field("files", &self.files).finish_non_exhaustive()
-    }
-}
-
 impl Tls {
     /// Reads the certificate and its private key.
     pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
-        let provider = Arc::new(ring::default_provider());
         // Taken before the files are read, so that a change in between is noticed later.
         let first_stamps = files.stamps();
-        let current = Arc::new(CurrentCertificate(RwLock::new(files.read(&provider)?)));
-        let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        let current = Arc::new(CurrentCertificate(RwLock::new(files.read()?)));
+        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("the provider supports TLS 1.2 and 1.3")
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&current) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Tls { acceptor: Arc::new(config).into(), provider, files, first_stamps, current })
+        Ok(Tls { config: Arc::new(config), files, first_stamps, current })
     }
 
     /// Does the handshake with a client. It has no timeout.
     pub(super) async fn handshake(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        self.acceptor.accept(stream).await
+        TlsAcceptor::from(Arc::clone(&self.config)).accept(stream).await
     }
 
     /// Starts a thread that reads the files again when they change, and logs when the certificate is not
@@ -84,6 +76,6 @@ impl Tls {
     ///
     /// Open connections keep the certificate that they got.
     pub(crate) fn follow(&self) -> Result<Worker<Infallible>, ThreadError> {
-        Follower::new(self).start()
+        Follower::start(self.clone())
     }
 }
