@@ -34,7 +34,6 @@ struct EventSpan {
 }
 
 impl Block {
-    /// Appends what was read.
     pub(super) fn push(&mut self, read: Result<StoredItem<'_>, Damage>) {
         let event = match read {
             Ok(event) => event,
@@ -59,12 +58,10 @@ impl Block {
         }));
     }
 
-    /// The number of items.
     pub(super) fn len(&self) -> usize {
         self.items.len()
     }
 
-    /// Whether the block should be handed on.
     pub(super) fn is_full(&self) -> bool {
         self.text.len() >= FULL_BYTES
     }

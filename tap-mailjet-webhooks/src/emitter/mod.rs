@@ -126,7 +126,7 @@ impl<W: Write> Emitter<W> {
 
     /// What the run has written, to be compared with the states that come back.
     pub fn written(&self) -> &Written {
-        self.state_writer.written()
+        &self.state_writer.written
     }
 
     /// Writes SCHEMA, then RECORD and STATE messages, until `watermark` is closed and all is written, or
@@ -139,7 +139,8 @@ impl<W: Write> Emitter<W> {
         self.streams.write_schemas(&mut self.output.messages);
         let ended = loop {
             if control.is_over() {
-                break Ended::CutShort(self.events_left()?);
+                let positions = self.streams.positions();
+                break Ended::CutShort(positions.backlog(ItemKind::Event, &mut *self.reader)?);
             }
             // This is read before the spool, so that anything committed later ends the wait below at once.
             let committed = watermark.committed();
@@ -156,7 +157,7 @@ impl<W: Write> Emitter<W> {
             }
             match watermark.wait_past(committed, IDLE_AFTER) {
                 Wakeup::Closed => break Ended::AllWritten,
-                Wakeup::TimedOut if self.state_writer.has_news() => self.write_state_if_room()?,
+                Wakeup::TimedOut if self.state_writer.has_news => self.write_state_if_room()?,
                 Wakeup::TimedOut | Wakeup::Advanced => {}
             }
         };
@@ -165,13 +166,6 @@ impl<W: Write> Emitter<W> {
         self.flush()?;
         self.streams.log_unwritten();
         Ok(ended)
-    }
-
-    fn events_left(&mut self) -> Result<Backlog, SpoolError> {
-        match self.streams.positions().of(ItemKind::Event) {
-            Some(position) => self.reader.backlog_past(ItemKind::Event, position),
-            None => Ok(Backlog::Exactly(0)),
-        }
     }
 
     /// Puts the next records into the buffer. Returns whether the spool had any items for that.
@@ -247,6 +241,6 @@ impl<W: Write> Emitter<W> {
     fn publish(&self, events: u64) {
         let positions = self.streams.positions();
         self.progress.note_written(events, self.streams.record_counts(), positions.of(ItemKind::Event));
-        self.written().set_positions(positions);
+        self.state_writer.written.set_positions(positions);
     }
 }

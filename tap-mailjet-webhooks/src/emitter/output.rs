@@ -15,7 +15,6 @@ pub(super) struct OutputBuffer<W> {
 }
 
 impl<W: Write> OutputBuffer<W> {
-    /// An empty buffer.
     pub(super) fn new(writer: W) -> Self {
         OutputBuffer { writer, messages: Vec::new(), events: 0 }
     }

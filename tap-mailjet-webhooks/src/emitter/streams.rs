@@ -1,6 +1,6 @@
 //! The selected streams of a run: which of them an event goes to, and how far each has got.
 
-use catalog::event::EventType;
+use catalog::event::{self, EventType};
 use catalog::selection::CatalogError;
 use catalog::stream::StreamId;
 use tracing::warn;
@@ -12,7 +12,6 @@ use super::unselected::UnselectedEvents;
 use crate::os::clock::UnixMillis;
 use crate::spool::{Damage, DiscoveredColumn, ItemKind, Sequence, StoredItem};
 
-/// The selected streams of a run.
 #[derive(Debug)]
 pub(super) struct Streams {
     selected: Vec<StreamProgress>,
@@ -80,7 +79,6 @@ impl Streams {
         })
     }
 
-    /// The selected streams.
     pub(super) fn ids(&self) -> Vec<StreamId> {
         self.selected.iter().map(StreamProgress::id).collect()
     }
@@ -92,12 +90,10 @@ impl Streams {
         }
     }
 
-    /// How far each stream has got.
     pub(super) fn positions(&self) -> Positions {
         Positions(self.selected.iter().map(|stream| stream.position).collect())
     }
 
-    /// The records that this run has written to each stream.
     pub(super) fn record_counts(&self) -> Vec<(StreamId, u64)> {
         self.selected.iter().map(|stream| (stream.id(), stream.records)).collect()
     }
@@ -119,7 +115,7 @@ impl Streams {
         out: &mut Vec<u8>,
         mut add_columns: impl FnMut(&[DiscoveredColumn]) -> Result<(), E>,
     ) -> Result<u64, E> {
-        let type_name = if self.depends_on_type { event.type_name() } else { None };
+        let type_name = if self.depends_on_type { event::type_name(event.members.text()) } else { None };
         let event_type = type_name.as_deref().and_then(EventType::from_name);
         let mut writer = self.records.event(event, batched_at);
         let (mut records, mut has_stream) = (0, false);

@@ -1,15 +1,11 @@
-//! An event, split into its members.
+//! An event as the spool stores it, split into its members.
 
-use std::borrow::Cow;
-
-use catalog::event;
 use catalog::members::Members;
 
 use super::primary_key::PrimaryKey;
 use crate::os::clock::UnixMillis;
 use crate::spool::Sequence;
 
-/// An event of the spool, split into its members.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Event<'b> {
     pub(crate) sequence: Sequence,
@@ -27,13 +23,6 @@ pub(crate) struct Unreadable<'b> {
     pub(crate) key: PrimaryKey,
     /// Its text, as a JSON string.
     pub(crate) text: &'b str,
-}
-
-impl Event<'_> {
-    /// Returns the name of the event's type in lower case; `None` if it has no type.
-    pub(crate) fn type_name(&self) -> Option<Cow<'_, str>> {
-        event::type_name(self.members.text())
-    }
 }
 
 /// Returns bytes as text that every target accepts: U+FFFD stands for what is not UTF-8 and for U+0000.

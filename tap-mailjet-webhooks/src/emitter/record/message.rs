@@ -160,7 +160,7 @@ fn write_record(
 pub(super) fn begin_record(table: &Table, out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"type":"RECORD","stream":""#);
     // The names of streams are the tap's own and need no escapes.
-    out.extend_from_slice(table.id().name().as_bytes());
+    out.extend_from_slice(table.id.name().as_bytes());
     out.extend_from_slice(br#"","record":{"#);
 }
 

@@ -1,53 +1,28 @@
-//! Which column each value of an event goes into.
+//! The rules for which column each value of an event goes into. `docs/streams.md` explains each to users.
 //!
 //! No rule loses a value, and none reprints one. (A line break between the parts of an object or array
-//! becomes a space, because a message is one line.)
+//! becomes a space, because a message is one line.) A value goes to the first place that takes it:
 //!
-//! # Columns
+//! 1. nowhere, if it is null or comes from a deselected field
+//! 2. if it is an object, into the columns of its fields: field `b` of object `a` is the field `a__b`
+//! 3. the column of its name, if it fits ([`ColumnType::fit`]); that takes an array as its JSON text
+//! 4. the split column for its own type, such as `hard_bounce__st`, if it does not fit
+//! 5. a new column, of its own type, if the field has none ([`Table::can_add_column`])
+//! 6. the extra column, a JSON object, under the name of its field, with `__2`, `__3`, … if that is taken.
 //!
-//! - A value that fits its column ([`ColumnType::fit`]) goes into it. An object is flattened: field `b` of
-//!   object `a` is the field `a__b`. An array becomes its JSON text. Null counts as a missing field.
-//! - A value that does not fit goes into the split column for its own type, such as `hard_bounce__st` (`st`
-//!   text, `it` integer, `fl` number, `bl` boolean).
-//! - A field without a column gets a new one, of the type of its first value. The column keeps that type.
-//! - If several values belong in one column, it takes the last one, as JSON parsers do. The others go into
-//!   the extra column.
-//! - An object is kept whole in a column that the catalog gives the type object.
-//! - An object nested deeper than 16 levels is not flattened further but becomes its JSON text. One whose
-//!   name is too long for a column is kept whole.
-//!
-//! # The extra column
-//!
-//! It is a JSON object. Under the name of its field, it takes each value that can have no other column:
-//!
-//! - a field whose name some target refuses or the tap reserves ([`target_safe::is_target_safe_name`]), or
-//!   whose name differs from that of a column only by case
-//! - a new field once the stream has 500 columns
-//! - a value that fits neither its column nor the split column.
-//!
-//! A name that is taken there gets `__2`, `__3`, … appended.
+//! If several values belong in one column, it takes the last one, as JSON parsers do. The others go into the
+//! extra column.
 //!
 //! With `unknown_fields` set to `extra`, no column is added; those added earlier are filled like documented
-//! ones. Every field without a column goes into the extra column, and so does every value that fits neither
-//! its column nor an existing split column. Objects and arrays go there whole instead of being flattened or
-//! becoming text.
+//! ones. Objects and arrays go into the extra column whole instead of being flattened or becoming text.
 //!
-//! # Values that some targets cannot store
+//! Many targets stop at some of the values that JSON can express ([`target_safe`]). Such a value is replaced
+//! by its own JSON text, as a string. In a column of objects, it does not fit.
 //!
-//! Many targets stop at a lone surrogate, at U+0000, at numbers beyond a double and at more than 100 levels
-//! of nesting, and keep only one of two members with the same name ([`target_safe`]). A value that has any of
-//! these is replaced by its own JSON text, as a string. In a column of objects, such a value does not fit.
-//!
-//! # Deselected fields
-//!
-//! What is not selected is not written, and neither is anything that comes from a deselected field, split
-//! columns included. Where a value comes from is decided by its position, not by its column's name: `b` of
-//! `a_` and `_b` of `a` both have the name `a___b`. Their column is written only if `a` and `a_` are both
-//! selected; if one of them is, its values go into the extra column.
-//!
-//! An object with a field that the catalog deselects is flattened even where it would otherwise be kept
-//! whole, so that its other fields are still written. An array is a single value: nothing inside it has a
-//! name that could be deselected.
+//! What is deselected is decided by a value's position, not by its column's name: `b` of `a_` and `_b` of `a`
+//! both have the name `a___b`. Their column is written only if `a` and `a_` are both selected; if one of them
+//! is, its values go into the extra column. An array is a single value: nothing inside it has a name that
+//! could be deselected.
 
 use std::borrow::Cow;
 
@@ -67,13 +42,13 @@ const MAX_FLATTEN_DEPTH: usize = 16;
 impl Table {
     /// Puts each value of an event into its column. Columns may be added for that.
     pub(super) fn place<'a>(&mut self, event: &Event<'a>) -> Row<'a> {
-        let mut row = Row::with_capacity(self.columns().len());
+        let mut row = Row::with_capacity(self.columns.len());
         for member in event.members.iter() {
             self.place_value(&mut row, member.column_name(), 0, member.value, MAX_FLATTEN_DEPTH);
         }
         if let Some(unreadable) = event.unreadable {
             if self.selection.selects_all() {
-                row.push_extra(Cow::Borrowed("_unreadable"), unreadable.text);
+                row.extra.push((Cow::Borrowed("_unreadable"), unreadable.text));
             } else {
                 warn!(
                     "event {}: its text is not a JSON object and is not written, because it may contain \
@@ -82,7 +57,7 @@ impl Table {
                 );
             }
         }
-        if row.has_extra() && !self.has_extra_column() {
+        if !row.extra.is_empty() && !self.has_extra_column() {
             self.add_new_column(EXTRA_COLUMN, ColumnType::Object);
         }
         row
@@ -97,7 +72,7 @@ impl Table {
         {
             return None;
         }
-        match self.columns()[column].fit(member.value) {
+        match self.columns[column].fit(member.value) {
             Fit::Null => Some("null"),
             Fit::Json(Cow::Borrowed(json)) => Some(json),
             Fit::Json(Cow::Owned(_)) | Fit::Misfit => None,
@@ -130,7 +105,7 @@ impl Table {
                 return;
             }
         }
-        match column.map(|index| (index, &self.columns()[index])) {
+        match column.map(|index| (index, &self.columns[index])) {
             Some((index, column)) if column.is_selected => match column.fit(value) {
                 Fit::Null => {}
                 Fit::Json(json) if column.column_type == ColumnType::Object || !self.is_for_extra(value) => {
@@ -143,7 +118,7 @@ impl Table {
                 // The catalog may give the new column another type than that of its first value.
                 self.place_value(row, name, own_start, value, max_depth);
             }
-            _ => row.push_extra(name, value),
+            _ => row.extra.push((name, value)),
         }
     }
 
@@ -159,7 +134,7 @@ impl Table {
         if self.unknown_fields == UnknownFields::Extra || max_depth == 0 || name.len() > MAX_NAME_BYTES {
             return false;
         }
-        let keeps_objects = match column.map(|index| &self.columns()[index]) {
+        let keeps_objects = match column.map(|index| &self.columns[index]) {
             Some(column) => column.is_selected && column.column_type == ColumnType::Object,
             // The catalog may ask for objects before the first one has come.
             None => {
@@ -189,11 +164,11 @@ impl Table {
         }
         match column {
             Some(index)
-                if !self.is_for_extra(value) && self.columns()[index].takes_split_values(value_type) =>
+                if !self.is_for_extra(value) && self.columns[index].takes_split_values(value_type) =>
             {
-                row.set(index, self.columns()[index].column_type.to_json(value), name, value);
+                row.set(index, self.columns[index].column_type.to_json(value), name, value);
             }
-            _ => row.push_extra(name, value),
+            _ => row.extra.push((name, value)),
         }
     }
 }
@@ -234,7 +209,7 @@ mod tests {
     fn placed(table: &mut Table, text: &str) -> String {
         let spans = members::parse_object(text).expect("an object");
         let row = table.place(&event(Members::new(text, &spans), None));
-        let values = table.columns().iter().enumerate().filter_map(|(index, column)| match column.source {
+        let values = table.columns.iter().enumerate().filter_map(|(index, column)| match column.source {
             ColumnSource::Field if row.json(index) != "null" => {
                 Some(format!("{}={}", column.name, row.json(index)))
             }
@@ -385,7 +360,7 @@ mod tests {
         let fields: Vec<_> = (0..10_000).map(|number| format!(r#""f{number}":{number}"#)).collect();
         let mut table = default_table(UnknownFields::Columns);
         let placed = placed(&mut table, &format!("{{{}}}", fields.join(",")));
-        assert_eq!(table.columns().len(), MAX_COLUMNS);
+        assert_eq!(table.columns.len(), MAX_COLUMNS);
         // The text has 200 KB, so it is not printed on failure.
         assert!(
             placed.contains(r#" f470=470 _sdc_extra={"f471":471,"#) && placed.ends_with(r#""f9999":9999}"#)

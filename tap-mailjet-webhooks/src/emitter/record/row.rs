@@ -7,13 +7,12 @@ use catalog::members;
 
 use super::target_safe;
 
-/// An event's values, each in its column.
 #[derive(Debug)]
 pub(super) struct Row<'a> {
     /// One for each column of the table, up to the last that has a value.
     values: Vec<Option<PlacedValue<'a>>>,
     /// Name and JSON text of each value in the extra column.
-    extra: Vec<(Cow<'a, str>, &'a str)>,
+    pub(super) extra: Vec<(Cow<'a, str>, &'a str)>,
 }
 
 #[derive(Debug)]
@@ -26,7 +25,6 @@ struct PlacedValue<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// A row without values, for a table of about this many columns.
     pub(super) fn with_capacity(columns: usize) -> Self {
         Row { values: Vec::with_capacity(columns), extra: Vec::new() }
     }
@@ -44,16 +42,6 @@ impl<'a> Row<'a> {
         if let Some(earlier) = self.values[column].replace(PlacedValue { json, field, value }) {
             self.extra.push((earlier.field, earlier.value));
         }
-    }
-
-    /// Puts `value` of `field` into the extra column.
-    pub(super) fn push_extra(&mut self, field: Cow<'a, str>, value: &'a str) {
-        self.extra.push((field, value));
-    }
-
-    /// Whether the extra column has a value.
-    pub(super) fn has_extra(&self) -> bool {
-        !self.extra.is_empty()
     }
 
     /// Returns the JSON text of a field's column.

@@ -1,4 +1,4 @@
-//! A stream as it is written: its columns, which increase as new fields appear.
+//! A stream as it is written: its columns, to which new fields add more.
 
 use std::collections::{HashMap, HashSet};
 
@@ -25,18 +25,18 @@ pub enum UnknownFields {
     Extra,
 }
 
-/// A stream as it is written.
 #[derive(Debug)]
 pub(crate) struct Table {
-    id: StreamId,
+    pub(super) id: StreamId,
     replication_key: String,
     key_properties: Vec<String>,
     pub(super) selection: StreamSelection,
     pub(super) unknown_fields: UnknownFields,
-    columns: Vec<OutputColumn>,
+    /// In the order in which they are written.
+    pub(super) columns: Vec<OutputColumn>,
     index_by_name: HashMap<String, usize>,
     lowercase_names: HashSet<String>,
-    /// Columns that were added and not yet taken by [`Table::take_new_columns`].
+    /// Columns that were added since [`Table::take_new_columns`] was last called.
     new_columns: Vec<DiscoveredColumn>,
 }
 
@@ -69,16 +69,6 @@ impl Table {
         Ok(table)
     }
 
-    /// The stream.
-    pub(crate) fn id(&self) -> StreamId {
-        self.id
-    }
-
-    /// The columns, in the order in which they are written.
-    pub(super) fn columns(&self) -> &[OutputColumn] {
-        &self.columns
-    }
-
     /// The columns that are written, each with its index.
     pub(super) fn selected_columns(&self) -> impl Iterator<Item = (usize, &OutputColumn)> {
         self.columns.iter().enumerate().filter(|(_, column)| column.is_selected)
@@ -90,7 +80,6 @@ impl Table {
         (self.columns[index].source == ColumnSource::Field).then_some(index)
     }
 
-    /// Whether the stream has the extra column.
     pub(super) fn has_extra_column(&self) -> bool {
         self.index_by_name.contains_key(EXTRA_COLUMN)
     }
@@ -124,7 +113,6 @@ impl Table {
         self.columns.push(OutputColumn::new(column, &self.selection));
     }
 
-    /// Takes the columns that were added since the last call.
     pub(super) fn take_new_columns(&mut self) -> Vec<DiscoveredColumn> {
         std::mem::take(&mut self.new_columns)
     }

@@ -42,7 +42,7 @@ impl Templates {
             self.by_stream.resize_with(stream_index + 1, || None);
             return None;
         }
-        let columns = table.columns().len();
+        let columns = table.columns.len();
         let cached = self.by_stream[stream_index].take().filter(|cached| cached.columns == columns);
         let cached =
             cached.unwrap_or_else(|| CachedTemplate { columns, template: Template::new(table, members) });
@@ -75,7 +75,7 @@ enum Value {
 
 impl Template {
     fn new(table: &Table, members: Members<'_, '_>) -> Option<Self> {
-        let mut member_of_column = vec![None; table.columns().len()];
+        let mut member_of_column = vec![None; table.columns.len()];
         for (number, member) in members.iter().enumerate() {
             let name = member.column_name();
             if !table.selection.selects_field(&name, 0) {

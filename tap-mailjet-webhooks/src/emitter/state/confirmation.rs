@@ -118,7 +118,7 @@ impl Follower {
                                 "state file {}: the bookmark of stream \"{stream}\" is past everything that \
                                  was ever written from this spool, so it belongs to another spool; it \
                                  confirms nothing{suppressed}",
-                                file.path().display()
+                                file.path.display()
                             );
                         }
                         return;

@@ -41,7 +41,7 @@ pub enum StateFileError {
 /// A state file that is followed.
 #[derive(Debug)]
 pub struct StateFile {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     /// What the file's metadata said when it was read last.
     read_version: Option<FileVersion>,
     error_throttle: LogThrottle,
@@ -55,12 +55,6 @@ impl StateFile {
     #[must_use]
     pub fn new(path: &Path) -> Self {
         StateFile { path: path.to_owned(), read_version: None, error_throttle: LogThrottle::default() }
-    }
-
-    /// Where the file is.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Returns the state that the file holds now; `None` if there is no file or it has no complete state yet.

@@ -52,7 +52,7 @@ impl Start {
         let state = match state_file {
             None => State::default(),
             Some(file) => file.read()?.unwrap_or_else(|| {
-                warn!("state file {} holds no state yet; starting from the beginning", file.path().display());
+                warn!("state file {} holds no state yet; starting from the beginning", file.path.display());
                 State::default()
             }),
         };
@@ -70,11 +70,8 @@ impl Start {
             }
             positions.0.push(StreamPosition::new(*stream, bookmark));
         }
-        let mut backlog = |kind| match positions.of(kind) {
-            Some(position) => reader.backlog_past(kind, position),
-            None => Ok(Backlog::Exactly(0)),
-        };
-        let (waiting, rejected) = (backlog(ItemKind::Event)?, backlog(ItemKind::Rejected)?);
+        let waiting = positions.backlog(ItemKind::Event, reader)?;
+        let rejected = positions.backlog(ItemKind::Rejected, reader)?;
         log_start(positions.of(ItemKind::Event), waiting, rejected, has_state);
         Ok(Start { state, positions, waiting })
     }

@@ -20,12 +20,13 @@ pub(crate) struct StateWriter {
     state: State,
     /// The registry has noted that no STATE has a bookmark past this.
     written_through: Sequence,
-    written: Written,
+    /// What the STATEs are based on, to be compared with those that come back.
+    pub(crate) written: Written,
     /// The records since the last STATE.
     records: u64,
-    /// Whether the streams have advanced since the last STATE, even if only past events that none of them
-    /// has.
-    has_news: bool,
+    /// Whether a STATE would differ from the last one: the streams have advanced, even if only past events
+    /// that none of them has.
+    pub(crate) has_news: bool,
     last_written: Instant,
     no_room_throttle: LogThrottle,
 }
@@ -45,11 +46,6 @@ impl StateWriter {
             last_written: Instant::now(),
             no_room_throttle: LogThrottle::default(),
         }
-    }
-
-    /// What the STATEs are based on, to be compared with those that come back.
-    pub(crate) fn written(&self) -> &Written {
-        &self.written
     }
 
     /// Continues from `state`, with the streams at `positions`.
@@ -81,11 +77,6 @@ impl StateWriter {
     pub(crate) fn is_due(&self) -> bool {
         self.records >= self.pace.state_interval_records
             || self.last_written.elapsed() >= self.pace.state_interval
-    }
-
-    /// Whether a STATE would differ from the last one.
-    pub(crate) fn has_news(&self) -> bool {
-        self.has_news
     }
 
     /// Appends a STATE to `out`, or leaves it for later if the disk has no room for the note that has to come

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use catalog::state::State;
 use catalog::stream::StreamId;
 
-use crate::spool::{ItemKind, Sequence};
+use crate::spool::{Backlog, EventReader, ItemKind, Sequence, SpoolError};
 
 /// How far a selected stream has been written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +43,18 @@ impl Positions {
         self.of_kind(kind).map(|position| position.bookmark).min()
     }
 
+    /// Returns how many items of this kind are past what has been written.
+    pub(crate) fn backlog(
+        &self,
+        kind: ItemKind,
+        reader: &mut dyn EventReader,
+    ) -> Result<Backlog, SpoolError> {
+        match self.of(kind) {
+            Some(position) => reader.backlog_past(kind, position),
+            None => Ok(Backlog::Exactly(0)),
+        }
+    }
+
     /// Returns the largest bookmark; `None` if no stream is selected.
     pub(crate) fn largest_bookmark(&self) -> Option<Sequence> {
         self.0.iter().map(|position| position.bookmark).max()
@@ -58,9 +70,7 @@ impl Positions {
 ///
 /// Clones share it.
 #[derive(Debug, Clone)]
-pub struct Written {
-    shared: Arc<Mutex<WrittenState>>,
-}
+pub struct Written(Arc<Mutex<WrittenState>>);
 
 #[derive(Debug)]
 struct WrittenState {
@@ -71,8 +81,8 @@ struct WrittenState {
 
 /// Up to where the target has stored the items of each kind.
 ///
-/// Trimming takes nothing else, and only [`Written`] makes it: nothing that is merely shown can lead to a
-/// deletion.
+/// Trimming accepts only this type, and only [`Written`] creates it, so a figure that is merely displayed
+/// cannot cause a deletion.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Confirmed {
     events: Option<Sequence>,
@@ -86,8 +96,7 @@ pub(super) struct ForeignBookmark(pub(super) &'static str);
 impl Written {
     /// Nothing has been written by this run. `largest_bookmark` is that of the STATEs of earlier runs.
     pub(crate) fn new(largest_bookmark: Sequence) -> Self {
-        let state = WrittenState { positions: Positions::default(), largest_bookmark };
-        Written { shared: Arc::new(Mutex::new(state)) }
+        Written(Arc::new(Mutex::new(WrittenState { positions: Positions::default(), largest_bookmark })))
     }
 
     /// Notes that stdout has taken everything up to these positions.
@@ -108,8 +117,11 @@ impl Written {
 
     /// Confirms what `state` says is stored, but nothing that has not been written.
     ///
-    /// Every selected stream has to confirm. A stream has confirmed everything if it has confirmed the last
-    /// record that was written to it: some targets keep bookmarks only for streams that had records.
+    /// Every selected stream that an event belongs in has to confirm it, so the result is the smallest of
+    /// their positions. A stream's bookmark would do as its position if every target returned all bookmarks.
+    /// But some keep only those of streams that had records since they started: the bookmark of a stream
+    /// without new events then stays behind or is missing, and would block trimming forever. So a stream has
+    /// confirmed everything once it has confirmed the last record that was written to it, if there was one.
     pub(super) fn confirm(&self, state: &State) -> Result<Confirmed, ForeignBookmark> {
         let written = self.lock();
         written.check_origin(state)?;
@@ -125,7 +137,7 @@ impl Written {
     }
 
     fn lock(&self) -> MutexGuard<'_, WrittenState> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
