@@ -65,7 +65,7 @@ impl FaultInjector {
         match compiler.status() {
             Ok(status) if status.success() => Some(FaultInjector { folder }),
             other => {
-                eprintln!("skipped: cc can't build the library that lets calls fail: {other:?}");
+                eprintln!("skipped: cc cannot build the library that makes calls fail: {other:?}");
                 None
             }
         }

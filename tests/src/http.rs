@@ -1,4 +1,4 @@
-//! A small HTTP/1.1 client that keeps connections alive and can also be slow, broken or rude.
+//! A small HTTP/1.1 client that keeps connections alive and can also misbehave.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};

@@ -20,7 +20,7 @@ impl TestDisk {
         match mount.output() {
             Ok(output) if output.status.success() => Some(TestDisk { path }),
             other => {
-                eprintln!("skipped: a disk can't be mounted here (that takes root): {other:?}");
+                eprintln!("skipped: no disk can be mounted here (only root may): {other:?}");
                 None
             }
         }

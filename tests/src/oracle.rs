@@ -1,6 +1,6 @@
 //! Posts events, remembers which were acknowledged, and checks that all of them arrive.
 //!
-//! The oracle assigns a number, sends an event with it, repeats the request until the answer is 200, as
+//! The oracle assigns a number, sends an event with it, retries until the answer is 200, as
 //! Mailjet does, and notes that the event is acknowledged. In the end every acknowledged event must have
 //! arrived with its exact content.
 //!
@@ -35,7 +35,7 @@ use crate::tap::Tap;
 use crate::target::Target;
 use crate::wait;
 
-/// How long Mailjet waits before it repeats a request: 30 seconds, shortened.
+/// How long Mailjet waits before it retries: 30 seconds, shortened.
 const RETRY_AFTER: Duration = Duration::from_millis(5);
 /// How often an idle poster checks whether there is something to do.
 const IDLE: Duration = Duration::from_millis(20);
@@ -304,7 +304,7 @@ impl SentEvents {
         }
     }
 
-    /// The same for a pipeline that has ended in order. Also asserts that its states match the rows: each
+    /// The same for a pipeline that has ended cleanly. Also asserts that its states match the rows: each
     /// bookmark belongs to a row, bookmarks never decrease, the last one covers all rows, and each run that
     /// repeated rows began directly after a bookmark.
     pub fn assert_pipeline_delivered(&self, tap: &Tap, target: &Target, runs: usize) {

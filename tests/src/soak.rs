@@ -302,7 +302,7 @@ impl Soak {
         self.start_pipeline();
     }
 
-    /// Replaces the webhook URL as an operator would: makes the new one and enters it before revoking the old
+    /// Replaces the webhook URL as an operator would: creates the new one and enters it before revoking the old
     /// one.
     fn change_url(&mut self) {
         self.mark("URL changed");
@@ -367,7 +367,7 @@ impl Soak {
         self.items.remove();
     }
 
-    /// Stops everything in order, and checks that every acknowledged event was stored.
+    /// Stops everything cleanly, and checks that every acknowledged event was stored.
     fn end(mut self, rounds: usize, undisturbed: Range<usize>) -> SoakReport {
         let count = self.oracle.counter();
         // Stops sampling first, so that the shutdown belongs to no phase.

@@ -15,7 +15,7 @@ use crate::message::{Message, Record, bookmark};
 use crate::program::{self, ChildProcess, Signal};
 use crate::spool::Spool;
 
-/// The token that the tests' taps accept, unless a test makes webhook URLs of its own.
+/// The token that the tests' taps accept, unless a test creates webhook URLs of its own.
 pub const TOKEN: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
 /// The user name of taps with Basic authentication.

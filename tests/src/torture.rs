@@ -118,7 +118,7 @@ impl Torture {
         }
     }
 
-    /// Starts everything once more, stops it in order, and checks that every acknowledged event was
+    /// Starts everything once more, stops it cleanly, and checks that every acknowledged event was
     /// delivered. Returns how many there were.
     pub fn end(mut self) -> usize {
         let pipeline = self.start_under_load();

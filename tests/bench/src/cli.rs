@@ -68,7 +68,7 @@ impl From<Cli> for Options {
 }
 
 impl Options {
-    /// Whether a part is to run.
+    /// Whether to run a part.
     pub(crate) fn wants(&self, part: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|name| name == part)
     }

@@ -202,7 +202,7 @@ impl<'e> Run<'e> {
             match stream.write(&request[*sent..]) {
                 Ok(written) => *sent += written,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break true,
-                Err(error) => panic!("the request can't be sent: {error}"),
+                Err(error) => panic!("the request cannot be sent: {error}"),
             }
             if *sent == request.len() {
                 break false;
@@ -223,7 +223,7 @@ impl<'e> Run<'e> {
             Ok(0) => panic!("the connection was closed before the answer"),
             Ok(read) => answer.extend_from_slice(&buffer[..read]),
             Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-            Err(error) => panic!("the answer can't be read: {error}"),
+            Err(error) => panic!("the answer cannot be read: {error}"),
         }
         if !is_whole(answer) {
             return;

@@ -374,7 +374,7 @@ fn begin(endpoint: &Endpoint, number: usize, beginning: &[u8]) -> Client {
 
 /// Everything that takes memory, all at once: clients that know the URL send the largest bodies allowed, and
 /// strangers fill all connections with heads that are almost too large and never end. What does not fit is
-/// refused, and the clients repeat it.
+/// refused, and the clients retry it.
 #[test]
 fn memory_stays_within_the_documented_limit_whatever_is_sent() {
     const DOCUMENTED_MEBIBYTES: usize = 512;
@@ -409,7 +409,7 @@ fn memory_stays_within_the_documented_limit_whatever_is_sent() {
     assert!(page.contains(&format!("{DOCUMENTED_MEBIBYTES} MiB")));
 }
 
-/// Repeats a webhook until it is accepted, as Mailjet does.
+/// Retries a webhook until it is accepted, as Mailjet does.
 fn deliver(endpoint: &Endpoint, body: &str) {
     wait::until("the webhook is accepted", || {
         let mut client = endpoint.try_connect().ok()?;

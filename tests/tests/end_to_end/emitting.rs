@@ -146,7 +146,7 @@ fn is_utc_time(text: &str) -> bool {
         || fraction.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|digit| digit == b'9'))
 }
 
-/// A target that merges rows by key must merge what Mailjet repeats, and nothing else.
+/// A target that merges rows by key must merge the retries of a webhook, and nothing else.
 #[test]
 fn the_key_depends_on_the_content_and_not_on_its_formatting() {
     let same = [
@@ -205,9 +205,9 @@ fn is_uuid_shaped(text: &str) -> bool {
         && groups.concat().bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Mailjet repeats a webhook without a 200, with an identical body. It also sends some events twice anyway.
+/// Mailjet retries a webhook that got no 200, with an identical body. It also sends some events twice anyway.
 #[test]
-fn a_repeated_webhook_has_the_key_of_its_first_delivery() {
+fn a_retried_webhook_has_the_key_of_its_first_delivery() {
     let records = run_with(&[DOCUMENTED_EVENTS[3], DOCUMENTED_EVENTS[4], DOCUMENTED_EVENTS[3]]).records();
     assert_eq!(records[0].key(), records[2].key());
     assert_ne!(records[0].key(), records[1].key());
@@ -243,7 +243,7 @@ fn a_state_comes_at_least_every_state_interval_records() {
 
 /// The last STATE before a pause must not wait for the next event.
 #[test]
-fn a_state_comes_when_the_spool_runs_dry() {
+fn a_state_comes_when_everything_is_written() {
     let tap = Tap::new().set("state_interval_seconds", 3600).set("state_interval_records", 1_000_000);
     let running = tap.run().start();
     for id in 0..3 {

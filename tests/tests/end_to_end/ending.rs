@@ -150,7 +150,7 @@ fn either_signal_ends_a_listener_with_code_0() {
 
 /// A tap whose output nobody reads must not go on answering 200.
 #[test]
-fn an_idle_tap_whose_reader_goes_away_exits_1() {
+fn an_idle_tap_whose_reader_goes_away_exits_with_code_1() {
     let tap = Tap::new();
     let (mut running, stdout) = tap.run().start_unread();
     let mut stdout = BufReader::new(stdout);
@@ -162,7 +162,7 @@ fn an_idle_tap_whose_reader_goes_away_exits_1() {
 }
 
 #[test]
-fn a_writing_tap_whose_reader_goes_away_exits_1() {
+fn a_writing_tap_whose_reader_goes_away_exits_with_code_1() {
     let tap = Tap::new();
     tap.spool_bodies([grouped(&numbered_events(0, 3000)).as_str()]);
     for command in [tap.run(), tap.drain()] {

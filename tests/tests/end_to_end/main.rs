@@ -66,7 +66,7 @@ mod services;
 mod resuming;
 // How a run ends: signals, bounds, and a reader that goes away.
 mod ending;
-// Webhook URLs: made, listed, revoked, and never shown again.
+// Webhook URLs: created, listed, revoked, and never shown again.
 mod urls;
 // Replacing a webhook URL, including Mailjet's side of it.
 mod rotation;

@@ -114,7 +114,7 @@ fn slow_clients_of_nginx_do_not_reach_the_tap() {
     assert!(!listener.stop().stderr_contains("refused"));
 }
 
-/// While the tap is down, a proxy never answers 200, and what Mailjet repeats arrives later.
+/// While the tap is down, a proxy never answers 200, and what Mailjet retries arrives later.
 #[test]
 fn no_proxy_answers_200_while_the_tap_is_down() {
     let tap = Tap::new().set("listen_address", free_address().to_string());

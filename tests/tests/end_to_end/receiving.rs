@@ -42,7 +42,7 @@ fn a_repeated_body_is_accepted_again() {
 }
 
 #[test]
-fn array_elements_that_are_no_objects_are_rejected_and_the_others_accepted() {
+fn array_elements_that_are_not_objects_are_rejected_and_the_others_accepted() {
     let tap = Tap::new();
     let listener = tap.listen().start();
     let body = format!(r#"[{},5,"x",null,[{{}}],true,{}]"#, DOCUMENTED_EVENTS[0], DOCUMENTED_EVENTS[1]);
@@ -158,7 +158,7 @@ fn every_wrong_path_gets_the_same_404() {
 }
 
 #[test]
-fn other_methods_than_post_are_answered_405_with_allow() {
+fn methods_other_than_post_are_answered_405_with_allow() {
     let tap = Tap::new();
     let listener = tap.listen().start();
     for method in ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"] {

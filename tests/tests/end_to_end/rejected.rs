@@ -106,7 +106,7 @@ fn a_long_element_is_cut_at_64_kib_too() {
     assert_eq!(finished.records().len(), 1);
 }
 
-/// As with events, what Mailjet repeats has the key of its first delivery.
+/// As with events, a retry has the key of the first delivery.
 #[test]
 fn a_repeated_rejected_body_has_the_same_key() {
     let tap = Tap::new();

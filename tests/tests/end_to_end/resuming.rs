@@ -236,7 +236,7 @@ fn a_drain_beside_a_listener_writes_what_the_spool_holds() {
 
 /// A cron job that starts again while the previous one is still running.
 #[test]
-fn a_drain_that_overlaps_another_exits_75() {
+fn a_drain_that_overlaps_another_exits_with_code_75() {
     let tap = Tap::new();
     tap.spool_bodies([grouped(&numbered_events(0, 3000)).as_str()]);
     let (mut first, stdout) = tap.drain().start_unread();

@@ -7,8 +7,8 @@ use end_to_end::http::{Endpoint, free_address};
 use end_to_end::tap::Tap;
 use end_to_end::wait;
 
-/// The part of Mailjet that posts webhooks: one URL for each type of event. It repeats what is not answered
-/// with 200: the same bytes to the same URL. Mailjet does not document that repeats go to a new URL, so the
+/// The part of Mailjet that posts webhooks: one URL for each type of event. It retries what is not answered
+/// with 200: the same bytes to the same URL. Mailjet does not document that retries go to a new URL, so the
 /// test does not rely on it.
 struct Mailjet {
     urls: BTreeMap<usize, Endpoint>,
@@ -76,7 +76,7 @@ fn a_webhook_url_can_be_replaced_without_missing_an_event() {
     }
     assert_eq!(mailjet.refused, []);
 
-    // Even if the listener is down meanwhile, what could not be delivered is repeated to either URL.
+    // Even if the listener is down meanwhile, failed deliveries are retried at either URL.
     listener.stop().assert_code(0);
     for event_type in 4..DOCUMENTED_EVENTS.len() {
         mailjet.create_events();
@@ -106,7 +106,7 @@ fn a_webhook_url_can_be_replaced_without_missing_an_event() {
     assert_eq!(first.post(numbered_event(0)).status, 404);
     mailjet.create_events();
     mailjet.deliver();
-    // A further URL can be made now.
+    // A further URL can be created now.
     let _ = tap.create_url();
 
     assert_eq!(mailjet.refused.len(), unreachable, "nothing was refused");

@@ -19,7 +19,7 @@ struct LoadedMessages {
     records: Vec<Record>,
 }
 
-/// Loads repeats of three kinds: webhooks that Mailjet repeats (one key, several sequences), rows that are
+/// Loads repeats of three kinds: webhooks that Mailjet retries (one key, several sequences), rows that are
 /// written again (one key, one sequence), and, for business keys, events of the same person and of the same
 /// order, some without the key. Some columns have names that mean something else in SQL.
 fn loaded_messages() -> LoadedMessages {

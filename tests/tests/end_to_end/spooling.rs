@@ -167,7 +167,7 @@ fn insert_far_ahead(tap: &Tap) {
 }
 
 #[test]
-fn a_second_listener_exits_75() {
+fn a_second_listener_exits_with_code_75() {
     let tap = Tap::new();
     let first = tap.listen().start();
     first.endpoint().post_accepted(DOCUMENTED_EVENTS[0]);

@@ -148,7 +148,7 @@ fn a_full_disk_is_answered_503_until_there_is_room() {
 /// A STATE needs room for a note in the spool. Without room the run goes on, and the STATE follows when there
 /// is some.
 #[test]
-fn a_run_on_a_full_disk_goes_on_and_writes_its_state_when_there_is_room() {
+fn a_run_on_a_full_disk_continues_and_writes_its_state_when_there_is_room() {
     let tap = Tap::new();
     tap.spool_bodies([grouped(&numbered_events(0, 3)).as_str()]);
     let Some(faults) = FaultInjector::build_for(&tap) else { return };

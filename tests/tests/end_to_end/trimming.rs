@@ -181,7 +181,7 @@ fn post_and_read(running: &RunningTap, count: usize) -> Vec<Record> {
     post_and_read_after(running, 0, count)
 }
 
-/// The same, after `before` records that come in any case.
+/// The same for a tap that writes `before` other records first.
 #[must_use]
 fn post_and_read_after(running: &RunningTap, before: usize, count: usize) -> Vec<Record> {
     let endpoint = running.endpoint();

@@ -1,4 +1,4 @@
-//! Webhook URLs, the only secrets that the tap makes itself.
+//! Webhook URLs, the only secrets that the tap creates itself.
 
 use end_to_end::events::DOCUMENTED_EVENTS;
 use end_to_end::http::Endpoint;
@@ -80,7 +80,7 @@ fn a_running_listener_accepts_new_urls_and_refuses_revoked_ones() {
 
     let first = at(&tap.create_url());
     wait::until("the new URL works", || (first.post(DOCUMENTED_EVENTS[0]).status == 200).then_some(()));
-    // Rotation: the second URL is made, Mailjet is changed, the first is revoked.
+    // Rotation: the second URL is created, Mailjet is changed, the first is revoked.
     let second = at(&tap.create_url());
     wait::until("the second URL works", || (second.post(DOCUMENTED_EVENTS[0]).status == 200).then_some(()));
     assert_eq!(first.post(DOCUMENTED_EVENTS[0]).status, 200, "both work");
@@ -132,7 +132,7 @@ fn a_refused_request_does_not_count_as_use_of_a_url() {
     assert!(listed()[1].ends_with("never"), "{:?}", listed());
 }
 
-/// If the tokens come from the configuration, a URL made by a command would not work.
+/// If the tokens come from the configuration, a URL created by a command would not work.
 #[test]
 fn with_webhook_tokens_the_url_commands_are_errors() {
     let tap = Tap::new();
