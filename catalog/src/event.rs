@@ -215,10 +215,7 @@ pub struct Event {
 
 /// The columns that the tap adds to each row. They are never null.
 #[derive(Debug, JsonSchema)]
-#[expect(
-    clippy::pub_underscore_fields,
-    reason = "the names are Stitch's, and they are the names of the columns"
-)]
+#[expect(clippy::pub_underscore_fields, reason = "the names are those of Stitch's columns")]
 pub struct SystemColumns {
     /// Key of the row: a 128-bit hash of the event's content, in the shape of a UUID. A webhook that Mailjet
     /// repeats has the key of its first delivery.
@@ -238,10 +235,7 @@ pub struct SystemColumns {
 
 /// The columns of received items that are not events: Stitch's table `_sdc_rejected`.
 #[derive(Debug, JsonSchema)]
-#[expect(
-    clippy::pub_underscore_fields,
-    reason = "the names are Stitch's, and they are the names of the columns"
-)]
+#[expect(clippy::pub_underscore_fields, reason = "the names are those of Stitch's columns")]
 pub struct Rejected {
     /// When the item arrived.
     #[schemars(extend("format" = "date-time"))]
@@ -256,34 +250,18 @@ pub struct Rejected {
 
 #[cfg(test)]
 mod tests {
-    use serde::Deserializer;
-    use serde::de::{MapAccess, Visitor};
     use serde_json::Value;
 
     use super::*;
+    use crate::members::tests::members_by_serde_json;
 
-    /// Finds the type's name with `serde_json`, which shows every member.
+    /// Finds the type's name with `serde_json`.
     fn type_name_by_serde_json(event: &str) -> Option<String> {
-        struct LastEvent;
-        impl<'de> Visitor<'de> for LastEvent {
-            type Value = Option<Value>;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-                let mut last = None;
-                while let Some((name, value)) = members.next_entry::<String, Value>()? {
-                    if name == "event" && !value.is_null() {
-                        last = Some(value);
-                    }
-                }
-                Ok(last)
-            }
-        }
-        let last = serde_json::Deserializer::from_str(event).deserialize_map(LastEvent).expect("an object");
-        last?.as_str().map(str::to_lowercase)
+        let members = members_by_serde_json(event).expect("an object");
+        let is_event = |name: &str| serde_json::from_str(name).is_ok_and(|name: String| name == "event");
+        let (_, value) = members.into_iter().rev().find(|(name, value)| is_event(name) && value != "null")?;
+        let value: Value = serde_json::from_str(&value).expect("a value");
+        value.as_str().map(str::to_lowercase)
     }
 
     #[test]

@@ -60,7 +60,8 @@ pub struct MemberSpan {
 /// The members of an object, in their order, repeated names included.
 #[derive(Debug, Clone, Copy)]
 pub struct Members<'a, 's> {
-    text: &'a str,
+    /// The text of the object, or a text that contains it.
+    pub text: &'a str,
     spans: &'s [MemberSpan],
 }
 
@@ -69,24 +70,6 @@ impl<'a, 's> Members<'a, 's> {
     #[must_use]
     pub fn new(text: &'a str, spans: &'s [MemberSpan]) -> Self {
         Members { text, spans }
-    }
-
-    /// The text of the object.
-    #[must_use]
-    pub fn text(self) -> &'a str {
-        self.text
-    }
-
-    /// Returns the number of members.
-    #[must_use]
-    pub fn len(self) -> usize {
-        self.spans.len()
-    }
-
-    /// Whether the object is empty.
-    #[must_use]
-    pub fn is_empty(self) -> bool {
-        self.spans.is_empty()
     }
 
     /// Returns the member at `index`, counted from 0.
@@ -375,7 +358,7 @@ fn next_special_byte(bytes: &[u8], mut at: usize) -> Option<usize> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     #[test]
@@ -395,8 +378,8 @@ mod tests {
         assert!(parse_object("[]").is_none());
     }
 
-    /// The members that `serde_json` finds, as pairs of texts.
-    fn by_serde(text: &str) -> Option<Vec<(String, String)>> {
+    /// Returns the members that `serde_json` finds, as pairs of texts; `None` if `text` is not a JSON object.
+    pub(crate) fn members_by_serde_json(text: &str) -> Option<Vec<(String, String)>> {
         struct Pairs;
         impl<'de> serde::de::Visitor<'de> for Pairs {
             type Value = Vec<(String, String)>;
@@ -440,7 +423,7 @@ mod tests {
                     .map(|member| (member.quoted_name.to_owned(), member.value.to_owned()))
                     .collect::<Vec<_>>()
             });
-            assert_eq!(own, by_serde(text), "{text:?}");
+            assert_eq!(own, members_by_serde_json(text), "{text:?}");
         };
         for object in objects {
             check(object);

@@ -269,34 +269,29 @@ mod tests {
 
     #[test]
     fn a_line_that_is_not_a_message_is_refused_with_the_reason() {
-        let cases: [(&[u8], &str); 14] = [
-            (b"hello", "it is not JSON: expected value (column 1)"),
-            (br#"{"type": "STATE""#, "it is not JSON: EOF while parsing an object"),
-            (br#"{"type":"STATE","value":{}} x"#, "it is not JSON: trailing characters (column 29)"),
-            (br#"["RECORD", "s", {}]"#, "it is not a JSON object"),
-            (b"5", "it is not a JSON object"),
-            (b"{}", "the message has no \"type\""),
-            (br#"{"type":5}"#, "its \"type\" is wrong: invalid type: integer `5`, expected a string"),
-            (br#"{"type":"RECORD","record":{}}"#, "RECORD has no \"stream\""),
-            (br#"{"type":"RECORD","stream":"s"}"#, "RECORD has no \"record\""),
-            (
-                br#"{"type":"RECORD","stream":"s","record":[1]}"#,
-                "stream \"s\": \"record\" is not a JSON object",
-            ),
-            (br#"{"type":"RECORD","stream":"s","record":{},"record":{}}"#, "it has more than one \"record\""),
-            (
-                br#"{"type":"RECORD","stream":"s","record":{"a":01}}"#,
-                "it is not JSON: invalid number (column ",
-            ),
-            (
-                br#"{"type":"SCHEMA","stream":"s","schema":{},"key_properties":"id"}"#,
-                "its \"key_properties\" is wrong: invalid type: string \"id\", expected a sequence",
-            ),
-            (b"{\"type\":\"\xff\"}", "it is not UTF-8 text (column 10)"),
-        ];
-        for (line, expected) in cases {
+        let cases = r#"
+            hello -> it is not JSON: expected value (column 1)
+            {"type": "STATE" -> it is not JSON: EOF while parsing an object
+            {"type":"STATE","value":{}} x -> it is not JSON: trailing characters (column 29)
+            ["RECORD", "s", {}] -> it is not a JSON object
+            5 -> it is not a JSON object
+            {} -> the message has no "type"
+            {"type":5} -> its "type" is wrong: invalid type: integer `5`, expected a string
+            {"type":"RECORD","record":{}} -> RECORD has no "stream"
+            {"type":"RECORD","stream":"s"} -> RECORD has no "record"
+            {"type":"RECORD","stream":"s","record":[1]} -> stream "s": "record" is not a JSON object
+            {"type":"RECORD","stream":"s","record":{},"record":{}} -> it has more than one "record"
+            {"type":"RECORD","stream":"s","record":{"a":01}} -> it is not JSON: invalid number (column
+            {"type":"SCHEMA","stream":"s","schema":{},"key_properties":"id"} -> its "key_properties" is wrong
+        "#;
+        let check = |line: &[u8], expected: &str| {
             let error = IncomingMessage::parse(line).expect_err(expected).to_string();
             assert!(error.contains(expected), "{error}\nlacks: {expected}");
+        };
+        for case in cases.trim().lines() {
+            let (line, expected) = case.trim().split_once(" -> ").expect("a case");
+            check(line.as_bytes(), expected);
         }
+        check(b"{\"type\":\"\xff\"}", "it is not UTF-8 text (column 10)");
     }
 }

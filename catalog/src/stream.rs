@@ -82,19 +82,15 @@ impl Stream {
     /// Returns the name of the replication key.
     #[must_use]
     pub fn replication_key(&self) -> &str {
-        self.columns
-            .iter()
-            .find(|column| column.source == ColumnSource::Sequence)
-            .map_or("", |column| &column.name)
+        let mut columns = self.columns.iter();
+        columns.find(|column| column.source == ColumnSource::Sequence).map_or("", |column| &column.name)
     }
 
     /// Whether a column is a split column: it holds the values that do not fit another column.
     #[must_use]
     pub fn is_split(&self, column: &Column) -> bool {
-        let original = column
-            .name
-            .strip_suffix(column.column_type.split_suffix())
-            .and_then(|name| name.strip_suffix("__"));
+        let suffix = column.column_type.split_suffix();
+        let original = column.name.strip_suffix(suffix).and_then(|name| name.strip_suffix("__"));
         column.source == ColumnSource::Field
             && self.columns.iter().any(|other| Some(other.name.as_str()) == original)
     }
@@ -185,17 +181,8 @@ mod tests {
 
     #[test]
     fn each_event_type_has_the_fields_that_mailjet_documents() {
-        let counts = EventType::ALL.map(|event| (event.name(), event_columns(event).len()));
-        let expected = [
-            ("sent", 12),
-            ("open", 13),
-            ("click", 14),
-            ("bounce", 15),
-            ("blocked", 12),
-            ("spam", 11),
-            ("unsub", 14),
-        ];
-        assert_eq!(counts, expected);
+        let counts = EventType::ALL.map(|event| format!("{} {}", event.name(), event_columns(event).len()));
+        assert_eq!(counts.join(", "), "sent 12, open 13, click 14, bounce 15, blocked 12, spam 11, unsub 14");
     }
 
     #[test]

@@ -71,13 +71,15 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    use catalog::plugin::settings::{Layer, merge};
+    use catalog::plugin::settings;
 
     use super::*;
 
     fn load(text: &str) -> Result<Config, String> {
-        let file = Layer::File { name: "config.json".to_owned(), text: text.as_bytes().to_owned() };
-        merge(vec![file]).map(|loaded| loaded.config).map_err(|error| error.to_string())
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(&file, text).expect("a file");
+        let loaded = settings::load(&[file.path().display().to_string()], ENVIRONMENT_PREFIX);
+        loaded.map(|loaded| loaded.config).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -87,30 +89,16 @@ mod tests {
 
     #[test]
     fn a_bad_value_is_refused_with_what_the_key_takes() {
-        let cases = [
-            (
-                r#"{"state_interval_seconds": -1}"#,
-                "too small. It takes a number of at least 0 and at most 86400",
-            ),
-            (
-                r#"{"state_interval_seconds": 1e9}"#,
-                "too large. It takes a number of at least 0 and at most 86400",
-            ),
-            (
-                r#"{"log_level": "loud"}"#,
-                "It takes text: off, error, warning, info, debug or trace (default: \"info\")",
-            ),
-            (r#"{"validate_records": "yes"}"#, "It takes true or false (default: true)"),
-            (
-                r#"{"custom_name": "../data"}"#,
-                "is \"../data\": a file name cannot contain '/'. It takes text: a",
-            ),
-            (
-                r#"{"custom_name": ""}"#,
-                "is \"\": a file name cannot be empty. It takes text: a file name without",
-            ),
-        ];
-        for (text, expected) in cases {
+        let cases = r#"
+            {"state_interval_seconds": -1} -> too small. It takes a number of at least 0 and at most 86400
+            {"state_interval_seconds": 1e9} -> too large. It takes a number of at least 0 and at most 86400
+            {"log_level": "loud"} -> text: off, error, warning, info, debug or trace (default: "info")
+            {"validate_records": "yes"} -> It takes true or false (default: true)
+            {"custom_name": "../data"} -> is "../data": a file name cannot contain '/'. It takes text: a
+            {"custom_name": ""} -> is "": a file name cannot be empty. It takes text: a file name without
+        "#;
+        for case in cases.trim().lines() {
+            let (text, expected) = case.trim().split_once(" -> ").expect("a case");
             let error = load(text).expect_err(text);
             assert!(error.contains(expected), "{error}\nlacks: {expected}");
         }

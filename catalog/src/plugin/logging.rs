@@ -29,7 +29,7 @@ const METRIC: &str = "METRIC: ";
 
 /// How much is logged: the value of the key `log_level`. Each level includes the one before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(try_from = "String", into = "&'static str")]
+#[serde(try_from = "String", rename_all = "lowercase")]
 #[schemars(extend("x-form" = "off, error, warning, info, debug or trace"))]
 pub enum LogLevel {
     /// Nothing. What ends the run is still printed, but not as a log line.
@@ -47,24 +47,16 @@ pub enum LogLevel {
     Trace,
 }
 
-impl LogLevel {
-    /// Returns the name that log libraries use.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            LogLevel::Off => "off",
-            LogLevel::Error => "error",
-            LogLevel::Warning => "warn",
-            LogLevel::Info => "info",
-            LogLevel::Debug => "debug",
-            LogLevel::Trace => "trace",
-        }
-    }
-}
-
-impl From<LogLevel> for &'static str {
+impl From<LogLevel> for LevelFilter {
     fn from(level: LogLevel) -> Self {
-        level.name()
+        match level {
+            LogLevel::Off => LevelFilter::OFF,
+            LogLevel::Error => LevelFilter::ERROR,
+            LogLevel::Warning => LevelFilter::WARN,
+            LogLevel::Info => LevelFilter::INFO,
+            LogLevel::Debug => LevelFilter::DEBUG,
+            LogLevel::Trace => LevelFilter::TRACE,
+        }
     }
 }
 
@@ -113,8 +105,7 @@ impl LogConfig {
         W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
     {
         let followed = self.follow_environment();
-        let level = self.level.name().parse::<LevelFilter>().expect("the name of a level");
-        let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(stderr);
+        let builder = tracing_subscriber::fmt().with_max_level(self.level).with_writer(stderr);
         let _ = match self.format {
             LogFormat::Text => builder
                 .with_timer(ChronoUtc::new("%Y-%m-%dT%H:%M:%S%.3fZ".to_owned()))
@@ -306,10 +297,8 @@ mod tests {
     fn meltanos_logging_configuration_is_used() {
         let followed = |text: &str| {
             let mut config = LogConfig { level: LogLevel::Info, format: LogFormat::Text };
-            config
-                .follow(text.as_bytes())
-                .map(|()| (config.level, config.format))
-                .map_err(|error| error.to_string())
+            let followed = config.follow(text.as_bytes()).map_err(|error| error.to_string());
+            followed.map(|()| (config.level, config.format))
         };
         let written_by_meltano = r#"{"version": 1, "disable_existing_loggers": false,
             "formatters": {"default": {"()": "singer_sdk.logging.StructuredFormatter"}},
@@ -358,18 +347,7 @@ mod tests {
         let lines: Vec<Map<String, Value>> =
             text.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
         let keys: Vec<_> = lines[0].keys().map(String::as_str).collect();
-        let expected = [
-            "level",
-            "pid",
-            "logger_name",
-            "ts",
-            "thread_name",
-            "app_name",
-            "stream_name",
-            "message",
-            "extra",
-        ];
-        assert_eq!(keys, expected);
+        assert_eq!(keys.join(" "), "level pid logger_name ts thread_name app_name stream_name message extra");
         assert_eq!(
             ["level", "app_name", "stream_name", "message", "extra"].map(|key| &lines[0][key]),
             [

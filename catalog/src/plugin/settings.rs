@@ -15,39 +15,6 @@ use serde_json::{Map, Value};
 use super::paths::{self, FileError};
 use crate::schema::{properties_of, type_of};
 
-/// A set of keys that others may override.
-#[derive(Debug)]
-pub enum Layer {
-    /// A configuration file.
-    File {
-        /// The file's name, for error messages.
-        name: String,
-        /// Its content.
-        text: Vec<u8>,
-    },
-    /// Environment variables named `<PREFIX><KEY>`, the key in upper case.
-    Environment {
-        /// What the variables' names start with, such as `TAP_MAILJET_WEBHOOKS_`.
-        prefix: &'static str,
-        /// Names and values. Variables without the prefix are ignored.
-        variables: Vec<(String, String)>,
-    },
-}
-
-impl Layer {
-    /// Reads one argument of `--config`: a file, which may be a pipe, or the word ENV for the environment
-    /// variables that start with `prefix`.
-    fn read(argument: &str, prefix: &'static str) -> Result<Self, FileError> {
-        if argument == "ENV" {
-            // A variable that is not Unicode cannot be one of ours.
-            let variables = std::env::vars_os()
-                .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
-            return Ok(Layer::Environment { prefix, variables: variables.collect() });
-        }
-        Ok(Layer::File { name: argument.to_owned(), text: paths::read(Path::new(argument))? })
-    }
-}
-
 /// A configuration that is valid, and what is odd about it.
 #[derive(Debug)]
 pub struct LoadedConfig<T> {
@@ -71,36 +38,29 @@ pub enum SettingsError {
     BadValue { key: String, origin: String, value: String, reason: String, expected: String },
 }
 
-/// Loads the configuration from the arguments of `--config`: files, and the word ENV for the environment
-/// variables that start with `environment_prefix`.
-pub fn load<T>(
-    arguments: &[String],
-    environment_prefix: &'static str,
-) -> Result<LoadedConfig<T>, SettingsError>
+/// Loads the configuration from the arguments of `--config`: files, which may be pipes, and the word ENV for
+/// the environment variables that start with `environment_prefix`.
+///
+/// A later file overrides an earlier one, key by key. The environment overrides all files, wherever ENV stands
+/// among them. An unknown key is a warning, a bad value is an error.
+pub fn load<T>(arguments: &[String], environment_prefix: &str) -> Result<LoadedConfig<T>, SettingsError>
 where
     T: DeserializeOwned + JsonSchema,
 {
-    let layers = arguments.iter().map(|argument| Layer::read(argument, environment_prefix));
-    merge(layers.collect::<Result<_, _>>()?)
-}
-
-/// Merges the layers, key by key: a later file overrides an earlier one, and the environment overrides all
-/// files, wherever it stands among them. An unknown key is a warning, a bad value is an error.
-pub fn merge<T: DeserializeOwned + JsonSchema>(layers: Vec<Layer>) -> Result<LoadedConfig<T>, SettingsError> {
-    let mut merged = Merged { schemas: properties_of::<T>(), ..Merged::default() };
-    let (files, environment): (Vec<_>, Vec<_>) =
-        layers.into_iter().partition(|layer| matches!(layer, Layer::File { .. }));
-    for layer in files.into_iter().chain(environment) {
-        match layer {
-            Layer::File { name, text } => merged.add_file(&name, &text)?,
-            Layer::Environment { prefix, variables } => merged.add_environment(prefix, variables),
-        }
+    let mut merged = Merged::new::<T>();
+    for name in arguments.iter().filter(|argument| *argument != "ENV") {
+        merged.add_file(name, &paths::read(Path::new(name))?)?;
+    }
+    if arguments.iter().any(|argument| argument == "ENV") {
+        // A variable that is not Unicode cannot be one of ours.
+        let variables = std::env::vars_os()
+            .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
+        merged.add_environment(environment_prefix, variables);
     }
     merged.read()
 }
 
-/// The layers merged so far.
-#[derive(Default)]
+/// The keys that have been set so far. What is added later overrides what was added before.
 struct Merged {
     /// The known keys, each with its JSON Schema.
     schemas: Map<String, Value>,
@@ -111,6 +71,15 @@ struct Merged {
 }
 
 impl Merged {
+    fn new<T: JsonSchema>() -> Self {
+        Merged {
+            schemas: properties_of::<T>(),
+            values: Map::new(),
+            origins: HashMap::new(),
+            warnings: Vec::new(),
+        }
+    }
+
     fn add_file(&mut self, name: &str, text: &[u8]) -> Result<(), SettingsError> {
         let not_an_object = |reason: String| SettingsError::NotAnObject { name: name.to_owned(), reason };
         let object: Map<String, Value> = match serde_json::from_slice(text) {
@@ -124,7 +93,7 @@ impl Merged {
         Ok(())
     }
 
-    fn add_environment(&mut self, prefix: &str, variables: Vec<(String, String)>) {
+    fn add_environment(&mut self, prefix: &str, variables: impl Iterator<Item = (String, String)>) {
         for (variable, text) in variables {
             let Some(key) = variable.strip_prefix(prefix) else { continue };
             // Meltano's own extras begin with a second underscore (…__SELECT); they are not for the plugin.
@@ -262,29 +231,24 @@ mod tests {
         tokens: Vec<String>,
     }
 
-    fn file(name: &str, text: &str) -> Layer {
-        Layer::File { name: name.to_owned(), text: text.as_bytes().to_owned() }
-    }
-
-    fn environment(variables: &[(&str, &str)]) -> Layer {
-        let variables =
-            variables.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
-        Layer::Environment { prefix: "APP_", variables }
+    /// Merges files, given by name and text, and environment variables.
+    fn merge(files: &[[&str; 2]], variables: &[[&str; 2]]) -> Result<LoadedConfig<Sample>, SettingsError> {
+        let mut merged = Merged::new::<Sample>();
+        for [name, text] in files {
+            merged.add_file(name, text.as_bytes())?;
+        }
+        merged.add_environment("APP_", variables.iter().map(|variable| variable.map(str::to_owned).into()));
+        merged.read()
     }
 
     #[test]
     fn a_later_file_overrides_an_earlier_one_and_the_environment_overrides_all() {
-        let loaded: LoadedConfig<Sample> = merge(vec![
-            environment(&[
-                ("APP_FLAG", "true"),
-                ("APP_TOKENS", "a, b"),
-                ("APP__SELECT", "x"),
-                ("OTHER", "y"),
-            ]),
-            file("a.json", r#"{"max_body_bytes": 1, "name": "a", "flag": false}"#),
-            file("b.json", r#"{"max_body_bytes": 2, "nmae": "typo"}"#),
-        ])
-        .expect("a valid configuration");
+        let files = [
+            ["a.json", r#"{"max_body_bytes": 1, "name": "a", "flag": false}"#],
+            ["b.json", r#"{"max_body_bytes": 2, "nmae": "typo"}"#],
+        ];
+        let variables = [["APP_FLAG", "true"], ["APP_TOKENS", "a, b"], ["APP__SELECT", "x"], ["OTHER", "y"]];
+        let loaded = merge(&files, &variables).expect("a valid configuration");
         let expected = Sample {
             max_body_bytes: 2,
             name: Some("a".to_owned()),
@@ -297,29 +261,22 @@ mod tests {
 
     #[test]
     fn an_error_names_the_key_the_value_its_origin_and_what_the_key_takes() {
-        let cases = [
-            (
-                file("a.json", r#"{"max_body_bytes": "abc"}"#),
-                r#"config key "max_body_bytes" (from a.json) is "abc": it is text. It takes an integer"#,
-            ),
-            (file("a.json", r#"{"max_body_bytes": 1.5}"#), "is 1.5: it is not a whole number. It takes"),
-            (file("a.json", r#"{"name": 5}"#), "is 5: it is a number. It takes text"),
-            (file("a.json", r#"{"max_body_bytes": 0}"#), "too small. It takes an integer of at least 1"),
-            (environment(&[("APP_FLAG", "yes")]), r#"config key "flag" (from APP_FLAG) is "yes": "#),
-            (
-                file("a.json", "[1]"),
-                "config file a.json: it holds a list; a config file holds one JSON object",
-            ),
-            (file("a.json", "{"), "config file a.json: it is not JSON (EOF"),
-            (
-                file("a.json", r#"{"tokens": ["hunter2", 5]}"#),
-                "is a secret: it does not have the right form. It takes a list",
-            ),
-        ];
-        for (layer, expected) in cases {
-            let error = merge::<Sample>(vec![layer]).expect_err(expected).to_string();
+        let cases = r#"
+            {"max_body_bytes": "abc"} -> config key "max_body_bytes" (from a.json) is "abc": it is text. It takes
+            {"max_body_bytes": 1.5} -> is 1.5: it is not a whole number. It takes
+            {"name": 5} -> is 5: it is a number. It takes text
+            {"max_body_bytes": 0} -> too small. It takes an integer of at least 1
+            [1] -> config file a.json: it holds a list; a config file holds one JSON object
+            { -> config file a.json: it is not JSON (EOF
+            {"tokens": ["hunter2", 5]} -> is a secret: it does not have the right form. It takes a list
+        "#;
+        for case in cases.trim().lines() {
+            let (text, expected) = case.trim().split_once(" -> ").expect("a case");
+            let error = merge(&[["a.json", text]], &[]).expect_err(text).to_string();
             assert!(error.contains(expected), "{error}\nlacks: {expected}");
             assert!(!error.contains("hunter2"), "a secret is shown: {error}");
         }
+        let error = merge(&[], &[["APP_FLAG", "yes"]]).expect_err("not a boolean").to_string();
+        assert!(error.starts_with(r#"config key "flag" (from APP_FLAG) is "yes": "#), "{error}");
     }
 }

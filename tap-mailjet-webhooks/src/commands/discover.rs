@@ -1,6 +1,6 @@
 //! `--discover`: the catalog of all streams and columns.
 
-use catalog::selection::Catalog;
+use catalog::selection::catalog_of;
 use catalog::stream::StreamId;
 
 use super::{CommandError, print};
@@ -18,6 +18,5 @@ pub fn execute(config: &Config, spool: Option<&SpoolLocation>) -> Result<(), Com
     };
     let prefix = config.system_column_prefix.as_str();
     let streams = StreamId::all().map(|id| stream_with_discovered_columns(id, prefix, &discovered));
-    let text = serde_json::to_string_pretty(&Catalog::new(streams)).expect("a catalog is JSON");
-    print(text + "\n")
+    print(format!("{:#}\n", catalog_of(streams)))
 }

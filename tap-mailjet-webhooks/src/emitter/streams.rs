@@ -115,7 +115,7 @@ impl Streams {
         out: &mut Vec<u8>,
         mut add_columns: impl FnMut(&[DiscoveredColumn]) -> Result<(), E>,
     ) -> Result<u64, E> {
-        let type_name = if self.depends_on_type { event::type_name(event.members.text()) } else { None };
+        let type_name = if self.depends_on_type { event::type_name(event.members.text) } else { None };
         let event_type = type_name.as_deref().and_then(EventType::from_name);
         let mut writer = self.records.event(event, batched_at);
         let (mut records, mut has_stream) = (0, false);

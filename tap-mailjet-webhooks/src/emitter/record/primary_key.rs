@@ -81,7 +81,7 @@ impl CanonicalOrder {
         sorted.sort_by(|(a, _, one), (b, _, other)| {
             a.cmp(b).then_with(|| is_unicode(one.quoted_name).cmp(&is_unicode(other.quoted_name)))
         });
-        let mut order = CanonicalOrder { members: Vec::with_capacity(members.len()), text: b"{".to_vec() };
+        let mut order = CanonicalOrder { members: Vec::with_capacity(sorted.len()), text: b"{".to_vec() };
         for (position, (_, index, member)) in sorted.into_iter().enumerate() {
             if position > 0 {
                 order.text.push(b',');

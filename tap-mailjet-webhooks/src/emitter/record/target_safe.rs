@@ -50,7 +50,7 @@ fn is_target_safe_structure(json: &str, max_depth: usize) -> bool {
         Some(b'{') => {
             let spans = members::parse_object(json).expect("a part of valid JSON is valid");
             let members = Members::new(json, &spans);
-            let mut names = HashSet::with_capacity(members.len());
+            let mut names = HashSet::with_capacity(spans.len());
             members.iter().all(|member| {
                 names.insert(member.name()) && is_target_safe_structure(member.value, max_depth - 1)
             })
