@@ -5,7 +5,7 @@ use tracing::info;
 
 use super::{CommandError, print};
 use crate::config::Config;
-use crate::listener::token::{MAX_ACTIVE, RandomSourceError, Token};
+use crate::listener::token::{MAX_ACTIVE, Token};
 use crate::os::clock::UnixMillis;
 use crate::spool::{self, Registry};
 
@@ -36,8 +36,8 @@ pub enum UrlError {
          key to use them"
     )]
     TokensInConfig,
-    #[error(transparent)]
-    Random(#[from] RandomSourceError),
+    #[error("the system's random source failed: {0}")]
+    Random(getrandom::Error),
     #[error(
         "two webhook URLs are already active; revoke one first (`url list` shows them, `url revoke ID` \
          revokes one)"

@@ -31,7 +31,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use catalog::stream::StreamId;
+use catalog::stream::{Stream, StreamId};
 
 pub use dry_run::{DryRun, write_samples};
 pub use output_spec::{OutputSpec, OutputSpecError};
@@ -95,13 +95,15 @@ impl<W: Write> Emitter<W> {
     ) -> Result<Self, OutputSpecError> {
         let (reader, mut registry) = (spool.reader()?, spool.registry()?);
         let streams = Streams::new(spec, StreamId::all(), &registry.discovered_columns()?)?;
+        // It is the same in every stream.
+        let replication_key = Stream::new(StreamId::Data, &spec.system_prefix).replication_key().to_owned();
         Ok(Emitter {
             spool,
             reader,
             streams,
             output: OutputBuffer::new(out),
             idle_exit: pace.idle_exit,
-            state_writer: StateWriter::new(pace, spec.replication_key(), registry.written_through()?),
+            state_writer: StateWriter::new(pace, replication_key, registry.written_through()?),
             registry,
             progress,
             last_news: Instant::now(),

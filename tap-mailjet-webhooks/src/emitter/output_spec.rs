@@ -1,7 +1,6 @@
 //! What a run writes.
 
 use catalog::selection::{CatalogError, Selection};
-use catalog::stream::{Stream, StreamId};
 
 use super::record::UnknownFields;
 use crate::spool::SpoolError;
@@ -25,11 +24,4 @@ pub enum OutputSpecError {
     Catalog(#[from] CatalogError),
     #[error(transparent)]
     Spool(#[from] SpoolError),
-}
-
-impl OutputSpec {
-    /// Name of the replication key, which is the same in every stream.
-    pub(super) fn replication_key(&self) -> String {
-        Stream::new(StreamId::Data, &self.system_prefix).replication_key().to_owned()
-    }
 }

@@ -10,9 +10,7 @@ use crate::spool::Sequence;
 
 /// How far the emitter has got. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct EmitterProgress {
-    shared: Arc<Mutex<ProgressSnapshot>>,
-}
+pub struct EmitterProgress(Arc<Mutex<ProgressSnapshot>>);
 
 /// How far the emitter has got, at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,7 +27,7 @@ pub struct ProgressSnapshot {
 }
 
 impl EmitterProgress {
-    /// Returns a copy of the progress.
+    /// Returns how far the emitter has got now.
     #[must_use]
     pub fn snapshot(&self) -> ProgressSnapshot {
         self.lock().clone()
@@ -54,6 +52,6 @@ impl EmitterProgress {
     }
 
     fn lock(&self) -> MutexGuard<'_, ProgressSnapshot> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

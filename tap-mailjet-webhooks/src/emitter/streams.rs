@@ -145,12 +145,11 @@ impl Streams {
         batched_at: UnixMillis,
         out: &mut Vec<u8>,
     ) -> u64 {
-        let mut records = 0;
-        if let Some(stream) = rejected_stream(&mut self.selected) {
-            self.records.write_rejected(&stream.table, item, batched_at, out);
+        let stream = self.write_rejected_row(item, batched_at, out);
+        let records = stream.map_or(0, |stream| {
             stream.note_record(item.sequence);
-            records = 1;
-        }
+            1
+        });
         self.advance(ItemKind::Rejected, item.sequence);
         records
     }
@@ -174,24 +173,28 @@ impl Streams {
         } else {
             format!("items with sequences from {from} to {through}")
         };
-        let reason = format!("the spool is damaged: {what} can't be read ({reason})");
+        let reason = format!("the spool is damaged: {what} cannot be read ({reason})");
         warn!("{reason}; skipped. `spool verify` shows details");
         self.damages += 1;
-        let mut records = 0;
-        if let Some(stream) = rejected_stream(&mut self.selected) {
-            // The row's key is a hash of this text, which no other row has.
-            let body = format!(r#"{{"damaged_from":{from},"damaged_through":{through}}}"#);
-            let item = StoredItem {
-                sequence: *through,
-                received_at: batched_at,
-                reason: Some(&reason),
-                body: body.as_bytes(),
-            };
-            self.records.write_rejected(&stream.table, item, batched_at, out);
-            records = 1;
-        }
+        // The row's key is a hash of this text, which no other row has.
+        let body = format!(r#"{{"damaged_from":{from},"damaged_through":{through}}}"#);
+        let (sequence, reason, body) = (*through, Some(reason.as_str()), body.as_bytes());
+        let item = StoredItem { sequence, received_at: batched_at, reason, body };
+        let records = u64::from(self.write_rejected_row(item, batched_at, out).is_some());
         self.advance(kind, *through);
         records
+    }
+
+    /// Appends a row to the stream of rejected items. Returns that stream if it is selected.
+    fn write_rejected_row(
+        &mut self,
+        item: StoredItem<'_>,
+        batched_at: UnixMillis,
+        out: &mut Vec<u8>,
+    ) -> Option<&mut StreamProgress> {
+        let stream = self.selected.iter_mut().find(|stream| stream.id() == StreamId::Rejected)?;
+        self.records.write_rejected(&stream.table, item, batched_at, out);
+        Some(stream)
     }
 
     /// Notes that all streams with items of this kind have got up to `sequence`.
@@ -210,8 +213,4 @@ impl Streams {
             warn!("the spool is damaged in {} places, which were skipped", self.damages);
         }
     }
-}
-
-fn rejected_stream(selected: &mut [StreamProgress]) -> Option<&mut StreamProgress> {
-    selected.iter_mut().find(|stream| stream.id() == StreamId::Rejected)
 }

@@ -19,7 +19,7 @@ use super::connection_slots::Slot;
 use super::guards::{Guards, RequestHead};
 use super::refusal::Refusal;
 use super::refusal_log::RefusalLog;
-use super::split::{Split, SplitError, split};
+use super::split::{Split, split};
 use super::traffic::{InProgress, Traffic};
 use crate::os::clock::UnixMillis;
 use crate::spool::{Append, Batch, ItemKind, Items, REJECTED_BODY_BYTES, Receipt, Reservation};
@@ -29,7 +29,6 @@ use crate::spool::{Append, Batch, ItemKind, Items, REJECTED_BODY_BYTES, Receipt,
 const DISCARD_BYTES: u64 = 64 << 20;
 const DISCARD_TIME: Duration = Duration::from_secs(5);
 
-/// Handles the requests of all connections.
 pub(super) struct Handler<S> {
     guards: Guards,
     body_timeout: Duration,
@@ -41,7 +40,6 @@ pub(super) struct Handler<S> {
 /// A connection, as far as its requests need it.
 pub(super) struct Connection<S> {
     pub(super) handler: Arc<Handler<S>>,
-    /// The address at the other end.
     pub(super) peer: SocketAddr,
     pub(super) slot: Slot,
     /// Counts the connection as open.
@@ -117,13 +115,13 @@ impl<S: Append> Handler<S> {
                 self.traffic.note_accepted(receipt, &event_counts);
                 Ok(receipt)
             }
-            Err(SplitError::NoMemory(error)) => Err(Refusal::Spool(error)),
-            Err(SplitError::NotEvents(reason)) => {
+            Err(Refusal::NotEvents(reason)) => {
                 let batch = rejected_batch(&text, reason.clone(), received_at, reservation)?;
                 let receipt = self.spool.append(batch).await.map_err(Refusal::Spool)?;
                 self.traffic.note_stored(receipt);
                 Err(Refusal::NotEvents(reason))
             }
+            Err(refusal) => Err(refusal),
         }
     }
 }

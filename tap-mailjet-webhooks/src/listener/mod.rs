@@ -38,7 +38,7 @@ pub use guards::address::{AddressGuard, Networks};
 pub use guards::credentials::{Credentials, Password, Username};
 pub use guards::{Guards, token};
 pub use refusal::Refusal;
-pub use split::{Split, SplitError, split};
+pub use split::{Split, split};
 pub use tls::Tls;
 pub use tls::files::{TlsError, TlsFiles};
 pub use traffic::{EventLabels, RequestLabels, Traffic};

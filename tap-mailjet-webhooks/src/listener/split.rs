@@ -4,13 +4,13 @@
 //! and every other element is a rejected item. The fields of an event do not matter here, except that events
 //! are counted by type.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserializer as _, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::event_counts::EventCounts;
+use super::refusal::Refusal;
 use crate::spool::{AppendError, ItemKind, Items, REJECTED_BODY_BYTES, Reservation};
 
 /// Why an array element that is not an object is rejected.
@@ -25,24 +25,18 @@ pub struct Split {
     pub event_counts: EventCounts,
 }
 
-/// Why a body is not split into events.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SplitError {
-    /// It holds none, for this reason. The whole body is one rejected item.
-    NotEvents(Cow<'static, str>),
-    /// There is no memory for the list of its items.
-    NoMemory(AppendError),
-}
-
 /// Finds the events in a body. The memory for the list of items is taken from `reservation`.
-pub fn split(body: &[u8], reservation: &mut Reservation) -> Result<Split, SplitError> {
+///
+/// Fails with [`Refusal::NotEvents`] if the body holds none, which makes the whole body a rejected item, and
+/// with [`Refusal::Spool`] if there is no memory.
+pub fn split(body: &[u8], reservation: &mut Reservation) -> Result<Split, Refusal> {
     let not_json =
-        |error: &serde_json::Error| SplitError::NotEvents(format!("the body is not JSON: {error}").into());
+        |error: &serde_json::Error| Refusal::NotEvents(format!("the body is not JSON: {error}").into());
     let mut split = Split { items: Items::new(NOT_AN_OBJECT), event_counts: EventCounts::default() };
     match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
         Some(b'{') => {
             let event: &RawValue = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
-            split.push(body, event, reservation).map_err(SplitError::NoMemory)?;
+            split.push(body, event, reservation).map_err(Refusal::Spool)?;
             Ok(split)
         }
         Some(b'[') => {
@@ -52,17 +46,17 @@ pub fn split(body: &[u8], reservation: &mut Reservation) -> Result<Split, SplitE
             let whole = deserializer.deserialize_seq(elements).and_then(|()| deserializer.end());
             match (whole, refused) {
                 (Ok(()), _) => Ok(split),
-                (Err(_), Some(error)) => Err(SplitError::NoMemory(error)),
+                (Err(_), Some(error)) => Err(Refusal::Spool(error)),
                 (Err(error), None) => Err(not_json(&error)),
             }
         }
         Some(_) => Err(match serde_json::from_slice::<&RawValue>(body) {
-            Ok(_) => SplitError::NotEvents(
-                "the body is JSON, but neither an object nor an array of objects".into(),
-            ),
+            Ok(_) => {
+                Refusal::NotEvents("the body is JSON, but neither an object nor an array of objects".into())
+            }
             Err(error) => not_json(&error),
         }),
-        None => Err(SplitError::NotEvents("the body is empty".into())),
+        None => Err(Refusal::NotEvents("the body is empty".into())),
     }
 }
 
@@ -119,14 +113,11 @@ mod tests {
     use crate::spool::Budget;
 
     fn events(body: &str) -> Result<Vec<(&str, bool)>, String> {
-        let split = split_within(1 << 20, body.as_bytes()).map_err(|error| match error {
-            SplitError::NotEvents(reason) => reason.into_owned(),
-            SplitError::NoMemory(error) => error.to_string(),
-        })?;
+        let split = split_within(1 << 20, body.as_bytes()).map_err(|refusal| refusal.to_string())?;
         Ok(split.items.iter().map(|(range, kind)| (&body[range], kind == ItemKind::Event)).collect())
     }
 
-    fn split_within(budget: usize, body: &[u8]) -> Result<Split, SplitError> {
+    fn split_within(budget: usize, body: &[u8]) -> Result<Split, Refusal> {
         let mut reservation = Budget::new(budget).reserve(0).expect("nothing is taken yet");
         split(body, &mut reservation)
     }
@@ -168,9 +159,7 @@ mod tests {
         }
         let control = events("{\"a\":\"\n\"}").expect_err("a control character");
         assert!(control.starts_with("the body is not JSON: control character"), "{control}");
-        let Err(SplitError::NotEvents(not_utf8)) = split_within(0, b"{\"a\":\"\xff\"}") else {
-            panic!("it is not UTF-8");
-        };
+        let not_utf8 = split_within(0, b"{\"a\":\"\xff\"}").expect_err("it is not UTF-8").to_string();
         assert!(not_utf8.starts_with("the body is not JSON: invalid unicode"), "{not_utf8}");
     }
 
@@ -178,7 +167,7 @@ mod tests {
     fn the_list_of_items_stops_growing_when_the_memory_budget_is_used_up() {
         let body = format!("[{}0]", "0,".repeat(100_000));
         let refused = split_within(64 << 10, body.as_bytes()).expect_err("it takes 200 KB");
-        assert_eq!(refused, SplitError::NoMemory(AppendError::Overloaded));
+        assert_eq!(refused, Refusal::Spool(AppendError::Overloaded));
         split_within(512 << 10, body.as_bytes()).expect("that is enough");
     }
 
@@ -192,17 +181,8 @@ mod tests {
     fn events_are_counted_by_type_and_rejected_items_are_not_counted() {
         let body = br#"[{"event":"open"}, {"event":"Open"}, {"event":"unsub"}, {"event":"typofix"}, {}, 5]"#;
         let counts = split_within(1 << 20, body).expect("events").event_counts;
-        let counts: Vec<_> = EventCounts::names().into_iter().zip(counts.0).collect();
-        let expected = [
-            ("sent", 0),
-            ("open", 2),
-            ("click", 0),
-            ("bounce", 0),
-            ("blocked", 0),
-            ("spam", 0),
-            ("unsub", 1),
-            ("other", 2),
-        ];
-        assert_eq!(counts, expected);
+        let counts: Vec<_> =
+            EventCounts::names().into_iter().zip(counts.0).filter(|(_, count)| *count > 0).collect();
+        assert_eq!(counts, [("open", 2), ("unsub", 1), ("other", 2)]);
     }
 }

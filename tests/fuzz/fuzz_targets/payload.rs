@@ -7,7 +7,7 @@ use catalog::event::type_name;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tap_mailjet_webhooks::listener::{Split, SplitError, split};
+use tap_mailjet_webhooks::listener::{Refusal, Split, split};
 use tap_mailjet_webhooks::spool::{Budget, ItemKind, REJECTED_BODY_BYTES};
 
 fuzz_target!(|body: &[u8]| {
@@ -15,11 +15,11 @@ fuzz_target!(|body: &[u8]| {
     let whole = serde_json::from_slice::<&RawValue>(body);
     let Split { items, event_counts } = match split(body, &mut reservation) {
         Ok(split) => split,
-        Err(SplitError::NotEvents(_)) => {
+        Err(Refusal::NotEvents(_)) => {
             assert!(whole.is_err() || !whole.is_ok_and(|json| json.get().starts_with(['{', '['])));
             return;
         }
-        Err(SplitError::NoMemory(error)) => panic!("{error}"),
+        Err(refusal) => panic!("{refusal}"),
     };
     let text = whole.expect("a body with events is JSON").get();
     let elements = match text.starts_with('{') {

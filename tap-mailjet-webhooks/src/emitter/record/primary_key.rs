@@ -231,36 +231,17 @@ mod tests {
 
     #[test]
     fn any_other_difference_changes_the_key() {
-        let different = [
-            "{}",
-            r#"{"a":null}"#,
-            r#"{"a":1}"#,
-            r#"{"a":1.0}"#,
-            r#"{"a":1e0}"#,
-            r#"{"a":"1"}"#,
-            r#"{"a":true}"#,
-            r#"{"a":"true"}"#,
-            r#"{"A":1}"#,
-            r#"{"a":1,"b":2}"#,
-            r#"{"a":2,"b":1}"#,
-            r#"{"a":1,"a":2}"#,
-            r#"{"a":2,"a":1}"#,
-            r#"{"a":[1,2]}"#,
-            r#"{"a":[2,1]}"#,
-            r#"{"a":[12]}"#,
-            r#"{"a":"[1,2]"}"#,
-            r#"{"a":{}}"#,
-            r#"{"a":[]}"#,
-            r#"{"a":""}"#,
-            r#"{"a":" "}"#,
-            r#"{"a":"\ud800"}"#,
-            r#"{"a":"\ud801"}"#,
-            r#"{"a":"\\ud800"}"#,
-        ];
-        let mut keys: Vec<_> = different.iter().map(|event| key(event)).collect();
+        let different = concat!(
+            r#"{};{"a":null};{"a":1};{"a":1.0};{"a":1e0};{"a":"1"};{"a":true};{"a":"true"};{"A":1};"#,
+            r#"{"a":1,"b":2};{"a":2,"b":1};{"a":1,"a":2};{"a":2,"a":1};"#,
+            r#"{"a":[1,2]};{"a":[2,1]};{"a":[12]};{"a":"[1,2]"};{"a":{}};{"a":[]};{"a":""};{"a":" "};"#,
+            r#"{"a":"\ud800"};{"a":"\ud801"};{"a":"\\ud800"}"#,
+        );
+        let mut keys: Vec<_> = different.split(';').map(key).collect();
+        assert_eq!(keys.len(), 24);
         keys.sort_unstable();
         keys.dedup();
-        assert_eq!(keys.len(), different.len());
+        assert_eq!(keys.len(), 24);
     }
 
     #[test]

@@ -88,8 +88,7 @@ pub(super) fn find_lone_surrogate(json: &str) -> Option<usize> {
     unsafe_escapes(json).find_map(|(at, escape)| (escape == UnsafeEscape::LoneSurrogate).then_some(at))
 }
 
-/// An escape that some targets do not accept.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(PartialEq)]
 enum UnsafeEscape {
     /// One half of a surrogate pair, without the other.
     LoneSurrogate,
@@ -97,15 +96,19 @@ enum UnsafeEscape {
     Nul,
 }
 
-/// Returns each such escape in a JSON text, with its position.
+/// Returns each escape in a JSON text that some targets do not accept, with its position.
 fn unsafe_escapes(json: &str) -> impl Iterator<Item = (usize, UnsafeEscape)> {
     let bytes = json.as_bytes();
     let mut position = 0;
     std::iter::from_fn(move || {
         while let Some(offset) = memchr::memchr(b'\\', bytes.get(position..)?) {
             let at = position + offset;
-            let (escape, length) = match surrogate(bytes, at) {
-                Some(Surrogate::High) if surrogate(bytes, at + 6) == Some(Surrogate::Low) => (None, 12),
+            let (escape, length) = match surrogate_digit(bytes, at) {
+                Some(b'8' | b'9' | b'a' | b'b')
+                    if matches!(surrogate_digit(bytes, at + 6), Some(b'c'..=b'f')) =>
+                {
+                    (None, 12)
+                }
                 Some(_) => (Some(UnsafeEscape::LoneSurrogate), 6),
                 None if bytes[at..].starts_with(b"\\u0000") => (Some(UnsafeEscape::Nul), 6),
                 // The backslash and what it escapes, which may be a backslash.
@@ -120,17 +123,13 @@ fn unsafe_escapes(json: &str) -> impl Iterator<Item = (usize, UnsafeEscape)> {
     })
 }
 
-#[derive(PartialEq)]
-enum Surrogate {
-    High,
-    Low,
-}
-
-/// Returns which half of a surrogate pair is escaped at a position, if any.
-fn surrogate(bytes: &[u8], at: usize) -> Option<Surrogate> {
-    match bytes.get(at..at + 6)? {
-        [b'\\', b'u', b'd' | b'D', b'8' | b'9' | b'a' | b'A' | b'b' | b'B', ..] => Some(Surrogate::High),
-        [b'\\', b'u', b'd' | b'D', b'c'..=b'f' | b'C'..=b'F', ..] => Some(Surrogate::Low),
+/// If a surrogate is escaped at a position, returns the digit that says which half of a pair it is: `8` to `b`
+/// for the first (`\ud800` to `\udbff`), `c` to `f` for the second.
+fn surrogate_digit(bytes: &[u8], at: usize) -> Option<u8> {
+    match bytes.get(at..at + 4)? {
+        [b'\\', b'u', b'd' | b'D', digit @ (b'8' | b'9' | b'a'..=b'f' | b'A'..=b'F')] => {
+            Some(digit.to_ascii_lowercase())
+        }
         _ => None,
     }
 }

@@ -17,16 +17,11 @@ pub const MAX_ACTIVE: usize = 2;
 #[derive(Debug)]
 pub struct Token(SecretString);
 
-/// The system's random source failed.
-#[derive(Debug, thiserror::Error)]
-#[error("the system's random source failed: {0}")]
-pub struct RandomSourceError(getrandom::Error);
-
 impl Token {
     /// Creates a token from the system's random source.
-    pub fn random() -> Result<Self, RandomSourceError> {
+    pub fn random() -> Result<Self, getrandom::Error> {
         let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes).map_err(RandomSourceError)?;
+        getrandom::fill(&mut bytes)?;
         let digits = bytes.iter().flat_map(|byte: &u8| [byte >> 4, byte & 15]);
         let text: String = digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect();
         Ok(Token(text.into()))
