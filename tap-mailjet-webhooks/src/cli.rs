@@ -1,6 +1,7 @@
 //! The command line: its parser, and which command each of its forms runs.
 
 use catalog::plugin::about::AboutFormat;
+use catalog::plugin::logging::LogConfig;
 use catalog::plugin::settings::LoadedConfig;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -153,7 +154,8 @@ impl ConfigArgs {
         let LoadedConfig { config, warnings } = Config::load(&self.sources)?;
         let line = LiveLine::default();
         let stderr = line.clone();
-        config.log().start(env!("CARGO_PKG_NAME"), move || stderr.writer());
+        let log = LogConfig { level: config.log_level, format: config.log_format };
+        log.start(env!("CARGO_PKG_NAME"), move || stderr.writer());
         for warning in warnings {
             warn!("{warning}");
         }

@@ -57,25 +57,6 @@ impl Drop for Admin {
     }
 }
 
-/// What the admin address answers.
-#[derive(Debug, Clone, Copy)]
-enum Endpoint {
-    Health,
-    Readiness,
-    Metrics,
-}
-
-impl Endpoint {
-    fn from_path(path: &str) -> Option<Self> {
-        match path {
-            "/healthz" => Some(Endpoint::Health),
-            "/readyz" => Some(Endpoint::Readiness),
-            "/metrics" => Some(Endpoint::Metrics),
-            _ => None,
-        }
-    }
-}
-
 /// The filter that answers every request. It rejects none.
 fn filter(
     readiness: Readiness,
@@ -86,12 +67,12 @@ fn filter(
         let state = Arc::clone(&state);
         async move {
             let (readiness, source) = &*state;
-            match Endpoint::from_path(path.as_str()) {
-                None => respond(StatusCode::NOT_FOUND, PLAIN_TEXT, "not found\n".to_owned()),
-                Some(_) if method != Method::GET => method_not_allowed(),
-                Some(Endpoint::Health) => respond(StatusCode::OK, PLAIN_TEXT, "ok\n".to_owned()),
-                Some(Endpoint::Readiness) => report_readiness(readiness).await,
-                Some(Endpoint::Metrics) => report_metrics(source).await,
+            match path.as_str() {
+                "/healthz" | "/readyz" | "/metrics" if method != Method::GET => method_not_allowed(),
+                "/healthz" => respond(StatusCode::OK, PLAIN_TEXT, "ok\n".to_owned()),
+                "/readyz" => report_readiness(readiness).await,
+                "/metrics" => report_metrics(source).await,
+                _ => respond(StatusCode::NOT_FOUND, PLAIN_TEXT, "not found\n".to_owned()),
             }
         }
     })

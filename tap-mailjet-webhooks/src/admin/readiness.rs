@@ -23,16 +23,12 @@ pub struct Readiness {
 /// Why no webhook would be accepted now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unready {
-    /// The listener would refuse it.
     #[error("{0}")]
     Refused(Refusal),
-    /// No webhook can arrive, because there is no URL.
     #[error("there is no webhook URL (create one with `url new`)")]
     NoWebhookUrl,
-    /// It would have to wait until another connection is done.
     #[error("all of max_connections ({0}) are in use by webhooks that are being answered")]
     ConnectionsTaken(usize),
-    /// It would have to wait for its answer.
     #[error("the spool does not answer: its disk is slow, or another process keeps it locked")]
     NoAnswer,
 }

@@ -4,13 +4,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use catalog::plugin::logging::LogConfig;
 use catalog::selection::Selection;
 use url::Url;
 
 use super::ConfigError;
 use super::keys::Config;
-use super::values::{Mode, PublicUrl};
+use super::values::{Mode, PublicUrl, SpoolPath};
 use crate::emitter::{OutputSpec, Pace};
 use crate::listener::{
     ActiveTokens, AddressGuard, ConnectionLimits, Credentials, Guards, Setup, Tls, TlsFiles,
@@ -68,12 +67,6 @@ impl From<Mode> for Components {
 }
 
 impl Config {
-    /// What is logged, and how.
-    #[must_use]
-    pub fn log(&self) -> LogConfig {
-        LogConfig { level: self.log_level, format: self.log_format }
-    }
-
     /// How long the run may take.
     #[must_use]
     pub fn max_runtime(&self) -> Option<Duration> {
@@ -83,7 +76,7 @@ impl Config {
     /// Where the spool is.
     pub fn spool_location(&self) -> Result<SpoolLocation, ConfigError> {
         let path = match &self.spool_path {
-            Some(path) => path.as_path().to_owned(),
+            Some(SpoolPath(path)) => path.clone(),
             None => default_spool_path().ok_or(ConfigError::NoDefaultSpoolPath)?,
         };
         Ok(SpoolLocation::Sqlite(path))

@@ -1,4 +1,4 @@
-//! The configuration.
+//! The configuration keys, their value types, and what each component receives.
 //!
 //! | module | what it has |
 //! | --- | --- |
@@ -18,7 +18,7 @@ pub use values::{AdminAddress, Mode, PublicUrl, SpoolPath, SystemColumnPrefix, W
 
 use crate::listener::TlsError;
 
-/// The start of the environment variables that set a key.
+/// What the environment variables that set a key start with.
 const ENVIRONMENT_PREFIX: &str = "TAP_MAILJET_WEBHOOKS_";
 
 /// The configuration cannot be used.

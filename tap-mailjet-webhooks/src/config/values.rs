@@ -3,7 +3,7 @@
 
 use std::net::{AddrParseError, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use catalog::stream::DEFAULT_SYSTEM_PREFIX;
 use schemars::JsonSchema;
@@ -85,18 +85,10 @@ impl From<AdminAddress> for String {
     }
 }
 
-/// The path of the spool's file.
+/// The path of the spool's file, without `~`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "PathBuf")]
-pub struct SpoolPath(PathBuf);
-
-impl SpoolPath {
-    /// The path, without `~`.
-    #[must_use]
-    pub fn as_path(&self) -> &Path {
-        &self.0
-    }
-}
+pub struct SpoolPath(pub(super) PathBuf);
 
 impl TryFrom<PathBuf> for SpoolPath {
     type Error = &'static str;

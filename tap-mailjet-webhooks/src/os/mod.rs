@@ -1,4 +1,4 @@
-//! The operating system: stdout, threads, signals, systemd, open files, the clock, log throttling.
+//! Stdout, signals, systemd, open files, threads, the clock, log throttling.
 
 pub mod clock;
 pub(crate) mod log_throttle;

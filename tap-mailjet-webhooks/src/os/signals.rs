@@ -1,9 +1,9 @@
-//! SIGTERM and SIGINT ask a run to end in good order.
+//! The signals that ask a run to end in good order.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 
-/// The signals that ask a run to end. From the moment this exists, they no longer end the process by
+/// SIGTERM and SIGINT. From the moment this exists, they no longer end the process by
 /// themselves, however often they come. If the run takes too long to end, its deadline ends it.
 #[derive(Debug)]
 pub struct StopSignals {

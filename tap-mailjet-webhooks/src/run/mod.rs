@@ -26,7 +26,7 @@ use crate::listener::{TokensError, Traffic};
 use crate::os::thread::ThreadError;
 use crate::spool::{self, Backlog, Role, RoleLock, Spool, SpoolError, SpoolView};
 use crate::status::live_line::{LiveLine, ProgressReporter};
-use crate::status::singer_metrics::{Outcome, SingerMetrics};
+use crate::status::singer_metrics::SingerMetrics;
 use crate::status::{ListenerStatus, SharedSource, StatusSource};
 use emitting::{Emitting, PreparedEmitter};
 use receiving::Receiving;
@@ -165,7 +165,7 @@ where
         () = reader_gone => Err(EmitError::ReaderGone.into()),
         outcome = supervised => outcome,
     };
-    parts.progress.finish(if outcome.is_ok() { Outcome::Succeeded } else { Outcome::Failed });
+    parts.progress.finish(&outcome);
     drop(parts.admin);
     if outcome.is_ok() {
         roles.spool.tidy_up();
@@ -202,7 +202,7 @@ impl Parts {
         let source = || {
             let listener = receiving.as_ref().map(|receiving| ListenerStatus {
                 traffic: traffic.clone(),
-                commits: receiving.handle.commits().clone(),
+                commits: receiving.handle.commits.clone(),
             });
             let spool: Arc<dyn SpoolView> = Arc::<dyn Spool>::clone(spool);
             StatusSource::new(spool, listener, components.has_emitter().then(|| emitter_progress.clone()))

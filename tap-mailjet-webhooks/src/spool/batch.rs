@@ -23,9 +23,10 @@ pub struct Receipt {
 /// The items of one request. A batch holds its reserved memory until it is dropped.
 #[derive(Debug)]
 pub struct Batch {
-    text: Bytes,
+    pub(super) text: Bytes,
     items: Items,
-    received_at: UnixMillis,
+    /// When the webhook arrived.
+    pub(super) received_at: UnixMillis,
     _reservation: Reservation,
 }
 
@@ -45,21 +46,11 @@ impl Batch {
         self.items.receipt
     }
 
-    /// The bytes of text that the batch holds in memory.
-    pub(super) fn text_bytes(&self) -> usize {
-        self.text.len()
-    }
-
     /// Estimates the bytes that the batch takes in storage.
     pub(super) fn cost(&self) -> u64 {
         let Receipt { accepted, rejected } = self.items.receipt;
         let rows = (accepted + rejected) as u64;
         self.text.len() as u64 + rows * ROW_OVERHEAD + rejected as u64 * self.items.reason.len() as u64
-    }
-
-    /// When the webhook arrived.
-    pub(super) fn received_at(&self) -> UnixMillis {
-        self.received_at
     }
 
     /// Returns the items in order. Each one that is not an event comes with the reason why.

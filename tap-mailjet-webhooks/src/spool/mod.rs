@@ -30,6 +30,19 @@
 //! - Whose clock gives the time for sequences, for trimming by age and for the registry.
 //! - What advances the [`Watermark`] that wakes readers: only this process's commits, or those of others too.
 //! - Whether "free bytes on the disk" means anything ([`DiskUsage`]).
+//!
+//! # Files
+//!
+//! | file | contents |
+//! | --- | --- |
+//! | [`batch`], [`budget`] | what a request hands over, and the bound on the memory it takes |
+//! | [`writer`], [`commits`] | the thread that appends, and its measurements |
+//! | [`event_log`], [`watermark`] | reading and trimming, and what wakes readers |
+//! | [`sequence`] | sequences, and how they are assigned |
+//! | [`registry`] | webhook URLs, discovered columns, positions, roles |
+//! | [`stats`] | counts and sizes |
+//! | [`error`] | what can go wrong |
+//! | [`sqlite`] | the implementation in an SQLite file |
 
 mod batch;
 mod budget;

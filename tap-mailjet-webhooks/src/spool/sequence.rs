@@ -84,7 +84,8 @@ impl SequenceUnit {
 #[derive(Debug)]
 pub(super) struct Sequencer {
     unit: SequenceUnit,
-    last: Sequence,
+    /// The last sequence that was assigned.
+    pub(super) last: Sequence,
 }
 
 impl Sequencer {
@@ -98,11 +99,6 @@ impl Sequencer {
         // After the last possible sequence, the same one is assigned again, and the spool refuses the
         // duplicate.
         self.last = self.unit.sequence_at(now).max(self.last.next());
-        self.last
-    }
-
-    /// The last sequence that was assigned.
-    pub(super) fn last(&self) -> Sequence {
         self.last
     }
 }

@@ -1,4 +1,4 @@
-//! What a spool holds, and how far each component has got with it.
+//! Counts and sizes of a spool.
 
 use std::fmt;
 

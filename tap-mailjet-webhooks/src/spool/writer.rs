@@ -101,7 +101,8 @@ pub struct Writer {
 pub struct WriterHandle {
     jobs: mpsc::Sender<Job>,
     budget: Budget,
-    commits: CommitStats,
+    /// The measurements of the thread's commits.
+    pub commits: CommitStats,
 }
 
 enum Job {
@@ -162,12 +163,6 @@ impl WriterHandle {
         self.jobs.send(Job::Probe(answer)).map_err(|_| AppendError::Closed)?;
         answered.await.unwrap_or(Err(AppendError::Closed))
     }
-
-    /// Returns the measurements of the commits.
-    #[must_use]
-    pub fn commits(&self) -> &CommitStats {
-        &self.commits
-    }
 }
 
 impl Append for WriterHandle {
@@ -203,7 +198,7 @@ impl Group {
     fn add(&mut self, job: Job) {
         match job {
             Job::Write(waiting) => {
-                self.bytes += waiting.batch.text_bytes();
+                self.bytes += waiting.batch.text.len();
                 self.waiting.push(waiting);
             }
             Job::Probe(answer) => self.probes.push(answer),

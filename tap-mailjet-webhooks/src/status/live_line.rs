@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing::info;
 
-use super::singer_metrics::{Outcome, SingerMetrics};
+use super::singer_metrics::SingerMetrics;
 use super::{Snapshot, StatusSource};
 use crate::config::Components;
 use crate::os::thread::{self, ThreadError};
@@ -122,7 +122,7 @@ impl ProgressReporter {
     }
 
     /// Logs the last measurements of a run that has ended, and removes the live line.
-    pub fn finish(self, outcome: Outcome) {
+    pub fn finish<E>(self, outcome: &Result<(), E>) {
         if !self.is_live {
             self.metrics.lock().unwrap_or_else(PoisonError::into_inner).log_end(outcome);
         }

@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use catalog::stream::StreamId;
 use serde_json::{Value, json};
 use tracing::info;
 
@@ -32,45 +31,27 @@ impl SingerMetrics {
         for ((stream, records), logged) in written.into_iter().zip(&mut self.logged) {
             let more = records - std::mem::replace(logged, records);
             if more > 0 {
-                log(&record_count(stream, more));
+                log(&json!({
+                    "type": "counter",
+                    "metric": "record_count",
+                    "value": more,
+                    "tags": { "endpoint": stream.name() },
+                }));
             }
         }
     }
 
     /// Logs the last counts of a run, and how long it took.
-    pub fn log_end(&mut self, outcome: Outcome) {
+    pub fn log_end<E>(&mut self, outcome: &Result<(), E>) {
         self.log_counts();
+        let status = if outcome.is_ok() { "succeeded" } else { "failed" };
         log(&json!({
             "type": "timer",
             "metric": "job_duration",
             "value": self.started.elapsed().as_secs_f64(),
-            "tags": { "job_type": self.job_type, "status": outcome.name() },
+            "tags": { "job_type": self.job_type, "status": status },
         }));
     }
-}
-
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// Without an error.
-    Succeeded,
-    /// With an error.
-    Failed,
-}
-
-impl Outcome {
-    fn name(self) -> &'static str {
-        match self {
-            Outcome::Succeeded => "succeeded",
-            Outcome::Failed => "failed",
-        }
-    }
-}
-
-fn record_count(stream: StreamId, records: u64) -> Value {
-    json!({
-        "type": "counter", "metric": "record_count", "value": records, "tags": { "endpoint": stream.name() }
-    })
 }
 
 fn log(point: &Value) {

@@ -43,11 +43,11 @@ pub fn render(status: &SpoolStatus, usage: &SpoolUse, now: UnixMillis) -> String
 }
 
 fn bytes(bytes: Option<u64>) -> String {
-    bytes.map_or_else(|| "unknown".to_owned(), |bytes| BinaryBytes(bytes).to_string())
+    bytes.map_or("unknown".to_owned(), |bytes| BinaryBytes(bytes).to_string())
 }
 
 fn position(position: Option<Sequence>) -> String {
-    position.map_or_else(|| "none".to_owned(), |sequence| sequence.to_string())
+    position.map_or("none".to_owned(), |sequence| sequence.to_string())
 }
 
 fn holders(holders: &[String]) -> String {

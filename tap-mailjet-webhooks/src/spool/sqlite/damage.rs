@@ -73,16 +73,12 @@ fn first_readable_backwards(
 
 /// Returns the sequences past `after` at which pages of the table's tree end, in order.
 fn page_ends(database: &Database, kind: ItemKind, after: i64) -> Option<Vec<i64>> {
-    let connection = &database.connection;
-    let root = connection
+    let root = database
+        .connection
         .query_row("SELECT rootpage FROM sqlite_schema WHERE name = ?1", [table(kind)], |row| row.get(0))
         .ok()?;
-    let page_size: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0)).ok()?;
-    let mut tree = Tree {
-        file: File::open(&database.path).ok()?,
-        page_size: u64::try_from(page_size).ok()?,
-        ends: Vec::new(),
-    };
+    let page_size = u64::try_from(database.pragma("page_size").ok()?).ok()?;
+    let mut tree = Tree { file: File::open(&database.path).ok()?, page_size, ends: Vec::new() };
     tree.walk(root, after, 0);
     tree.ends.sort_unstable();
     Some(tree.ends)

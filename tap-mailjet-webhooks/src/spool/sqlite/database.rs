@@ -23,7 +23,6 @@ pub(super) const LOG_BYTES: u32 = 64 << 20;
 /// The pages at which the log is copied into the database: SQLite's own default.
 const CHECKPOINT_PAGES: c_int = 1000;
 
-/// A connection and the path of its file.
 #[derive(Debug)]
 pub(super) struct Database {
     pub(super) path: PathBuf,
@@ -46,8 +45,7 @@ impl Database {
         // If SQLite may not write to a file, it opens it for reading only. A listener would find out at its
         // first webhook.
         if connection.is_readonly("main").map_err(failed)? {
-            let source = ErrorKind::PermissionDenied.into();
-            return Err(SqliteError::Io { path: path.to_owned(), action: "opening it for writing", source });
+            return Err(SqliteError::io(path, "opening it for writing")(ErrorKind::PermissionDenied.into()));
         }
         connection.busy_handler(Some(wait_for_lock)).map_err(failed)?;
         // This comes before WAL mode is set, which changes the file: a file that is not a spool stays as it
@@ -87,19 +85,24 @@ impl Database {
         move |source| SqliteError::from_sqlite(&self.path, action, source)
     }
 
+    /// Reads a setting or a measurement of SQLite.
+    pub(super) fn pragma(&self, name: &str) -> rusqlite::Result<i64> {
+        self.connection.pragma_query_value(None, name, |row| row.get(0))
+    }
+
     /// Does `work` in one transaction that holds the write lock from its start.
     pub(super) fn write<T>(
         &mut self,
         action: &'static str,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, SqliteError> {
-        let write = |connection: &mut Connection| {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let write = || {
+            let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let value = work(&transaction)?;
             transaction.commit()?;
             Ok(value)
         };
-        write(&mut self.connection).map_err(self.failed(action))
+        write().map_err(|source| SqliteError::from_sqlite(&self.path, action, source))
     }
 
     /// Does `work` like [`Database::write`], and repeats it for as long as another process keeps the file

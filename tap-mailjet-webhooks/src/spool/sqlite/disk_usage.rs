@@ -7,20 +7,14 @@ use crate::spool::DiskUsage;
 
 /// Measures the spool and its disk.
 pub(super) fn measure(database: &Database) -> Result<DiskUsage, SqliteError> {
-    let pragma = |name| {
-        let value = database.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-        value.map_err(database.failed("reading its size"))
-    };
-    let (pages, free_pages) = (pragma("page_count")?, pragma("freelist_count")?);
-    let page_size = pragma("page_size")?;
+    let pragma = |name| database.pragma(name).map_err(database.failed("reading its size"));
+    let (pages, free_pages, page_size) =
+        (pragma("page_count")?, pragma("freelist_count")?, pragma("page_size")?);
     let bytes = |pages: i64| u64::try_from(pages * page_size).unwrap_or(0);
     // The log may not exist yet. Only what exceeds its usual size counts.
     let log = file::log_of(&database.path).metadata().map_or(0, |log| log.len());
-    let disk = rustix::fs::statvfs(&database.path).map_err(|error| SqliteError::Io {
-        path: database.path.clone(),
-        action: "reading the free space of its disk",
-        source: error.into(),
-    })?;
+    let io = SqliteError::io(&database.path, "reading the free space of its disk");
+    let disk = rustix::fs::statvfs(&database.path).map_err(|error| io(error.into()))?;
     Ok(DiskUsage {
         used: bytes(pages - free_pages) + log.saturating_sub(LOG_BYTES.into()),
         free_within: Some(bytes(free_pages)),

@@ -11,19 +11,16 @@ use crate::spool::{Role, SpoolError, SpoolErrorKind};
 /// What can go wrong with the SQLite file.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SqliteError {
-    /// The directory or the file cannot be created, opened or inspected.
     #[error(
         "spool {path}: {action}: {source}; spool_path must name a file on a local disk that this user can \
          write"
     )]
     Io { path: PathBuf, action: &'static str, source: io::Error },
-    /// There is no spool to open.
     #[error(
         "spool {path}: it does not exist yet; a run, `listen` or `url new` creates it. If it should exist, \
          correct spool_path"
     )]
     Missing { path: PathBuf },
-    /// The file is gone, but its log is still there.
     #[error(
         "spool {path}: the file is missing or empty, but its log {log} exists and may hold events that were \
          answered with 200; put back the file that the log belongs to, or move the log away to start with a \
@@ -37,10 +34,8 @@ pub(super) enum SqliteError {
          spool_path"
     )]
     Unreadable { path: PathBuf, source: rusqlite::Error },
-    /// SQLite reports an error.
     #[error("spool {path}: {action}: {source}")]
     Sqlite { path: PathBuf, action: &'static str, source: rusqlite::Error },
-    /// Another process holds the lock that was needed.
     #[error(
         "spool {path}: {action}: another process keeps the file locked; try again, and if that does not \
          help, close the tool that has it open"
@@ -49,31 +44,25 @@ pub(super) enum SqliteError {
     /// The file has several names. SQLite keeps a log for each name and would lose what is in the other logs.
     #[error("spool {path}: the file has {names} names (hard links); keep one of them")]
     HardLinked { path: PathBuf, names: u64 },
-    /// The file does not hold what was written.
     #[error(
         "spool {path}: {action}: {source}; `spool verify` lists what is damaged, `spool export` writes what \
          can be read. Set spool_path to another file, then start again"
     )]
     Damaged { path: PathBuf, action: &'static str, source: rusqlite::Error },
-    /// A later version of the tap wrote the file.
     #[error(
         "spool {path}: it has format {found}, but this version of tap-mailjet-webhooks knows formats up to \
          {known}; use the version that created it, or a later one"
     )]
     NewerFormat { path: PathBuf, found: i64, known: i64 },
-    /// The file is not a spool.
     #[error("spool {path}: this file is not a spool; set spool_path to another file")]
     NotASpool { path: PathBuf },
-    /// SQLite does not accept a setting that durability needs.
     #[error(
         "spool {path}: SQLite answers {found} to {pragma}, but the spool needs {needed} (is this a local \
          disk?)"
     )]
     Setting { path: PathBuf, pragma: &'static str, found: String, needed: &'static str },
-    /// Another process has the role.
     #[error("another process is the {role} of spool {path} (process {holder}); nothing to do here")]
     RoleTaken { role: Role, path: PathBuf, holder: String },
-    /// The writer's thread cannot be started.
     #[error(transparent)]
     Thread(#[from] ThreadError),
     /// A commit failed in a way that leaves it unknown what is on the disk.
@@ -83,7 +72,6 @@ pub(super) enum SqliteError {
          start again"
     )]
     WriteFailed { path: PathBuf, reason: String },
-    /// A file of a spool in use was deleted or replaced.
     #[error(
         "spool {path}: {file} was deleted or replaced while the tap was running; no more webhooks are \
          accepted. What was in it is lost unless there is a copy: stop the tap before you move its spool. \
@@ -93,6 +81,11 @@ pub(super) enum SqliteError {
 }
 
 impl SqliteError {
+    /// Returns a function that makes an error of the spool at `path` from one of the system's.
+    pub(super) fn io(path: &Path, action: &'static str) -> impl Fn(io::Error) -> Self + Copy {
+        move |source| SqliteError::Io { path: path.to_owned(), action, source }
+    }
+
     /// Returns the error of the spool at `path` for one of SQLite's.
     pub(super) fn from_sqlite(path: &Path, action: &'static str, source: rusqlite::Error) -> Self {
         let path = path.to_owned();

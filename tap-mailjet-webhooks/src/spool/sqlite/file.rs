@@ -13,7 +13,7 @@ use super::error::SqliteError;
 
 /// Creates the file and its directory if they do not exist, so that they survive a power cut.
 pub(super) fn create(path: &Path) -> Result<(), SqliteError> {
-    let io = |action| move |source| SqliteError::Io { path: path.to_owned(), action, source };
+    let io = |action| SqliteError::io(path, action);
     let directory = parent_of(path);
     create_directory(directory).map_err(io("creating its directory"))?;
     // Created here and not by SQLite, so that only its owner can read it: it holds e-mail addresses.
@@ -51,8 +51,7 @@ fn sync_directory(directory: &Path) -> io::Result<()> {
 /// Fails unless `path` is a regular file: for a directory or a device, SQLite would say only "disk I/O
 /// error".
 pub(super) fn demand_regular(path: &Path) -> Result<Metadata, SqliteError> {
-    let io = |source| SqliteError::Io { path: path.to_owned(), action: "inspecting it", source };
-    let metadata = path.metadata().map_err(io)?;
+    let metadata = path.metadata().map_err(SqliteError::io(path, "inspecting it"))?;
     if metadata.is_file() { Ok(metadata) } else { Err(SqliteError::NotASpool { path: path.to_owned() }) }
 }
 
@@ -114,10 +113,11 @@ impl OpenFiles {
     /// Notes the files of the spool at `path` as they are now. `lock` is the lock file of this process's
     /// role.
     pub(super) fn note(path: &Path, lock: &Path) -> Result<Self, SqliteError> {
-        let io = |source| SqliteError::Io { path: path.to_owned(), action: "inspecting its files", source };
         let files = [path.to_owned(), log_of(path), index_of(path), lock.to_owned()].into_iter();
         let files = files.map(|file| identity(&file).map(|identity| (file, identity)));
-        Ok(OpenFiles { path: path.to_owned(), files: files.collect::<io::Result<_>>().map_err(io)? })
+        let files =
+            files.collect::<io::Result<_>>().map_err(SqliteError::io(path, "inspecting its files"))?;
+        Ok(OpenFiles { path: path.to_owned(), files })
     }
 
     /// Fails unless a process that opens the spool now gets the same files.
@@ -126,7 +126,7 @@ impl OpenFiles {
             match identity(file) {
                 Ok(found) if found == *noted => {}
                 Err(source) if source.kind() != ErrorKind::NotFound => {
-                    return Err(SqliteError::Io { path: file.clone(), action: "inspecting it", source });
+                    return Err(SqliteError::io(file, "inspecting it")(source));
                 }
                 Ok(_) | Err(_) => {
                     return Err(SqliteError::Replaced { path: self.path.clone(), file: file.clone() });

@@ -20,7 +20,6 @@ use crate::spool::{AppendError, Batch, SequenceUnit, SpoolError};
 /// it would have to.
 const PROBE_LOCK_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The writer's side of a spool in an SQLite file.
 #[derive(Debug)]
 pub(super) struct SqliteGroupStore {
     pub(super) database: Database,
@@ -46,7 +45,7 @@ impl SqliteGroupStore {
                 "INSERT INTO rejected (sequence, received_at, reason, body) VALUES (?1, ?2, ?3, ?4)",
             )?;
             for batch in group {
-                let received_at = batch.received_at().get();
+                let received_at = batch.received_at.get();
                 for (body, rejected_for) in batch.items() {
                     let sequence = sequencer.next(now).get();
                     rows += 1;
@@ -58,7 +57,7 @@ impl SqliteGroupStore {
             }
         }
         transaction.commit()?;
-        Ok(Committed { rows, last: sequencer.last() })
+        Ok(Committed { rows, last: sequencer.last })
     }
 
     /// Decides what an error of a transaction means. The writer goes on only if the spool is known to be

@@ -28,6 +28,19 @@
 //! | `webhook_url` | `id`, `label`, `token_sha256`, `created_at`, `last_used_at`, `revoked_at` |
 //! | `discovered_column` | `stream`, `name`, `json_type` |
 //! | `fact` | `name`, `value`: single facts about the spool itself |
+//!
+//! # Files
+//!
+//! | file | contents |
+//! | --- | --- |
+//! | [`database`], [`format`] | a connection, its settings, and the tables of each format |
+//! | [`file`], [`role`] | the files on the disk, and roles as locks on files |
+//! | [`group_store`], [`headroom`], [`disk_usage`] | appending, if there is room |
+//! | [`reader`], [`damage`] | reading, and what to skip where a table is damaged |
+//! | [`trim`] | trimming |
+//! | [`registry`], [`facts`] | the small tables |
+//! | [`stats`], [`row_count`], [`check`] | what `spool status` and `spool verify` show |
+//! | [`error`] | what can go wrong, in messages for people |
 
 mod check;
 mod damage;

@@ -12,14 +12,6 @@ use crate::os::clock::UnixMillis;
 use crate::os::log_throttle::LogThrottle;
 use crate::spool::{Backlog, Damage, EventReader, ItemKind, Sequence, SpoolError, StoredItem};
 
-// The queries ask for "at least position + 1" and not "past position": SQLite would look for the position
-// itself, which may be the end of a page that is damaged.
-const EVENTS: &str =
-    "SELECT sequence, received_at, NULL, body FROM event WHERE sequence >= ?1 + 1 ORDER BY sequence LIMIT ?2";
-const REJECTED: &str = "SELECT sequence, received_at, reason, body FROM rejected WHERE sequence >= ?1 + 1 \
-                        ORDER BY sequence LIMIT ?2";
-
-/// Reads a spool.
 #[derive(Debug)]
 pub(super) struct SqliteReader {
     database: Database,
@@ -45,14 +37,21 @@ impl EventReader for SqliteReader {
         limit: u32,
         visit: &mut dyn FnMut(Result<StoredItem<'_>, Damage>) -> ControlFlow<()>,
     ) -> Result<usize, SpoolError> {
-        let query = match kind {
-            ItemKind::Event => EVENTS,
-            ItemKind::Rejected => REJECTED,
+        let reason = match kind {
+            ItemKind::Event => "NULL",
+            ItemKind::Rejected => "reason",
         };
+        // The query asks for "at least position + 1" and not "past position": SQLite would look for the
+        // position itself, which may be the end of a page that is damaged.
+        let query = format!(
+            "SELECT sequence, received_at, {reason}, body FROM {} WHERE sequence >= ?1 + 1 \
+             ORDER BY sequence LIMIT ?2",
+            table(kind)
+        );
         let mut seen = 0;
         loop {
             let mut read = || -> rusqlite::Result<()> {
-                let mut statement = self.database.connection.prepare_cached(query)?;
+                let mut statement = self.database.connection.prepare_cached(&query)?;
                 let left = i64::from(limit) - i64::try_from(seen).unwrap_or(0);
                 let mut rows = statement.query(params![position.get(), left])?;
                 while let Some(row) = rows.next()? {

@@ -19,7 +19,6 @@ pub(super) struct SqliteRegistry {
 }
 
 impl SqliteRegistry {
-    /// The registry in `database`; `clock` gives the times that it stores.
     pub(super) fn new(database: Database, clock: fn() -> UnixMillis) -> Self {
         SqliteRegistry { database, clock }
     }

@@ -24,10 +24,7 @@ const ATTEMPT_PAUSE: Duration = Duration::from_millis(10);
 /// files of that name.
 pub(super) fn take(role: Role, spool: &Path) -> Result<File, SqliteError> {
     let path = lock_path(role, spool);
-    let io = |action| {
-        let path = path.clone();
-        move |source| SqliteError::Io { path, action, source }
-    };
+    let io = |action| SqliteError::io(&path, action);
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -62,7 +59,7 @@ pub(super) fn take(role: Role, spool: &Path) -> Result<File, SqliteError> {
 /// Returns the id of the process that has `role` on the spool at `spool`, or "unknown"; `None` if no process
 /// has it. This creates nothing and keeps no process from taking the role.
 pub(super) fn holder(role: Role, spool: &Path) -> Result<Option<String>, SqliteError> {
-    let io = |source| SqliteError::Io { path: spool.to_owned(), action: "reading its lock files", source };
+    let io = SqliteError::io(spool, "reading its lock files");
     let mut file = match File::open(lock_path(role, spool)) {
         // No process has ever had it.
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),

@@ -9,7 +9,6 @@ use super::{disk_usage, facts};
 use crate::os::clock::UnixMillis;
 use crate::spool::{ItemKind, Pending, Sequence, SpoolError, SpoolStats, StatsReader};
 
-/// Reads what a spool holds, and remembers what it has counted.
 #[derive(Debug)]
 pub(super) struct SqliteStatsReader {
     database: Database,

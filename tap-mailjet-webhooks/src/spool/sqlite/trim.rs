@@ -41,8 +41,7 @@ impl SqliteTrimmer {
 
     fn try_give_back(&self) -> rusqlite::Result<bool> {
         let connection = &self.database.connection;
-        let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-        let (pages, free) = (pragma("page_count")?, pragma("freelist_count")?);
+        let (pages, free) = (self.database.pragma("page_count")?, self.database.pragma("freelist_count")?);
         let surplus = free - ((pages - free) / 2).max(SPARE_PAGES);
         if surplus <= 0 {
             return Ok(false);
