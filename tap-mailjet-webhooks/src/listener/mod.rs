@@ -11,7 +11,7 @@
 //! | [`guards`] | which requests are admitted, before their bodies are read |
 //! | [`handler`] | how a request becomes a batch and is answered |
 //! | [`body`] | how a body is read |
-//! | [`split`] | which slices of a body are events |
+//! | [`split`](mod@split) | which slices of a body are events |
 //! | [`event_counts`] | how many events of each type a body holds |
 //! | [`refusal`] | how a request can fail: status, message, tag and log level |
 //! | [`refusal_log`] | which failures are logged |

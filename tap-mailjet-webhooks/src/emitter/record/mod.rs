@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`event`] | an event, split into its members |
 //! | [`primary_key`] | the key of an event |
-//! | [`table`], [`column`] | the columns of a stream, and how a value is written in one |
+//! | [`table`], [`column`](mod@column) | the columns of a stream, and how a value is written in one |
 //! | [`discovered`] | columns that appeared in events |
 //! | [`placement`] | the rules for which value goes into which column |
 //! | [`row`] | an event's values in their columns, and the extra column |

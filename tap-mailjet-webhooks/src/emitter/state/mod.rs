@@ -2,7 +2,7 @@
 //!
 //! | file | contents |
 //! | --- | --- |
-//! | [`file`] | the file that `--state` names, read at the start and followed while the tap runs |
+//! | [`file`](mod@file) | the file that `--state` names, read at the start and followed while the tap runs |
 //! | [`start`] | where a run starts, and what the log says about it |
 //! | [`writer`] | when a STATE is written |
 //! | [`written`] | what has been written to each stream, and how much of that a state confirms |

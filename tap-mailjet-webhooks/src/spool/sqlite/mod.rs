@@ -33,8 +33,8 @@
 //!
 //! | file | contents |
 //! | --- | --- |
-//! | [`database`], [`format`] | a connection, its settings, and the tables of each format |
-//! | [`file`], [`role`] | the files on the disk, and roles as locks on files |
+//! | [`database`], [`format`](mod@format) | a connection, its settings, and the tables of each format |
+//! | [`file`](mod@file), [`role`] | the files on the disk, and roles as locks on files |
 //! | [`group_store`], [`headroom`], [`disk_usage`] | appending, if there is room |
 //! | [`reader`], [`damage`] | reading, and what to skip where a table is damaged |
 //! | [`trim`] | trimming |
