@@ -304,6 +304,12 @@ pub fn grouped<T: AsRef<str>>(events: &[T]) -> String {
     format!("[{}]", events.join(","))
 }
 
+/// The type of an event: the value of its field `event`.
+#[must_use]
+pub fn event_type(event: &str) -> String {
+    members(event)["event"].get().trim_matches('"').to_owned()
+}
+
 /// A click event that differs from that of every other number.
 #[must_use]
 pub fn numbered_event(id: u64) -> String {

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
 
-use end_to_end::events::{DOCUMENTED_EVENTS, grouped, numbered_event};
+use end_to_end::events::{DOCUMENTED_EVENTS, event_type, grouped, numbered_event};
 use end_to_end::http::{Endpoint, Reply, free_address};
-use end_to_end::message::{Record, members};
+use end_to_end::message::Record;
 use end_to_end::metrics::Metrics;
 use end_to_end::program::{Signal, repository};
 use end_to_end::tap::{RunningTap, TOKEN, Tap};
@@ -258,9 +258,8 @@ fn requests_are_counted_by_status_outcome_and_event_type() {
     }
     let received = |event: &str| metrics.count(&format!("events_received_total{{event=\"{event}\"}}"));
     for event in DOCUMENTED_EVENTS {
-        let members = members(event);
-        let event_type = members["event"].get().trim_matches('"');
-        assert_eq!(received(event_type), if event_type == "open" { 3 } else { 1 }, "{event_type}");
+        let event_type = event_type(event);
+        assert_eq!(received(&event_type), if event_type == "open" { 3 } else { 1 }, "{event_type}");
     }
     assert_eq!(received("other"), 1);
     assert_eq!(metrics.count("rejected_received_total"), 3);

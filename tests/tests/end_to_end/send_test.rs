@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use end_to_end::events::DOCUMENTED_EVENTS;
+use end_to_end::events::{DOCUMENTED_EVENTS, event_type};
 use end_to_end::http::Endpoint;
-use end_to_end::message::members;
 use end_to_end::tap::{FinishedTap, Tap};
 
 /// Runs `send-test`, which needs no configuration.
@@ -14,10 +13,6 @@ fn send_test(tap: &Tap, endpoint: &Endpoint, arguments: &[&str]) -> FinishedTap 
 
 fn event_types(tap: &Tap) -> Vec<String> {
     tap.spool().events().iter().map(|event| event_type(&event.body)).collect()
-}
-
-fn event_type(event: &str) -> String {
-    members(event)["event"].get().trim_matches('"').to_owned()
 }
 
 #[test]
