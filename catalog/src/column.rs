@@ -5,13 +5,14 @@ use std::borrow::Cow;
 use serde_json::{Value, json};
 
 use crate::members::json_string;
+use crate::schema::types_of;
 
 /// The type of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ColumnType {
     /// Any text, unchanged.
     Text,
-    /// An integer that fits in 64 bits with a sign.
+    /// A signed 64-bit integer.
     Integer,
     /// A number that a double holds without loss: up to 15 significant digits, not huge and not tiny.
     Number,
@@ -125,13 +126,7 @@ impl ColumnType {
     /// Returns the type that a JSON Schema asks for, if its `type` names exactly one, with or without null.
     #[must_use]
     pub fn from_schema(schema: &Value) -> Option<Self> {
-        let mut names: Vec<&str> = match &schema["type"] {
-            Value::String(name) => vec![name],
-            Value::Array(names) => names.iter().filter_map(Value::as_str).collect(),
-            _ => Vec::new(),
-        };
-        names.retain(|name| *name != "null");
-        match names[..] {
+        match types_of(schema)[..] {
             [name] => Self::from_json_type(name),
             _ => None,
         }
@@ -200,11 +195,8 @@ impl Column {
     /// Returns the column's JSON Schema, as in a SCHEMA message.
     #[must_use]
     pub fn json_schema(&self) -> Value {
-        let types = if self.nullable {
-            json!([self.column_type.json_type(), "null"])
-        } else {
-            json!([self.column_type.json_type()])
-        };
+        let name = self.column_type.json_type();
+        let types = if self.nullable { json!([name, "null"]) } else { json!([name]) };
         let mut schema = json!({ "type": types });
         if self.column_type == ColumnType::Timestamp {
             schema["format"] = json!("date-time");

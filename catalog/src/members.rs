@@ -1,8 +1,8 @@
 //! The members of a JSON object, found in its text without building a tree.
 //!
-//! Reading is most of the work for a row that is copied as it is. That is why this module has its own
-//! scanner: with `serde_json`, as a tree or as pairs of `RawValue`, a drain took two to three times as long.
-//! Both find the same members in the same texts; a test compares them.
+//! Most of the work of copying a row is reading it. That is why this module has its own scanner: with
+//! `serde_json`, as a tree or as pairs of `RawValue`, a drain took two to three times as long. Both find the
+//! same members in the same texts; a test compares them.
 
 use std::borrow::Cow;
 use std::ops::ControlFlow;
@@ -22,8 +22,8 @@ pub struct Member<'a> {
 }
 
 impl<'a> Member<'a> {
-    /// Returns the name for use in a column's name. A name with a NUL, at which targets stop, is its JSON
-    /// text.
+    /// Returns the name for use in a column's name. If the name has a NUL, at which targets fail, this is its
+    /// JSON text.
     #[must_use]
     pub fn column_name(&self) -> Cow<'a, str> {
         let name = self.name();
@@ -48,8 +48,8 @@ pub fn json_string(text: &str) -> String {
     serde_json::to_string(text).expect("text is JSON")
 }
 
-/// Where a member stands in the text of its object. Unlike a [`Member`], it does not borrow the text: it can
-/// be passed to another thread, and its memory used again.
+/// Where a member stands in the text of its object. Unlike a [`Member`], it does not borrow the text, so it
+/// can be passed to another thread, and its memory can be reused.
 #[derive(Debug, Clone, Copy)]
 pub struct MemberSpan {
     name: (u32, u32),
@@ -155,7 +155,7 @@ struct Scanner<'a> {
 
 impl<'a> Scanner<'a> {
     /// Returns `None` if the text is longer than a span can express. SQLite keeps at most a gigabyte in a
-    /// row, so no event is.
+    /// row, so no event is that long.
     fn new(text: &'a str) -> Option<Self> {
         u32::try_from(text.len()).is_ok().then_some(Scanner { text, at: 0 })
     }

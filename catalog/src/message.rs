@@ -16,23 +16,17 @@ use crate::state::State;
 /// A message that the tap writes as a whole.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "UPPERCASE")]
+#[expect(missing_docs, reason = "the fields are those of Singer's messages")]
 pub enum OutgoingMessage<'a> {
     /// Announces a stream and its columns, before the first RECORD that has them.
     Schema {
-        /// Name of the stream.
         stream: &'a str,
-        /// JSON Schema of a record.
         schema: &'a Value,
-        /// Columns that together identify a row.
         key_properties: &'a [&'a str],
-        /// Columns that a bookmark consists of.
         bookmark_properties: &'a [&'a str],
     },
-    /// Says which messages have been written so far.
-    State {
-        /// A bookmark for every stream.
-        value: &'a State,
-    },
+    /// Says how far each stream has been written.
+    State { value: &'a State },
 }
 
 impl OutgoingMessage<'_> {
@@ -45,35 +39,16 @@ impl OutgoingMessage<'_> {
 
 /// A message as a target reads it.
 #[derive(Debug)]
+#[expect(missing_docs, reason = "the fields are those of Singer's messages")]
 pub enum IncomingMessage<'a> {
-    /// Announces a stream, or changes the schema of its records.
-    Schema {
-        /// Name of the stream.
-        stream: Cow<'a, str>,
-        /// JSON text that should be the JSON Schema of a record.
-        schema: &'a str,
-        /// Columns that together identify a row. `None` if the message does not say.
-        key_properties: Option<Vec<String>>,
-    },
+    /// Announces a stream, or changes the schema of its records. `schema` is the JSON text, not yet checked.
+    Schema { stream: Cow<'a, str>, schema: &'a str, key_properties: Option<Vec<String>> },
     /// One row.
-    Record {
-        /// Name of the stream.
-        stream: Cow<'a, str>,
-        /// The row.
-        record: Record<'a>,
-    },
-    /// What to print once everything before it is stored.
-    State {
-        /// The JSON text of the value, unchanged.
-        value: &'a str,
-    },
+    Record { stream: Cow<'a, str>, record: Record<'a> },
+    /// What to print once everything before it is stored: the JSON text, unchanged.
+    State { value: &'a str },
     /// A message of any other type.
-    Other {
-        /// The type.
-        kind: Cow<'a, str>,
-        /// Name of the stream, if the message has one.
-        stream: Option<Cow<'a, str>>,
-    },
+    Other { kind: Cow<'a, str>, stream: Option<Cow<'a, str>> },
 }
 
 /// A record: a JSON object and its members.
@@ -183,7 +158,7 @@ impl<'a> IncomingMessage<'a> {
     }
 }
 
-/// Returns the text of a JSON string. A missing member and null are alike.
+/// Returns the text of a JSON string. Null is treated like a missing member.
 fn text_of<'a>(key: &'static str, member: Option<Member<'a>>) -> Result<Option<Cow<'a, str>>, MessageError> {
     let Some(Member { value, is_plain, .. }) = member else { return Ok(None) };
     if is_plain && value.starts_with('"') {
@@ -201,7 +176,7 @@ fn wrong_type(key: &'static str, error: &serde_json::Error) -> MessageError {
     MessageError::WrongType { key, reason: without_position(error) }
 }
 
-/// Finds out why the scanner does not take a line for an object.
+/// Returns why the scanner finds no object in a line.
 fn not_an_object(text: &str) -> MessageError {
     match serde_json::from_str::<IgnoredAny>(text) {
         Ok(_) => MessageError::NotAnObject,
@@ -237,16 +212,13 @@ mod tests {
         assert_eq!((stream.as_ref(), record.text), ("s", r#"{"x":1.10}"#));
         assert_eq!(record.members().iter().map(|field| field.value).collect::<Vec<_>>(), ["1.10"]);
 
-        let line = b"{\"type\":\"STATE\",\"value\": {\"a\": 1e2}}\r\n";
-        let Ok(IncomingMessage::State { value }) = IncomingMessage::parse(line) else { panic!("a STATE") };
-        assert_eq!(value, r#"{"a": 1e2}"#);
-
-        let Ok(IncomingMessage::State { value }) =
-            IncomingMessage::parse(br#"{"type":"STATE","value":null}"#)
-        else {
-            panic!("a STATE")
-        };
-        assert_eq!(value, "null");
+        for expected in [r#"{"a": 1e2}"#, "null"] {
+            let line = format!("{{\"type\":\"STATE\",\"value\": {expected}}}\r\n");
+            let Ok(IncomingMessage::State { value }) = IncomingMessage::parse(line.as_bytes()) else {
+                panic!("a STATE")
+            };
+            assert_eq!(value, expected);
+        }
     }
 
     #[test]

@@ -20,14 +20,18 @@ pub fn properties_of<T: JsonSchema>() -> Map<String, Value> {
     }
 }
 
-/// Returns the type of a schema's values, leaving out "null". Without a type, that is "string".
+/// Returns the names of the types that a schema allows, without "null".
+#[must_use]
+pub fn types_of(schema: &Value) -> Vec<&str> {
+    let names = match &schema["type"] {
+        Value::Array(names) => names.as_slice(),
+        name => std::slice::from_ref(name),
+    };
+    names.iter().filter_map(Value::as_str).filter(|name| *name != "null").collect()
+}
+
+/// Returns the first type that a schema allows, apart from "null". Without one, that is "string".
 #[must_use]
 pub fn type_of(schema: &Value) -> &str {
-    match &schema["type"] {
-        Value::String(name) => name,
-        Value::Array(names) => {
-            names.iter().filter_map(Value::as_str).find(|name| *name != "null").unwrap_or("string")
-        }
-        _ => "string",
-    }
+    types_of(schema).first().copied().unwrap_or("string")
 }

@@ -94,7 +94,10 @@ impl Selection {
     pub fn stream(&self, id: StreamId) -> Option<StreamSelection> {
         match &self.streams {
             None => id.is_selected_by_default().then(StreamSelection::default),
-            Some(streams) => streams.get(id.name()).filter(|stream| stream.is_selected(id)).cloned(),
+            Some(streams) => {
+                let stream = streams.get(id.name())?;
+                stream.selected.unwrap_or(id.is_selected_by_default()).then(|| stream.clone())
+            }
         }
     }
 
@@ -168,11 +171,7 @@ impl StreamSelection {
         Ok(StreamSelection { selected, deselected, schemas, key })
     }
 
-    fn is_selected(&self, stream: StreamId) -> bool {
-        self.selected.unwrap_or_else(|| stream.is_selected_by_default())
-    }
-
-    /// Whether a column is written: it is, unless it is deselected, or a field that it may come from is
+    /// Whether a column is written. It is not if it is deselected, or if a field that it may come from is
     /// (`a` for `a__st` and `a__b`; both `a` and `a_` for `a___b`).
     #[must_use]
     pub fn selects(&self, column: &Column) -> bool {
@@ -243,7 +242,7 @@ fn field_of(breadcrumb: &Value) -> Option<String> {
     if names.is_empty() { None } else { Some(names.join("__")) }
 }
 
-/// Collects the values of `selected` in a schema, which is Singer's older way, by the names of the columns.
+/// Collects the values of `selected` in a schema, by column. This is Singer's older way to select.
 fn collect_selected<'a>(schema: &'a Value, parents: &str, selected: &mut HashMap<String, &'a Value>) {
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
         let name = format!("{parents}{name}");

@@ -42,7 +42,7 @@ impl State {
         let state = State { bookmarks };
         for (stream, bookmark) in &state.bookmarks {
             let position = match bookmark {
-                // The stream has not begun.
+                // Nothing has been written to the stream yet.
                 Value::Null => continue,
                 Value::Object(bookmark) if bookmark.is_empty() => continue,
                 Value::Object(bookmark) => bookmark.get("replication_key_value").unwrap_or(&Value::Null),

@@ -37,8 +37,8 @@ pub enum FileNameError {
 impl TryFrom<String> for FileName {
     type Error = FileNameError;
 
-    /// Checks a name. A bad one is refused rather than encoded: two streams can then never share a file, and a
-    /// file always has the name that the tap gave to its stream.
+    /// Checks a name. A bad one is refused rather than encoded: two streams can then never share a file, and
+    /// a file always has the name that the tap gave to its stream.
     fn try_from(name: String) -> Result<Self, FileNameError> {
         if name.is_empty() {
             return Err(FileNameError::Empty);

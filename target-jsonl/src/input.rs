@@ -12,8 +12,8 @@ use std::thread;
 /// The most that is read at once.
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// Chunks that wait to be handled. With [`CHUNK_BYTES`], this bounds the memory that input takes while the
-/// disk is slow.
+/// How many chunks may wait to be handled. With [`CHUNK_BYTES`], this bounds the memory that input takes
+/// while the disk is slow.
 const MAX_WAITING_CHUNKS: usize = 8;
 
 /// What happens to the input.
@@ -24,7 +24,7 @@ pub(crate) enum InputEvent {
     End,
     /// The input cannot be read any further.
     Failed(io::Error),
-    /// [`StopHandle::stop`] was called: the rest of the input is not to be read.
+    /// [`StopHandle::stop`] was called: the rest of the input must not be read.
     Stopped,
 }
 

@@ -2,11 +2,11 @@
 
 use crate::error::{LineProblem, TargetError};
 
-/// The longest line that is taken. Mailjet sends bodies of up to 20 MB, and a record is not much longer than
-/// its event: input with longer lines does not come from a tap.
+/// The longest line that the target accepts. Mailjet sends bodies of up to 20 MB, and a record is not much
+/// longer than its event: input with longer lines does not come from a tap.
 pub const MAX_LINE_BYTES: usize = 256 << 20;
 
-/// Memory that is kept for the rest of a chunk between lines.
+/// How much memory of [`Lines::rest`] is kept after a longer line.
 const KEPT_BYTES: usize = 256 << 10;
 
 /// Cuts chunks of input into lines.

@@ -26,7 +26,7 @@ pub(crate) struct MessageHandler<'c> {
     config: &'c Config,
     rows: RowBuffer,
     streams: HashMap<String, Stream>,
-    /// Subjects that have been warned about.
+    /// What the log has a warning about already.
     warned_about: HashSet<String>,
 }
 
@@ -89,8 +89,8 @@ impl<'c> MessageHandler<'c> {
             IncomingMessage::Schema { stream, schema, key_properties } => {
                 return self.schema(number, &stream, schema, key_properties);
             }
-            // Not just a warning: the next STATE would say that we have the records, which are in the tap's
-            // own files.
+            // An error, not a warning: the next STATE would claim that we have the records, but they are in
+            // the tap's own files.
             IncomingMessage::Other { kind, stream } if kind == "BATCH" => {
                 return Err(in_stream(number, stream.as_deref().unwrap_or_default(), StreamProblem::Batch));
             }

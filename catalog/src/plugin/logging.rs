@@ -285,8 +285,7 @@ impl Visit for Fields {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
 
     use serde_json::json;
     use tracing::info;
@@ -323,27 +322,16 @@ mod tests {
 
     #[test]
     fn a_structured_line_has_the_keys_of_the_sdk() {
-        #[derive(Clone, Default)]
-        struct Kept(Arc<Mutex<Vec<u8>>>);
-        impl Write for Kept {
-            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                self.0.lock().expect("no panic").write(bytes)
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
-        let kept = Kept::default();
-        let writer = kept.clone();
+        let (reader, writer) = io::pipe().expect("a pipe");
         let subscriber = tracing_subscriber::fmt()
-            .with_writer(move || writer.clone())
+            .with_writer(Arc::new(writer))
             .event_format(Structured { app_name: "tap-x" })
             .finish();
         tracing::subscriber::with_default(subscriber, || {
             warn!(status = 503_u64, stream = "data", tag = "spool_full", "refused: \"full\"");
             info!("METRIC: {{\"type\":\"counter\",\"value\":1.50}}");
         });
-        let text = String::from_utf8(kept.0.lock().expect("no panic").clone()).expect("UTF-8");
+        let text = io::read_to_string(reader).expect("UTF-8");
         let lines: Vec<Map<String, Value>> =
             text.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
         let keys: Vec<_> = lines[0].keys().map(String::as_str).collect();

@@ -20,33 +20,35 @@ pub enum FileError {
 }
 
 impl FileError {
-    /// Whether there is no file of that name.
+    /// Whether the file does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(self, FileError::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 }
 
+fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> FileError {
+    move |source| FileError::Unreadable { path: path.to_owned(), source }
+}
+
 /// Opens a regular file for reading. Never waits for a pipe's writer.
 pub fn open_regular(path: &Path) -> Result<File, FileError> {
-    let unreadable = |source| FileError::Unreadable { path: path.to_owned(), source };
-    if !path.metadata().map_err(unreadable)?.is_file() {
+    if !path.metadata().map_err(unreadable(path))?.is_file() {
         return Err(FileError::NotRegular { path: path.to_owned() });
     }
-    File::open(path).map_err(unreadable)
+    File::open(path).map_err(unreadable(path))
 }
 
 /// Reads a whole regular file. Never waits for a pipe's writer.
 pub fn read_regular(path: &Path) -> Result<Vec<u8>, FileError> {
     let mut content = Vec::new();
-    let unreadable = |source| FileError::Unreadable { path: path.to_owned(), source };
-    open_regular(path)?.read_to_end(&mut content).map_err(unreadable)?;
+    open_regular(path)?.read_to_end(&mut content).map_err(unreadable(path))?;
     Ok(content)
 }
 
-/// Reads whatever `path` leads to, up to its end. A pipe is waited for.
+/// Reads whatever `path` leads to, up to its end. Waits for a pipe's writer.
 pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
-    fs::read(path).map_err(|source| FileError::Unreadable { path: path.to_owned(), source })
+    fs::read(path).map_err(unreadable(path))
 }
 
 #[cfg(test)]

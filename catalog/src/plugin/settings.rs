@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use super::paths::{self, FileError};
 use crate::schema::{properties_of, type_of};
 
-/// A configuration that is valid, and what is odd about it.
+/// A valid configuration, and what may be wrong with it all the same.
 #[derive(Debug)]
 pub struct LoadedConfig<T> {
     /// The configuration.
@@ -41,8 +41,8 @@ pub enum SettingsError {
 /// Loads the configuration from the arguments of `--config`: files, which may be pipes, and the word ENV for
 /// the environment variables that start with `environment_prefix`.
 ///
-/// A later file overrides an earlier one, key by key. The environment overrides all files, wherever ENV stands
-/// among them. An unknown key is a warning, a bad value is an error.
+/// A later file overrides an earlier one, key by key. The environment overrides all files, wherever ENV
+/// stands among them. An unknown key is a warning, a bad value is an error.
 pub fn load<T>(arguments: &[String], environment_prefix: &str) -> Result<LoadedConfig<T>, SettingsError>
 where
     T: DeserializeOwned + JsonSchema,
@@ -61,6 +61,7 @@ where
 }
 
 /// The keys that have been set so far. What is added later overrides what was added before.
+#[derive(Default)]
 struct Merged {
     /// The known keys, each with its JSON Schema.
     schemas: Map<String, Value>,
@@ -72,12 +73,7 @@ struct Merged {
 
 impl Merged {
     fn new<T: JsonSchema>() -> Self {
-        Merged {
-            schemas: properties_of::<T>(),
-            values: Map::new(),
-            origins: HashMap::new(),
-            warnings: Vec::new(),
-        }
+        Merged { schemas: properties_of::<T>(), ..Merged::default() }
     }
 
     fn add_file(&mut self, name: &str, text: &[u8]) -> Result<(), SettingsError> {
@@ -262,7 +258,7 @@ mod tests {
     #[test]
     fn an_error_names_the_key_the_value_its_origin_and_what_the_key_takes() {
         let cases = r#"
-            {"max_body_bytes": "abc"} -> config key "max_body_bytes" (from a.json) is "abc": it is text. It takes
+            {"max_body_bytes": "abc"} -> config key "max_body_bytes" (from a.json) is "abc": it is text.
             {"max_body_bytes": 1.5} -> is 1.5: it is not a whole number. It takes
             {"name": 5} -> is 5: it is a number. It takes text
             {"max_body_bytes": 0} -> too small. It takes an integer of at least 1

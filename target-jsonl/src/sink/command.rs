@@ -2,11 +2,11 @@
 
 use super::jsonl_file::JsonlFile;
 
-/// Which of the open files. They are numbered in the order of [`Command::Open`].
+/// An open file. Files are numbered in the order of [`Command::Open`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FileId(pub(super) usize);
 
-/// One request, in the order in which they are carried out.
+/// A request. The writer carries requests out in their order.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Take over an open file.

@@ -58,8 +58,8 @@ impl JsonlFile {
     /// Appends whole lines.
     pub(crate) fn append(&mut self, lines: &[u8]) -> Result<(), SinkError> {
         self.is_dirty = true;
-        let advice = "no STATE was printed for the missing records; free some space or check the disk, then run \
-                      the tap again";
+        let advice = "no STATE was printed for the missing records; free some space or check the disk, then \
+                      run the tap again";
         self.file.write_all(lines).map_err(SinkError::storage(&self.path, "written", advice))
     }
 

@@ -22,7 +22,7 @@ pub(crate) struct RowBuffer {
     /// What stands between a file's base name and its ending.
     suffix: String,
     files: HashMap<FileName, FileId>,
-    /// By [`FileId`].
+    /// Indexed by [`FileId`].
     rows: Vec<Vec<u8>>,
     collected_bytes: usize,
     commands: SyncSender<Command>,

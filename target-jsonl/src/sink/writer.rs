@@ -17,7 +17,7 @@ pub(crate) struct Writer<W> {
     /// How long a STATE may wait for others to share its fsync.
     state_interval: Duration,
     output: W,
-    /// By [`FileId`](super::command::FileId).
+    /// Indexed by [`FileId`](super::command::FileId).
     files: Vec<JsonlFile>,
     /// Whether the name of a new file may not be on disk yet.
     has_new_files: bool,

@@ -53,7 +53,7 @@ pub struct RecordCheck {
     records: u64,
 }
 
-/// What is known of one property.
+/// What a [`RecordCheck`] knows about one property.
 #[derive(Debug)]
 struct Column {
     name: String,
@@ -95,7 +95,7 @@ impl RecordError {
     }
 }
 
-/// Keywords at the top of a schema that the columns express, or that don't affect which records are right.
+/// Keywords at the top of a schema that the columns express, or that do not affect which records are valid.
 const TOP_KEYWORDS: [&str; 13] = [
     "type",
     "properties",
@@ -208,8 +208,8 @@ impl RecordCheck {
         }
     }
 
-    /// Reads the record once, and gives up at the first doubt. A record that passes is right. One that does
-    /// not may be right too: of a name that appears twice, only the last value counts.
+    /// Reads the record once, and gives up at the first doubt. A record that passes is valid. One that does
+    /// not may still be valid: of a name that appears twice, only the last value counts.
     fn passes_quickly(&mut self, members: Members<'_, '_>) -> bool {
         self.records += 1;
         let mut previous = None;

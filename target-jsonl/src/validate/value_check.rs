@@ -11,22 +11,18 @@ use super::dialect::Dialect;
 /// What a schema requires of one value.
 #[derive(Debug)]
 pub(super) enum ValueCheck {
-    /// Any value is right.
+    /// Any value is valid.
     Anything,
-    /// No value is right: `additionalProperties` is false.
+    /// No value is valid: `additionalProperties` is false.
     Nothing,
-    /// A check of the text.
-    Type {
-        /// The types that are allowed.
-        allowed: TypeSet,
-        /// Whether text must have the format `date-time`.
-        date_time: bool,
-    },
+    /// A check of the text: the value has an allowed type, and the format `date-time` if that is required of
+    /// text.
+    Type { allowed: TypeSet, date_time: bool },
     /// Everything that the schema says, checked by the jsonschema crate on a tree of the value.
     Schema(Box<Validator>),
 }
 
-/// Keywords that a check of the text can handle, or that don't affect which values are right.
+/// Keywords that a check of the text can handle, or that do not affect which values are valid.
 const TEXT_KEYWORDS: [&str; 12] = [
     "type",
     "format",
