@@ -122,12 +122,13 @@ impl<'a> IncomingMessage<'a> {
                 return Err(MessageError::RepeatedKey { key: name.into_owned() });
             }
         }
-        let kind = text_of("type", kind)?.ok_or_else(|| missing("the message", "type"))?;
+        let kind =
+            text_of("type", kind)?.ok_or(MessageError::MissingKey { kind: "the message", key: "type" })?;
         let stream = text_of("stream", stream)?;
         match kind.as_ref() {
             "RECORD" => {
-                let stream = stream.ok_or_else(|| missing("RECORD", "stream"))?;
-                let record = record.ok_or_else(|| missing("RECORD", "record"))?;
+                let stream = stream.ok_or(MessageError::MissingKey { kind: "RECORD", key: "stream" })?;
+                let record = record.ok_or(MessageError::MissingKey { kind: "RECORD", key: "record" })?;
                 let record = match record {
                     Member { quoted_name: "\"record\"", value, .. } if value.starts_with('{') => {
                         Some(Record { text: value, spans_text: text, spans: record_spans })
@@ -141,12 +142,12 @@ impl<'a> IncomingMessage<'a> {
                 }
             }
             "STATE" => {
-                let value = value.ok_or_else(|| missing("STATE", "value"))?;
+                let value = value.ok_or(MessageError::MissingKey { kind: "STATE", key: "value" })?;
                 Ok(IncomingMessage::State { value: value.value })
             }
             "SCHEMA" => Ok(IncomingMessage::Schema {
-                stream: stream.ok_or_else(|| missing("SCHEMA", "stream"))?,
-                schema: schema.ok_or_else(|| missing("SCHEMA", "schema"))?.value,
+                stream: stream.ok_or(MessageError::MissingKey { kind: "SCHEMA", key: "stream" })?,
+                schema: schema.ok_or(MessageError::MissingKey { kind: "SCHEMA", key: "schema" })?.value,
                 key_properties: match key_properties {
                     Some(names) => serde_json::from_str(names.value)
                         .map_err(|error| wrong_type("key_properties", &error))?,
@@ -166,10 +167,6 @@ fn text_of<'a>(key: &'static str, member: Option<Member<'a>>) -> Result<Option<C
     }
     let text: Option<String> = serde_json::from_str(value).map_err(|error| wrong_type(key, &error))?;
     Ok(text.map(Cow::Owned))
-}
-
-fn missing(kind: &'static str, key: &'static str) -> MessageError {
-    MessageError::MissingKey { kind, key }
 }
 
 fn wrong_type(key: &'static str, error: &serde_json::Error) -> MessageError {
@@ -223,14 +220,10 @@ mod tests {
 
     #[test]
     fn key_properties_may_be_missing() {
-        for (line, expected) in [
-            (r#"{"type":"SCHEMA","stream":"s","schema":{}}"#, None),
-            (r#"{"type":"SCHEMA","stream":"s","schema":{},"key_properties":null}"#, None),
-            (
-                r#"{"type":"SCHEMA","stream":"s","schema":{},"key_properties":["id"]}"#,
-                Some(vec!["id".to_owned()]),
-            ),
-        ] {
+        let id = Some(vec!["id".to_owned()]);
+        let cases = [("", None), (r#","key_properties":null"#, None), (r#","key_properties":["id"]"#, id)];
+        for (rest, expected) in cases {
+            let line = format!(r#"{{"type":"SCHEMA","stream":"s","schema":{{}}{rest}}}"#);
             let Ok(IncomingMessage::Schema { key_properties, .. }) = IncomingMessage::parse(line.as_bytes())
             else {
                 panic!("{line}")

@@ -19,7 +19,7 @@ fn entry(stream: &Stream) -> Value {
         "metadata": {
             "inclusion": "available",
             "selected-by-default": stream.id.is_selected_by_default(),
-            "table-key-properties": default_key(),
+            "table-key-properties": [PRIMARY_KEY_COLUMN],
             "forced-replication-method": "INCREMENTAL",
             "valid-replication-keys": [stream.replication_key()],
         },
@@ -38,16 +38,12 @@ fn entry(stream: &Stream) -> Value {
     json!({
         "tap_stream_id": stream.id.name(),
         "stream": stream.id.name(),
-        "key_properties": default_key(),
+        "key_properties": [PRIMARY_KEY_COLUMN],
         "replication_method": "INCREMENTAL",
         "replication_key": stream.replication_key(),
         "schema": stream.json_schema(),
         "metadata": metadata,
     })
-}
-
-fn default_key() -> Vec<String> {
-    vec![PRIMARY_KEY_COLUMN.to_owned()]
 }
 
 /// The streams and columns that a run writes: those that a catalog selects, or the default ones.
@@ -220,7 +216,7 @@ impl StreamSelection {
 
     /// Returns the columns that identify a row of `stream`.
     pub fn key_properties(&self, stream: &Stream) -> Result<Vec<String>, CatalogError> {
-        let Some(key) = &self.key else { return Ok(default_key()) };
+        let Some(key) = &self.key else { return Ok(vec![PRIMARY_KEY_COLUMN.to_owned()]) };
         for name in key {
             let column = stream.columns.iter().find(|column| column.name == *name);
             if !column.is_some_and(|column| self.selects(column)) {

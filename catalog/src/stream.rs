@@ -1,5 +1,6 @@
 //! The streams that the tap offers, and the columns of each.
 
+use schemars::JsonSchema;
 use serde_json::{Map, Value};
 
 use crate::column::{Column, ColumnSource, ColumnType};
@@ -66,11 +67,11 @@ impl Stream {
     #[must_use]
     pub fn new(id: StreamId, system_prefix: &str) -> Self {
         let mut columns = match id {
-            StreamId::Data => columns_of(&properties_of::<Event>()),
+            StreamId::Data => columns_of::<Event>(),
             StreamId::Event(event) => event_columns(event),
-            StreamId::Rejected => columns_of(&properties_of::<Rejected>()),
+            StreamId::Rejected => columns_of::<Rejected>(),
         };
-        columns.extend(columns_of(&properties_of::<SystemColumns>()).into_iter().map(|mut column| {
+        columns.extend(columns_of::<SystemColumns>().into_iter().map(|mut column| {
             if let Some(name) = column.name.strip_prefix(DEFAULT_SYSTEM_PREFIX) {
                 column.name = format!("{system_prefix}{name}");
             }
@@ -123,12 +124,12 @@ pub fn event_columns(event: EventType) -> Vec<Column> {
         Some(events) => events.iter().any(|name| name == event.name()),
         None => true,
     });
-    columns_of(&properties)
+    properties.iter().map(|(name, schema)| column(name, schema)).collect()
 }
 
 /// Returns the columns that a documented struct describes.
-fn columns_of(properties: &Map<String, Value>) -> Vec<Column> {
-    properties.iter().map(|(name, schema)| column(name, schema)).collect()
+fn columns_of<T: JsonSchema>() -> Vec<Column> {
+    properties_of::<T>().iter().map(|(name, schema)| column(name, schema)).collect()
 }
 
 /// Reads one property of a derived schema. Panics if no column can have its type: that is a mistake in our

@@ -26,7 +26,7 @@ pub(crate) struct MessageHandler<'c> {
     config: &'c Config,
     rows: RowBuffer,
     streams: HashMap<String, Stream>,
-    /// What the log has a warning about already.
+    /// Subjects of the warnings that have been logged.
     warned_about: HashSet<String>,
 }
 

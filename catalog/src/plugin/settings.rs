@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use super::paths::{self, FileError};
 use crate::schema::{properties_of, type_of};
 
-/// A valid configuration, and what may be wrong with it all the same.
+/// A valid configuration, and warnings about it.
 #[derive(Debug)]
 pub struct LoadedConfig<T> {
     /// The configuration.
