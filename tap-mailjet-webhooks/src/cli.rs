@@ -33,42 +33,37 @@ Exit codes: 0 done or asked to stop; 1 a failure; 2 wrong usage; 75 another proc
 spool."
 )]
 pub struct Cli {
-    /// The sources of the configuration.
     #[command(flatten)]
-    pub config: ConfigArgs,
+    config: ConfigArgs,
 
     /// Print the Singer catalog, and do nothing else
     #[arg(long)]
-    pub discover: bool,
+    discover: bool,
 
     /// Print what this tap is, what it can do and which settings it has, and do nothing else
     #[arg(long)]
-    pub about: bool,
+    about: bool,
 
     /// How to print --about
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "text", requires = "about")]
-    pub format: AboutFormat,
+    format: AboutFormat,
 
-    /// The options of a run.
     #[command(flatten)]
-    pub run: RunArgs,
+    run: RunArgs,
 
-    /// What to do other than run.
     #[command(subcommand)]
-    pub command: Option<Command>,
+    command: Option<Command>,
 }
 
-/// The sources of the configuration.
 #[derive(Debug, Args)]
-pub struct ConfigArgs {
+struct ConfigArgs {
     /// A JSON file with configuration keys, or the word ENV for `TAP_MAILJET_WEBHOOKS_<KEY>`; may be repeated
     #[arg(long = "config", value_name = "FILE|ENV", global = true)]
-    pub sources: Vec<String>,
+    sources: Vec<String>,
 }
 
-/// What to do other than run.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+enum Command {
     /// Receive webhooks into the spool and emit nothing: a service, beside which runs in mode drain start and
     /// end
     Listen,
@@ -84,9 +79,8 @@ pub enum Command {
     SnapshotSql(SnapshotSqlArgs),
 }
 
-/// Inspect, check or export the spool.
 #[derive(Debug, Subcommand)]
-pub enum SpoolCommand {
+enum SpoolCommand {
     /// Print what it holds, how far each component has got with it, and which processes use it
     Status(SpoolStatusArgs),
     /// Check the spool and print what is wrong with it: exit code 0 if nothing is, 1 otherwise

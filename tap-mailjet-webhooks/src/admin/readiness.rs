@@ -47,7 +47,6 @@ impl Unready {
 
 impl Readiness {
     /// Creates a check of these facts.
-    #[must_use]
     pub fn new(traffic: Traffic, tokens: ActiveTokens, max_connections: usize, writer: WriterHandle) -> Self {
         Readiness { traffic, tokens, max_connections, writer: Mutex::new(writer) }
     }

@@ -67,7 +67,6 @@ pub enum CommandError {
 
 impl CommandError {
     /// Returns the exit code for the error.
-    #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
             CommandError::Run(RunError::Spool(error))

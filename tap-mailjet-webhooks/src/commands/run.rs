@@ -1,5 +1,4 @@
-//! A run: what the tap does without a command. It opens everything that a run needs of the system and hands
-//! it over.
+//! A run: what the tap does without a command. This opens everything that a run needs from the system.
 
 use std::io;
 use std::net::SocketAddr;
@@ -52,20 +51,18 @@ pub struct RunArgs {
 
 impl RunArgs {
     /// Whether any of the options is given.
-    #[must_use]
     pub fn any(&self) -> bool {
         let RunArgs { catalog, properties, test, state } = self;
         catalog.is_some() || properties.is_some() || test.is_some() || state.is_some()
     }
 
     /// Returns the catalog file, under either name.
-    #[must_use]
     pub fn catalog(&self) -> Option<&Path> {
         self.catalog.as_deref().or(self.properties.as_deref())
     }
 }
 
-/// The system does not give a run what it needs.
+/// The system refuses something that a run needs.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // The message of each variant says what it is.
 pub enum SetupError {

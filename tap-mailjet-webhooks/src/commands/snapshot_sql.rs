@@ -1,9 +1,9 @@
 //! `snapshot-sql`: a query that turns an append-only table into a current one, which has only the latest
 //! version of each row.
 //!
-//! A row comes again when Mailjet repeats a webhook, and when a run starts from an older state. The latest
-//! version of a row is the one with the largest sequence. If several have it, they are copies of one row, and
-//! the query returns one of them.
+//! A row is written again when Mailjet repeats a webhook, and when a run starts from an older state. The
+//! latest version of a row has the largest sequence. If several versions have it, they are copies of each
+//! other, and the query returns one of them.
 
 use clap::{Args, ValueEnum};
 

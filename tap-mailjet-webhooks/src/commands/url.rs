@@ -75,12 +75,13 @@ fn new(config: &Config, registry: &mut dyn Registry, label: Option<&str>) -> Res
 }
 
 fn list(registry: &mut dyn Registry) -> Result<(), CommandError> {
-    let rows = registry.webhook_urls()?.into_iter().map(|url| {
-        let last_used = url.last_used_at.map_or_else(|| "never".to_owned(), UnixMillis::to_rfc3339);
+    let mut rows = vec![["id", "label", "created", "last used"].map(str::to_owned)];
+    for url in registry.webhook_urls()? {
+        let last_used = url.last_used_at.map_or("never".to_owned(), UnixMillis::to_rfc3339);
         let label = url.label.unwrap_or_default();
-        [url.id.to_string(), label, url.created_at.to_rfc3339(), last_used]
-    });
-    print(table(["id", "label", "created", "last used"], rows.collect()))
+        rows.push([url.id.to_string(), label, url.created_at.to_rfc3339(), last_used]);
+    }
+    print(table(&rows))
 }
 
 fn revoke(registry: &mut dyn Registry, id: i64) -> Result<(), CommandError> {
@@ -100,13 +101,11 @@ fn label(text: &str) -> Result<String, &'static str> {
 }
 
 /// Aligns cells in columns.
-fn table<const N: usize>(head: [&str; N], rows: Vec<[String; N]>) -> String {
-    let rows: Vec<_> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
-    let widths: [usize; N] =
-        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
+fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let line = |row: &[String; N]| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+        let cells = row.iter().enumerate().map(|(column, cell)| format!("{cell:0$}  ", width(column)));
+        cells.collect::<String>().trim_end().to_owned() + "\n"
     };
     rows.iter().map(line).collect()
 }

@@ -35,19 +35,16 @@ pub enum Components {
 
 impl Components {
     /// Whether the process receives webhooks.
-    #[must_use]
     pub fn has_listener(self) -> bool {
         matches!(self, Components::Listener | Components::Both)
     }
 
     /// Whether the process writes messages.
-    #[must_use]
     pub fn has_emitter(self) -> bool {
         matches!(self, Components::Emitter | Components::Both)
     }
 
     /// What Singer's measurements call a run of these components.
-    #[must_use]
     pub fn job_type(self) -> &'static str {
         match self {
             Components::Listener => "listen",
@@ -68,7 +65,6 @@ impl From<Mode> for Components {
 
 impl Config {
     /// How long the run may take.
-    #[must_use]
     pub fn max_runtime(&self) -> Option<Duration> {
         self.max_runtime_seconds.map(seconds)
     }
@@ -83,7 +79,6 @@ impl Config {
     }
 
     /// What the spool may use of memory and disk.
-    #[must_use]
     pub fn limits(&self) -> Limits {
         // The largest body has to fit when it comes alone. While its list of events grows, the old and the
         // new list exist side by side for a moment, and each is at most as large as the text.
@@ -96,7 +91,6 @@ impl Config {
     }
 
     /// How long events stay in the spool after they arrived.
-    #[must_use]
     pub fn retention(&self) -> Duration {
         seconds(self.retention_days * 86_400.0)
     }
@@ -121,7 +115,6 @@ impl Config {
     }
 
     /// The scheme that the listener speaks: http or https.
-    #[must_use]
     pub fn scheme(&self) -> &'static str {
         if self.tls_certificate.is_some() { "https" } else { "http" }
     }
@@ -158,7 +151,6 @@ impl Config {
     }
 
     /// When the emitter writes a STATE, and when it ends by itself.
-    #[must_use]
     pub fn pace(&self) -> Pace {
         Pace {
             state_interval: seconds(self.state_interval_seconds),
@@ -168,7 +160,6 @@ impl Config {
     }
 
     /// What the emitter writes, given what is selected.
-    #[must_use]
     pub fn output(&self, selection: Selection) -> OutputSpec {
         OutputSpec {
             selection,

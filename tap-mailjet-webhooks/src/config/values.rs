@@ -117,7 +117,6 @@ impl SystemColumnPrefix {
     const MAX_BYTES: usize = 31;
 
     /// The prefix as text.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -156,7 +155,6 @@ pub struct WebhookTokens(Vec<TokenHash>);
 
 impl WebhookTokens {
     /// Returns the tokens; `None` if the spool's registry has them.
-    #[must_use]
     pub fn configured(&self) -> Option<&[TokenHash]> {
         if self.0.is_empty() { None } else { Some(&self.0) }
     }
@@ -203,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_may_contain_a_password_is_neither_kept_nor_shown() {
+    fn a_url_that_may_contain_a_password_is_neither_kept_nor_shown() {
         for url in [
             "https://u:secret@example.com",
             "https://secret@example.com",

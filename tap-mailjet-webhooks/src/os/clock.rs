@@ -14,27 +14,22 @@ impl UnixMillis {
     const LAST_IN_RFC3339: i64 = 253_402_300_799_999;
 
     /// The moment `millis` milliseconds after the start of 1970, UTC.
-    #[must_use]
     pub const fn new(millis: i64) -> Self {
         UnixMillis(millis)
     }
 
     /// Reads the system's clock.
-    #[must_use]
     pub fn now() -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         UnixMillis(millis(since_epoch))
     }
 
     /// Milliseconds since the start of 1970, UTC.
-    #[must_use]
     pub const fn get(self) -> i64 {
         self.0
     }
 
-    /// Returns how long after `earlier` this moment is; zero if it is not after it, because a clock stepped
-    /// back.
-    #[must_use]
+    /// Returns how long after `earlier` this moment is; zero if a clock that stepped back put it before.
     pub fn since(self, earlier: UnixMillis) -> Duration {
         let passed = self.0.saturating_sub(earlier.0);
         Duration::from_millis(u64::try_from(passed).unwrap_or(0))
@@ -46,17 +41,10 @@ impl UnixMillis {
         UnixMillis(self.0.saturating_sub(millis(duration)))
     }
 
-    /// Returns the moment `duration` later.
-    #[must_use]
-    pub fn saturating_add(self, duration: Duration) -> Self {
-        UnixMillis(self.0.saturating_add(millis(duration)))
-    }
-
     /// Writes the moment as RFC 3339 text in UTC, with milliseconds and a Z.
     ///
     /// A moment that RFC 3339 cannot express becomes the nearest one that it can, because targets stop at
     /// anything else.
-    #[must_use]
     pub fn to_rfc3339(self) -> String {
         let in_range = self.0.clamp(0, Self::LAST_IN_RFC3339);
         let moment = DateTime::from_timestamp_millis(in_range).expect("the value was clamped to the range");
@@ -92,13 +80,12 @@ impl CappedClock {
     }
 
     /// Reads the clock.
-    #[must_use]
     pub fn now(&self) -> UnixMillis {
         self.cap((self.wall)(), self.started.elapsed())
     }
 
     fn cap(&self, wall: UnixMillis, elapsed: Duration) -> UnixMillis {
-        wall.min(self.started_at.saturating_add(elapsed))
+        wall.min(UnixMillis(self.started_at.0.saturating_add(millis(elapsed))))
     }
 }
 

@@ -40,7 +40,7 @@ impl<E: Send + 'static> Worker<E> {
         Ok(Worker { stop, outcome })
     }
 
-    /// Waits until a round fails, and returns why. A worker whose rounds succeed never gets there.
+    /// Waits until a round fails, and returns why. Never completes while the rounds succeed.
     pub async fn failed(&mut self) -> E {
         match (&mut self.outcome).await.expect("a round does not panic") {
             Err(error) => error,

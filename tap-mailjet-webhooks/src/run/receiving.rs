@@ -11,8 +11,9 @@ use super::{RunError, or_never};
 use crate::admin::Readiness;
 use crate::config::Config;
 use crate::listener::{self, ActiveTokens, Tls, Traffic};
+use crate::os::open_files;
+use crate::os::systemd::{self, NotifyState};
 use crate::os::worker::Worker;
-use crate::os::{open_files, systemd};
 use crate::spool::{RoleLock, Spool, SpoolError, Writer, WriterHandle};
 
 /// The listener, and the writer behind it.
@@ -53,7 +54,7 @@ impl Receiving {
         setup.limits.max_connections = max_connections;
         let serving = tokio::spawn(listener::serve(listener, setup, handle.clone(), traffic, stopped));
         info!("listening on {}://{address}", config.scheme());
-        systemd::notify_ready();
+        systemd::notify(NotifyState::Ready);
         Ok(Receiving {
             writer,
             handle,
@@ -97,7 +98,7 @@ impl Receiving {
     /// Accepts no more webhooks, and answers those that are being read.
     pub(super) async fn stop_serving(&mut self) {
         if let Some(stop) = self.stop.take() {
-            systemd::notify_stopping();
+            systemd::notify(NotifyState::Stopping);
             let _ = stop.send(());
             let _ = (&mut self.serving).await;
         }

@@ -34,14 +34,12 @@ impl Batch {
     /// A batch of `items`, which are slices of `text`.
     ///
     /// Each event must be a JSON object in UTF-8; the spool does not check that.
-    #[must_use]
     pub fn new(text: Bytes, items: Items, received_at: UnixMillis, reservation: Reservation) -> Self {
         Batch { text, items, received_at, _reservation: reservation }
     }
 
     /// Returns the receipt for an implementation of [`Append`](super::Append) to give once the batch is
     /// stored.
-    #[must_use]
     pub fn receipt(&self) -> Receipt {
         self.items.receipt
     }
@@ -85,7 +83,6 @@ impl Items {
     const MAX_STEP_BYTES: usize = 20;
 
     /// An empty list. `reason` says why the rejected items are not events.
-    #[must_use]
     pub fn new(reason: impl Into<Cow<'static, str>>) -> Self {
         // Enough for the usual request of one event; the listener's reservation for the request covers it.
         Items {

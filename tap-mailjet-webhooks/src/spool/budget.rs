@@ -36,7 +36,6 @@ pub struct Reservation {
 
 impl Budget {
     /// A budget of `bytes`.
-    #[must_use]
     pub fn new(bytes: usize) -> Self {
         let total = (bytes / UNIT).min(Semaphore::MAX_PERMITS);
         let free = Arc::new(Semaphore::new(total));

@@ -62,7 +62,6 @@ impl SpoolError {
     }
 
     /// What the program can do about it.
-    #[must_use]
     pub fn kind(&self) -> SpoolErrorKind {
         self.kind
     }

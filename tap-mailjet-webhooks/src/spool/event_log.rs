@@ -62,7 +62,6 @@ impl Backlog {
     pub(super) const MAX_EXACT: u32 = 10_000;
 
     /// Whether nothing waits.
-    #[must_use]
     pub fn is_empty(self) -> bool {
         self == Backlog::Exactly(0)
     }

@@ -37,7 +37,6 @@ impl RoleLock {
     }
 
     /// Returns which role it is.
-    #[must_use]
     pub fn role(&self) -> Role {
         self.role
     }

@@ -27,13 +27,11 @@ impl Sequence {
     pub const END: Sequence = Sequence(i64::MAX);
 
     /// The sequence with this number.
-    #[must_use]
     pub const fn new(number: i64) -> Self {
         Sequence(number)
     }
 
     /// The number.
-    #[must_use]
     pub const fn get(self) -> i64 {
         self.0
     }
@@ -70,7 +68,6 @@ pub enum SequenceUnit {
 
 impl SequenceUnit {
     /// Returns the sequence for a moment, at most `LAST_BY_CLOCK`.
-    #[must_use]
     pub fn sequence_at(self, moment: UnixMillis) -> Sequence {
         let number = match self {
             SequenceUnit::Millisecond => moment.get(),

@@ -42,7 +42,6 @@ pub struct Pending {
 impl Pending {
     /// Returns how long the oldest event has been pending at the moment `now`, in seconds; 0 if there is
     /// none.
-    #[must_use]
     pub fn age_seconds(&self, now: UnixMillis) -> f64 {
         self.oldest.map_or(0.0, |oldest| now.since(oldest).as_secs_f64())
     }

@@ -45,13 +45,11 @@ impl Watermark {
     }
 
     /// Returns the largest sequence that is known to be committed.
-    #[must_use]
     pub fn committed(&self) -> Sequence {
         self.state().committed
     }
 
     /// Waits until there is something past `position`, for at most `limit`.
-    #[must_use]
     pub fn wait_past(&self, position: Sequence, limit: Duration) -> Wakeup {
         let (state, _) = self
             .shared

@@ -7,7 +7,6 @@ use crate::os::clock::UnixMillis;
 
 /// Renders the status of a spool at the moment `now`. Moments are in RFC 3339, ages in seconds and sizes in
 /// bytes. Values that are unknown or do not exist are null.
-#[must_use]
 pub fn render(status: &SpoolStatus, usage: &SpoolUse, now: UnixMillis) -> String {
     let stats = &status.stats;
     let moment = |moment: Option<UnixMillis>| moment.map(UnixMillis::to_rfc3339);
@@ -37,5 +36,5 @@ pub fn render(status: &SpoolStatus, usage: &SpoolUse, now: UnixMillis) -> String
         "webhook_urls_are_configured": are_configured,
         "webhook_url_last_used_at": moment(last_used_at),
     });
-    serde_json::to_string_pretty(&object).expect("a status is JSON") + "\n"
+    format!("{object:#}\n")
 }

@@ -40,7 +40,6 @@ impl Default for LiveLine {
 
 impl LiveLine {
     /// Returns a writer to stderr that hides the live line while it writes.
-    #[must_use]
     pub fn writer(&self) -> impl Write + use<> {
         struct Suspending(ProgressBar);
         impl Write for Suspending {
@@ -89,8 +88,8 @@ impl ProgressReporter {
             bar.set_style(style.progress_chars("=> "));
         }
         if is_live && matches!(backlog, Backlog::Exactly(_)) {
-            // Drawn at once, so that even a short run shows something. Not so for a large backlog, which
-            // takes long to count.
+            // Drawn at once, so that even a short run shows something. A large backlog takes too long to
+            // count.
             view.draw(&bar);
         }
         let metrics = Arc::new(Mutex::new(metrics));

@@ -17,7 +17,6 @@ use crate::os::clock::UnixMillis;
 const PREFIX: &str = "tap_mailjet_webhooks";
 
 /// Renders a snapshot.
-#[must_use]
 pub fn render(snapshot: &Snapshot) -> String {
     let mut registry = Registry::with_prefix(PREFIX);
     let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);

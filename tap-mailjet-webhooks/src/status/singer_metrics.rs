@@ -19,7 +19,6 @@ pub struct SingerMetrics {
 
 impl SingerMetrics {
     /// Starts the timer of a run. `job_type` is a tag of the measurements.
-    #[must_use]
     pub fn start(job_type: &'static str, progress: EmitterProgress) -> Self {
         SingerMetrics { job_type, progress, started: Instant::now(), logged: Vec::new() }
     }

@@ -23,7 +23,6 @@ pub struct StatusSource {
 
 impl StatusSource {
     /// A source for these components, each `None` if this process does not run it.
-    #[must_use]
     pub fn new(
         spool: Arc<dyn SpoolView>,
         listener: Option<ListenerStatus>,
@@ -78,13 +77,11 @@ pub struct SharedSource(Arc<Mutex<Option<StatusSource>>>);
 
 impl SharedSource {
     /// Shares `source`.
-    #[must_use]
     pub fn new(source: StatusSource) -> Self {
         SharedSource(Arc::new(Mutex::new(Some(source))))
     }
 
     /// Takes a snapshot; `None` once the source is closed.
-    #[must_use]
     pub fn snapshot(&self) -> Option<Snapshot> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut().map(StatusSource::snapshot)
     }

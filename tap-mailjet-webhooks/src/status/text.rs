@@ -7,7 +7,6 @@ use crate::os::clock::UnixMillis;
 use crate::spool::Sequence;
 
 /// Renders the status of a spool at the moment `now`.
-#[must_use]
 pub fn render(status: &SpoolStatus, usage: &SpoolUse, now: UnixMillis) -> String {
     let stats = &status.stats;
     let range = match (stats.oldest_event, stats.newest_event) {

@@ -2,8 +2,6 @@
 
 use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
-#[cfg(not(target_os = "linux"))]
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -150,6 +148,7 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 
 #[cfg(not(target_os = "linux"))]
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
     let metadata = path.metadata()?;
     Ok((metadata.dev(), metadata.ino()))
 }
