@@ -1,4 +1,4 @@
-//! Events split into their members, in blocks that one thread makes and another one writes.
+//! Events split into their members, in blocks that one thread fills and another one writes.
 
 use std::ops::Range;
 

@@ -10,7 +10,7 @@
 //! | [`record`] | from an event to the bytes of its RECORD messages |
 //! | [`output`] | messages on their way to stdout |
 //! | [`state`] | where a run starts, STATE messages, what the target has confirmed, and trimming |
-//! | [`progress`] | how far the emitter has got, for those who show it |
+//! | [`progress`] | how far the emitter has got, for display |
 //! | [`stop`] | how a run is stopped, and how it ended |
 //! | [`dry_run`] | messages without a spool: what `--test` prints |
 
@@ -51,7 +51,7 @@ use read_ahead::ReadAhead;
 use state::{Start, StateWriter};
 use streams::Streams;
 
-/// The rejected items that are written at once.
+/// How many rejected items are read at once.
 const BATCH_REJECTED: u32 = 1_000;
 /// How long no event has to arrive before the spool counts as idle, and a STATE is written early. Without
 /// this, each event of a trickle would be followed by a STATE, and a target that syncs for each STATE would
@@ -61,11 +61,11 @@ const IDLE_AFTER: Duration = Duration::from_millis(100);
 /// When a run writes a STATE, and when it ends.
 #[derive(Debug, Clone)]
 pub struct Pace {
-    /// With news, a STATE is written at least this often.
+    /// While the streams advance, a STATE is written at least this often,
     pub state_interval: Duration,
-    /// With news, a STATE is written after at most this many records.
+    /// and after at most this many records.
     pub state_interval_records: u64,
-    /// The run ends if nothing has come for this long.
+    /// The run ends if nothing has arrived for this long.
     pub idle_exit: Option<Duration>,
 }
 
@@ -121,7 +121,7 @@ impl<W: Write> Emitter<W> {
             Start::determine(&self.streams.ids(), state_file, reader, registry, unit, UnixMillis::now())?;
         self.streams.start_at(&start.positions);
         self.state_writer.start_from(start.state, &start.positions, registry)?;
-        // Other threads know the positions before the run starts.
+        // Other threads need the positions before the run starts.
         self.publish(0);
         Ok(start.waiting)
     }
@@ -239,7 +239,7 @@ impl<W: Write> Emitter<W> {
         Ok(())
     }
 
-    /// Lets other threads know how far stdout has got, with this many events more than before.
+    /// Tells other threads how far stdout has got. `events` are those since the last call.
     fn publish(&self, events: u64) {
         let positions = self.streams.positions();
         self.progress.note_written(events, self.streams.record_counts(), positions.of(ItemKind::Event));

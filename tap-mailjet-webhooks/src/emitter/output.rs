@@ -10,7 +10,7 @@ const FULL_BYTES: usize = 1 << 20;
 pub(super) struct OutputBuffer<W> {
     writer: W,
     pub(super) messages: Vec<u8>,
-    /// The events of which the buffer has messages.
+    /// The number of events that the messages are of.
     pub(super) events: u64,
 }
 

@@ -16,7 +16,7 @@ pub struct OutputSpec {
     pub unknown_fields: UnknownFields,
 }
 
-/// Why a run cannot write what it is asked to.
+/// Why a run cannot write what its [`OutputSpec`] says.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // The message of each variant says what it is.
 pub enum OutputSpecError {

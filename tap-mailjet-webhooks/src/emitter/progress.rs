@@ -1,6 +1,6 @@
-//! How far the emitter has got, for those who only show it: the live line and the metrics.
+//! How far the emitter has got, for display: the live line and the metrics.
 //!
-//! Nothing here decides anything. What may be trimmed is decided by [`Written`](super::Written).
+//! Nothing here decides anything. [`Written`](super::Written) decides what may be trimmed.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,7 +15,7 @@ pub struct EmitterProgress(Arc<Mutex<ProgressSnapshot>>);
 /// How far the emitter has got, at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProgressSnapshot {
-    /// The events that stdout has taken, to whichever streams.
+    /// The events that stdout has taken, in any stream.
     pub events_written: u64,
     /// The records that stdout has taken, for each selected stream.
     pub records_written: Vec<(StreamId, u64)>,

@@ -9,7 +9,7 @@ use super::record::Event;
 use crate::os::thread::{self, ThreadError};
 use crate::spool::{Damage, EventReader, ItemKind, Sequence, SpoolError};
 
-/// The items of the spool that are read at once.
+/// How many items are read from the spool at once.
 const BLOCK_ITEMS: u32 = 1_000;
 
 /// Reads the spool's events in order.
@@ -20,7 +20,7 @@ pub(super) struct ReadAhead {
     next: usize,
     /// The blocks that follow. The thread is never more than one ahead. `None` only while this is dropped.
     blocks: Option<Receiver<Result<Block, SpoolError>>>,
-    /// Takes blocks that are written: their memory is used again.
+    /// Takes written blocks back, so that their memory is reused.
     written: Sender<Block>,
     thread: Option<JoinHandle<()>>,
 }
@@ -84,7 +84,7 @@ impl ReadAhead {
 }
 
 impl Drop for ReadAhead {
-    /// Waits for the thread: whatever closes a spool last leaves it tidy.
+    /// Waits for the thread, which has the spool open: only the last to close a spool can tidy it.
     fn drop(&mut self) {
         self.blocks = None;
         if let Some(thread) = self.thread.take() {

@@ -9,11 +9,11 @@ use tokio::sync::Notify;
 use crate::os::thread::ThreadError;
 use crate::spool::{Backlog, SpoolError};
 
-/// Connects a running emitter with whatever stops it.
+/// Connects a running emitter with what stops it.
 #[derive(Debug, Default)]
 pub struct StopControl {
     deadline: OnceLock<Instant>,
-    /// Notified when nothing has come for [`Pace::idle_exit`](super::Pace::idle_exit).
+    /// Notified when nothing has arrived for [`Pace::idle_exit`](super::Pace::idle_exit).
     pub idle: Notify,
 }
 
@@ -28,7 +28,7 @@ impl StopControl {
     }
 }
 
-/// How a run ended that did not fail.
+/// How a successful run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     /// Everything in the spool is written, and nothing more will come.

@@ -1,6 +1,6 @@
 //! The accept loop, and what happens on a connection.
 //!
-//! `warp::serve` sets no timeouts, does not bound the number of connections and has no deadline for its end.
+//! `warp::serve` sets no timeouts, does not limit the number of connections and has no deadline for stopping.
 //! So warp's filters run behind a loop of our own.
 
 use std::net::SocketAddr;
@@ -85,7 +85,6 @@ impl<S: Append> Server<S> {
         Server { http, tls, limits, stopped, handler, traffic }
     }
 
-    /// Starts a task for a new connection.
     fn start(&self, stream: TcpStream, peer: SocketAddr, slot: Slot, watcher: Watcher) {
         // The client waits for each answer, so it is sent at once and not held back to fill a packet.
         let _ = stream.set_nodelay(true);
@@ -124,7 +123,7 @@ async fn serve_requests<S: Append>(
     let connection = Arc::new(connection);
     let service = http::service(handler::filter(Arc::clone(&connection)));
     let mut stream = TimeoutStream::new(stream);
-    // A client that keeps asking and never reads an answer must not hold its connection forever.
+    // A client that keeps sending requests and never reads an answer must not hold its connection forever.
     stream.set_write_timeout(Some(limits.header_timeout));
     tokio::select! {
         biased;

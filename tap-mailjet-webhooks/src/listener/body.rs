@@ -6,7 +6,7 @@ use futures_util::{Stream, StreamExt, pin_mut};
 use super::refusal::Refusal;
 use crate::spool::{Append, Reservation};
 
-/// The memory that each request is counted with besides its body.
+/// The memory that each request counts for, besides its body.
 const REQUEST_BYTES: usize = 512;
 /// Up to this length, memory for the whole body is taken in advance. For a longer body it is taken as the
 /// body arrives, because the length is only claimed.

@@ -15,7 +15,6 @@ use tracing::warn;
 
 use crate::os::log_throttle::LogThrottle;
 
-/// The slots of a listener.
 #[derive(Debug)]
 pub(super) struct ConnectionSlots {
     max_connections: usize,
@@ -36,9 +35,7 @@ struct Shared {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Activity {
-    /// Its request is being answered.
     Busy,
-    /// It has been idle since this tick.
     IdleSince(u64),
 }
 
@@ -94,8 +91,7 @@ impl ConnectionSlots {
         }
         let mut evicted: Option<(Arc<SlotState>, Activity)> = None;
         loop {
-            // One at a time. The next follows only if the last one has had a request since, and so may have
-            // stayed.
+            // One at a time. The next follows only if the last one has had a request since, and so may stay.
             if evicted.as_ref().is_none_or(|(state, idle)| state.activity() != *idle) {
                 evicted = self.shared.idle_for_longest();
                 if let Some((state, _)) = &evicted {

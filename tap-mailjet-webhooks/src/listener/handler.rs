@@ -24,8 +24,8 @@ use super::traffic::{InProgress, Traffic};
 use crate::os::clock::UnixMillis;
 use crate::spool::{Append, Batch, ItemKind, Items, REJECTED_BODY_BYTES, Receipt, Reservation};
 
-/// How much of a refused body is still read, and for how long. Otherwise, the connection of a client that is
-/// still sending would be reset before the client had read its answer.
+/// How much of a refused body is still read, and for how long. Without this, the connection of a client that
+/// is still sending would be reset before the client has read the answer.
 const DISCARD_BYTES: u64 = 64 << 20;
 const DISCARD_TIME: Duration = Duration::from_secs(5);
 
@@ -126,7 +126,7 @@ impl<S: Append> Handler<S> {
     }
 }
 
-/// Makes a batch of a body that holds no events: one rejected item, cut if it is long.
+/// Returns the batch for a body without events: one rejected item, cut if it is long.
 fn rejected_batch(
     body: &[u8],
     reason: Cow<'static, str>,

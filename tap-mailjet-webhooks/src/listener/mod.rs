@@ -46,7 +46,7 @@ pub use traffic::{EventLabels, RequestLabels, Traffic};
 /// How a listener is set up.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// What a request has to pass before its body is read.
+    /// Which requests are admitted.
     pub guards: Guards,
     /// The bounds on connections and time.
     pub limits: ConnectionLimits,

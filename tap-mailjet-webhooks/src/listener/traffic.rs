@@ -131,7 +131,7 @@ impl Traffic {
         self.shared.connections.load(Ordering::Relaxed)
     }
 
-    /// The number of connections on which a request is being answered, and which make no room for others.
+    /// The number of connections on which a request is being answered. They are never closed for others.
     #[must_use]
     pub fn busy_connections(&self) -> usize {
         self.shared.requests_in_progress.load(Ordering::Relaxed)

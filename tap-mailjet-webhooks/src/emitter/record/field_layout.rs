@@ -17,8 +17,8 @@ const MAX_NODES: usize = 2_000;
 ///
 /// [`Template`]: super::template::Template
 const MAX_LAYOUTS: usize = 128;
-/// A layout is not kept if its names have more bytes than this together. Those of Mailjet's own fields have a
-/// sixth.
+/// A layout is not kept if its names have more bytes than this together. The names of Mailjet's own fields
+/// have a sixth of that.
 const MAX_NAMES_BYTES: usize = 2 << 10;
 
 /// What depends only on the names of an event's fields and on their order.
@@ -37,10 +37,10 @@ pub(super) struct LayoutCache {
     layouts: usize,
 }
 
-/// The end of a path of names.
+/// The last name of a path from the root.
 #[derive(Debug)]
 struct Node {
-    /// The last name, with its quotes and escapes.
+    /// With its quotes and escapes.
     quoted_name: Box<str>,
     /// The nodes for the names that may follow.
     next: Vec<usize>,
@@ -82,7 +82,7 @@ impl LayoutCache {
         Some(self.nodes[at].layout.get_or_insert_with(learn))
     }
 
-    /// Adds a node for `quoted_name`, one of the names of `members`, behind `node`. Returns the new one.
+    /// Adds a node for `quoted_name`, one of the names of `members`, after `node`. Returns the new one.
     fn add_node(&mut self, node: usize, quoted_name: &str, members: Members<'_, '_>) -> Option<usize> {
         if members.iter().map(|member| member.quoted_name.len()).sum::<usize>() > MAX_NAMES_BYTES {
             return None;

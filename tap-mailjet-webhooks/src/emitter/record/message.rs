@@ -14,7 +14,7 @@ use crate::spool::{DiscoveredColumn, REJECTED_BODY_BYTES, Sequence, StoredItem};
 /// The table that rejected items were meant for.
 const TABLE_NAME: &str = "data";
 
-/// Writes RECORD messages. It keeps what it can use again for the next one.
+/// Writes RECORD messages. It keeps what the next one can reuse.
 #[derive(Debug, Default)]
 pub(crate) struct RecordWriter {
     keys: KeyHasher,
@@ -65,7 +65,7 @@ impl RecordWriter {
         batched_at: UnixMillis,
         out: &mut Vec<u8>,
     ) {
-        // Two items that were cut off may differ in what is lost, so the sequence tells them apart.
+        // Two items that were cut may differ only in what was cut off, so their sequences tell them apart.
         let key = match item.body.len() < REJECTED_BODY_BYTES {
             true => PrimaryKey::hash(item.body),
             false => PrimaryKey::hash(&[item.body, &item.sequence.get().to_be_bytes()].concat()),

@@ -84,7 +84,7 @@ impl Table {
         self.index_by_name.contains_key(EXTRA_COLUMN)
     }
 
-    /// Whether a column for a field of this name can be added.
+    /// Whether a column for a field with this name can be added.
     pub(super) fn can_add_column(&self, name: &str) -> bool {
         // One column is reserved for the extra column.
         let columns = self.columns.len() + usize::from(!self.has_extra_column());

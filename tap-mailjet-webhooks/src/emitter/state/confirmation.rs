@@ -18,7 +18,7 @@ const FOLLOW_INTERVAL: Duration = Duration::from_millis(250);
 /// How many checks pass from one trim to the next.
 const CHECKS_PER_TRIM: u32 = 4;
 
-/// What says that the target has stored something.
+/// What tells the tap that the target has stored something.
 #[derive(Debug)]
 pub enum Confirmation {
     /// The state file says so.
@@ -31,7 +31,7 @@ pub enum Confirmation {
 }
 
 impl Confirmation {
-    /// Decides by what this run and earlier ones were given. A null device as stdout keeps nothing.
+    /// Determines it from what this run and earlier ones were given. A null device as stdout keeps nothing.
     pub fn determine(
         state_file: Option<StateFile>,
         registry: &mut dyn Registry,
@@ -62,8 +62,8 @@ impl Confirmation {
     }
 }
 
-/// Starts a thread that follows the confirmations and trims, until its worker is finished or dropped; then
-/// once more.
+/// Starts a thread that follows the confirmations and trims. It does so once more when its worker is finished
+/// or dropped.
 ///
 /// The run has noted in `written` where it starts.
 pub fn follow_confirmations(

@@ -42,7 +42,7 @@ pub enum StateFileError {
 #[derive(Debug)]
 pub struct StateFile {
     pub(super) path: PathBuf,
-    /// What the file's metadata said when it was read last.
+    /// The version of the file that was read last.
     read_version: Option<FileVersion>,
     error_throttle: LogThrottle,
 }

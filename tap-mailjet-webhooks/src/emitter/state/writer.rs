@@ -32,7 +32,7 @@ pub(crate) struct StateWriter {
 }
 
 impl StateWriter {
-    /// Writes STATEs that build upon an empty one. `written_through` is what the registry has noted.
+    /// Creates a writer whose STATEs add to an empty one. `written_through` is what the registry has noted.
     pub(crate) fn new(pace: Pace, replication_key: String, written_through: Option<Sequence>) -> Self {
         let written_through = written_through.unwrap_or(Sequence::START);
         StateWriter {

@@ -59,8 +59,8 @@ pub struct AddressGuard {
 }
 
 impl AddressGuard {
-    /// Makes a guard that admits `allowed`, directly or behind `trusted_proxies`. Returns `None` if `allowed`
-    /// is empty, which means that any address may post.
+    /// Returns a guard that admits `allowed`, directly or behind `trusted_proxies`; `None` if `allowed` is
+    /// empty, which means that any address may post.
     #[must_use]
     pub fn new(allowed: Networks, trusted_proxies: Networks) -> Option<Self> {
         if !allowed.is_empty() {

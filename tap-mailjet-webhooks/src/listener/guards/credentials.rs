@@ -1,4 +1,4 @@
-//! The credentials guard: besides the URL, a request has to have a user name and a password (Basic
+//! The credentials guard: a request needs not only the URL but also a user name and a password (Basic
 //! authentication).
 
 use base64::Engine;
@@ -15,12 +15,12 @@ use warp::http::header::AUTHORIZATION;
 /// The characters that are escaped in the user name and password of a URL.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// A user name.
+/// A user name, as a request can have it: not empty, without colons and control characters.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Username(SecretString);
 
-/// A password.
+/// A password, as a request can have it: not empty, without control characters.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Password(SecretString);
@@ -68,7 +68,7 @@ impl Credentials {
         Credentials { username, password, hash }
     }
 
-    /// Puts them into an http URL, from which Mailjet takes them.
+    /// Adds them to an http URL. Mailjet sends what the URL contains.
     pub fn add_to(&self, url: &mut Url) {
         // Escaped here because `Url` does not escape `%`.
         let [username, password] = [&self.username.0, &self.password.0]

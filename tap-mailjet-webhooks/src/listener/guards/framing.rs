@@ -1,4 +1,4 @@
-//! How a request says that its body is encoded, and how long it is.
+//! What a request's headers say about its body: its encoding and its length.
 
 use warp::http::HeaderMap;
 use warp::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};

@@ -26,7 +26,7 @@ use self::credentials::Credentials;
 use super::refusal::Refusal;
 use crate::spool::TokenHash;
 
-/// What a request has to pass.
+/// What a request has to pass before its body is read.
 #[derive(Debug, Clone)]
 pub struct Guards {
     /// The tokens of the active webhook URLs.
@@ -39,7 +39,7 @@ pub struct Guards {
     pub max_body_bytes: u64,
 }
 
-/// A request up to its body.
+/// A request without its body.
 pub(super) struct RequestHead {
     pub(super) peer: SocketAddr,
     pub(super) path: FullPath,

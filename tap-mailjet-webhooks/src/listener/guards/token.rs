@@ -1,4 +1,4 @@
-//! Tokens: the secret part of a webhook URL, by which one webhook URL differs from another.
+//! Tokens, which distinguish webhook URLs from each other and keep them secret.
 
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};

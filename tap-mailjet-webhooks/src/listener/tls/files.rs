@@ -44,11 +44,9 @@ pub struct TlsFiles {
     pub private_key: PathBuf,
 }
 
-/// What error messages say about a file.
+/// What error messages say about a file: the key that names it, and what it has to be.
 struct FileKind {
-    /// The config key that names it.
     key: &'static str,
-    /// What it has to be.
     expected: &'static str,
 }
 
@@ -63,19 +61,17 @@ const PRIVATE_KEY: FileKind = FileKind {
                ECDSA or Ed25519",
 };
 
-/// A certificate with its private key.
 #[derive(Debug)]
 pub(super) struct Certificate {
     pub(super) certified_key: Arc<CertifiedKey>,
     pub(super) validity_period: ValidityPeriod,
 }
 
-/// Which files they are and when they changed: different after whatever happens to a file.
+/// Identifies both files and their last changes, so it differs after any change to one of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct FileStamps([Option<[i64; 7]>; 2]);
 
 impl TlsFiles {
-    /// Reads both files.
     pub(super) fn read(&self) -> Result<Certificate, TlsError> {
         let (chain, validity_period) = self.read_chain()?;
         let private_key = self.read_private_key()?;
@@ -145,14 +141,13 @@ fn invalid(kind: &FileKind, path: &Path, reason: String) -> TlsError {
     TlsError::Invalid { key: kind.key, path: path.to_owned(), reason, expected: kind.expected }
 }
 
-/// From when until when a certificate is valid; `None` for a bound that cannot be found out.
+/// The first and the last moment at which a certificate is valid; `None` for one that cannot be determined.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ValidityPeriod {
     pub(super) start: Option<UnixTime>,
     pub(super) end: Option<UnixTime>,
 }
 
-/// Whether a certificate is valid at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Validity {
     NotYetValid,
