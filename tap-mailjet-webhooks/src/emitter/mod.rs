@@ -134,7 +134,7 @@ impl<W: Write> Emitter<W> {
     /// Writes SCHEMA, then RECORD and STATE messages, until `watermark` is closed and all is written, or
     /// until `control` cuts it short. The last message is a STATE.
     pub fn run(mut self, watermark: &Watermark, control: &StopControl) -> Result<Ended, EmitError> {
-        let mut read_ahead = match self.streams.positions().of(ItemKind::Event) {
+        let mut read_ahead = match self.streams.positions().through(ItemKind::Event) {
             Some(position) => Some(ReadAhead::start(self.spool.reader()?, position)?),
             None => None,
         };
@@ -214,7 +214,7 @@ impl<W: Write> Emitter<W> {
     /// Puts records of rejected items into the buffer. Returns the numbers of items and of records.
     fn write_rejected(&mut self, batched_at: UnixMillis) -> Result<(usize, u64), SpoolError> {
         let Emitter { streams, reader, output, .. } = self;
-        let Some(position) = streams.positions().of(ItemKind::Rejected) else { return Ok((0, 0)) };
+        let Some(position) = streams.positions().through(ItemKind::Rejected) else { return Ok((0, 0)) };
         let mut records = 0;
         let items = reader.read_past(ItemKind::Rejected, position, BATCH_REJECTED, &mut |item| {
             records += match item {
@@ -242,7 +242,7 @@ impl<W: Write> Emitter<W> {
     /// Tells other threads how far stdout has got. `events` are those since the last call.
     fn publish(&self, events: u64) {
         let positions = self.streams.positions();
-        self.progress.note_written(events, self.streams.record_counts(), positions.of(ItemKind::Event));
+        self.progress.note_written(events, self.streams.record_counts(), positions.through(ItemKind::Event));
         self.state_writer.written.set_positions(positions);
     }
 }

@@ -172,20 +172,13 @@ impl Drop for Slot {
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
-    use std::task::{Context, Poll, Waker};
+
+    use futures_util::FutureExt;
 
     use super::*;
 
-    /// Polls a future once, and returns its value if it is ready.
-    fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
-        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(value) => Some(value),
-            Poll::Pending => None,
-        }
-    }
-
     fn take_free(slots: &mut ConnectionSlots) -> Slot {
-        poll_once(slots.take()).expect("a slot is free")
+        slots.take().now_or_never().expect("a slot is free")
     }
 
     #[test]
@@ -194,10 +187,10 @@ mod tests {
         let (first, second, third) = (take_free(&mut slots), take_free(&mut slots), take_free(&mut slots));
         // The first has had a request since.
         drop(first.mark_busy());
-        assert!(poll_once(slots.take()).is_none(), "a slot has to become free first");
-        assert!(poll_once(second.evicted()).is_some());
-        assert!(poll_once(first.evicted()).is_none());
-        assert!(poll_once(third.evicted()).is_none());
+        assert!(slots.take().now_or_never().is_none(), "a slot has to become free first");
+        assert!(second.evicted().now_or_never().is_some());
+        assert!(first.evicted().now_or_never().is_none());
+        assert!(third.evicted().now_or_never().is_none());
         drop(second);
         let _fourth = take_free(&mut slots);
     }
@@ -208,13 +201,13 @@ mod tests {
         let only = take_free(&mut slots);
         let busy = only.mark_busy();
         let mut newcomer = pin!(slots.take());
-        assert!(poll_once(newcomer.as_mut()).is_none());
-        assert!(poll_once(only.evicted()).is_none());
+        assert!(newcomer.as_mut().now_or_never().is_none());
+        assert!(only.evicted().now_or_never().is_none());
         drop(busy);
-        assert!(poll_once(newcomer.as_mut()).is_none(), "it has the connection evicted now");
-        assert!(poll_once(only.evicted()).is_some());
+        assert!(newcomer.as_mut().now_or_never().is_none(), "it has the connection evicted now");
+        assert!(only.evicted().now_or_never().is_some());
         drop(only);
-        assert!(poll_once(newcomer.as_mut()).is_some());
+        assert!(newcomer.as_mut().now_or_never().is_some());
     }
 
     /// Even if the request is over before the new connection looks again.
@@ -223,12 +216,12 @@ mod tests {
         let mut slots = ConnectionSlots::new(1);
         let only = take_free(&mut slots);
         let mut newcomer = pin!(slots.take());
-        assert!(poll_once(newcomer.as_mut()).is_none());
+        assert!(newcomer.as_mut().now_or_never().is_none());
         let busy = only.mark_busy();
-        assert!(poll_once(only.evicted()).is_none());
+        assert!(only.evicted().now_or_never().is_none());
         drop(busy);
-        assert!(poll_once(newcomer.as_mut()).is_none());
-        assert!(poll_once(only.evicted()).is_some());
+        assert!(newcomer.as_mut().now_or_never().is_none());
+        assert!(only.evicted().now_or_never().is_some());
     }
 
     /// A request that arrives just then is answered.
@@ -237,10 +230,10 @@ mod tests {
         let mut slots = ConnectionSlots::new(2);
         let (first, second) = (take_free(&mut slots), take_free(&mut slots));
         let mut newcomer = pin!(slots.take());
-        assert!(poll_once(newcomer.as_mut()).is_none());
+        assert!(newcomer.as_mut().now_or_never().is_none());
         let _busy = first.mark_busy();
-        assert!(poll_once(first.evicted()).is_none());
-        assert!(poll_once(newcomer.as_mut()).is_none());
-        assert!(poll_once(second.evicted()).is_some());
+        assert!(first.evicted().now_or_never().is_none());
+        assert!(newcomer.as_mut().now_or_never().is_none());
+        assert!(second.evicted().now_or_never().is_some());
     }
 }

@@ -31,11 +31,11 @@ pub struct Split {
 /// with [`Refusal::Spool`] if there is no memory.
 pub fn split(body: &[u8], reservation: &mut Reservation) -> Result<Split, Refusal> {
     let not_json =
-        |error: &serde_json::Error| Refusal::NotEvents(format!("the body is not JSON: {error}").into());
+        |error: serde_json::Error| Refusal::NotEvents(format!("the body is not JSON: {error}").into());
     let mut split = Split { items: Items::new(NOT_AN_OBJECT), event_counts: EventCounts::default() };
     match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
         Some(b'{') => {
-            let event: &RawValue = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
+            let event: &RawValue = serde_json::from_slice(body).map_err(not_json)?;
             split.push(body, event, reservation).map_err(Refusal::Spool)?;
             Ok(split)
         }
@@ -47,14 +47,14 @@ pub fn split(body: &[u8], reservation: &mut Reservation) -> Result<Split, Refusa
             match (whole, refused) {
                 (Ok(()), _) => Ok(split),
                 (Err(_), Some(error)) => Err(Refusal::Spool(error)),
-                (Err(error), None) => Err(not_json(&error)),
+                (Err(error), None) => Err(not_json(error)),
             }
         }
         Some(_) => Err(match serde_json::from_slice::<&RawValue>(body) {
             Ok(_) => {
                 Refusal::NotEvents("the body is JSON, but neither an object nor an array of objects".into())
             }
-            Err(error) => not_json(&error),
+            Err(error) => not_json(error),
         }),
         None => Err(Refusal::NotEvents("the body is empty".into())),
     }

@@ -6,7 +6,7 @@ use catalog::members::json_string;
 use super::column::OutputColumn;
 use super::event::{Event, lossy_text};
 use super::field_layout::{FieldLayout, LayoutCache};
-use super::primary_key::{CanonicalOrder, KeyHasher, PrimaryKey};
+use super::primary_key::{CanonicalOrder, PrimaryKey};
 use super::table::Table;
 use crate::os::clock::UnixMillis;
 use crate::spool::{DiscoveredColumn, REJECTED_BODY_BYTES, Sequence, StoredItem};
@@ -17,7 +17,8 @@ const TABLE_NAME: &str = "data";
 /// Writes RECORD messages. It keeps what the next one can reuse.
 #[derive(Debug, Default)]
 pub(crate) struct RecordWriter {
-    keys: KeyHasher,
+    /// A buffer for the canonical text of an event.
+    canonical: Vec<u8>,
     layouts: LayoutCache,
     received_at: MomentText,
     batched_at: MomentText,
@@ -48,11 +49,14 @@ impl RecordWriter {
         let layout = if event.unreadable.is_none() { self.layouts.layout_of(event.members) } else { None };
         let key = match (event.unreadable, &layout) {
             (Some(unreadable), _) => unreadable.key,
-            (None, Some(layout)) => self.keys.hash(event.members, &layout.order),
-            (None, None) => self.keys.hash(event.members, &CanonicalOrder::new(event.members)),
+            (None, Some(layout)) => PrimaryKey::hash_event(event.members, &layout.order, &mut self.canonical),
+            (None, None) => {
+                let order = CanonicalOrder::new(event.members);
+                PrimaryKey::hash_event(event.members, &order, &mut self.canonical)
+            }
         };
-        let received_at = self.received_at.of(event.received_at);
-        let batched_at = self.batched_at.of(batched_at);
+        let received_at = self.received_at.get(event.received_at);
+        let batched_at = self.batched_at.get(batched_at);
         let system = SystemValues { key, sequence: event.sequence, received_at, batched_at };
         EventWriter { event, layout, system }
     }
@@ -70,8 +74,8 @@ impl RecordWriter {
             true => PrimaryKey::hash(item.body),
             false => PrimaryKey::hash(&[item.body, &item.sequence.get().to_be_bytes()].concat()),
         };
-        let received_at = self.received_at.of(item.received_at);
-        let batched_at = self.batched_at.of(batched_at);
+        let received_at = self.received_at.get(item.received_at);
+        let batched_at = self.batched_at.get(batched_at);
         let system = SystemValues { key, sequence: item.sequence, received_at, batched_at };
         write_record(table, &system, out, |_, source, out| {
             let text = match source {
@@ -122,7 +126,7 @@ impl SystemValues<'_> {
     /// Appends the value of a system column to `out`. Returns whether `source` is that of one.
     pub(super) fn write(&self, source: ColumnSource, out: &mut Vec<u8>) -> bool {
         match source {
-            ColumnSource::PrimaryKey => write_quoted(self.key.as_bytes(), out),
+            ColumnSource::PrimaryKey => write_quoted(&self.key.0, out),
             ColumnSource::Sequence => {
                 out.extend_from_slice(itoa::Buffer::new().format(self.sequence.get()).as_bytes());
             }
@@ -194,7 +198,7 @@ struct MomentText {
 }
 
 impl MomentText {
-    fn of(&mut self, moment: UnixMillis) -> &str {
+    fn get(&mut self, moment: UnixMillis) -> &str {
         if self.moment != Some(moment) {
             self.moment = Some(moment);
             self.text = moment.to_rfc3339();

@@ -26,9 +26,9 @@ use super::target_safe;
 /// time.
 const MAX_DEPTH: usize = 128;
 
-/// The key of a row: a UUID in lower case, which needs no escapes in JSON.
+/// The key of a row: a UUID in lower case, as ASCII that needs no escapes in JSON.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct PrimaryKey([u8; Hyphenated::LENGTH]);
+pub(crate) struct PrimaryKey(pub(super) [u8; Hyphenated::LENGTH]);
 
 impl PrimaryKey {
     /// Hashes bytes that are not a JSON object, such as those of a rejected item.
@@ -40,24 +40,11 @@ impl PrimaryKey {
         PrimaryKey(text)
     }
 
-    /// Returns the UUID as ASCII.
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-/// Hashes events. It keeps its buffer from one event to the next.
-#[derive(Debug, Default)]
-pub(super) struct KeyHasher {
-    canonical: Vec<u8>,
-}
-
-impl KeyHasher {
-    /// Hashes the event with these members, whose order is `order`.
-    pub(super) fn hash(&mut self, members: Members<'_, '_>, order: &CanonicalOrder) -> PrimaryKey {
-        self.canonical.clear();
-        write_object(members, order, MAX_DEPTH, &mut self.canonical);
-        PrimaryKey::hash(&self.canonical)
+    /// Hashes the event with these members, whose order is `order`. Its canonical text goes into `buffer`.
+    pub(super) fn hash_event(members: Members<'_, '_>, order: &CanonicalOrder, buffer: &mut Vec<u8>) -> Self {
+        buffer.clear();
+        write_object(members, order, MAX_DEPTH, buffer);
+        PrimaryKey::hash(buffer)
     }
 }
 
@@ -173,8 +160,8 @@ mod tests {
     fn key(event: &str) -> String {
         let spans = members::parse_object(event).expect("an object");
         let members = Members::new(event, &spans);
-        let key = KeyHasher::default().hash(members, &CanonicalOrder::new(members));
-        String::from_utf8(key.as_bytes().to_vec()).expect("ASCII")
+        let key = PrimaryKey::hash_event(members, &CanonicalOrder::new(members), &mut Vec::new());
+        String::from_utf8(key.0.to_vec()).expect("ASCII")
     }
 
     /// These never change: they are in people's tables.

@@ -72,7 +72,7 @@ impl Start {
         }
         let waiting = positions.backlog(ItemKind::Event, reader)?;
         let rejected = positions.backlog(ItemKind::Rejected, reader)?;
-        log_start(positions.of(ItemKind::Event), waiting, rejected, has_state);
+        log_start(positions.through(ItemKind::Event), waiting, rejected, has_state);
         Ok(Start { state, positions, waiting })
     }
 }

@@ -39,7 +39,7 @@ pub(crate) struct Positions(pub(crate) Vec<StreamPosition>);
 impl Positions {
     /// Returns the sequence up to which every item of this kind has been written to all selected streams that
     /// it belongs in; `None` if no stream with items of this kind is selected.
-    pub(crate) fn of(&self, kind: ItemKind) -> Option<Sequence> {
+    pub(crate) fn through(&self, kind: ItemKind) -> Option<Sequence> {
         self.of_kind(kind).map(|position| position.bookmark).min()
     }
 
@@ -49,7 +49,7 @@ impl Positions {
         kind: ItemKind,
         reader: &mut dyn EventReader,
     ) -> Result<Backlog, SpoolError> {
-        match self.of(kind) {
+        match self.through(kind) {
             Some(position) => reader.backlog_past(kind, position),
             None => Ok(Backlog::Exactly(0)),
         }
@@ -112,7 +112,7 @@ impl Written {
     /// Confirms all that has been written.
     pub(super) fn confirm_all(&self) -> Confirmed {
         let written = self.lock();
-        Confirmed::new(|kind| written.positions.of(kind))
+        Confirmed::new(|kind| written.positions.through(kind))
     }
 
     /// Confirms what `state` says is stored, but nothing that has not been written.
@@ -126,7 +126,7 @@ impl Written {
         let written = self.lock();
         written.check_origin(state)?;
         Ok(Confirmed::new(|kind| {
-            let position = written.positions.of(kind)?;
+            let position = written.positions.through(kind)?;
             let by_stream = written.positions.of_kind(kind).map(|written| {
                 let bookmark = super::bookmark(state, written.stream);
                 let has_all = written.last_record.is_none_or(|last| bookmark >= Some(last));

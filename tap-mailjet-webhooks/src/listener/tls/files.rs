@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,10 +24,10 @@ const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // The message of each variant says what it is.
 pub enum TlsError {
-    #[error("config key \"{key}\": {source}. It has to be {expected}, and readable for this user")]
-    File { key: &'static str, expected: &'static str, source: FileError },
-    #[error("config key \"{key}\": {path} {reason}. It has to be {expected}")]
-    Invalid { key: &'static str, path: PathBuf, reason: String, expected: &'static str },
+    #[error("config key \"{}\": {source}. It has to be {}, and readable for this user", kind.key, kind.expected)]
+    File { kind: &'static FileKind, source: FileError },
+    #[error("config key \"{}\": {path} {reason}. It has to be {}", kind.key, kind.expected)]
+    Invalid { kind: &'static FileKind, path: PathBuf, reason: String },
     #[error(
         "config key \"tls_private_key\": {private_key} is not the key of the certificate in {certificate}. \
          It has to belong to the first certificate in that file"
@@ -45,17 +45,18 @@ pub struct TlsFiles {
 }
 
 /// What error messages say about a file: the key that names it, and what it has to be.
-struct FileKind {
+#[derive(Debug)]
+pub struct FileKind {
     key: &'static str,
     expected: &'static str,
 }
 
-const CERTIFICATE: FileKind = FileKind {
+static CERTIFICATE: FileKind = FileKind {
     key: "tls_certificate",
     expected: "a PEM file with the server's certificate (BEGIN CERTIFICATE), followed by the intermediate \
                certificates",
 };
-const PRIVATE_KEY: FileKind = FileKind {
+static PRIVATE_KEY: FileKind = FileKind {
     key: "tls_private_key",
     expected: "a PEM file with the certificate's private key (BEGIN PRIVATE KEY), not encrypted: RSA, \
                ECDSA or Ed25519",
@@ -86,15 +87,17 @@ impl TlsFiles {
             }
             Err(error) => {
                 let reason = format!("holds a certificate that cannot be used ({error})");
-                Err(invalid(&CERTIFICATE, &self.certificate, reason))
+                Err(TlsError::Invalid { kind: &CERTIFICATE, path: self.certificate.clone(), reason })
             }
         }
     }
 
     /// Reads the certificate, and those that follow it in the file.
     fn read_chain(&self) -> Result<(Vec<CertificateDer<'static>>, ValidityPeriod), TlsError> {
-        let invalid = |reason| invalid(&CERTIFICATE, &self.certificate, reason);
-        let text = read(&CERTIFICATE, &self.certificate)?;
+        let invalid =
+            |reason| TlsError::Invalid { kind: &CERTIFICATE, path: self.certificate.clone(), reason };
+        let text = paths::read_regular(&self.certificate)
+            .map_err(|source| TlsError::File { kind: &CERTIFICATE, source })?;
         let chain = CertificateDer::pem_slice_iter(&text)
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| invalid(format!("is not PEM ({error})")))?;
@@ -104,8 +107,10 @@ impl TlsFiles {
     }
 
     fn read_private_key(&self) -> Result<Arc<dyn SigningKey>, TlsError> {
-        let invalid = |reason| invalid(&PRIVATE_KEY, &self.private_key, reason);
-        let text = read(&PRIVATE_KEY, &self.private_key)?;
+        let invalid =
+            |reason| TlsError::Invalid { kind: &PRIVATE_KEY, path: self.private_key.clone(), reason };
+        let text = paths::read_regular(&self.private_key)
+            .map_err(|source| TlsError::File { kind: &PRIVATE_KEY, source })?;
         let private_key = PrivateKeyDer::from_pem_slice(&text).map_err(|error| {
             invalid(match error {
                 pem::Error::NoItemsFound if memmem::find(&text, b"ENCRYPTED PRIVATE KEY").is_some() => {
@@ -127,18 +132,6 @@ impl TlsFiles {
             Some([device, inode, size, file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()])
         }))
     }
-}
-
-fn read(kind: &FileKind, path: &Path) -> Result<Vec<u8>, TlsError> {
-    paths::read_regular(path).map_err(|source| TlsError::File {
-        key: kind.key,
-        source,
-        expected: kind.expected,
-    })
-}
-
-fn invalid(kind: &FileKind, path: &Path, reason: String) -> TlsError {
-    TlsError::Invalid { key: kind.key, path: path.to_owned(), reason, expected: kind.expected }
 }
 
 /// The first and the last moment at which a certificate is valid; `None` for one that cannot be determined.
