@@ -35,7 +35,8 @@ use catalog::stream::{Stream, StreamId};
 
 pub use dry_run::{DryRun, write_samples};
 pub use output_spec::{OutputSpec, OutputSpecError};
-pub use record::{UnknownFields, stream_with_discovered_columns};
+pub use record::UnknownFields;
+pub(crate) use record::stream_with_discovered_columns;
 pub use state::{
     Confirmation, StartError, StateFile, StateFileError, Written, follow_confirmations, last_state,
 };

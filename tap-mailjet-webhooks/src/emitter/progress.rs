@@ -28,8 +28,7 @@ pub struct ProgressSnapshot {
 
 impl EmitterProgress {
     /// Returns how far the emitter has got now.
-    #[must_use]
-    pub fn snapshot(&self) -> ProgressSnapshot {
+    pub(crate) fn snapshot(&self) -> ProgressSnapshot {
         self.lock().clone()
     }
 

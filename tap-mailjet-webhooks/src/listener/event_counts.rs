@@ -17,8 +17,7 @@ impl EventCounts {
     pub const TYPES: usize = EventType::ALL.len() + 1;
 
     /// Returns the names of the types, in the order of the counts.
-    #[must_use]
-    pub fn names() -> [&'static str; EventCounts::TYPES] {
+    pub(crate) fn names() -> [&'static str; EventCounts::TYPES] {
         let mut names = ["other"; EventCounts::TYPES];
         for (name, event_type) in names.iter_mut().zip(EventType::ALL) {
             *name = event_type.name();

@@ -44,8 +44,7 @@ impl Refusal {
     /// Returns the status of the answer.
     ///
     /// Mailjet repeats a webhook after 30 seconds unless the status is 200.
-    #[must_use]
-    pub fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         match self {
             Refusal::NotFound => StatusCode::NOT_FOUND,
             Refusal::AddressNotAllowed { .. } => StatusCode::FORBIDDEN,
@@ -60,8 +59,7 @@ impl Refusal {
     }
 
     /// Returns a short name that never changes, for logs and metrics.
-    #[must_use]
-    pub fn tag(&self) -> &'static str {
+    pub(crate) fn tag(&self) -> &'static str {
         match self {
             Refusal::NotFound => "not_found",
             Refusal::AddressNotAllowed { .. } => "address_not_allowed",
@@ -86,8 +84,7 @@ impl Refusal {
     /// Returns the level of the log line.
     ///
     /// It is low for what anybody can cause at will, and high for what the operator has to act on.
-    #[must_use]
-    pub fn log_level(&self) -> Level {
+    pub(crate) fn log_level(&self) -> Level {
         match self {
             Refusal::NotFound | Refusal::NotPost | Refusal::BodyBroken | Refusal::BadHeader => Level::DEBUG,
             Refusal::BodyLate | Refusal::Spool(AppendError::Closed) => Level::INFO,
@@ -101,8 +98,7 @@ impl Refusal {
     }
 
     /// Returns the end of the log line: what the operator should know and the client need not.
-    #[must_use]
-    pub fn detail(&self) -> Cow<'static, str> {
+    pub(crate) fn detail(&self) -> Cow<'static, str> {
         match self {
             Refusal::AddressNotAllowed { client: Some(client) } => {
                 format!(": {client} is not in allowed_networks").into()
@@ -120,8 +116,7 @@ impl Refusal {
     /// Returns the number of seconds after which a repeat makes sense.
     ///
     /// Proxies act on it. Mailjet always waits 30 seconds.
-    #[must_use]
-    pub fn retry_after_seconds(&self) -> Option<u32> {
+    pub(crate) fn retry_after_seconds(&self) -> Option<u32> {
         match self {
             Refusal::Spool(AppendError::Overloaded | AppendError::Locked) => Some(1),
             Refusal::Spool(_) => Some(30),
@@ -130,8 +125,7 @@ impl Refusal {
     }
 
     /// Returns whether the client has shown that it knows a webhook URL.
-    #[must_use]
-    pub fn client_knows_url(&self) -> bool {
+    pub(crate) fn client_knows_url(&self) -> bool {
         !matches!(self, Refusal::NotFound)
     }
 }

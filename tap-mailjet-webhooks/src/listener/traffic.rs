@@ -120,32 +120,27 @@ impl Traffic {
     }
 
     /// Whether no more connections are accepted.
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.shared.is_closed.load(Ordering::Acquire)
     }
 
     /// The number of open connections.
-    #[must_use]
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::Relaxed)
     }
 
     /// The number of connections on which a request is being answered. They are never closed for others.
-    #[must_use]
-    pub fn busy_connections(&self) -> usize {
+    pub(crate) fn busy_connections(&self) -> usize {
         self.shared.requests_in_progress.load(Ordering::Relaxed)
     }
 
     /// The number of acknowledged events.
-    #[must_use]
-    pub fn total_events(&self) -> u64 {
+    pub(crate) fn total_events(&self) -> u64 {
         self.shared.events_by_type.iter().map(Counter::get).sum()
     }
 
     /// Returns how long ago an event was last acknowledged; `None` if none was.
-    #[must_use]
-    pub fn since_last_event(&self) -> Option<Duration> {
+    pub(crate) fn since_last_event(&self) -> Option<Duration> {
         self.times().last_event.map(|time| time.elapsed())
     }
 

@@ -13,8 +13,7 @@ use crate::spool::DiscoveredColumn;
 /// The system prefix may have been changed since they appeared, so that a system column now has the name of
 /// one of them, or one that differs only by case. Many databases take the two for the same name: the system
 /// column stays.
-#[must_use]
-pub fn stream_with_discovered_columns(
+pub(crate) fn stream_with_discovered_columns(
     id: StreamId,
     system_prefix: &str,
     discovered: &[DiscoveredColumn],

@@ -24,7 +24,7 @@ mod table;
 mod target_safe;
 mod template;
 
-pub use discovered::stream_with_discovered_columns;
+pub(crate) use discovered::stream_with_discovered_columns;
 pub(super) use event::{Event, Unreadable, lossy_text};
 pub(super) use message::RecordWriter;
 pub(super) use primary_key::PrimaryKey;

@@ -52,8 +52,7 @@ type FileVersion = (u64, u64, i64, i64);
 
 impl StateFile {
     /// Follows the file at `path`.
-    #[must_use]
-    pub fn new(path: &Path) -> Self {
+    pub(crate) fn new(path: &Path) -> Self {
         StateFile { path: path.to_owned(), read_version: None, error_throttle: LogThrottle::default() }
     }
 
@@ -61,7 +60,14 @@ impl StateFile {
     pub fn read(&mut self) -> Result<Option<State>, StateFileError> {
         let unreadable = |source| FileError::Unreadable { path: self.path.clone(), source };
         let mut file = match paths::open_regular(&self.path) {
-            Err(error) if error.is_not_found() => return self.not_found(),
+            Err(error) if error.is_not_found() => {
+                // On a first run there is no file yet, but its directory exists.
+                let directory = self.path.parent().filter(|path| *path != Path::new("") && !path.exists());
+                return directory.map_or(Ok(None), |directory| {
+                    let (path, directory) = (self.path.clone(), directory.to_owned());
+                    Err(StateFileError::NoDirectory { path, directory })
+                });
+            }
             opened => opened?,
         };
         let metadata = file.metadata().map_err(unreadable)?;
@@ -71,16 +77,6 @@ impl StateFile {
             .and_then(|_| file.take(2 * TAIL_BYTES).read_to_end(&mut tail))
             .map_err(unreadable)?;
         last_state(&tail).map_err(|source| StateFileError::NotAState { path: self.path.clone(), source })
-    }
-
-    /// Accepts a missing file, as on a first run, if its directory exists.
-    fn not_found(&self) -> Result<Option<State>, StateFileError> {
-        match self.path.parent() {
-            Some(directory) if directory != Path::new("") && !directory.exists() => {
-                Err(StateFileError::NoDirectory { path: self.path.clone(), directory: directory.to_owned() })
-            }
-            _ => Ok(None),
-        }
     }
 
     /// Returns the state that the file holds if it has changed since it was last read.

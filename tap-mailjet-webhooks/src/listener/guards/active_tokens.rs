@@ -75,14 +75,12 @@ impl ActiveTokens {
     }
 
     /// Returns the number of active tokens.
-    #[must_use]
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.active().len()
     }
 
     /// Admits `text` if it is an active token. It is compared with each of them, in constant time.
-    #[must_use]
-    pub fn admit(&self, text: &str) -> Option<TokenHash> {
+    pub(crate) fn admit(&self, text: &str) -> Option<TokenHash> {
         if !Token::is_well_formed(text) {
             return None;
         }

@@ -41,8 +41,7 @@ fn parse_network(text: &str) -> Option<IpNet> {
 
 impl Networks {
     /// Whether the set has no networks.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
@@ -61,8 +60,7 @@ pub struct AddressGuard {
 impl AddressGuard {
     /// Returns a guard that admits `allowed`, directly or behind `trusted_proxies`; `None` if `allowed` is
     /// empty, which means that any address may post.
-    #[must_use]
-    pub fn new(allowed: Networks, trusted_proxies: Networks) -> Option<Self> {
+    pub(crate) fn new(allowed: Networks, trusted_proxies: Networks) -> Option<Self> {
         if !allowed.is_empty() {
             return Some(AddressGuard { allowed, trusted_proxies });
         }

@@ -61,8 +61,7 @@ pub struct Credentials {
 
 impl Credentials {
     /// Hashes the credentials once, so that checking a request is cheap.
-    #[must_use]
-    pub fn new(username: Username, password: Password) -> Self {
+    pub(crate) fn new(username: Username, password: Password) -> Self {
         let credentials = format!("{}:{}", username.0.expose_secret(), password.0.expose_secret());
         let hash = hash(STANDARD.encode(credentials).as_bytes());
         Credentials { username, password, hash }
@@ -79,8 +78,7 @@ impl Credentials {
     }
 
     /// Returns whether a request has them. They are compared in constant time.
-    #[must_use]
-    pub fn matches(&self, headers: &HeaderMap) -> bool {
+    pub(crate) fn matches(&self, headers: &HeaderMap) -> bool {
         let mut lines = headers.get_all(AUTHORIZATION).iter();
         // Of two lines, a proxy in front may have checked either one.
         let (Some(line), None) = (lines.next(), lines.next()) else { return false };

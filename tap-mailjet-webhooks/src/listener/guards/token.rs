@@ -28,20 +28,17 @@ impl Token {
     }
 
     /// Reads a token. Returns `None` if `text` does not have the form of one.
-    #[must_use]
-    pub fn parse(text: String) -> Option<Self> {
+    pub(crate) fn parse(text: String) -> Option<Self> {
         Token::is_well_formed(&text).then(|| Token(text.into()))
     }
 
     /// Returns whether `text` has the form of a token.
-    #[must_use]
-    pub fn is_well_formed(text: &str) -> bool {
+    pub(crate) fn is_well_formed(text: &str) -> bool {
         text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     }
 
     /// Returns the whole webhook URL, for Mailjet.
-    #[must_use]
-    pub fn url(&self, public_url: &str) -> String {
+    pub(crate) fn url(&self, public_url: &str) -> String {
         format!("{}{PATH}{}", public_url.trim_end_matches('/'), self.0.expose_secret())
     }
 
