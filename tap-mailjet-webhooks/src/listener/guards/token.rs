@@ -28,7 +28,8 @@ impl Token {
     }
 
     /// Reads a token. Returns `None` if `text` does not have the form of one.
-    pub(crate) fn parse(text: String) -> Option<Self> {
+    #[must_use]
+    pub fn parse(text: String) -> Option<Self> {
         Token::is_well_formed(&text).then(|| Token(text.into()))
     }
 
