@@ -12,7 +12,7 @@ const REQUEST_BYTES: usize = 512;
 /// body arrives, because the length is only claimed.
 const TRUSTED_LENGTH: usize = 64 << 10;
 
-/// Reads a body to its end. The caller bounds the time.
+/// Reads a body to its end. The caller sets the time-out.
 pub(super) async fn read(
     body: impl Stream<Item = Result<impl Buf, warp::Error>> + Send,
     claimed_length: Option<u64>,

@@ -59,8 +59,8 @@ pub struct Setup {
 pub struct ConnectionLimits {
     /// The most connections at a time. Past it, the longest idle one is closed for a new one.
     pub max_connections: usize,
-    /// How long a handshake may take, and then a request's header. Also, how long a connection may be idle, and
-    /// how long a client may leave an answer unread.
+    /// How long a handshake may take, and then a request's header. Also, how long a connection may be idle,
+    /// and how long a client may leave an answer unread.
     pub header_timeout: Duration,
     /// How long a request's body may take.
     pub body_timeout: Duration,

@@ -123,8 +123,8 @@ fn unsafe_escapes(json: &str) -> impl Iterator<Item = (usize, UnsafeEscape)> {
     })
 }
 
-/// If a surrogate is escaped at a position, returns the digit that says which half of a pair it is: `8` to `b`
-/// for the first (`\ud800` to `\udbff`), `c` to `f` for the second.
+/// If a surrogate is escaped at a position, returns the digit that says which half of a pair it is: `8` to
+/// `b` for the first (`\ud800` to `\udbff`), `c` to `f` for the second.
 fn surrogate_digit(bytes: &[u8], at: usize) -> Option<u8> {
     match bytes.get(at..at + 4)? {
         [b'\\', b'u', b'd' | b'D', digit @ (b'8' | b'9' | b'a'..=b'f' | b'A'..=b'F')] => {

@@ -24,7 +24,11 @@ const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // The message of each variant says what it is.
 pub enum TlsError {
-    #[error("config key \"{}\": {source}. It has to be {}, and readable for this user", kind.key, kind.expected)]
+    #[error(
+        "config key \"{}\": {source}. It has to be {}, and readable for this user",
+        kind.key,
+        kind.expected
+    )]
     File { kind: &'static FileKind, source: FileError },
     #[error("config key \"{}\": {path} {reason}. It has to be {}", kind.key, kind.expected)]
     Invalid { kind: &'static FileKind, path: PathBuf, reason: String },
