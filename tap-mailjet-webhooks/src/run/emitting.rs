@@ -48,7 +48,6 @@ pub(super) struct Emitting {
 }
 
 impl Emitting {
-    /// Starts both threads.
     pub(super) fn start(
         prepared: PreparedEmitter<impl Write + Send + 'static>,
         retention: Duration,

@@ -173,7 +173,6 @@ where
     outcome
 }
 
-/// The running parts of a run.
 struct Parts {
     supervisor: Supervisor,
     admin: Option<Admin>,

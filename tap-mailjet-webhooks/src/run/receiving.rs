@@ -16,7 +16,6 @@ use crate::os::systemd::{self, NotifyState};
 use crate::os::worker::Worker;
 use crate::spool::{RoleLock, Spool, SpoolError, Writer, WriterHandle};
 
-/// The listener, and the writer behind it.
 pub(super) struct Receiving {
     writer: Writer,
     pub(super) handle: WriterHandle,
@@ -31,7 +30,6 @@ pub(super) struct Receiving {
 }
 
 impl Receiving {
-    /// Starts receiving webhooks from `listener` into `spool`.
     pub(super) fn start(
         config: &Config,
         spool: &dyn Spool,
@@ -67,7 +65,6 @@ impl Receiving {
         })
     }
 
-    /// Returns a check of whether a webhook would be accepted.
     pub(super) fn readiness(&self, traffic: Traffic) -> Readiness {
         Readiness::new(traffic, self.tokens.clone(), self.max_connections, self.handle.clone())
     }

@@ -20,7 +20,6 @@ const DRAW_INTERVAL: Duration = Duration::from_millis(500);
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often progress is logged where there is no terminal. Without news, nothing is logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
-/// The live line.
 const LINE: &str = "{spinner} {wide_msg}";
 /// The live line of a drain: how much of the backlog is written, and how much time is left.
 const BAR: &str = "{spinner} {bar:20} {human_pos}/{human_len} events, {wide_msg}";

@@ -80,7 +80,6 @@ pub(super) fn warn_if_log_is_gone(path: &Path) {
     }
 }
 
-/// Returns the path of the spool's write-ahead log.
 pub(super) fn log_of(path: &Path) -> PathBuf {
     beside(path, "-wal")
 }

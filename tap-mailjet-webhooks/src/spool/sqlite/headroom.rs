@@ -22,7 +22,6 @@ pub(super) struct Headroom {
 }
 
 impl Headroom {
-    /// Measures the spool and its disk.
     pub(super) fn measure(database: &Database, limits: Limits) -> Result<Self, SqliteError> {
         let disk = disk_usage::measure(database)?;
         Ok(Headroom { limits, measured_at: Instant::now(), written: 0, disk })

@@ -81,7 +81,6 @@ use trim::SqliteTrimmer;
 /// How long an impatient registry waits for another process's transaction.
 const IMPATIENT_LOCK_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// A spool in an SQLite file.
 #[derive(Debug)]
 pub(super) struct SqliteSpool {
     path: PathBuf,

@@ -33,21 +33,17 @@ pub(super) fn take(role: Role, spool: &Path) -> Result<File, SqliteError> {
         .mode(0o600)
         .open(&path)
         .map_err(io("opening the lock file"))?;
-    let mut outcome = file.try_lock();
-    for _ in 1..ATTEMPTS {
-        if !matches!(outcome, Err(TryLockError::WouldBlock)) {
-            break;
+    let mut retries = 1..ATTEMPTS;
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) if retries.next().is_some() => thread::sleep(ATTEMPT_PAUSE),
+            Err(TryLockError::WouldBlock) => {
+                let holder = name_in(&mut file);
+                return Err(SqliteError::RoleTaken { role, path: spool.to_owned(), holder });
+            }
+            Err(TryLockError::Error(source)) => return Err(io("locking")(source)),
         }
-        thread::sleep(ATTEMPT_PAUSE);
-        outcome = file.try_lock();
-    }
-    match outcome {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let holder = name_in(&mut file);
-            return Err(SqliteError::RoleTaken { role, path: spool.to_owned(), holder });
-        }
-        Err(TryLockError::Error(source)) => return Err(io("locking")(source)),
     }
     // This is only for the message that another process gets. It may fail: a full disk must not stop a drain,
     // which frees space.

@@ -14,7 +14,6 @@ use crate::spool::{ItemKind, Sequence};
 /// Rows that are counted together.
 const BLOCK_ROWS: i64 = 10_000;
 
-/// Counts the rows of a table.
 #[derive(Debug)]
 pub(super) struct RowCount {
     table: &'static str,
@@ -33,7 +32,6 @@ struct Block {
 }
 
 impl RowCount {
-    /// Counts the items of this kind.
     pub(super) fn new(kind: ItemKind) -> Self {
         RowCount { table: table(kind), blocks: VecDeque::new(), first: 0 }
     }
