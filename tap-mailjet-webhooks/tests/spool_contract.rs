@@ -352,6 +352,11 @@ async fn stats_follow_what_is_added_and_trimmed<F: Fixture>() {
     trimmer.step(ItemKind::Event, Sequence::new(1_001), Duration::ZERO).expect("a step");
     let after = stats.read().expect("stats");
     assert_eq!((after.events, after.trimmed_through), (2, Some(Sequence::new(1_001))));
+    let mut fresh = spool.stats_reader().expect("a stats reader");
+    for (position, events) in [(1_002, 1), (1_000, 2), (1_003, 0)] {
+        let pending = fresh.pending_past(Sequence::new(position)).expect("a number");
+        assert_eq!(pending.events, events, "past {position}, before everything was counted");
+    }
     let pending = stats.pending_past(Sequence::new(1_002)).expect("a number");
     assert_eq!((pending.events, pending.oldest), (1, Some(UnixMillis::new(1_000))));
     assert!(spool.check().expect("a check").is_empty());

@@ -35,7 +35,7 @@ pub struct Config {
     pub listen_address: SocketAddr,
     /// The start of the webhook URLs that `url new` prints. Default: `http://<listen_address>`, or `https://`
     /// with `tls_certificate`.
-    #[schemars(with = "Option<String>", extend("x-form" = "a URL such as https://hooks.example.com"))]
+    #[schemars(with = "Option<String>", extend("default" = null, "x-form" = "a URL such as https://hooks.example.com"))]
     pub public_url: Option<PublicUrl>,
     /// The IP address and port where health, readiness and metrics are answered while the tap listens. `off`
     /// or an empty text: nowhere.
@@ -45,7 +45,7 @@ pub struct Config {
     pub admin_address: AdminAddress,
     /// The spool: an SQLite file on a local disk. `~/` at its start is the home directory, and a missing
     /// directory is created. Default: `$XDG_STATE_HOME/tap-mailjet-webhooks/spool.db`.
-    #[schemars(with = "Option<String>", extend("x-form" = "the path of a file"))]
+    #[schemars(with = "Option<String>", extend("default" = null, "x-form" = "the path of a file"))]
     pub spool_path: Option<SpoolPath>,
     /// Up to two tokens of webhook URLs, which replace those that `url new` creates.
     #[schemars(with = "Vec<String>", extend(
@@ -56,13 +56,13 @@ pub struct Config {
     /// The user name that a webhook must send (Basic authentication). Set it together with
     /// `basic_auth_password`.
     #[schemars(with = "Option<String>", extend(
-        "secret" = true, "writeOnly" = true,
+        "default" = null, "secret" = true, "writeOnly" = true,
         "x-form" = "a user name without a colon and without control characters"
     ))]
     pub basic_auth_username: Option<Username>,
     /// The password that a webhook must send.
     #[schemars(with = "Option<String>", extend(
-        "secret" = true, "writeOnly" = true, "x-form" = "a password without control characters"
+        "default" = null, "secret" = true, "writeOnly" = true, "x-form" = "a password without control characters"
     ))]
     pub basic_auth_password: Option<Password>,
     /// The networks that may send webhooks. Default: all.

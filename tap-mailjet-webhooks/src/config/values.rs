@@ -39,18 +39,18 @@ impl TryFrom<String> for PublicUrl {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        let invalid = |reason| if text.contains('@') { Ok(PublicUrl::WithCredentials) } else { Err(reason) };
-        let Ok(url) = Url::parse(&text) else { return invalid("it is not a URL") };
-        if !url.username().is_empty() || url.password().is_some() {
+        let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else {
+            let may_have_password = text.contains('@');
+            let reason = "it does not start with https:// or http://";
+            return if may_have_password { Ok(PublicUrl::WithCredentials) } else { Err(reason) };
+        };
+        if rest.split(['/', '?', '#']).next().is_some_and(|authority| authority.contains('@')) {
             return Ok(PublicUrl::WithCredentials);
         }
-        if !matches!(url.scheme(), "http" | "https") {
-            return invalid("it does not start with https:// or http://");
+        if rest.contains([' ', '?', '#']) {
+            return Err("it is not the start of a URL");
         }
-        if url.query().is_some() || url.fragment().is_some() {
-            return invalid("a path cannot follow its query or fragment");
-        }
-        Ok(PublicUrl::Valid(url))
+        Url::parse(&text).map(PublicUrl::Valid).map_err(|_| "it is not a URL")
     }
 }
 
@@ -195,6 +195,9 @@ mod tests {
             "https://a b/",
             "https://a/?x",
             "https://a/#x",
+            "http:a",
+            " https://a",
+            "https://a/?b@c",
         ] {
             assert!(public_url(wrong).is_err(), "{wrong}");
         }

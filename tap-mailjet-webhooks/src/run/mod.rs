@@ -214,8 +214,6 @@ impl Parts {
             }
             _ => None,
         };
-        let metrics = SingerMetrics::start(components.job_type(), emitter_progress.clone());
-        let progress = ProgressReporter::start(line, components, source(), backlog, metrics)?;
         let emitting = emitter
             .map(|emitter| {
                 Emitting::start(
@@ -226,6 +224,8 @@ impl Parts {
                 )
             })
             .transpose()?;
+        let metrics = SingerMetrics::start(components.job_type(), emitter_progress.clone());
+        let progress = ProgressReporter::start(line, components, source(), backlog, metrics)?;
         Ok(Parts { supervisor: Supervisor { receiving, emitting, traffic }, admin, progress })
     }
 }

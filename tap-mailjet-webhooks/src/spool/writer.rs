@@ -15,7 +15,10 @@ use tracing::debug;
 
 use crate::os::thread::{self, ThreadError};
 
-use super::{AppendError, Batch, Budget, CommitStats, Receipt, Reservation, Sequence, SpoolError, Watermark};
+use super::{
+    AppendError, Batch, Budget, CommitStats, Receipt, Reservation, Sequence, SpoolError, SpoolErrorKind,
+    Watermark,
+};
 
 /// A group is complete at this many bytes of text, so that transactions do not grow without bound.
 const GROUP_BYTES: usize = 4 << 20;
@@ -116,6 +119,14 @@ struct Waiting {
     answer: oneshot::Sender<Result<Receipt, AppendError>>,
 }
 
+/// The thread that writes has panicked.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the thread that writes the spool has panicked; no more webhooks are accepted. Mailjet repeats everything that was \
+     not answered with 200. Start again, and report it"
+)]
+struct WriterPanicked;
+
 impl Writer {
     /// Starts the thread. It advances `watermark` with each commit and closes it when it ends.
     pub(super) fn start(
@@ -143,7 +154,9 @@ impl Writer {
 
     /// Waits until the thread has ended: after [`WriterHandle::close`], or because the spool has failed.
     pub async fn ended(&mut self) -> Result<(), SpoolError> {
-        (&mut self.outcome).await.expect("the writer thread does not panic")
+        (&mut self.outcome)
+            .await
+            .unwrap_or_else(|_| Err(SpoolError::new(SpoolErrorKind::StorageFailed, WriterPanicked)))
     }
 }
 

@@ -86,11 +86,6 @@ impl ProgressReporter {
             let style = ProgressStyle::with_template(template).expect("a valid template");
             bar.set_style(style.progress_chars("=> "));
         }
-        if is_live && matches!(backlog, Backlog::Exactly(_)) {
-            // Drawn at once, so that even a short run shows something. A large backlog takes too long to
-            // count.
-            view.draw(&bar);
-        }
         let metrics = Arc::new(Mutex::new(metrics));
         let (stop, asked_to_stop) = mpsc::channel();
         let (end, stopped) = mpsc::channel();
@@ -98,12 +93,16 @@ impl ProgressReporter {
         thread::spawn("progress", move || {
             let mut logged_at = Instant::now();
             let mut logged_total = 0;
+            if is_live {
+                // Drawn at once, so that even a short run shows something.
+                view.draw(&bar);
+            }
             while asked_to_stop.recv_timeout(DRAW_INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 if is_live {
                     view.draw(&bar);
                 } else if logged_at.elapsed() >= LOG_INTERVAL {
                     logged_at = Instant::now();
-                    let snapshot = view.source.snapshot();
+                    let snapshot = view.source.progress();
                     let (line, total) = (view.line(&snapshot), view.total(&snapshot));
                     if total != logged_total {
                         logged_total = total;
@@ -152,12 +151,14 @@ impl View {
     }
 
     fn draw(&mut self, bar: &ProgressBar) {
-        let snapshot = self.source.snapshot();
+        let snapshot = self.source.progress();
         if self.has_end() {
             let written = written(&snapshot);
             let rate = self.rate.after(written);
             let left = waiting(&snapshot);
-            bar.set_length(written + left.unwrap_or(0));
+            if let Some(left) = left {
+                bar.set_length(written + left);
+            }
             bar.set_position(written);
             bar.set_message(format!("{}/s, {}", HumanCount(rate), time_left(left, rate)));
         } else {
@@ -201,13 +202,12 @@ fn written(snapshot: &Snapshot) -> u64 {
 
 /// Events in the spool that this run has not written yet.
 fn waiting(snapshot: &Snapshot) -> Option<u64> {
-    Some(snapshot.spool.as_ref()?.behind?.unwritten.events)
+    Some(snapshot.behind?.unwritten.events)
 }
 
 /// The age in seconds of the oldest event that the target has not stored.
 fn lag(snapshot: &Snapshot) -> Option<f64> {
-    let behind = snapshot.spool.as_ref()?.behind?;
-    Some(behind.unstored.age_seconds(snapshot.taken_at))
+    Some(snapshot.behind?.unstored.age_seconds(snapshot.taken_at))
 }
 
 /// Says how long it takes to write `events` at this rate.

@@ -32,7 +32,10 @@ pub struct Snapshot {
     pub listener: Option<ListenerStatus>,
     /// How far the emitter of this process has got, if it has one.
     pub emitter: Option<ProgressSnapshot>,
-    /// The spool; `None` if it cannot be read now.
+    /// How far the emitter of this process is behind; `None` without an emitter, or if the spool cannot be read
+    /// now.
+    pub behind: Option<Behind>,
+    /// The spool; `None` if it cannot be read now, or was not asked for.
     pub spool: Option<SpoolStatus>,
 }
 
@@ -52,8 +55,6 @@ pub struct SpoolStatus {
     pub name: String,
     /// What it holds.
     pub stats: SpoolStats,
-    /// How far the emitter of this process is behind; `None` if it has none.
-    pub behind: Option<Behind>,
 }
 
 /// How far an emitter is behind what the spool holds.

@@ -9,7 +9,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{ListenerStatus, Snapshot, SpoolStatus};
+use super::{Behind, ListenerStatus, Snapshot, SpoolStatus};
 use crate::emitter::progress::ProgressSnapshot;
 use crate::os::clock::UnixMillis;
 
@@ -32,6 +32,9 @@ pub fn render(snapshot: &Snapshot) -> String {
     if let Some(spool) = &snapshot.spool {
         register_spool(&mut registry, spool, snapshot.taken_at);
         register_last_event(&mut registry, snapshot, spool);
+    }
+    if let Some(behind) = &snapshot.behind {
+        register_behind(&mut registry, behind, snapshot.taken_at);
     }
     let mut text = String::new();
     prometheus_text::encode(&mut text, &registry).expect("a string takes every write");
@@ -98,12 +101,13 @@ fn register_spool(registry: &mut Registry, spool: &SpoolStatus, now: UnixMillis)
     }
     let age = stats.unconfirmed.age_seconds(now);
     gauge(registry, "oldest_unconfirmed_age_seconds", "Age of the oldest unconfirmed event", age);
-    if let Some(behind) = &spool.behind {
-        let help = "Events in the spool that stdout has not taken";
-        gauge(registry, "spool_unwritten_events", help, count(behind.unwritten.events));
-        let help = "Age of the oldest event that stdout has not taken";
-        gauge(registry, "oldest_unwritten_age_seconds", help, behind.unwritten.age_seconds(now));
-    }
+}
+
+fn register_behind(registry: &mut Registry, behind: &Behind, now: UnixMillis) {
+    let help = "Events in the spool that stdout has not taken";
+    gauge(registry, "spool_unwritten_events", help, count(behind.unwritten.events));
+    let help = "Age of the oldest event that stdout has not taken";
+    gauge(registry, "oldest_unwritten_age_seconds", help, behind.unwritten.age_seconds(now));
 }
 
 /// Registers the time since the last event, by the listener if it has received one, and otherwise by the

@@ -148,8 +148,16 @@ impl Registry for SqliteRegistry {
     }
 
     fn note_confirmed_through(&mut self, sequence: Sequence) -> Result<(), SpoolError> {
-        Ok(self.database.write("noting what was confirmed", |transaction| {
-            facts::raise(transaction, facts::CONFIRMED_THROUGH, sequence)
-        })?)
+        const ACTION: &str = "noting what was confirmed";
+        let set_sync = |database: &Database, level| {
+            database.connection.pragma_update(None, "synchronous", level).map_err(database.failed(ACTION))
+        };
+        // Without a sync of its own, which would keep the listener's next commit waiting.
+        set_sync(&self.database, "NORMAL")?;
+        let noted = self
+            .database
+            .write(ACTION, |transaction| facts::raise(transaction, facts::CONFIRMED_THROUGH, sequence));
+        set_sync(&self.database, "FULL")?;
+        Ok(noted?)
     }
 }

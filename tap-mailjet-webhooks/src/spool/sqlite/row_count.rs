@@ -17,9 +17,11 @@ const BLOCK_ROWS: i64 = 10_000;
 #[derive(Debug)]
 pub(super) struct RowCount {
     table: &'static str,
-    /// The whole table in order, as of the last update.
+    /// Rows up to this sequence are not counted.
+    floor: i64,
+    /// The counted rows in order, as of the last update.
     blocks: VecDeque<Block>,
-    /// The table's smallest sequence at that time.
+    /// The smallest counted sequence at that time.
     first: i64,
 }
 
@@ -32,15 +34,22 @@ struct Block {
 }
 
 impl RowCount {
-    pub(super) fn new(kind: ItemKind) -> Self {
-        RowCount { table: table(kind), blocks: VecDeque::new(), first: 0 }
+    /// Counts the items of this kind past `floor`.
+    pub(super) fn new(kind: ItemKind, floor: Sequence) -> Self {
+        RowCount { table: table(kind), floor: floor.get(), blocks: VecDeque::new(), first: 0 }
+    }
+
+    /// Whether the rows past `position` are among those that it counts.
+    pub(super) fn reaches_back_to(&self, position: Sequence) -> bool {
+        self.floor <= position.get()
     }
 
     /// Counts what was added and deleted since the last time, and returns how many rows there are.
     pub(super) fn update(&mut self, connection: &Connection) -> rusqlite::Result<u64> {
-        let first = format!("SELECT sequence FROM {} ORDER BY sequence LIMIT 1", self.table);
         let first =
-            connection.prepare_cached(&first)?.query_row([], |row| row.get::<_, i64>(0)).optional()?;
+            format!("SELECT sequence FROM {} WHERE sequence > ?1 ORDER BY sequence LIMIT 1", self.table);
+        let first: Option<i64> =
+            connection.prepare_cached(&first)?.query_row([self.floor], |row| row.get(0)).optional()?;
         let Some(first) = first else {
             self.blocks.clear();
             return Ok(0);
@@ -124,7 +133,7 @@ mod tests {
         let trim = |through: i64| {
             connection.execute("DELETE FROM event WHERE sequence <= ?1", [through]).expect("a deletion");
         };
-        let mut rows = RowCount::new(ItemKind::Event);
+        let mut rows = RowCount::new(ItemKind::Event, Sequence::START);
         let mut demand_equal = || {
             let counted = rows.update(&connection).expect("a count");
             let counted_anew =

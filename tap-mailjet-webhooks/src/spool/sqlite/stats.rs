@@ -14,19 +14,22 @@ pub(super) struct SqliteStatsReader {
     database: Database,
     events: RowCount,
     rejected: RowCount,
+    /// Counts only what is pending, for a caller that does not ask for everything: the spool may be large.
+    pending: Option<RowCount>,
+    has_counted_all: bool,
 }
 
 impl SqliteStatsReader {
     pub(super) fn new(database: Database) -> Self {
-        let (events, rejected) = (RowCount::new(ItemKind::Event), RowCount::new(ItemKind::Rejected));
-        SqliteStatsReader { database, events, rejected }
+        let [events, rejected] = ItemKind::ALL.map(|kind| RowCount::new(kind, Sequence::START));
+        SqliteStatsReader { database, events, rejected, pending: None, has_counted_all: false }
     }
 }
 
 impl StatsReader for SqliteStatsReader {
     fn read(&mut self) -> Result<SpoolStats, SpoolError> {
         let disk = disk_usage::measure(&self.database)?;
-        let SqliteStatsReader { database, events, rejected } = self;
+        let SqliteStatsReader { database, events, rejected, has_counted_all, .. } = self;
         let mut read = || {
             // A transaction, so that all of it is as of one moment.
             let snapshot = database.connection.unchecked_transaction()?;
@@ -42,19 +45,33 @@ impl StatsReader for SqliteStatsReader {
                 written_through: facts::read_sequence(&snapshot, facts::WRITTEN_THROUGH)?,
                 confirmed_through,
                 trimmed_through: facts::read_sequence(&snapshot, facts::TRIMMED_THROUGH)?,
-                unconfirmed: pending(&snapshot, events, confirmed_through.unwrap_or(Sequence::START))?,
+                unconfirmed: pending_in(&snapshot, events, confirmed_through.unwrap_or(Sequence::START))?,
             })
         };
-        Ok(read().map_err(database.failed("reading"))?)
+        let stats = read().map_err(database.failed("reading"))?;
+        *has_counted_all = true;
+        Ok(stats)
     }
 
     fn pending_past(&mut self, position: Sequence) -> Result<Pending, SpoolError> {
-        let pending = pending(&self.database.connection, &self.events, position);
-        Ok(pending.map_err(self.database.failed("reading"))?)
+        let SqliteStatsReader { database, events, pending, has_counted_all, .. } = self;
+        let connection = &database.connection;
+        let mut read = || {
+            if *has_counted_all {
+                return pending_in(connection, events, position);
+            }
+            if !pending.as_ref().is_some_and(|pending| pending.reaches_back_to(position)) {
+                *pending = None;
+            }
+            let counted = pending.get_or_insert_with(|| RowCount::new(ItemKind::Event, position));
+            counted.update(connection)?;
+            pending_in(connection, counted, position)
+        };
+        Ok(read().map_err(database.failed("reading"))?)
     }
 }
 
-fn pending(connection: &Connection, events: &RowCount, position: Sequence) -> rusqlite::Result<Pending> {
+fn pending_in(connection: &Connection, events: &RowCount, position: Sequence) -> rusqlite::Result<Pending> {
     Ok(Pending { events: events.past(connection, position)?, oldest: arrival(connection, position, "ASC")? })
 }
 
