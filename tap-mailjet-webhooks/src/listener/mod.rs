@@ -33,7 +33,7 @@ use std::time::Duration;
 
 pub use accept::serve;
 pub use event_counts::EventCounts;
-pub use guards::active_tokens::{ActiveTokens, TokensError};
+pub use guards::active_tokens::ActiveTokens;
 pub use guards::address::{AddressGuard, Networks};
 pub use guards::credentials::{Credentials, Password, Username};
 pub use guards::{Guards, token};

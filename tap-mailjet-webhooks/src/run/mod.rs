@@ -22,7 +22,7 @@ use crate::admin::Admin;
 use crate::config::{Components, Config, ConfigError};
 use crate::emitter::progress::EmitterProgress;
 use crate::emitter::{EmitError, OutputSpec, OutputSpecError, StartError};
-use crate::listener::{TokensError, Traffic};
+use crate::listener::Traffic;
 use crate::os::thread::ThreadError;
 use crate::spool::{self, Backlog, Role, RoleLock, Spool, SpoolError, SpoolView};
 use crate::status::live_line::{LiveLine, ProgressReporter};
@@ -44,8 +44,6 @@ pub enum RunError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Spool(#[from] SpoolError),
-    #[error(transparent)]
-    WebhookUrls(#[from] TokensError),
     #[error(transparent)]
     Start(#[from] StartError),
     #[error(transparent)]

@@ -49,7 +49,9 @@ impl ActiveTokens {
     ///
     /// The returned worker keeps them up to date and notes in the registry when each was last used. It fails
     /// if the storage fails.
-    pub fn follow(registry: Box<dyn Registry>) -> Result<(Self, Worker<SpoolError>), TokensError> {
+    pub(crate) fn follow<E: From<SpoolError> + From<ThreadError>>(
+        registry: Box<dyn Registry>,
+    ) -> Result<(Self, Worker<SpoolError>), E> {
         let mut follower = Follower {
             tokens: ActiveTokens::new(Vec::new()),
             registry,
@@ -112,16 +114,6 @@ impl ActiveTokens {
 /// Returns the ids of the tokens' webhook URLs.
 fn ids_of(active: &[ActiveToken]) -> Vec<i64> {
     active.iter().filter_map(|token| token.id).collect()
-}
-
-/// Why the tokens in the registry cannot be followed.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)] // The message of each variant says what it is.
-pub enum TokensError {
-    #[error(transparent)]
-    Spool(#[from] SpoolError),
-    #[error(transparent)]
-    Thread(#[from] ThreadError),
 }
 
 /// Brings [`ActiveTokens`] up to date with the registry, and the registry with the uses of tokens.
