@@ -143,7 +143,7 @@ impl Command {
 }
 
 impl ConfigArgs {
-    /// Reads the configuration, starts the log and logs what is odd about the configuration.
+    /// Reads the configuration, starts the log and logs the warnings about the configuration.
     fn read(&self) -> Result<(Config, LiveLine), ConfigError> {
         let LoadedConfig { config, warnings } = Config::load(&self.sources)?;
         let line = LiveLine::default();

@@ -130,7 +130,6 @@ async fn bind_admin(address: AdminAddress) -> Result<Option<TcpListener>, SetupE
     bound.map(Some).map_err(|source| SetupError::Bind { key: "admin_address", address, source })
 }
 
-/// Says what to do if an address cannot be bound.
 fn bind_advice(error: &io::Error) -> &'static str {
     match Errno::from_io_error(error) {
         Some(Errno::ADDRINUSE) => "stop the process that uses it, or set another address",

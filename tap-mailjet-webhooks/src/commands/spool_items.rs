@@ -1,4 +1,4 @@
-//! What `spool verify` and `spool export` share: how they judge and describe stored items.
+//! How `spool verify` and `spool export` judge and describe stored items.
 
 use serde_json::value::RawValue;
 

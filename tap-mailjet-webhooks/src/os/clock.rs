@@ -29,7 +29,8 @@ impl UnixMillis {
         self.0
     }
 
-    /// Returns how long after `earlier` this moment is; zero if a clock that stepped back put it before.
+    /// Returns how long after `earlier` this moment is; zero if a clock that stepped back
+    /// makes it earlier.
     pub fn since(self, earlier: UnixMillis) -> Duration {
         let passed = self.0.saturating_sub(earlier.0);
         Duration::from_millis(u64::try_from(passed).unwrap_or(0))

@@ -8,7 +8,7 @@ use tracing::warn;
 const OTHER_FILES: u64 = 128;
 
 /// Raises the process's limit of open files as far as allowed, so that `connections` fit beside the other
-/// files. Returns how many connections do.
+/// files. Returns how many connections fit.
 pub fn raise_limit(connections: usize) -> usize {
     let needed = connections as u64 + OTHER_FILES;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);

@@ -22,8 +22,8 @@
 //! 6. Memory is bounded in bytes: everything that waits to be written holds a [`Reservation`], and the
 //!    [`Budget`] is finite.
 //! 7. Damage is skipped: what can be read is read, and what cannot is reported ([`Damage`]).
-//! 8. Only one process at a time is the emitter ([`RoleLock`]); each implementation decides whether there can
-//!    be several listeners. A role ends with its process, however that ends.
+//! 8. Only one process at a time can be the emitter ([`RoleLock`]); each implementation decides whether there
+//!    can be several listeners. A role ends with its process, however that ends.
 //!
 //! # What an implementation decides
 //!

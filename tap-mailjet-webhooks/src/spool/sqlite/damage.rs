@@ -1,10 +1,10 @@
 //! Finds what to skip where a table cannot be read.
 //!
 //! A table is a tree of pages. SQLite stops reading at a damaged page, although the pages behind it may be
-//! sound; asked for a row on one of those, it answers. The sequences at which pages end are in the inner
-//! pages of the tree. SQLite does not show them, so they are read here from the file itself. They are only
-//! hints: SQLite reads the rows that they lead to. (Pages that are still in the log have checksums, so the
-//! damage is in the file.)
+//! sound. It still answers a query for a row on one of those. The sequences at which pages end are in the
+//! inner pages of the tree. SQLite does not show them, so they are read here from the file itself. They are
+//! only hints: SQLite reads the rows that they lead to. (Pages that are still in the log have checksums, so
+//! the damage is in the file.)
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

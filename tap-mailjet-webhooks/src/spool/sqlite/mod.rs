@@ -15,7 +15,7 @@
 //!   after a commit, or on any other connection that writes.
 //! - The writer notices deleted, moved or replaced files before its next answer, and the process ends. (It
 //!   does not notice files that are overwritten in place.)
-//! - Only one process at a time is the listener, too. The clock is this machine's.
+//! - Only one process at a time can be the listener, too. The clock is this machine's.
 //!
 //! # Format
 //!
