@@ -8,7 +8,6 @@ use super::record::{Event, PrimaryKey, Unreadable, lossy_text};
 use crate::os::clock::UnixMillis;
 use crate::spool::{Damage, Sequence, StoredItem};
 
-/// The bytes of events at which a block is full.
 const FULL_BYTES: usize = 1 << 19;
 
 /// What was read from the spool in one go, in order. It owns what it holds, so that it can be sent to another

@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 
-/// The bytes at which the buffer is full.
 const FULL_BYTES: usize = 1 << 20;
 
 /// Messages that are not written yet, and the writer that takes them.
@@ -31,7 +30,6 @@ impl<W: Write> OutputBuffer<W> {
         Ok(std::mem::take(&mut self.events))
     }
 
-    /// Whether the messages should be written before more are added.
     pub(super) fn is_full(&self) -> bool {
         self.messages.len() >= FULL_BYTES
     }

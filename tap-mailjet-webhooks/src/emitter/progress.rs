@@ -27,7 +27,6 @@ pub struct ProgressSnapshot {
 }
 
 impl EmitterProgress {
-    /// Returns how far the emitter has got now.
     pub(crate) fn snapshot(&self) -> ProgressSnapshot {
         self.lock().clone()
     }

@@ -9,7 +9,6 @@ const MAX_TYPES: usize = 50;
 /// How many characters of a type's name are kept.
 const MAX_NAME_CHARACTERS: usize = 100;
 
-/// How many events of each type no selected stream has.
 #[derive(Debug, Default)]
 pub(super) struct UnselectedEvents {
     counts: BTreeMap<String, u64>,

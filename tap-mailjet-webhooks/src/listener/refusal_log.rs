@@ -9,7 +9,6 @@ use super::refusal::Refusal;
 use crate::os::log_throttle::{LogThrottle, Suppressed};
 use crate::spool::Receipt;
 
-/// Logs refusals, and counts those that come too soon after another of their kind.
 #[derive(Debug, Default)]
 pub(super) struct RefusalLog {
     throttle_by_tag: Mutex<HashMap<&'static str, LogThrottle>>,

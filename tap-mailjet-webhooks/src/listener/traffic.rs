@@ -124,7 +124,6 @@ impl Traffic {
         self.shared.is_closed.load(Ordering::Acquire)
     }
 
-    /// The number of open connections.
     pub(crate) fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::Relaxed)
     }

@@ -24,7 +24,6 @@ pub(super) struct OutputColumn {
 }
 
 impl OutputColumn {
-    /// Applies `selection` to a column.
     pub(super) fn new(column: Column, selection: &StreamSelection) -> Self {
         let schema = catalog_schema(&column, selection).unwrap_or_else(|| column.json_schema());
         let column_type = ColumnType::from_schema(&schema).unwrap_or(column.column_type);

@@ -21,7 +21,6 @@ const MAX_LAYOUTS: usize = 128;
 /// have a sixth of that.
 const MAX_NAMES_BYTES: usize = 2 << 10;
 
-/// What depends only on the names of an event's fields and on their order.
 #[derive(Debug)]
 pub(super) struct FieldLayout {
     /// How its canonical text is put together.

@@ -31,7 +31,6 @@ pub(crate) struct EventWriter<'w, 'e> {
     system: SystemValues<'w>,
 }
 
-/// The values of a row's system columns.
 pub(super) struct SystemValues<'w> {
     key: PrimaryKey,
     sequence: Sequence,

@@ -44,12 +44,10 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// Returns the JSON text of a field's column.
     pub(super) fn json(&self, column: usize) -> &str {
         self.values.get(column).and_then(Option::as_ref).map_or("null", |placed| &placed.json)
     }
 
-    /// Appends the JSON text of the extra column to `out`.
     pub(super) fn write_extra(&self, out: &mut Vec<u8>) {
         if self.extra.is_empty() {
             out.extend_from_slice(b"null");

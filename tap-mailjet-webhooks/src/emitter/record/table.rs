@@ -41,7 +41,6 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Applies `selection` to `stream`.
     pub(crate) fn new(
         mut stream: Stream,
         selection: StreamSelection,

@@ -14,7 +14,6 @@ const TRIM_TIME: Duration = Duration::from_secs(1);
 /// disk gets room back.
 const GIVE_BACK_TIME: Duration = Duration::from_millis(500);
 
-/// Deletes what the target has stored.
 #[derive(Debug)]
 pub(super) struct Trimming {
     trimmer: Box<dyn Trimmer>,

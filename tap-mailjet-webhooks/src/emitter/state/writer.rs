@@ -11,7 +11,6 @@ use crate::emitter::Pace;
 use crate::os::log_throttle::LogThrottle;
 use crate::spool::{Registry, Sequence, SpoolError, SpoolErrorKind};
 
-/// Writes STATE messages.
 #[derive(Debug)]
 pub(crate) struct StateWriter {
     pace: Pace,

@@ -76,7 +76,6 @@ impl ActiveTokens {
         *self.active.write().unwrap_or_else(PoisonError::into_inner) = active;
     }
 
-    /// Returns the number of active tokens.
     pub(crate) fn count(&self) -> usize {
         self.active().len()
     }
@@ -111,7 +110,6 @@ impl ActiveTokens {
     }
 }
 
-/// Returns the ids of the tokens' webhook URLs.
 fn ids_of(active: &[ActiveToken]) -> Vec<i64> {
     active.iter().filter_map(|token| token.id).collect()
 }
@@ -141,7 +139,6 @@ impl Follower {
         }
     }
 
-    /// Reads the tokens in the registry.
     fn read(&mut self) -> Result<Vec<ActiveToken>, SpoolError> {
         let urls = self.registry.webhook_urls()?;
         Ok(urls.into_iter().map(|url| ActiveToken::new(Some(url.id), url.token)).collect())

@@ -40,7 +40,6 @@ fn parse_network(text: &str) -> Option<IpNet> {
 }
 
 impl Networks {
-    /// Whether the set has no networks.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

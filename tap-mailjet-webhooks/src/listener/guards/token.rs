@@ -33,7 +33,6 @@ impl Token {
         Token::is_well_formed(&text).then(|| Token(text.into()))
     }
 
-    /// Returns whether `text` has the form of a token.
     pub(crate) fn is_well_formed(text: &str) -> bool {
         text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     }
@@ -50,7 +49,6 @@ impl Token {
     }
 }
 
-/// Hashes the text of a token.
 pub(super) fn hash(token: &str) -> TokenHash {
     TokenHash(Sha256::digest(token.as_bytes()).into())
 }
