@@ -5,9 +5,9 @@ use std::convert::Infallible;
 use catalog::event::EventType;
 use catalog::stream::StreamId;
 
-use super::block::Block;
-use super::output_spec::{OutputSpec, OutputSpecError};
+use super::read_ahead::Block;
 use super::streams::Streams;
+use super::{OutputSpec, OutputSpecError};
 use crate::os::clock::UnixMillis;
 use crate::spool::{Sequence, StoredItem};
 

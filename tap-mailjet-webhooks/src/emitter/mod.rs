@@ -4,37 +4,31 @@
 //! | file | contents |
 //! | --- | --- |
 //! | this one | the loop: what is written when |
-//! | [`output_spec`] | what a run writes |
-//! | [`read_ahead`], [`block`] | reading from the spool while something else is written |
-//! | [`streams`], [`unselected`] | which streams get an event, and how far each has got |
+//! | [`read_ahead`] | reading from the spool while something else is written |
+//! | [`streams`] | which streams get an event, and how far each has got |
 //! | [`record`] | from an event to the bytes of its RECORD messages |
-//! | [`output`] | messages on their way to stdout |
 //! | [`state`] | where a run starts, STATE messages, what the target has confirmed, and trimming |
 //! | [`progress`] | how far the emitter has got, for display |
 //! | [`stop`] | how a run is stopped, and how it ended |
 //! | [`dry_run`] | messages without a spool: what `--test` prints |
 
-mod block;
 mod dry_run;
-mod output;
-mod output_spec;
 pub mod progress;
 mod read_ahead;
 mod record;
 mod state;
 mod stop;
 mod streams;
-mod unselected;
 
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use catalog::selection::{CatalogError, Selection};
 use catalog::stream::{Stream, StreamId};
 
 pub use dry_run::{DryRun, write_samples};
-pub use output_spec::{OutputSpec, OutputSpecError};
 pub use record::UnknownFields;
 pub(crate) use record::stream_with_discovered_columns;
 pub use state::{
@@ -46,7 +40,6 @@ use crate::os::clock::UnixMillis;
 use crate::spool::{
     Backlog, EventReader, ItemKind, Registry, SequenceUnit, Spool, SpoolError, Wakeup, Watermark,
 };
-use output::OutputBuffer;
 use progress::EmitterProgress;
 use read_ahead::ReadAhead;
 use state::{Start, StateWriter};
@@ -54,10 +47,33 @@ use streams::Streams;
 
 /// How many rejected items are read at once.
 const BATCH_REJECTED: u32 = 1_000;
+/// The messages collect up to this size before they are written.
+const FULL_BYTES: usize = 1 << 20;
 /// How long no event has to arrive before the spool counts as idle, and a STATE is written early. Without
 /// this, each event of a trickle would be followed by a STATE, and a target that syncs for each STATE would
 /// do nothing else.
 const IDLE_AFTER: Duration = Duration::from_millis(100);
+
+/// What a run writes: the selected streams, and how their columns are named and filled.
+#[derive(Debug)]
+pub struct OutputSpec {
+    /// The selected streams and columns.
+    pub selection: Selection,
+    /// What the names of system columns start with.
+    pub system_prefix: String,
+    /// How to handle fields that the catalog does not know.
+    pub unknown_fields: UnknownFields,
+}
+
+/// Why a run cannot write what its [`OutputSpec`] says.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The message of each variant says what it is.
+pub enum OutputSpecError {
+    #[error("catalog: {0}")]
+    Catalog(#[from] CatalogError),
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+}
 
 /// When a run writes a STATE, and when it ends.
 #[derive(Debug, Clone)]
@@ -77,7 +93,10 @@ pub struct Emitter<W> {
     reader: Box<dyn EventReader>,
     registry: Box<dyn Registry>,
     streams: Streams,
-    output: OutputBuffer<W>,
+    out: W,
+    /// Messages that `out` has not taken yet, and the number of events in them.
+    messages: Vec<u8>,
+    events: u64,
     state_writer: StateWriter,
     progress: EmitterProgress,
     idle_exit: Option<Duration>,
@@ -102,7 +121,9 @@ impl<W: Write> Emitter<W> {
             spool,
             reader,
             streams,
-            output: OutputBuffer::new(out),
+            out,
+            messages: Vec::new(),
+            events: 0,
             idle_exit: pace.idle_exit,
             state_writer: StateWriter::new(pace, replication_key, registry.written_through()?),
             registry,
@@ -123,7 +144,7 @@ impl<W: Write> Emitter<W> {
         self.streams.start_at(&start.positions);
         self.state_writer.start_from(start.state, &start.positions, registry)?;
         // Other threads need the positions before the run starts.
-        self.publish(0);
+        self.publish();
         Ok(start.waiting)
     }
 
@@ -139,7 +160,7 @@ impl<W: Write> Emitter<W> {
             Some(position) => Some(ReadAhead::start(self.spool.reader()?, position)?),
             None => None,
         };
-        self.streams.write_schemas(&mut self.output.messages);
+        self.streams.write_schemas(&mut self.messages);
         let ended = loop {
             if control.is_over() {
                 let positions = self.streams.positions();
@@ -165,7 +186,7 @@ impl<W: Write> Emitter<W> {
             }
         };
         let positions = self.streams.positions();
-        self.state_writer.write(&positions, &mut *self.registry, &mut self.output.messages)?;
+        self.state_writer.write(&positions, &mut *self.registry, &mut self.messages)?;
         self.flush()?;
         self.streams.log_unwritten();
         Ok(ended)
@@ -178,7 +199,7 @@ impl<W: Write> Emitter<W> {
         let (rejected, rejected_records) = self.write_rejected(batched_at)?;
         let has_items = events > 0 || rejected > 0;
         if has_items {
-            self.output.events += events;
+            self.events += events;
             self.state_writer.note_advance(event_records + rejected_records);
             self.last_news = Instant::now();
         }
@@ -191,14 +212,13 @@ impl<W: Write> Emitter<W> {
         read_ahead: Option<&mut ReadAhead>,
         batched_at: UnixMillis,
     ) -> Result<(u64, u64), SpoolError> {
-        let Emitter { streams, registry, output, state_writer, .. } = self;
+        let Emitter { streams, registry, messages, state_writer, .. } = self;
         let Some(read_ahead) = read_ahead else { return Ok((0, 0)) };
         read_ahead.refill()?;
         let max_records = state_writer.records_until_due();
         let (mut events, mut records) = (0, 0);
         // At least one: a SCHEMA may fill the buffer.
-        while events == 0 || records < max_records && !output.is_full() {
-            let messages = &mut output.messages;
+        while events == 0 || records < max_records && messages.len() < FULL_BYTES {
             records += match read_ahead.pop() {
                 None => break,
                 // If this fails, nothing of the batch is ever written.
@@ -214,35 +234,39 @@ impl<W: Write> Emitter<W> {
 
     /// Puts records of rejected items into the buffer. Returns the numbers of items and of records.
     fn write_rejected(&mut self, batched_at: UnixMillis) -> Result<(usize, u64), SpoolError> {
-        let Emitter { streams, reader, output, .. } = self;
+        let Emitter { streams, reader, messages, .. } = self;
         let Some(position) = streams.positions().through(ItemKind::Rejected) else { return Ok((0, 0)) };
         let mut records = 0;
         let items = reader.read_past(ItemKind::Rejected, position, BATCH_REJECTED, &mut |item| {
             records += match item {
-                Ok(item) => streams.write_rejected(item, batched_at, &mut output.messages),
-                Err(damage) => {
-                    streams.write_damage(ItemKind::Rejected, &damage, batched_at, &mut output.messages)
-                }
+                Ok(item) => streams.write_rejected(item, batched_at, messages),
+                Err(damage) => streams.write_damage(ItemKind::Rejected, &damage, batched_at, messages),
             };
-            if output.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if messages.len() >= FULL_BYTES { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
         Ok((items, records))
     }
 
     fn write_state_if_room(&mut self) -> Result<(), SpoolError> {
         let positions = self.streams.positions();
-        self.state_writer.write_if_room(&positions, &mut *self.registry, &mut self.output.messages)
+        self.state_writer.write_if_room(&positions, &mut *self.registry, &mut self.messages)
     }
 
     fn flush(&mut self) -> Result<(), EmitError> {
-        let events = self.output.flush()?;
-        self.publish(events);
+        if !self.messages.is_empty() {
+            self.out.write_all(&self.messages)?;
+            self.out.flush()?;
+            self.messages.clear();
+            // A huge event takes memory only until it is written.
+            self.messages.shrink_to(2 * FULL_BYTES);
+        }
+        self.publish();
         Ok(())
     }
 
-    /// Tells other threads how far stdout has got. `events` are those since the last call.
-    fn publish(&self, events: u64) {
-        let positions = self.streams.positions();
+    /// Tells other threads how far stdout has got.
+    fn publish(&mut self) {
+        let (events, positions) = (std::mem::take(&mut self.events), self.streams.positions());
         self.progress.note_written(events, self.streams.record_counts(), positions.through(ItemKind::Event));
         self.state_writer.written.set_positions(positions);
     }

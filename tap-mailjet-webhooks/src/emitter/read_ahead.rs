@@ -1,16 +1,19 @@
 //! Reading ahead: while one block is written, a thread of its own reads the next one and splits its events.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 
-use super::block::Block;
-use super::record::Event;
+use catalog::members::{self, MemberSpan, Members};
+
+use super::record::{Event, PrimaryKey, Unreadable, lossy_text};
+use crate::os::clock::UnixMillis;
 use crate::os::thread::{self, ThreadError};
-use crate::spool::{Damage, EventReader, ItemKind, Sequence, SpoolError};
+use crate::spool::{Damage, EventReader, ItemKind, Sequence, SpoolError, StoredItem};
 
 /// How many items are read from the spool at once.
 const BLOCK_ITEMS: u32 = 1_000;
+const FULL_BYTES: usize = 1 << 19;
 
 /// Reads the spool's events in order.
 #[derive(Debug)]
@@ -36,7 +39,7 @@ impl ReadAhead {
         let thread = thread::spawn("read-ahead", move || {
             loop {
                 let mut block = reusable.try_recv().unwrap_or_default();
-                let outcome = fill(&mut block, &mut *reader, position);
+                let outcome = block.fill(&mut *reader, position);
                 position = block.end().unwrap_or(position);
                 if sender.send(outcome.map(|()| block)).is_err() {
                     break;
@@ -55,11 +58,11 @@ impl ReadAhead {
     /// Moves on to the next block once all items of this one are taken. It is empty only if there was nothing
     /// to read when this was called.
     pub(super) fn refill(&mut self) -> Result<(), SpoolError> {
-        if self.next < self.block.len() {
+        if self.next < self.block.items.len() {
             return Ok(());
         }
         self.receive()?;
-        if self.block.len() == 0 {
+        if self.block.items.is_empty() {
             // That block was read before this was called. The next one is read now.
             self.receive()?;
         }
@@ -93,11 +96,85 @@ impl Drop for ReadAhead {
     }
 }
 
-fn fill(block: &mut Block, reader: &mut dyn EventReader, position: Sequence) -> Result<(), SpoolError> {
-    block.clear();
-    reader.read_past(ItemKind::Event, position, BLOCK_ITEMS, &mut |item| {
-        block.push(item);
-        if block.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
-    Ok(())
+/// What was read from the spool in one go, in order. It owns what it holds, so that it can be sent to another
+/// thread.
+#[derive(Debug, Default)]
+pub(super) struct Block {
+    items: Vec<Result<EventSpan, Damage>>,
+    /// The texts of all events, one after the other.
+    text: String,
+    /// The members of all events, each as a position in its event's text.
+    spans: Vec<MemberSpan>,
+}
+
+/// An event, and where its parts are in its block.
+#[derive(Debug)]
+struct EventSpan {
+    sequence: Sequence,
+    received_at: UnixMillis,
+    /// The key of an event whose text is not a JSON object.
+    unreadable: Option<PrimaryKey>,
+    text: Range<usize>,
+    spans: Range<usize>,
+}
+
+impl Block {
+    /// Replaces the items by those past `position`. Keeps the memory, except what a huge event has taken.
+    fn fill(&mut self, reader: &mut dyn EventReader, position: Sequence) -> Result<(), SpoolError> {
+        self.items.clear();
+        self.text.clear();
+        self.text.shrink_to(2 * FULL_BYTES);
+        self.spans.clear();
+        self.spans.shrink_to(FULL_BYTES / size_of::<MemberSpan>());
+        reader.read_past(ItemKind::Event, position, BLOCK_ITEMS, &mut |item| {
+            self.push(item);
+            if self.text.len() >= FULL_BYTES { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        Ok(())
+    }
+
+    pub(super) fn push(&mut self, read: Result<StoredItem<'_>, Damage>) {
+        let event = match read {
+            Ok(event) => event,
+            Err(damage) => return self.items.push(Err(damage)),
+        };
+        let (text_start, spans_start) = (self.text.len(), self.spans.len());
+        let text =
+            str::from_utf8(event.body).ok().filter(|text| members::parse_object_into(text, &mut self.spans));
+        let unreadable = if let Some(text) = text {
+            self.text.push_str(text);
+            None
+        } else {
+            self.text.push_str(&members::json_string(&lossy_text(event.body)));
+            Some(PrimaryKey::hash(event.body))
+        };
+        self.items.push(Ok(EventSpan {
+            sequence: event.sequence,
+            received_at: event.received_at,
+            unreadable,
+            text: text_start..self.text.len(),
+            spans: spans_start..self.spans.len(),
+        }));
+    }
+
+    /// The sequence up to which the block reaches; `None` if it is empty.
+    fn end(&self) -> Option<Sequence> {
+        self.items.last().map(|item| match item {
+            Ok(event) => event.sequence,
+            Err(damage) => damage.through,
+        })
+    }
+
+    /// Returns the item at `index`: an event, or a range of events that cannot be read.
+    pub(super) fn get(&self, index: usize) -> Option<Result<Event<'_>, &Damage>> {
+        Some(self.items.get(index)?.as_ref().map(|span| {
+            let text = &self.text[span.text.clone()];
+            Event {
+                sequence: span.sequence,
+                received_at: span.received_at,
+                members: Members::new(text, &self.spans[span.spans.clone()]),
+                unreadable: span.unreadable.map(|key| Unreadable { key, text }),
+            }
+        }))
+    }
 }

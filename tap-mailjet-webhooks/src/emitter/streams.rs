@@ -1,16 +1,23 @@
 //! The selected streams of a run: which of them an event goes to, and how far each has got.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use catalog::event::{self, EventType};
 use catalog::selection::CatalogError;
 use catalog::stream::StreamId;
 use tracing::warn;
 
-use super::output_spec::OutputSpec;
+use super::OutputSpec;
 use super::record::{Event, RecordWriter, Table, stream_with_discovered_columns};
 use super::state::{Positions, StreamPosition};
-use super::unselected::UnselectedEvents;
 use crate::os::clock::UnixMillis;
 use crate::spool::{Damage, DiscoveredColumn, ItemKind, Sequence, StoredItem};
+
+/// How many types of unselected events are counted under their own names. The others are counted together.
+const MAX_TYPES: usize = 50;
+/// How many characters of such a type's name are kept.
+const MAX_NAME_CHARACTERS: usize = 100;
 
 #[derive(Debug)]
 pub(super) struct Streams {
@@ -18,7 +25,8 @@ pub(super) struct Streams {
     records: RecordWriter,
     /// Whether the streams that have an event depend on its type.
     depends_on_type: bool,
-    unselected: UnselectedEvents,
+    /// The number of events that no selected stream has, by type.
+    unselected: BTreeMap<String, u64>,
     /// How often something could not be read.
     damages: u64,
 }
@@ -74,7 +82,7 @@ impl Streams {
             selected,
             records: RecordWriter::default(),
             depends_on_type,
-            unselected: UnselectedEvents::default(),
+            unselected: BTreeMap::new(),
             damages: 0,
         })
     }
@@ -131,7 +139,7 @@ impl Streams {
             }
         }
         if !has_stream {
-            self.unselected.count(type_name.unwrap_or_default().into_owned());
+            self.count_unselected(type_name.unwrap_or_default().into_owned());
         }
         self.advance(ItemKind::Event, event.sequence);
         Ok(records)
@@ -206,9 +214,35 @@ impl Streams {
         }
     }
 
+    /// Counts an event that no selected stream has, and logs a warning at the first one of its type.
+    fn count_unselected(&mut self, mut type_name: String) {
+        // A sender may have given it any length.
+        if let Some((end, _)) = type_name.char_indices().nth(MAX_NAME_CHARACTERS) {
+            type_name.truncate(end);
+            type_name.push('…');
+        }
+        if self.unselected.len() >= MAX_TYPES && !self.unselected.contains_key(&type_name) {
+            "(others)".clone_into(&mut type_name);
+        }
+        match self.unselected.entry(type_name) {
+            Entry::Occupied(mut count) => *count.get_mut() += 1,
+            Entry::Vacant(new) => {
+                warn!(
+                    "no selected stream has events of type \"{}\": they are not written, and are deleted \
+                     after retention_days",
+                    new.key().escape_debug()
+                );
+                new.insert(1);
+            }
+        }
+    }
+
     /// Logs, at the end of a run, what was not written.
     pub(super) fn log_unwritten(&self) {
-        self.unselected.log_counts();
+        for (name, count) in &self.unselected {
+            let name = name.escape_debug();
+            warn!("{count} events of type \"{name}\" were not written: no selected stream has them");
+        }
         if self.damages > 0 {
             warn!("the spool is damaged in {} places, which were skipped", self.damages);
         }

@@ -4,10 +4,10 @@ use catalog::column::ColumnSource;
 use catalog::members::json_string;
 
 use super::column::OutputColumn;
-use super::event::{Event, lossy_text};
 use super::field_layout::{FieldLayout, LayoutCache};
 use super::primary_key::{CanonicalOrder, PrimaryKey};
 use super::table::Table;
+use super::{Event, lossy_text};
 use crate::os::clock::UnixMillis;
 use crate::spool::{DiscoveredColumn, REJECTED_BODY_BYTES, Sequence, StoredItem};
 

@@ -2,10 +2,9 @@
 //!
 //! | file | contents |
 //! | --- | --- |
-//! | [`event`] | an event, split into its members |
+//! | this one | an event, split into its members |
 //! | [`primary_key`] | the key of an event |
 //! | [`table`], [`column`](mod@column) | the columns of a stream, and how a value is written in one |
-//! | [`discovered`] | columns that appeared in events |
 //! | [`placement`] | the rules for which value goes into which column |
 //! | [`row`] | an event's values in their columns, and the extra column |
 //! | [`message`] | the RECORD around the values |
@@ -13,8 +12,6 @@
 //! | [`target_safe`] | what every target can store |
 
 mod column;
-mod discovered;
-mod event;
 mod field_layout;
 mod message;
 mod placement;
@@ -24,9 +21,38 @@ mod table;
 mod target_safe;
 mod template;
 
-pub(crate) use discovered::stream_with_discovered_columns;
-pub(super) use event::{Event, Unreadable, lossy_text};
+use catalog::members::Members;
+
 pub(super) use message::RecordWriter;
 pub(super) use primary_key::PrimaryKey;
 pub(super) use table::Table;
 pub use table::UnknownFields;
+pub(crate) use table::stream_with_discovered_columns;
+
+use crate::os::clock::UnixMillis;
+use crate::spool::Sequence;
+
+/// An event as the spool stores it, split into its members.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Event<'b> {
+    pub(crate) sequence: Sequence,
+    /// When its webhook arrived.
+    pub(crate) received_at: UnixMillis,
+    /// Its members; none if its text is not a JSON object.
+    pub(crate) members: Members<'b, 'b>,
+    /// Set if its text is not a JSON object.
+    pub(crate) unreadable: Option<Unreadable<'b>>,
+}
+
+/// An event whose text is not a JSON object. The listener never stores one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Unreadable<'b> {
+    pub(crate) key: PrimaryKey,
+    /// Its text, as a JSON string.
+    pub(crate) text: &'b str,
+}
+
+/// Returns bytes as text that every target accepts: U+FFFD stands for what is not UTF-8 and for U+0000.
+pub(crate) fn lossy_text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).replace('\0', "\u{fffd}")
+}

@@ -31,7 +31,7 @@ use catalog::members::{self, Member, Members};
 use catalog::stream::EXTRA_COLUMN;
 use tracing::warn;
 
-use super::event::Event;
+use super::Event;
 use super::row::Row;
 use super::table::{Table, UnknownFields};
 use super::target_safe::{self, MAX_NAME_BYTES};
@@ -180,7 +180,7 @@ mod tests {
     use catalog::stream::{DEFAULT_SYSTEM_PREFIX, MAX_COLUMNS, Stream, StreamId};
 
     use super::*;
-    use crate::emitter::record::event::Unreadable;
+    use crate::emitter::record::Unreadable;
     use crate::emitter::record::primary_key::PrimaryKey;
     use crate::os::clock::UnixMillis;
     use crate::spool::Sequence;

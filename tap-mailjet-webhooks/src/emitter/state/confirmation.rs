@@ -1,22 +1,26 @@
 //! What the target has stored: followed in the state file, shown as lag, and trimmed from the spool.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tracing::warn;
+use tracing::{debug, error, warn};
 
 use super::file::StateFile;
-use super::trimming::Trimming;
 use super::written::{Confirmed, ForeignBookmark, Written};
 use crate::emitter::progress::EmitterProgress;
 use crate::os::log_throttle::LogThrottle;
 use crate::os::thread::ThreadError;
 use crate::os::worker::{Round, Worker};
-use crate::spool::{ItemKind, Registry, SpoolError, Trimmer};
+use crate::spool::{ItemKind, Registry, Sequence, SpoolError, SpoolErrorKind, Trimmer};
 
 /// How often the state file is checked.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(250);
 /// How many checks pass from one trim to the next.
 const CHECKS_PER_TRIM: u32 = 4;
+/// How long a trim may take. The end of a run may wait for that, and for [`GIVE_BACK_TIME`].
+const TRIM_TIME: Duration = Duration::from_secs(1);
+/// How long giving room back to the disk may take in addition. Even if there is always something to trim, the
+/// disk gets room back.
+const GIVE_BACK_TIME: Duration = Duration::from_millis(500);
 
 /// What tells the tap that the target has stored something.
 #[derive(Debug)]
@@ -74,11 +78,19 @@ pub fn follow_confirmations(
     retention: Duration,
     progress: EmitterProgress,
 ) -> Result<Worker<SpoolError>, ThreadError> {
-    let confirmed = written.confirm_all();
-    let foreign_throttle = LogThrottle::default();
-    let mut follower = Follower { confirmation, written, confirmed, progress, foreign_throttle };
+    let mut follower = Follower {
+        confirmation,
+        confirmed: written.confirm_all(),
+        written,
+        progress,
+        foreign_throttle: LogThrottle::default(),
+        trimmer,
+        registry,
+        retention,
+        noted_through: Sequence::START,
+        trim_throttle: LogThrottle::default(),
+    };
     follower.show();
-    let mut trimming = Trimming::new(trimmer, registry, retention);
     let mut checks = 0_u32;
     Worker::start("confirmations", FOLLOW_INTERVAL, move |round| {
         if matches!(follower.confirmation, Confirmation::Nothing) {
@@ -88,7 +100,7 @@ pub fn follow_confirmations(
         checks = checks.wrapping_add(1);
         // The last round trims too: a scheduled drain is usually over before the first trim is due.
         if checks.is_multiple_of(CHECKS_PER_TRIM) || round == Round::Last {
-            trimming.trim(follower.confirmed)?;
+            follower.trim()?;
         }
         Ok(())
     })
@@ -100,6 +112,12 @@ struct Follower {
     confirmed: Confirmed,
     progress: EmitterProgress,
     foreign_throttle: LogThrottle,
+    trimmer: Box<dyn Trimmer>,
+    registry: Box<dyn Registry>,
+    retention: Duration,
+    /// Up to where the registry has noted events as confirmed.
+    noted_through: Sequence,
+    trim_throttle: LogThrottle,
 }
 
 impl Follower {
@@ -134,5 +152,41 @@ impl Follower {
         if matches!(self.confirmation, Confirmation::StateFile(_)) {
             self.progress.note_confirmed(self.confirmed.through(ItemKind::Event));
         }
+    }
+
+    /// Deletes what is confirmed and old enough. Fails only if the storage has failed.
+    fn trim(&mut self) -> Result<(), SpoolError> {
+        match self.try_trim() {
+            Err(error) if error.kind() != SpoolErrorKind::StorageFailed => {
+                // The rows stay longer than necessary, and the next trim tries again.
+                if let Some(suppressed) = self.trim_throttle.allow() {
+                    error!("{error}{suppressed}");
+                }
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn try_trim(&mut self) -> Result<(), SpoolError> {
+        let start = Instant::now();
+        for kind in ItemKind::ALL {
+            let Some(confirmed_through) = self.confirmed.through(kind) else { continue };
+            while start.elapsed() < TRIM_TIME {
+                match self.trimmer.step(kind, confirmed_through, self.retention)? {
+                    0 => break,
+                    trimmed => debug!("{trimmed} rows were trimmed"),
+                }
+            }
+        }
+        while start.elapsed() < TRIM_TIME + GIVE_BACK_TIME && self.trimmer.give_back()? {}
+        // This comes last: on a full disk, room is worth more than this note.
+        if let Some(confirmed_through) = self.confirmed.through(ItemKind::Event)
+            && confirmed_through > self.noted_through
+        {
+            self.registry.note_confirmed_through(confirmed_through)?;
+            self.noted_through = confirmed_through;
+        }
+        Ok(())
     }
 }

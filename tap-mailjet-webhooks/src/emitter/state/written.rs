@@ -124,7 +124,14 @@ impl Written {
     /// confirmed everything once it has confirmed the last record that was written to it, if there was one.
     pub(super) fn confirm(&self, state: &State) -> Result<Confirmed, ForeignBookmark> {
         let written = self.lock();
-        written.check_origin(state)?;
+        // What has been written is on its way into a STATE, if it is not in one yet.
+        let positions = &written.positions.0;
+        let last_record = positions.iter().filter_map(|position| position.last_record).max();
+        let largest = last_record.unwrap_or(Sequence::START).max(written.largest_bookmark);
+        let is_foreign = |position: &&StreamPosition| super::bookmark(state, position.stream) > Some(largest);
+        if let Some(position) = positions.iter().find(is_foreign) {
+            return Err(ForeignBookmark(position.stream.name()));
+        }
         Ok(Confirmed::new(|kind| {
             let position = written.positions.through(kind)?;
             let by_stream = written.positions.of_kind(kind).map(|written| {
@@ -138,20 +145,6 @@ impl Written {
 
     fn lock(&self) -> MutexGuard<'_, WrittenState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl WrittenState {
-    fn check_origin(&self, state: &State) -> Result<(), ForeignBookmark> {
-        let positions = &self.positions.0;
-        // What has been written is on its way into a STATE, if it is not in one yet.
-        let last_record = positions.iter().filter_map(|position| position.last_record).max();
-        let largest = last_record.unwrap_or(Sequence::START).max(self.largest_bookmark);
-        let foreign = |position: &&StreamPosition| super::bookmark(state, position.stream) > Some(largest);
-        match positions.iter().find(foreign) {
-            Some(position) => Err(ForeignBookmark(position.stream.name())),
-            None => Ok(()),
-        }
     }
 }
 
