@@ -25,24 +25,15 @@ pub enum EventType {
 
 impl EventType {
     /// All types, in Mailjet's order.
-    pub const ALL: [EventType; 7] = [
-        EventType::Sent,
-        EventType::Open,
-        EventType::Click,
-        EventType::Bounce,
-        EventType::Blocked,
-        EventType::Spam,
-        EventType::Unsub,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Sent, Self::Open, Self::Click, Self::Bounce, Self::Blocked, Self::Spam, Self::Unsub];
 
     /// Returns the type that has this name, as [`type_name`] returns it.
-    #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         EventType::ALL.into_iter().find(|event_type| event_type.name() == name)
     }
 
     /// Returns the name, as in the field `event`.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             EventType::Sent => "sent",
@@ -56,7 +47,6 @@ impl EventType {
     }
 
     /// Returns an event of this type, with every field that Mailjet documents for it, and invented values.
-    #[must_use]
     pub fn sample(self) -> &'static str {
         match self {
             EventType::Sent => concat!(
@@ -122,7 +112,6 @@ impl EventType {
 ///
 /// The listener calls this for every event. Mailjet writes the field first, so the scan ends there unless the
 /// field may be repeated: that takes 50 ns, and scanning a whole event 350 ns.
-#[must_use]
 pub fn type_name(event: &str) -> Option<Cow<'_, str>> {
     let mut last = None;
     members::visit_members(event, |member, rest| {

@@ -24,7 +24,6 @@ pub struct Member<'a> {
 impl<'a> Member<'a> {
     /// Returns the name for use in a column's name. If the name has a NUL, at which targets fail, this is its
     /// JSON text.
-    #[must_use]
     pub fn column_name(&self) -> Cow<'a, str> {
         let name = self.name();
         if name.contains('\0') { Cow::Borrowed(self.quoted_name) } else { name }
@@ -32,7 +31,6 @@ impl<'a> Member<'a> {
 
     /// Returns the name without quotes and escapes. A name that is not Unicode (with half a surrogate pair)
     /// is its JSON text.
-    #[must_use]
     pub fn name(&self) -> Cow<'a, str> {
         let bare = &self.quoted_name[1..self.quoted_name.len() - 1];
         if !bare.contains('\\') {
@@ -43,7 +41,6 @@ impl<'a> Member<'a> {
 }
 
 /// Writes text as a JSON string.
-#[must_use]
 pub fn json_string(text: &str) -> String {
     serde_json::to_string(text).expect("text is JSON")
 }
@@ -67,20 +64,17 @@ pub struct Members<'a, 's> {
 
 impl<'a, 's> Members<'a, 's> {
     /// The members at `spans` in `text`, from which the spans must have been parsed.
-    #[must_use]
     pub fn new(text: &'a str, spans: &'s [MemberSpan]) -> Self {
         Members { text, spans }
     }
 
     /// Returns the member at `index`, counted from 0.
     #[inline]
-    #[must_use]
     pub fn get(self, index: usize) -> Member<'a> {
         self.at(&self.spans[index])
     }
 
     /// Iterates over the members.
-    #[must_use]
     pub fn iter(self) -> impl DoubleEndedIterator<Item = Member<'a>> + ExactSizeIterator {
         self.spans.iter().map(move |span| self.at(span))
     }
@@ -93,7 +87,6 @@ impl<'a, 's> Members<'a, 's> {
 }
 
 /// Finds the members of the object `text`. Returns `None` if `text` is not a JSON object.
-#[must_use]
 pub fn parse_object(text: &str) -> Option<Vec<MemberSpan>> {
     // Enough for all of Mailjet's fields.
     let mut spans = Vec::with_capacity(24);
@@ -131,7 +124,6 @@ pub fn visit_members<'a>(text: &'a str, mut visit: impl FnMut(Member<'a>, &'a st
 /// Finds the members of the object `text` and those of its member `name`, both in one pass. The second list
 /// is empty unless that member is an object whose name stands there without escapes. Returns `None` if `text`
 /// is not a JSON object.
-#[must_use]
 pub fn parse_object_and_member(text: &str, name: &str) -> Option<(Vec<MemberSpan>, Vec<MemberSpan>)> {
     let (mut outer, mut inner) = (Vec::with_capacity(8), Vec::with_capacity(40));
     Scanner::new(text)?.scan(&mut outer, Some((name, &mut inner)))?;

@@ -63,13 +63,11 @@ pub struct Record<'a> {
 
 impl<'a> Record<'a> {
     /// Reads a record. Returns `None` if `text` is not a JSON object.
-    #[must_use]
     pub fn parse(text: &'a str) -> Option<Self> {
         Some(Record { text, spans_text: text, spans: members::parse_object(text)? })
     }
 
     /// Returns the record's members.
-    #[must_use]
     pub fn members(&self) -> Members<'a, '_> {
         Members::new(self.spans_text, &self.spans)
     }

@@ -5,14 +5,12 @@ use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value};
 
 /// Returns the JSON Schema of `T`, without references.
-#[must_use]
 pub fn schema_of<T: JsonSchema>() -> Schema {
     let settings = SchemaSettings::default().with(|settings| settings.inline_subschemas = true);
     settings.into_generator().into_root_schema_for::<T>()
 }
 
 /// Returns the fields of the struct `T`: name to JSON Schema.
-#[must_use]
 pub fn properties_of<T: JsonSchema>() -> Map<String, Value> {
     match schema_of::<T>().to_value().get_mut("properties").map(Value::take) {
         Some(Value::Object(properties)) => properties,
@@ -21,7 +19,6 @@ pub fn properties_of<T: JsonSchema>() -> Map<String, Value> {
 }
 
 /// Returns the names of the types that a schema allows, without "null".
-#[must_use]
 pub fn types_of(schema: &Value) -> Vec<&str> {
     let names = match &schema["type"] {
         Value::Array(names) => names.as_slice(),
@@ -31,7 +28,6 @@ pub fn types_of(schema: &Value) -> Vec<&str> {
 }
 
 /// Returns the first type that a schema allows, apart from "null". Without one, that is "string".
-#[must_use]
 pub fn type_of(schema: &Value) -> &str {
     types_of(schema).first().copied().unwrap_or("string")
 }

@@ -86,7 +86,6 @@ impl Selection {
     }
 
     /// Returns what is selected of a stream, or `None` if the stream is not selected.
-    #[must_use]
     pub fn stream(&self, id: StreamId) -> Option<StreamSelection> {
         match &self.streams {
             None => id.is_selected_by_default().then(StreamSelection::default),
@@ -98,7 +97,6 @@ impl Selection {
     }
 
     /// Returns a line for each thing in the catalog that the tap ignores.
-    #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let Some(streams) = &self.streams else { return Vec::new() };
         let is_unknown = |name: &&String| !StreamId::all().any(|id| id.name() == *name);
@@ -169,7 +167,6 @@ impl StreamSelection {
 
     /// Whether a column is written. It is not if it is deselected, or if a field that it may come from is
     /// (`a` for `a__st` and `a__b`; both `a` and `a_` for `a___b`).
-    #[must_use]
     pub fn selects(&self, column: &Column) -> bool {
         column.is_automatic() || self.selects_field(&column.name, 0)
     }
@@ -179,7 +176,6 @@ impl StreamSelection {
     /// before it are selected.
     ///
     /// A deselected object takes its fields with it, whatever the catalog says about them.
-    #[must_use]
     pub fn selects_field(&self, name: &str, own: usize) -> bool {
         if self.deselected.is_empty() {
             return true;
@@ -193,7 +189,6 @@ impl StreamSelection {
     }
 
     /// Whether anything inside an object is deselected, at any depth.
-    #[must_use]
     pub fn deselects_within(&self, object: &str) -> bool {
         if self.deselected.is_empty() {
             return false;
@@ -203,13 +198,11 @@ impl StreamSelection {
     }
 
     /// Whether nothing is deselected.
-    #[must_use]
     pub fn selects_all(&self) -> bool {
         self.deselected.is_empty()
     }
 
     /// Returns a column's schema in the catalog, if it has one.
-    #[must_use]
     pub fn schema(&self, name: &str) -> Option<&Value> {
         self.schemas.get(name)
     }

@@ -59,7 +59,6 @@ impl State {
     }
 
     /// Returns the sequence up to which `stream` has been written, if it has a bookmark.
-    #[must_use]
     pub fn bookmark(&self, stream: &str) -> Option<i64> {
         self.bookmarks.get(stream)?.get("replication_key_value")?.as_i64()
     }

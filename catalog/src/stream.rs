@@ -35,7 +35,6 @@ impl StreamId {
     }
 
     /// Returns the stream's name, which targets use as the table's name.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             StreamId::Data => "data",
@@ -46,7 +45,6 @@ impl StreamId {
 
     /// Whether the stream is selected unless a catalog says otherwise. The streams of single types are not:
     /// each event would be written twice.
-    #[must_use]
     pub fn is_selected_by_default(self) -> bool {
         !matches!(self, StreamId::Event(_))
     }
@@ -64,7 +62,6 @@ pub struct Stream {
 
 impl Stream {
     /// A stream with its documented columns. The names of the system columns start with `system_prefix`.
-    #[must_use]
     pub fn new(id: StreamId, system_prefix: &str) -> Self {
         let mut columns = match id {
             StreamId::Data => columns_of::<Event>(),
@@ -81,14 +78,12 @@ impl Stream {
     }
 
     /// Returns the name of the replication key.
-    #[must_use]
     pub fn replication_key(&self) -> &str {
         let mut columns = self.columns.iter();
         columns.find(|column| column.source == ColumnSource::Sequence).map_or("", |column| &column.name)
     }
 
     /// Whether a column is a split column: it holds the values that do not fit another column.
-    #[must_use]
     pub fn is_split(&self, column: &Column) -> bool {
         let suffix = column.column_type.split_suffix();
         let original = column.name.strip_suffix(suffix).and_then(|name| name.strip_suffix("__"));
@@ -97,7 +92,6 @@ impl Stream {
     }
 
     /// Returns the stream's JSON Schema, as in the catalog.
-    #[must_use]
     pub fn json_schema(&self) -> Value {
         let properties: Map<String, Value> =
             self.columns.iter().map(|column| (column.name.clone(), column.json_schema())).collect();
@@ -106,7 +100,6 @@ impl Stream {
 }
 
 /// A column for a field that Mailjet does not document, or the column for values without a column.
-#[must_use]
 pub fn discovered_column(name: String, column_type: ColumnType) -> Column {
     let (source, description) = if name == EXTRA_COLUMN {
         (ColumnSource::Extra, "Values that have no column of their own: field name to value.")
@@ -117,7 +110,6 @@ pub fn discovered_column(name: String, column_type: ColumnType) -> Column {
 }
 
 /// Returns a column for each field that Mailjet documents for one type of event.
-#[must_use]
 pub fn event_columns(event: EventType) -> Vec<Column> {
     let mut properties = properties_of::<Event>();
     properties.retain(|_, schema| match schema["x-events"].as_array() {

@@ -56,7 +56,6 @@ impl Default for Config {
 
 impl Config {
     /// Returns the directory of the files.
-    #[must_use]
     pub fn destination(&self) -> PathBuf {
         let home = std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
         match (self.destination_path.strip_prefix('~'), home) {

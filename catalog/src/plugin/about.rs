@@ -38,7 +38,6 @@ pub struct Program {
 
 impl Program {
     /// Returns what `--about` prints, with a final line ending. `T` is the struct of the configuration keys.
-    #[must_use]
     pub fn about<T: JsonSchema>(&self, format: AboutFormat) -> String {
         match format {
             AboutFormat::Json => self.to_json::<T>(),

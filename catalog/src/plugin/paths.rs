@@ -21,7 +21,6 @@ pub enum FileError {
 
 impl FileError {
     /// Whether the file does not exist.
-    #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(self, FileError::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }

@@ -30,7 +30,6 @@ pub(crate) struct RowBuffer {
 
 impl RowBuffer {
     /// A buffer for files in `directory` whose names contain `suffix`.
-    #[must_use]
     pub(crate) fn new(directory: Directory, suffix: String, commands: SyncSender<Command>) -> Self {
         RowBuffer { directory, suffix, files: HashMap::new(), rows: Vec::new(), collected_bytes: 0, commands }
     }

@@ -1,7 +1,7 @@
 //! The drafts of JSON Schema, and how the jsonschema crate is set up for them.
 
 use jsonschema::{Draft, ValidationError, Validator};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::date_time::is_date_time;
 
@@ -52,6 +52,11 @@ impl Dialect {
     pub(super) fn whole_floats_are_integers(self) -> bool {
         self.0 != Draft::Draft4
     }
+}
+
+/// Whether `known` lists all these keywords, separated by spaces.
+pub(super) fn has_only(keywords: &Map<String, Value>, known: &str) -> bool {
+    keywords.keys().all(|keyword| known.split(' ').any(|known| known == keyword))
 }
 
 /// Whether this part of a schema may refer to another part, so that it cannot be compiled alone.

@@ -19,10 +19,10 @@ use std::collections::HashMap;
 
 use catalog::members::Members;
 use catalog::message::Record;
-use jsonschema::Validator;
-use serde_json::{Map, Value};
+use jsonschema::{ValidationError, Validator};
+use serde_json::Value;
 
-use self::dialect::{Dialect, has_references};
+use self::dialect::{Dialect, has_only, has_references};
 use self::value_check::{TypeSet, ValueCheck, find_violation, shorten};
 
 /// How much of a record is checked.
@@ -34,8 +34,8 @@ pub enum Validation {
     KeysOnly,
 }
 
-/// A compiled SCHEMA.
-#[derive(Debug)]
+/// A compiled SCHEMA. The default lets any record pass.
+#[derive(Debug, Default)]
 pub struct RecordCheck {
     columns: Vec<Column>,
     /// Positions in `columns`.
@@ -77,6 +77,14 @@ pub enum SchemaError {
     Invalid { path: String, reason: String },
 }
 
+impl From<ValidationError<'_>> for SchemaError {
+    fn from(error: ValidationError<'_>) -> Self {
+        let path = error.instance_path().to_string();
+        let path = if path.is_empty() { "/".to_owned() } else { path };
+        SchemaError::Invalid { path, reason: shorten(error.to_string()) }
+    }
+}
+
 /// A field of a record breaks a rule of the schema.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("field {field:?} breaks the rule \"{rule}\": {reason}")]
@@ -96,21 +104,8 @@ impl RecordError {
 }
 
 /// Keywords at the top of a schema that the columns express, or that do not affect which records are valid.
-const TOP_KEYWORDS: [&str; 13] = [
-    "type",
-    "properties",
-    "required",
-    "additionalProperties",
-    "$schema",
-    "definitions",
-    "$defs",
-    "description",
-    "title",
-    "$comment",
-    "examples",
-    "selected",
-    "key_properties",
-];
+const TOP_KEYWORDS: &str = "type properties required additionalProperties $schema definitions $defs \
+    description title $comment examples selected key_properties";
 
 impl RecordCheck {
     /// Compiles a schema, given as JSON text.
@@ -121,25 +116,15 @@ impl RecordCheck {
     ) -> Result<Self, SchemaError> {
         let schema: Value = serde_json::from_str(schema)
             .map_err(|error| SchemaError::Invalid { path: "/".to_owned(), reason: error.to_string() })?;
-        let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
+        if !schema["properties"].is_object() {
             return Err(SchemaError::NoProperties);
-        };
-        let mut check = RecordCheck {
-            columns: Vec::new(),
-            by_name: HashMap::new(),
-            unknown: ValueCheck::Anything,
-            whole: None,
-            first: 0,
-            required: 0,
-            records: 0,
-        };
+        }
+        let mut check = RecordCheck::default();
         // Compiled even if it is not used: an invalid schema is the tap's mistake, whatever we do with
         // records.
-        let (dialect, whole) = Dialect::detect(&schema).map_err(|error| invalid(&error))?;
+        let (dialect, whole) = Dialect::detect(&schema)?;
         match validation {
-            Validation::Full if can_be_split(&schema) => {
-                check.add_columns(&schema, properties, dialect).map_err(|error| invalid(&error))?;
-            }
+            Validation::Full if can_be_split(&schema) => check.add_columns(&schema, dialect)?,
             Validation::Full => check.whole = Some(whole),
             Validation::KeysOnly => {}
         }
@@ -163,13 +148,8 @@ impl RecordCheck {
         Err(error)
     }
 
-    fn add_columns(
-        &mut self,
-        schema: &Value,
-        properties: &Map<String, Value>,
-        dialect: Dialect,
-    ) -> Result<(), jsonschema::ValidationError<'static>> {
-        for (name, property) in properties {
+    fn add_columns(&mut self, schema: &Value, dialect: Dialect) -> Result<(), ValidationError<'static>> {
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
             self.add_column(name, ValueCheck::compile(property, dialect)?);
         }
         self.unknown = match schema.get("additionalProperties") {
@@ -281,9 +261,7 @@ impl RecordCheck {
 
 /// Whether the schema says nothing about a record beyond what each column, taken alone, must be.
 fn can_be_split(schema: &Value) -> bool {
-    let has_only_known_keywords = schema
-        .as_object()
-        .is_some_and(|keywords| keywords.keys().all(|keyword| TOP_KEYWORDS.contains(&keyword.as_str())));
+    let has_only_known_keywords = schema.as_object().is_some_and(|keywords| has_only(keywords, TOP_KEYWORDS));
     // A record is always an object, so a type that allows objects says nothing more.
     let allows_objects = schema
         .get("type")
@@ -293,12 +271,6 @@ fn can_be_split(schema: &Value) -> bool {
         && allows_objects
         && has_no_references("properties")
         && has_no_references("additionalProperties")
-}
-
-fn invalid(error: &jsonschema::ValidationError<'_>) -> SchemaError {
-    let path = error.instance_path().to_string();
-    let path = if path.is_empty() { "/".to_owned() } else { path };
-    SchemaError::Invalid { path, reason: shorten(error.to_string()) }
 }
 
 #[cfg(test)]

@@ -6,12 +6,13 @@ use serde_json::Value;
 
 use super::RecordError;
 use super::date_time::is_date_time;
-use super::dialect::Dialect;
+use super::dialect::{Dialect, has_only};
 
 /// What a schema requires of one value.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) enum ValueCheck {
     /// Any value is valid.
+    #[default]
     Anything,
     /// No value is valid: `additionalProperties` is false.
     Nothing,
@@ -23,20 +24,8 @@ pub(super) enum ValueCheck {
 }
 
 /// Keywords that a check of the text can handle, or that do not affect which values are valid.
-const TEXT_KEYWORDS: [&str; 12] = [
-    "type",
-    "format",
-    "description",
-    "title",
-    "default",
-    "examples",
-    "$comment",
-    "readOnly",
-    "writeOnly",
-    "deprecated",
-    "secret",
-    "selected",
-];
+const TEXT_KEYWORDS: &str = "type format description title default examples $comment readOnly writeOnly \
+    deprecated secret selected";
 
 impl ValueCheck {
     /// Compiles the schema of a property.
@@ -54,7 +43,7 @@ impl ValueCheck {
             Value::Object(keywords) => keywords,
             _ => return None,
         };
-        if !keywords.keys().all(|keyword| TEXT_KEYWORDS.contains(&keyword.as_str())) {
+        if !has_only(keywords, TEXT_KEYWORDS) {
             return None;
         }
         let allowed = match keywords.get("type") {
