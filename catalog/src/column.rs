@@ -35,9 +35,6 @@ pub enum Fit<'a> {
     Misfit,
 }
 
-/// Significant digits that every double keeps.
-const DOUBLE_DIGITS: usize = 15;
-
 impl ColumnType {
     /// The types that a field's column can have.
     const FIELD_TYPES: [Self; 5] = [Self::Text, Self::Integer, Self::Number, Self::Boolean, Self::Object];
@@ -250,7 +247,8 @@ fn is_exact_double(text: &str) -> bool {
     let digits = mantissa.bytes().filter(u8::is_ascii_digit).skip_while(|digit| *digit == b'0').count();
     // Near the limits of a double's range, digits are lost.
     let is_in_range = |number: f64| digits == 0 || (1e-300..1e300).contains(&number.abs());
-    digits <= DOUBLE_DIGITS && text.parse().is_ok_and(is_in_range)
+    // Every double keeps 15 significant digits.
+    digits <= 15 && text.parse().is_ok_and(is_in_range)
 }
 
 #[cfg(test)]

@@ -120,13 +120,13 @@ impl<'a> IncomingMessage<'a> {
                 return Err(MessageError::RepeatedKey { key: name.into_owned() });
             }
         }
-        let kind =
-            text_of("type", kind)?.ok_or(MessageError::MissingKey { kind: "the message", key: "type" })?;
+        let missing = |kind, key| MessageError::MissingKey { kind, key };
+        let kind = text_of("type", kind)?.ok_or(missing("the message", "type"))?;
         let stream = text_of("stream", stream)?;
         match kind.as_ref() {
             "RECORD" => {
-                let stream = stream.ok_or(MessageError::MissingKey { kind: "RECORD", key: "stream" })?;
-                let record = record.ok_or(MessageError::MissingKey { kind: "RECORD", key: "record" })?;
+                let stream = stream.ok_or(missing("RECORD", "stream"))?;
+                let record = record.ok_or(missing("RECORD", "record"))?;
                 let record = match record {
                     Member { quoted_name: "\"record\"", value, .. } if value.starts_with('{') => {
                         Some(Record { text: value, spans_text: text, spans: record_spans })
@@ -139,13 +139,10 @@ impl<'a> IncomingMessage<'a> {
                     None => Err(MessageError::RecordNotAnObject { stream: stream.into_owned() }),
                 }
             }
-            "STATE" => {
-                let value = value.ok_or(MessageError::MissingKey { kind: "STATE", key: "value" })?;
-                Ok(IncomingMessage::State { value: value.value })
-            }
+            "STATE" => Ok(IncomingMessage::State { value: value.ok_or(missing("STATE", "value"))?.value }),
             "SCHEMA" => Ok(IncomingMessage::Schema {
-                stream: stream.ok_or(MessageError::MissingKey { kind: "SCHEMA", key: "stream" })?,
-                schema: schema.ok_or(MessageError::MissingKey { kind: "SCHEMA", key: "schema" })?.value,
+                stream: stream.ok_or(missing("SCHEMA", "stream"))?,
+                schema: schema.ok_or(missing("SCHEMA", "schema"))?.value,
                 key_properties: match key_properties {
                     Some(names) => serde_json::from_str(names.value)
                         .map_err(|error| wrong_type("key_properties", &error))?,

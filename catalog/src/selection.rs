@@ -1,6 +1,6 @@
 //! The Singer catalog: `--discover` prints it, and `--catalog` reads it with streams and columns selected.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
 
@@ -50,7 +50,7 @@ fn entry(stream: &Stream) -> Value {
 #[derive(Debug, Default)]
 pub struct Selection {
     /// By the stream's name. `None` without a catalog.
-    streams: Option<HashMap<String, StreamSelection>>,
+    streams: Option<BTreeMap<String, StreamSelection>>,
 }
 
 /// Why a catalog cannot be used.
@@ -100,10 +100,9 @@ impl Selection {
     pub fn warnings(&self) -> Vec<String> {
         let Some(streams) = &self.streams else { return Vec::new() };
         let is_unknown = |name: &&String| !StreamId::all().any(|id| id.name() == *name);
-        let mut unknown: Vec<_> = streams.keys().filter(is_unknown).collect();
-        unknown.sort();
+        let unknown = streams.keys().filter(is_unknown);
         let mut warnings: Vec<_> =
-            unknown.iter().map(|name| format!("there is no stream \"{name}\"; it is ignored")).collect();
+            unknown.map(|name| format!("there is no stream \"{name}\"; it is ignored")).collect();
         for id in StreamId::all() {
             let Some(stream) = self.stream(id) else { continue };
             for (column, schema) in &stream.schemas {

@@ -153,16 +153,15 @@ fn column(name: &str, schema: &Value) -> Column {
 mod tests {
     use super::*;
 
-    fn names(id: StreamId, prefix: &str) -> Vec<String> {
-        Stream::new(id, prefix).columns.into_iter().map(|column| column.name).collect()
+    fn names(stream: &Stream) -> String {
+        stream.columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(" ")
     }
 
     #[test]
     fn data_has_mailjets_23_fields_and_the_system_columns() {
         let stream = Stream::new(StreamId::Data, DEFAULT_SYSTEM_PREFIX);
-        let names: Vec<_> = stream.columns.iter().map(|column| column.name.as_str()).collect();
         assert_eq!(
-            names.join(" "),
+            names(&stream),
             "event time MessageID Message_GUID email mj_campaign_id mj_contact_id customcampaign CustomID \
              Payload mj_message_id smtp_reply ip geo agent url blocked hard_bounce error_related_to error \
              comment source mj_list_id __sdc_primary_key _sdc_sequence _sdc_received_at _sdc_batched_at \
@@ -180,9 +179,8 @@ mod tests {
 
     #[test]
     fn the_prefix_renames_four_system_columns_and_the_replication_key() {
-        let names = names(StreamId::Rejected, "_mailjet_");
         assert_eq!(
-            names.join(" "),
+            names(&Stream::new(StreamId::Rejected, "_mailjet_")),
             "_sdc_rejected_at table_name reason record __sdc_primary_key _mailjet_sequence \
              _mailjet_received_at _mailjet_batched_at _mailjet_table_version"
         );

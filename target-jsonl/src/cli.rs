@@ -61,10 +61,9 @@ impl Cli {
             warn!("{warning}");
         }
         let input: Box<dyn Read + Send> = match self.input {
-            Some(path) => match File::open(&path) {
-                Ok(file) => Box::new(file),
-                Err(source) => return Err(TargetError::OpenInput { path, source }),
-            },
+            Some(path) => {
+                Box::new(File::open(&path).map_err(|source| TargetError::OpenInput { path, source })?)
+            }
             None => Box::new(io::stdin()),
         };
         run(&config, input, io::stdout(), signals)

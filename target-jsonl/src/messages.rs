@@ -13,21 +13,13 @@ use crate::lines::Lines;
 use crate::sink::{FileId, RowBuffer};
 use crate::validate::{RecordCheck, Validation};
 
-/// What ended a run that did not fail.
-pub(crate) enum End {
-    /// The input was read to its end.
-    EndOfInput,
-    /// The run was asked to stop.
-    Stopped,
-}
-
 /// Checks messages, and passes rows and STATEs to the sink.
 pub(crate) struct MessageHandler<'c> {
     config: &'c Config,
     rows: RowBuffer,
     streams: HashMap<String, Stream>,
-    /// Subjects of the warnings that have been logged.
-    warned_about: HashSet<String>,
+    /// The warnings that have been logged.
+    warnings: HashSet<String>,
 }
 
 /// A stream whose SCHEMA is known.
@@ -44,11 +36,11 @@ struct Stream {
 
 impl<'c> MessageHandler<'c> {
     pub(crate) fn new(config: &'c Config, rows: RowBuffer) -> Self {
-        MessageHandler { config, rows, streams: HashMap::new(), warned_about: HashSet::new() }
+        MessageHandler { config, rows, streams: HashMap::new(), warnings: HashSet::new() }
     }
 
-    /// Handles every message of the input.
-    pub(crate) fn handle_all(&mut self, input: &Input) -> Result<End, TargetError> {
+    /// Handles every message of the input. Returns what ended it, as the log says it.
+    pub(crate) fn handle_all(&mut self, input: &Input) -> Result<&'static str, TargetError> {
         let mut lines = Lines::default();
         loop {
             match input.next(|| self.rows.flush()) {
@@ -57,10 +49,10 @@ impl<'c> MessageHandler<'c> {
                     return Err(TargetError::ReadInput { line: lines.count, source });
                 }
                 // A partial line is dropped: no STATE covers it, so the tap sends it again.
-                InputEvent::Stopped => return Ok(End::Stopped),
+                InputEvent::Stopped => return Ok("stopped by a signal"),
                 InputEvent::End => {
                     self.handle(lines.count + 1, &lines.rest).map_err(in_unfinished_line)?;
-                    return Ok(End::EndOfInput);
+                    return Ok("the input is at its end");
                 }
             }
         }
@@ -82,9 +74,7 @@ impl<'c> MessageHandler<'c> {
         let message = IncomingMessage::parse(line)
             .map_err(|error| TargetError::Line { line: number, problem: LineProblem::Message(error) })?;
         match message {
-            IncomingMessage::Record { stream, record } => {
-                return self.record(number, &stream, &record);
-            }
+            IncomingMessage::Record { stream, record } => return self.record(number, &stream, &record),
             IncomingMessage::State { value } => self.rows.state(value),
             IncomingMessage::Schema { stream, schema, key_properties } => {
                 return self.schema(number, &stream, schema, key_properties);
@@ -94,14 +84,12 @@ impl<'c> MessageHandler<'c> {
             IncomingMessage::Other { kind, stream } if kind == "BATCH" => {
                 return Err(in_stream(number, stream.as_deref().unwrap_or_default(), StreamProblem::Batch));
             }
-            IncomingMessage::Other { kind, .. } if kind == "ACTIVATE_VERSION" => {
-                self.warn_once(&kind, || {
-                    "ACTIVATE_VERSION messages are ignored: this target only appends, and deletes no rows"
-                        .to_owned()
-                });
-            }
+            IncomingMessage::Other { kind, .. } if kind == "ACTIVATE_VERSION" => self.warn_once(
+                "ACTIVATE_VERSION messages are ignored: this target only appends, and deletes no rows"
+                    .to_owned(),
+            ),
             IncomingMessage::Other { kind, .. } => {
-                self.warn_once(&kind, || format!("messages of the unknown type {kind:?} are ignored"));
+                self.warn_once(format!("messages of the unknown type {kind:?} are ignored"));
             }
         }
         Ok(())
@@ -125,9 +113,9 @@ impl<'c> MessageHandler<'c> {
         key_properties: Option<Vec<String>>,
     ) -> Result<(), TargetError> {
         if key_properties.is_none() {
-            self.warn_once(&format!("SCHEMA {name}"), || {
-                format!("the SCHEMA of stream {name:?} has no key_properties, so its rows have no key")
-            });
+            self.warn_once(format!(
+                "the SCHEMA of stream {name:?} has no key_properties, so its rows have no key"
+            ));
         }
         let key_properties = key_properties.unwrap_or_default();
         let known = self.streams.get_mut(name);
@@ -157,9 +145,10 @@ impl<'c> MessageHandler<'c> {
         Ok(())
     }
 
-    fn warn_once(&mut self, subject: &str, message: impl FnOnce() -> String) {
-        if self.warned_about.insert(subject.to_owned()) {
-            warn!("{}", message());
+    fn warn_once(&mut self, message: String) {
+        if !self.warnings.contains(&message) {
+            warn!("{message}");
+            self.warnings.insert(message);
         }
     }
 }

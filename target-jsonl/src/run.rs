@@ -14,7 +14,7 @@ use tracing::info;
 use crate::config::Config;
 use crate::error::TargetError;
 use crate::input::read_in_background;
-use crate::messages::{End, MessageHandler};
+use crate::messages::MessageHandler;
 use crate::sink::{Directory, RowBuffer, Writer};
 
 /// Commands that may wait for the disk. With the size of a batch of rows, this bounds the memory that they
@@ -47,7 +47,12 @@ pub(crate) fn run(
             }
             outcome
         });
-        let rows = RowBuffer::new(directory, file_name_suffix(config), commands);
+        let suffix = match config.do_timestamp_file {
+            // The local time, as the well-known target-jsonl does.
+            true => chrono::Local::now().format("-%Y%m%dT%H%M%S").to_string(),
+            false => String::new(),
+        };
+        let rows = RowBuffer::new(directory, suffix, commands);
         let mut messages = MessageHandler::new(config, rows);
         let end = messages.handle_all(&input);
         // Ends the writer, too: it stops once its commands have no sender.
@@ -58,20 +63,7 @@ pub(crate) fn run(
         for (stream, records) in stored {
             info!("{records} records of stream {stream:?} stored");
         }
-        match end {
-            End::EndOfInput => info!("the input is at its end"),
-            End::Stopped => info!("stopped by a signal"),
-        }
+        info!("{end}");
         Ok(())
     })
-}
-
-/// Returns what `do_timestamp_file` adds to each file's name: the local time, as the well-known target-jsonl
-/// does.
-fn file_name_suffix(config: &Config) -> String {
-    if config.do_timestamp_file {
-        chrono::Local::now().format("-%Y%m%dT%H%M%S").to_string()
-    } else {
-        String::new()
-    }
 }

@@ -39,41 +39,33 @@ pub struct Program {
 impl Program {
     /// Returns what `--about` prints, with a final line ending. `T` is the struct of the configuration keys.
     pub fn about<T: JsonSchema>(&self, format: AboutFormat) -> String {
+        let Program { name, description, version, capabilities } = self;
         match format {
-            AboutFormat::Json => self.to_json::<T>(),
-            AboutFormat::Markdown => self.to_markdown::<T>(),
-            AboutFormat::Text => self.to_text::<T>(),
+            AboutFormat::Text => {
+                let capabilities = capabilities.join(", ");
+                format!("{name} {version}\n{description}.\n\nCapabilities: {capabilities}\n\nSettings:\n")
+                    + &list_settings::<T>()
+            }
+            AboutFormat::Json => {
+                let about = json!({
+                    "name": name,
+                    "description": description,
+                    "version": version,
+                    // This plugin is not built on the SDK, and not in Python.
+                    "sdk_version": null,
+                    "supported_python_versions": [],
+                    "capabilities": capabilities,
+                    "settings": schema_of::<T>(),
+                });
+                serde_json::to_string_pretty(&about).expect("JSON can be printed") + "\n"
+            }
+            AboutFormat::Markdown => {
+                let head =
+                    format!("# `{name}`\n\n{description}.\n\nVersion {version}\n\n## Capabilities\n\n");
+                let capabilities = capabilities.join("`\n- `");
+                format!("{head}- `{capabilities}`\n\n## Settings\n\n") + &list_settings::<T>()
+            }
         }
-    }
-
-    fn to_json<T: JsonSchema>(self) -> String {
-        let about = json!({
-            "name": self.name,
-            "description": self.description,
-            "version": self.version,
-            // This plugin is not built on the SDK, and not in Python.
-            "sdk_version": null,
-            "supported_python_versions": [],
-            "capabilities": self.capabilities,
-            "settings": schema_of::<T>(),
-        });
-        serde_json::to_string_pretty(&about).expect("JSON can be printed") + "\n"
-    }
-
-    fn to_markdown<T: JsonSchema>(self) -> String {
-        let Program { name, description, version, capabilities } = self;
-        let mut out = format!("# `{name}`\n\n{description}.\n\nVersion {version}\n\n## Capabilities\n\n");
-        for capability in capabilities {
-            let _ = writeln!(out, "- `{capability}`");
-        }
-        out + "\n## Settings\n\n" + &list_settings::<T>()
-    }
-
-    fn to_text<T: JsonSchema>(self) -> String {
-        let Program { name, description, version, capabilities } = self;
-        let capabilities = capabilities.join(", ");
-        format!("{name} {version}\n{description}.\n\nCapabilities: {capabilities}\n\nSettings:\n")
-            + &list_settings::<T>()
     }
 }
 

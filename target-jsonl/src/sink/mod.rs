@@ -11,24 +11,14 @@
 //! - A crash may leave half a line at the end of a file. No STATE covers it, so the tap sends it again, and
 //!   the half line is cut off when the file is next opened.
 //! - Two processes that append to one file would cut off each other's lines, so each file is locked.
-//!
-//! The parts:
-//!
-//! - `row_buffer`: on the thread that handles messages; collects rows, so that the disk gets them in large
-//!   pieces
-//! - `writer`: a thread of its own; writes, fsyncs and prints
-//! - `command`: what the row buffer asks of the writer
-//! - `jsonl_file`, `directory`: a file, and the directory of all files
 
-mod command;
 mod directory;
 mod error;
 mod jsonl_file;
 mod row_buffer;
 mod writer;
 
-pub(crate) use self::command::FileId;
 pub(crate) use self::directory::Directory;
 pub use self::error::SinkError;
 pub(crate) use self::row_buffer::RowBuffer;
-pub(crate) use self::writer::Writer;
+pub(crate) use self::writer::{FileId, Writer};

@@ -1,12 +1,12 @@
-//! Collects rows on their way to the disk.
+//! Collects rows on the thread that handles messages, so that the disk gets them in large pieces.
 
 use std::collections::HashMap;
 use std::sync::mpsc::SyncSender;
 
-use super::command::{Command, FileId};
 use super::directory::Directory;
 use super::error::SinkError;
 use super::jsonl_file::JsonlFile;
+use super::writer::{Command, FileId};
 use crate::file_name::{ENDING, FileName};
 
 /// How much is collected, over all files, before it is passed on: a thousand streams take no more memory than

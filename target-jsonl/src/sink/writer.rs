@@ -6,10 +6,24 @@ use std::time::{Duration, Instant};
 
 use tracing::debug;
 
-use super::command::Command;
 use super::directory::Directory;
 use super::error::SinkError;
 use super::jsonl_file::JsonlFile;
+
+/// An open file. Files are numbered in the order of [`Command::Open`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileId(pub(super) usize);
+
+/// What the row buffer asks of the writer, which carries commands out in their order.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Take over an open file.
+    Open(JsonlFile),
+    /// Append whole lines to a file.
+    Append(FileId, Vec<u8>),
+    /// Print this line once everything before it is on disk.
+    State(String),
+}
 
 /// Writes rows. Prints each STATE, or the newest of several, once everything before it is on disk.
 pub(crate) struct Writer<W> {
@@ -17,7 +31,7 @@ pub(crate) struct Writer<W> {
     /// How long a STATE may wait for others to share its fsync.
     state_interval: Duration,
     output: W,
-    /// Indexed by [`FileId`](super::command::FileId).
+    /// Indexed by [`FileId`].
     files: Vec<JsonlFile>,
     /// Whether the name of a new file may not be on disk yet.
     has_new_files: bool,

@@ -1,4 +1,4 @@
-//! The format `date-time`: exactly RFC 3339, section 5.6.
+//! The format `date-time`, the only one that is checked: exactly RFC 3339, section 5.6.
 
 /// Whether `text` is a date and time with a zone, such as `2017-12-22T21:36:21Z`.
 ///

@@ -5,10 +5,6 @@
 //! long as everything else that a target does. A column whose schema says more is checked by the jsonschema
 //! crate, and so is the whole record if the schema says something about the record as a whole. Both ways give
 //! the same verdict; a test compares them.
-//!
-//! - `value_check`: checks one value
-//! - `date_time`: the only format that is checked
-//! - `dialect`: the drafts of JSON Schema
 
 mod date_time;
 mod dialect;
@@ -165,14 +161,9 @@ impl RecordCheck {
 
     fn add_column(&mut self, name: &str, check: ValueCheck) -> usize {
         let position = self.columns.len();
-        self.by_name.insert(name.to_owned(), position);
-        self.columns.push(Column {
-            name: name.to_owned(),
-            check,
-            required_by: None,
-            next: position + 1,
-            last_record: 0,
-        });
+        let name = name.to_owned();
+        self.by_name.insert(name.clone(), position);
+        self.columns.push(Column { name, check, required_by: None, next: position + 1, last_record: 0 });
         position
     }
 

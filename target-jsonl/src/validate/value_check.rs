@@ -153,10 +153,7 @@ impl TypeSet {
 
     /// Reads the value of the keyword `type`.
     pub(super) fn parse(names: &Value) -> Option<Self> {
-        let parse_one = |name: &Value| {
-            let known = Self::NAMES.iter().find(|(known, _)| name == known)?;
-            Some(known.1)
-        };
+        let parse_one = |name| Some(Self::NAMES.iter().find(|(known, _)| name == known)?.1);
         match names {
             Value::Array(names) => {
                 names.iter().try_fold(TypeSet(0), |all, name| Some(TypeSet(all.0 | parse_one(name)?.0)))
