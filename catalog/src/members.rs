@@ -408,13 +408,10 @@ pub(crate) mod tests {
             &format!("{{\"d\":{}1{}}}", r#"[{"":"#.repeat(20), "}]".repeat(20)),
         ];
         let bytes = b"\"\\{}[]:, \n\t\x00\x1f\x7f-+.eE019utrfnx/";
+        let pair = |member: Member<'_>| (member.quoted_name.to_owned(), member.value.to_owned());
         let check = |text: &str| {
-            let own = parse_object(text).map(|spans| {
-                let members = Members::new(text, &spans).iter();
-                members
-                    .map(|member| (member.quoted_name.to_owned(), member.value.to_owned()))
-                    .collect::<Vec<_>>()
-            });
+            let own = parse_object(text)
+                .map(|spans| Members::new(text, &spans).iter().map(pair).collect::<Vec<_>>());
             assert_eq!(own, members_by_serde_json(text), "{text:?}");
         };
         for object in objects {

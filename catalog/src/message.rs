@@ -186,29 +186,27 @@ fn without_position(error: &serde_json::Error) -> String {
 mod tests {
     use super::*;
 
+    fn parse(line: &[u8]) -> IncomingMessage<'_> {
+        IncomingMessage::parse(line).expect("a message")
+    }
+
     #[test]
     fn a_record_and_a_state_are_slices_of_their_line() {
         let line = br#" {"stream":"d\u0061ta", "record": {"MessageID": 576460779645409236, "x":1.10} ,
             "type":"RECORD"}"#;
-        let Ok(IncomingMessage::Record { stream, record }) = IncomingMessage::parse(line) else {
-            panic!("a RECORD")
-        };
+        let IncomingMessage::Record { stream, record } = parse(line) else { panic!("a RECORD") };
         assert_eq!(stream, "data");
         assert_eq!(record.text, r#"{"MessageID": 576460779645409236, "x":1.10}"#);
 
         let line =
             br#"{"type": "RECORD", "stream": "s", "record": {"x":1.10}, "version":1, "time_extracted":""}"#;
-        let Ok(IncomingMessage::Record { stream, record }) = IncomingMessage::parse(line) else {
-            panic!("a RECORD")
-        };
+        let IncomingMessage::Record { stream, record } = parse(line) else { panic!("a RECORD") };
         assert_eq!((stream.as_ref(), record.text), ("s", r#"{"x":1.10}"#));
         assert_eq!(record.members().iter().map(|field| field.value).collect::<Vec<_>>(), ["1.10"]);
 
         for expected in [r#"{"a": 1e2}"#, "null"] {
             let line = format!("{{\"type\":\"STATE\",\"value\": {expected}}}\r\n");
-            let Ok(IncomingMessage::State { value }) = IncomingMessage::parse(line.as_bytes()) else {
-                panic!("a STATE")
-            };
+            let IncomingMessage::State { value } = parse(line.as_bytes()) else { panic!("a STATE") };
             assert_eq!(value, expected);
         }
     }
@@ -219,8 +217,7 @@ mod tests {
         let cases = [("", None), (r#","key_properties":null"#, None), (r#","key_properties":["id"]"#, id)];
         for (rest, expected) in cases {
             let line = format!(r#"{{"type":"SCHEMA","stream":"s","schema":{{}}{rest}}}"#);
-            let Ok(IncomingMessage::Schema { key_properties, .. }) = IncomingMessage::parse(line.as_bytes())
-            else {
+            let IncomingMessage::Schema { key_properties, .. } = parse(line.as_bytes()) else {
                 panic!("{line}")
             };
             assert_eq!(key_properties, expected, "{line}");

@@ -41,13 +41,11 @@ impl State {
         };
         let state = State { bookmarks };
         for (stream, bookmark) in &state.bookmarks {
-            let position = match bookmark {
-                // Nothing has been written to the stream yet.
-                Value::Null => continue,
-                Value::Object(bookmark) if bookmark.is_empty() => continue,
-                Value::Object(bookmark) => bookmark.get("replication_key_value").unwrap_or(&Value::Null),
-                _ => &Value::Null,
-            };
+            // Nothing has been written to the stream yet.
+            if bookmark.is_null() || *bookmark == json!({}) {
+                continue;
+            }
+            let position = &bookmark["replication_key_value"];
             if position.as_i64().is_none_or(|position| position < 0) {
                 let value = if position.is_null() { bookmark } else { position };
                 // The value may be anything, of any length.

@@ -112,10 +112,8 @@ pub fn discovered_column(name: String, column_type: ColumnType) -> Column {
 /// Returns a column for each field that Mailjet documents for one type of event.
 pub fn event_columns(event: EventType) -> Vec<Column> {
     let mut properties = properties_of::<Event>();
-    properties.retain(|_, schema| match schema["x-events"].as_array() {
-        Some(events) => events.iter().any(|name| name == event.name()),
-        None => true,
-    });
+    let has_event = |events: &Vec<Value>| events.iter().any(|name| name == event.name());
+    properties.retain(|_, schema| schema["x-events"].as_array().is_none_or(has_event));
     properties.iter().map(|(name, schema)| column(name, schema)).collect()
 }
 

@@ -1,5 +1,7 @@
 //! The format `date-time`, the only one that is checked: exactly RFC 3339, section 5.6.
 
+use chrono::NaiveDate;
+
 /// Whether `text` is a date and time with a zone, such as `2017-12-22T21:36:21Z`.
 ///
 /// A leap second is only possible at 23:59:60 UTC. `T` and `Z` may be lower case, as the RFC allows.
@@ -15,8 +17,10 @@ pub(super) fn is_date_time(text: &str) -> bool {
         return false;
     };
     let Some(offset) = offset_in_minutes(after_fraction(rest)) else { return false };
-    let is_in_range = day >= 1 && day <= days_in(century * 100 + year, month) && hour <= 23 && minute <= 59;
-    is_in_range && (second <= 59 || second == 60 && (hour * 60 + minute - offset).rem_euclid(1440) == 1439)
+    let year = i32::from(century) * 100 + i32::from(year);
+    let is_date = NaiveDate::from_ymd_opt(year, month.into(), day.into()).is_some();
+    let is_last_minute = || (in_minutes(hour, minute) - offset).rem_euclid(1440) == 1439;
+    is_date && hour <= 23 && minute <= 59 && (second <= 59 || second == 60 && is_last_minute())
 }
 
 /// Skips the fraction of a second, if there is one. A point without digits is not a fraction and is not
@@ -33,27 +37,19 @@ fn offset_in_minutes(text: &[u8]) -> Option<i32> {
         [b'Z' | b'z'] => Some(0),
         [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] => {
             let (hours, minutes) = (two_digits(*h1, *h2)?, two_digits(*m1, *m2)?);
-            let offset = hours * 60 + minutes;
+            let offset = in_minutes(hours, minutes);
             (hours <= 23 && minutes <= 59).then_some(if *sign == b'-' { -offset } else { offset })
         }
         _ => None,
     }
 }
 
-fn two_digits(tens: u8, ones: u8) -> Option<i32> {
-    (tens.is_ascii_digit() && ones.is_ascii_digit())
-        .then(|| i32::from(tens - b'0') * 10 + i32::from(ones - b'0'))
+fn two_digits(tens: u8, ones: u8) -> Option<u8> {
+    (tens.is_ascii_digit() && ones.is_ascii_digit()).then(|| (tens - b'0') * 10 + (ones - b'0'))
 }
 
-/// Returns 0 if there is no such month, so that no day fits.
-fn days_in(year: i32, month: i32) -> i32 {
-    match month {
-        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
-        4 | 6 | 9 | 11 => 30,
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
-        2 => 28,
-        _ => 0,
-    }
+fn in_minutes(hours: u8, minutes: u8) -> i32 {
+    i32::from(hours) * 60 + i32::from(minutes)
 }
 
 #[cfg(test)]
