@@ -1,5 +1,4 @@
-//! What each command does: one file per command, with its arguments and the errors that
-//! only it can have.
+//! What each command does: one file per command, with its arguments and the errors that only it can have.
 
 pub mod about;
 mod catalog_file;
@@ -16,9 +15,11 @@ pub mod spool_verify;
 pub mod url;
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-pub use catalog_file::CatalogFileError;
+use catalog::plugin::paths::FileError;
+use catalog::selection::CatalogError;
 
 use crate::config::ConfigError;
 use crate::emitter::OutputSpecError;
@@ -38,8 +39,10 @@ pub enum CommandError {
     Config(#[from] ConfigError),
     #[error("cannot write to stdout: {0}")]
     Output(io::Error),
-    #[error(transparent)]
-    CatalogFile(#[from] CatalogFileError),
+    #[error("catalog {0}")]
+    CatalogFile(FileError),
+    #[error("catalog {path}: {source}")]
+    Catalog { path: PathBuf, source: CatalogError },
     #[error(transparent)]
     OutputSpec(#[from] OutputSpecError),
     /// The spool cannot be used by a command that is no run.
@@ -68,10 +71,9 @@ pub enum CommandError {
 impl CommandError {
     /// Returns the exit code for the error.
     pub fn exit_code(&self) -> ExitCode {
+        use SpoolErrorKind::{RoleLost, RoleTaken};
         match self {
-            CommandError::Run(RunError::Spool(error))
-                if matches!(error.kind(), SpoolErrorKind::RoleTaken | SpoolErrorKind::RoleLost) =>
-            {
+            CommandError::Run(RunError::Spool(error)) if matches!(error.kind(), RoleTaken | RoleLost) => {
                 ExitCode::from(EX_TEMPFAIL)
             }
             _ => ExitCode::FAILURE,

@@ -13,7 +13,7 @@ use super::catalog_file::read_selection;
 use super::sample::Samples;
 use crate::config::{AdminAddress, Components, Config};
 use crate::emitter::OutputSpec;
-use crate::os::signals::StopSignals;
+use crate::os::signals::stop_signal;
 use crate::os::stdout::Stdout;
 use crate::run::{self, Plan, Roles, Sockets, StopCauses};
 use crate::status::live_line::LiveLine;
@@ -79,7 +79,7 @@ pub enum SetupError {
 /// Runs in the configured mode.
 pub fn execute(config: Config, args: RunArgs, line: &LiveLine) -> Result<(), CommandError> {
     let output = config.output(read_selection(args.catalog())?);
-    let components = config.mode.into();
+    let components = config.mode;
     start(config, components, output, args.state, line)
 }
 
@@ -95,7 +95,7 @@ pub(super) fn start(
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(SetupError::Runtime)?;
     let outcome = runtime.block_on(async {
-        let signals = StopSignals::watch().map_err(SetupError::Signals)?;
+        let stop = stop_signal().map_err(SetupError::Signals)?;
         let webhooks = if components.has_listener() { Some(bind(config.listen_address)?) } else { None };
         // A drain has no admin address: it runs beside a listener on the same machine, which has the port.
         let admin = if components.has_listener() { bind_admin(config.admin_address).await? } else { None };
@@ -105,7 +105,7 @@ pub(super) fn start(
         let reader_gone = async move {
             if components.has_emitter() { reader_gone.await } else { std::future::pending().await }
         };
-        let stop_causes = StopCauses { stop: signals.received(), reader_gone };
+        let stop_causes = StopCauses { stop, reader_gone };
         let plan = Plan { config, output, state, stdout_is_null: stdout.is_null_device()? };
         Ok(run::run(plan, roles, Sockets { webhooks, admin }, stdout, line, stop_causes).await?)
     });

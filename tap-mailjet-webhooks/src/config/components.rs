@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use catalog::selection::Selection;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::ConfigError;
 use super::keys::Config;
-use super::values::{Mode, PublicUrl, SpoolPath};
+use super::values::{PublicUrl, SpoolPath};
 use crate::emitter::{OutputSpec, Pace};
 use crate::listener::{
     ActiveTokens, AddressGuard, ConnectionLimits, Credentials, Guards, Setup, Tls, TlsFiles,
@@ -22,14 +23,17 @@ const MEMORY_BYTES: usize = 64 << 20;
 /// How long requests in flight may take once the listener stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The components that a process runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The components that a process runs, named as the key `mode` names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Components {
-    /// Webhooks are received.
+    /// Webhooks are received: the command `listen`.
+    #[serde(skip)]
     Listener,
     /// Messages are written.
+    #[serde(rename = "drain")]
     Emitter,
     /// Webhooks are received and messages are written.
+    #[serde(rename = "continuous")]
     Both,
 }
 
@@ -50,15 +54,6 @@ impl Components {
             Components::Listener => "listen",
             Components::Emitter => "drain",
             Components::Both => "continuous",
-        }
-    }
-}
-
-impl From<Mode> for Components {
-    fn from(mode: Mode) -> Self {
-        match mode {
-            Mode::Continuous => Components::Both,
-            Mode::Drain => Components::Emitter,
         }
     }
 }

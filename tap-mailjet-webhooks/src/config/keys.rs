@@ -9,7 +9,8 @@ use catalog::plugin::logging::{LogFormat, LogLevel};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::values::{AdminAddress, Mode, PublicUrl, SpoolPath, SystemColumnPrefix, WebhookTokens};
+use super::components::Components;
+use super::values::{AdminAddress, PublicUrl, SpoolPath, SystemColumnPrefix, WebhookTokens};
 use crate::emitter::UnknownFields;
 use crate::listener::{Networks, Password, Username};
 use crate::spool::SequenceUnit;
@@ -21,7 +22,7 @@ use crate::spool::SequenceUnit;
 pub struct Config {
     /// `continuous`: listen and emit until stopped. `drain`: emit what the spool holds, then exit.
     #[schemars(with = "String", extend("x-form" = "continuous or drain"))]
-    pub mode: Mode,
+    pub mode: Components,
     /// Stop the run after this many seconds.
     #[schemars(range(min = 0))]
     pub max_runtime_seconds: Option<f64>,
@@ -137,7 +138,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Config {
-            mode: Mode::default(),
+            mode: Components::Both,
             max_runtime_seconds: None,
             idle_exit_seconds: None,
             listen_address: SocketAddr::from((Ipv4Addr::LOCALHOST, 8480)),

@@ -14,12 +14,9 @@ use catalog::plugin::settings::{self, LoadedConfig, SettingsError};
 
 pub use components::Components;
 pub use keys::Config;
-pub use values::{AdminAddress, Mode, PublicUrl, SpoolPath, SystemColumnPrefix, WebhookTokens};
+pub use values::{AdminAddress, PublicUrl, SpoolPath, SystemColumnPrefix, WebhookTokens};
 
 use crate::listener::TlsError;
-
-/// What the environment variables that set a key start with.
-const ENVIRONMENT_PREFIX: &str = "TAP_MAILJET_WEBHOOKS_";
 
 /// The configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +43,6 @@ pub enum ConfigError {
 impl Config {
     /// Loads the configuration from the arguments of `--config`: files, and the word ENV for the environment.
     pub fn load(arguments: &[String]) -> Result<LoadedConfig<Self>, ConfigError> {
-        Ok(settings::load(arguments, ENVIRONMENT_PREFIX)?)
+        Ok(settings::load(arguments, "TAP_MAILJET_WEBHOOKS_")?)
     }
 }

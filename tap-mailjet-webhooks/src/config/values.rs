@@ -6,23 +6,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use catalog::stream::DEFAULT_SYSTEM_PREFIX;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::listener::token::{MAX_ACTIVE, Token};
 use crate::spool::TokenHash;
-
-/// What a run does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// Listen and emit until stopped.
-    #[default]
-    Continuous,
-    /// Emit what the spool holds, then exit.
-    Drain,
-}
 
 /// The start of a webhook URL.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -39,14 +27,12 @@ impl TryFrom<String> for PublicUrl {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else {
-            let may_have_password = text.contains('@');
-            let reason = "it does not start with https:// or http://";
-            return if may_have_password { Ok(PublicUrl::WithCredentials) } else { Err(reason) };
-        };
-        if rest.split(['/', '?', '#']).next().is_some_and(|authority| authority.contains('@')) {
+        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        let authority = rest.map_or(Some(text.as_str()), |rest| rest.split(['/', '?', '#']).next());
+        if authority.is_some_and(|authority| authority.contains('@')) {
             return Ok(PublicUrl::WithCredentials);
         }
+        let rest = rest.ok_or("it does not start with https:// or http://")?;
         if rest.contains([' ', '?', '#']) {
             return Err("it is not the start of a URL");
         }
@@ -187,31 +173,18 @@ mod tests {
         for url in ["http://127.0.0.1:8480", "https://hooks.example.com/mail/@me", "https://[2001:db8::1]/"] {
             assert!(matches!(public_url(url), Ok(PublicUrl::Valid(_))), "{url}");
         }
-        for wrong in [
-            "",
-            "hooks.example.com",
-            "ftp://example.com",
-            "https://",
-            "https://a b/",
-            "https://a/?x",
-            "https://a/#x",
-            "http:a",
-            " https://a",
-            "https://a/?b@c",
-        ] {
+        for wrong in ["", "hooks.example.com", "ftp://example.com", "http:a", " https://a", "https://"] {
+            assert!(public_url(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["https://a b/", "https://a/?x", "https://a/#x", "https://a/?b@c"] {
             assert!(public_url(wrong).is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn a_url_that_may_contain_a_password_is_neither_kept_nor_shown() {
-        for url in [
-            "https://u:secret@example.com",
-            "https://secret@example.com",
-            "https://u:secret@a b/",
-            "u:secret@x",
-            "x@y",
-        ] {
+        let urls = ["https://u:secret@example.com", "https://secret@example.com", "https://u:secret@a b/"];
+        for url in urls.into_iter().chain(["u:secret@x", "x@y"]) {
             assert_eq!(public_url(url), Ok(PublicUrl::WithCredentials), "{url}");
         }
     }
@@ -243,12 +216,8 @@ mod tests {
         let two = tokens(&[token("a"), token("b")]).expect("two are right");
         assert_eq!(two.configured().map(<[_]>::len), Some(2));
         assert!(!format!("{two:?}").contains("aaaa"), "{two:?}");
-        for wrong in [
-            &[token("a"), token("a")][..],
-            &[token("a"), token("b"), token("c")],
-            &["a".to_owned()],
-            &[token("A")],
-        ] {
+        let [a, b, c] = ["a", "b", "c"].map(token);
+        for wrong in [&[a.clone(), a.clone()][..], &[a, b, c], &["a".to_owned()], &[token("A")]] {
             assert!(tokens(wrong).is_err(), "{wrong:?}");
         }
     }

@@ -20,8 +20,8 @@ pub fn raise_limit(connections: usize) -> usize {
         Ok(()) => raised,
         Err(_) => current.unwrap_or(raised),
     };
-    let allowed =
-        usize::try_from(current.saturating_sub(OTHER_FILES).max(1)).unwrap_or(connections).min(connections);
+    let left = usize::try_from(current.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX);
+    let allowed = left.clamp(1, connections);
     if allowed < connections {
         warn!(
             "config key \"max_connections\" is {connections}, but this process may have only {current} \

@@ -25,21 +25,19 @@ pub enum StdoutError {
 
 /// Stdout. Each write should be large and consist of whole lines.
 #[derive(Debug)]
-pub struct Stdout {
-    file: File,
-}
+pub struct Stdout(File);
 
 impl Stdout {
     /// Opens stdout.
     pub fn open() -> Result<Self, StdoutError> {
         let descriptor = io::stdout().as_fd().try_clone_to_owned().map_err(StdoutError::Open)?;
-        Ok(Stdout { file: File::from(descriptor) })
+        Ok(Stdout(File::from(descriptor)))
     }
 
     /// Whether stdout is the null device, and what is written to it is lost. Rust also opens the null device
     /// if stdout was closed when the program started.
     pub fn is_null_device(&self) -> Result<bool, StdoutError> {
-        let metadata = || Ok((self.file.metadata()?, std::fs::metadata("/dev/null")?));
+        let metadata = || Ok((self.0.metadata()?, std::fs::metadata("/dev/null")?));
         let (stdout, null) = metadata().map_err(StdoutError::Inspect)?;
         Ok(stdout.file_type().is_char_device() && stdout.rdev() == null.rdev())
     }
@@ -47,7 +45,7 @@ impl Stdout {
     /// Becomes ready when nobody can read stdout any more, even while nothing is written: the reader of a
     /// pipe has gone, or a terminal was closed. A file has no reader, so it never becomes ready.
     pub fn reader_gone(&self) -> Result<impl Future<Output = ()> + use<>, StdoutError> {
-        let file = self.file.try_clone().map_err(StdoutError::Open)?;
+        let file = self.0.try_clone().map_err(StdoutError::Open)?;
         let (report, gone) = oneshot::channel();
         thread::spawn("stdout-watch", move || {
             // Without any flags, poll reports only errors and hang-ups.
@@ -63,9 +61,9 @@ impl Stdout {
 impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
-            match self.file.write(bytes) {
+            match self.0.write(bytes) {
                 // A process that shares this pipe has made it non-blocking.
-                Err(error) if error.kind() == ErrorKind::WouldBlock => wait_for(&self.file, PollFlags::OUT),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => wait_for(&self.0, PollFlags::OUT),
                 other => return other,
             }
         }
