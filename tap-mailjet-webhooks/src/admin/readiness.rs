@@ -37,7 +37,7 @@ impl Unready {
     /// A short name that never changes. A refusal has the same name here as in the log and in the metrics.
     pub(super) fn tag(&self) -> &'static str {
         match self {
-            Unready::Refused(refusal) => refusal.tag(),
+            Unready::Refused(refusal) => refusal.classify().1,
             Unready::NoWebhookUrl => "no_webhook_url",
             Unready::ConnectionsTaken(_) => "connections_taken",
             Unready::NoAnswer => "no_answer",

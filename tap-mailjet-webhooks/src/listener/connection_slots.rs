@@ -7,9 +7,10 @@
 //! stored is never closed for another.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tracing::warn;
 
@@ -77,7 +78,7 @@ impl ConnectionSlots {
         let number = self.shared.next_tick();
         let state =
             Arc::new(SlotState { activity: Mutex::new(Activity::IdleSince(number)), evict: Notify::new() });
-        self.shared.taken().insert(number, Arc::clone(&state));
+        self.shared.taken.lock().insert(number, Arc::clone(&state));
         Slot { number, state, shared: Arc::clone(&self.shared), _permit: permit }
     }
 
@@ -92,7 +93,7 @@ impl ConnectionSlots {
         let mut evicted: Option<(Arc<SlotState>, Activity)> = None;
         loop {
             // One at a time. The next follows only if the last one has had a request since, and so may stay.
-            if evicted.as_ref().is_none_or(|(state, idle)| state.activity() != *idle) {
+            if evicted.as_ref().is_none_or(|(state, idle)| *state.activity.lock() != *idle) {
                 evicted = self.shared.idle_for_longest();
                 if let Some((state, _)) = &evicted {
                     state.evict.notify_one();
@@ -107,18 +108,14 @@ impl ConnectionSlots {
 }
 
 impl Shared {
-    fn taken(&self) -> MutexGuard<'_, HashMap<u64, Arc<SlotState>>> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn next_tick(&self) -> u64 {
         self.ticks.fetch_add(1, Ordering::SeqCst)
     }
 
     /// Returns the slot that has been idle for longest, and its activity at this moment.
     fn idle_for_longest(&self) -> Option<(Arc<SlotState>, Activity)> {
-        let taken = self.taken();
-        let idle = taken.values().filter_map(|state| match state.activity() {
+        let taken = self.taken.lock();
+        let idle = taken.values().filter_map(|state| match *state.activity.lock() {
             Activity::Busy => None,
             Activity::IdleSince(tick) => Some((state, tick)),
         });
@@ -126,20 +123,10 @@ impl Shared {
     }
 }
 
-impl SlotState {
-    fn activity(&self) -> Activity {
-        *self.activity.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn set_activity(&self, activity: Activity) {
-        *self.activity.lock().unwrap_or_else(PoisonError::into_inner) = activity;
-    }
-}
-
 impl Slot {
     /// Protects the connection from eviction for as long as the returned value lives.
     pub(super) fn mark_busy(&self) -> Busy<'_> {
-        self.state.set_activity(Activity::Busy);
+        *self.state.activity.lock() = Activity::Busy;
         Busy(self)
     }
 
@@ -147,7 +134,7 @@ impl Slot {
     pub(super) async fn evicted(&self) {
         loop {
             self.state.evict.notified().await;
-            if self.state.activity() != Activity::Busy {
+            if *self.state.activity.lock() != Activity::Busy {
                 return;
             }
             self.shared.changed.notify_one();
@@ -158,14 +145,14 @@ impl Slot {
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
         let Slot { state, shared, .. } = self.0;
-        state.set_activity(Activity::IdleSince(shared.next_tick()));
+        *state.activity.lock() = Activity::IdleSince(shared.next_tick());
         shared.changed.notify_one();
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.shared.taken().remove(&self.number);
+        self.shared.taken.lock().remove(&self.number);
     }
 }
 
@@ -189,8 +176,7 @@ mod tests {
         drop(first.mark_busy());
         assert!(slots.take().now_or_never().is_none(), "a slot has to become free first");
         assert!(second.evicted().now_or_never().is_some());
-        assert!(first.evicted().now_or_never().is_none());
-        assert!(third.evicted().now_or_never().is_none());
+        assert!([first, third].iter().all(|slot| slot.evicted().now_or_never().is_none()));
         drop(second);
         let _fourth = take_free(&mut slots);
     }

@@ -157,16 +157,14 @@ fn discard(mut body: impl Stream<Item = Result<impl Buf + Send, warp::Error>> + 
 
 fn receipt_response(receipt: Receipt) -> Response {
     let Receipt { accepted, rejected } = receipt;
-    if rejected == 0 {
-        json_response(StatusCode::OK, format!("{{\"accepted\": {accepted}}}"))
-    } else {
-        json_response(StatusCode::OK, format!("{{\"accepted\": {accepted}, \"rejected\": {rejected}}}"))
-    }
+    let rejected = if rejected == 0 { String::new() } else { format!(", \"rejected\": {rejected}") };
+    json_response(StatusCode::OK, format!("{{\"accepted\": {accepted}{rejected}}}"))
 }
 
 fn refusal_response(refusal: &Refusal) -> Response {
     let message = serde_json::to_string(&refusal.to_string()).expect("text is JSON");
-    let mut response = json_response(refusal.status(), format!("{{\"error\": {message}}}"));
+    let (status, ..) = refusal.classify();
+    let mut response = json_response(status, format!("{{\"error\": {message}}}"));
     if let Some(seconds) = refusal.retry_after_seconds() {
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
     }

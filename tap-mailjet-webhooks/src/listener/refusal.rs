@@ -41,59 +41,30 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Returns the status of the answer.
+    /// Returns the status of the answer, a tag for logs and metrics that never changes, and the log level.
     ///
-    /// Mailjet repeats a webhook after 30 seconds unless the status is 200.
-    pub(crate) fn status(&self) -> StatusCode {
+    /// Mailjet repeats a webhook after 30 seconds unless the status is 200. The level is low for what anybody
+    /// can cause at will, and high for what the operator has to act on.
+    pub(crate) fn classify(&self) -> (StatusCode, &'static str, Level) {
+        const UNAVAILABLE: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
         match self {
-            Refusal::NotFound => StatusCode::NOT_FOUND,
-            Refusal::AddressNotAllowed { .. } => StatusCode::FORBIDDEN,
-            Refusal::NotAuthorized => StatusCode::UNAUTHORIZED,
-            Refusal::NotPost => StatusCode::METHOD_NOT_ALLOWED,
-            Refusal::BodyLate => StatusCode::REQUEST_TIMEOUT,
-            Refusal::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Refusal::BodyEncoded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Refusal::BodyBroken | Refusal::BadHeader | Refusal::NotEvents(_) => StatusCode::BAD_REQUEST,
-            Refusal::Spool(_) => StatusCode::SERVICE_UNAVAILABLE,
-        }
-    }
-
-    /// Returns a short name that never changes, for logs and metrics.
-    pub(crate) fn tag(&self) -> &'static str {
-        match self {
-            Refusal::NotFound => "not_found",
-            Refusal::AddressNotAllowed { .. } => "address_not_allowed",
-            Refusal::NotAuthorized => "not_authorized",
-            Refusal::NotPost => "not_post",
-            Refusal::BodyLate => "body_late",
-            Refusal::BodyTooLarge { .. } => "body_too_large",
-            Refusal::BodyEncoded => "body_encoded",
-            Refusal::BodyBroken => "body_broken",
-            Refusal::BadHeader => "bad_header",
-            Refusal::NotEvents(_) => "not_events",
-            Refusal::Spool(AppendError::SpoolFull) => "spool_full",
-            Refusal::Spool(AppendError::DiskLow) => "disk_low",
-            Refusal::Spool(AppendError::Overloaded) => "overloaded",
-            Refusal::Spool(AppendError::Locked) => "spool_locked",
-            Refusal::Spool(AppendError::OutcomeUnknown) => "outcome_unknown",
-            Refusal::Spool(AppendError::Failed) => "spool_failed",
-            Refusal::Spool(AppendError::Closed) => "stopping",
-        }
-    }
-
-    /// Returns the level of the log line.
-    ///
-    /// It is low for what anybody can cause at will, and high for what the operator has to act on.
-    pub(crate) fn log_level(&self) -> Level {
-        match self {
-            Refusal::NotFound | Refusal::NotPost | Refusal::BodyBroken | Refusal::BadHeader => Level::DEBUG,
-            Refusal::BodyLate | Refusal::Spool(AppendError::Closed) => Level::INFO,
-            Refusal::AddressNotAllowed { .. }
-            | Refusal::NotAuthorized
-            | Refusal::BodyTooLarge { .. }
-            | Refusal::BodyEncoded
-            | Refusal::NotEvents(_)
-            | Refusal::Spool(_) => Level::WARN,
+            Refusal::NotFound => (StatusCode::NOT_FOUND, "not_found", Level::DEBUG),
+            Refusal::AddressNotAllowed { .. } => (StatusCode::FORBIDDEN, "address_not_allowed", Level::WARN),
+            Refusal::NotAuthorized => (StatusCode::UNAUTHORIZED, "not_authorized", Level::WARN),
+            Refusal::NotPost => (StatusCode::METHOD_NOT_ALLOWED, "not_post", Level::DEBUG),
+            Refusal::BodyLate => (StatusCode::REQUEST_TIMEOUT, "body_late", Level::INFO),
+            Refusal::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", Level::WARN),
+            Refusal::BodyEncoded => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "body_encoded", Level::WARN),
+            Refusal::BodyBroken => (StatusCode::BAD_REQUEST, "body_broken", Level::DEBUG),
+            Refusal::BadHeader => (StatusCode::BAD_REQUEST, "bad_header", Level::DEBUG),
+            Refusal::NotEvents(_) => (StatusCode::BAD_REQUEST, "not_events", Level::WARN),
+            Refusal::Spool(AppendError::SpoolFull) => (UNAVAILABLE, "spool_full", Level::WARN),
+            Refusal::Spool(AppendError::DiskLow) => (UNAVAILABLE, "disk_low", Level::WARN),
+            Refusal::Spool(AppendError::Overloaded) => (UNAVAILABLE, "overloaded", Level::WARN),
+            Refusal::Spool(AppendError::Locked) => (UNAVAILABLE, "spool_locked", Level::WARN),
+            Refusal::Spool(AppendError::OutcomeUnknown) => (UNAVAILABLE, "outcome_unknown", Level::WARN),
+            Refusal::Spool(AppendError::Failed) => (UNAVAILABLE, "spool_failed", Level::WARN),
+            Refusal::Spool(AppendError::Closed) => (UNAVAILABLE, "stopping", Level::INFO),
         }
     }
 

@@ -1,8 +1,8 @@
 //! The log of requests that were not simply answered with 200. Each kind has a log throttle of its own.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use tracing::{Level, debug, info, warn};
 
 use super::refusal::Refusal;
@@ -17,14 +17,15 @@ pub(super) struct RefusalLog {
 impl RefusalLog {
     /// Logs a refusal, unless one with its tag was logged a moment ago.
     pub(super) fn log(&self, refusal: &Refusal) {
-        let (status, tag) = (refusal.status().as_u16(), refusal.tag());
-        if refusal.log_level() == Level::DEBUG {
+        let (status, tag, level) = refusal.classify();
+        let status = status.as_u16();
+        if level == Level::DEBUG {
             debug!(status, tag, "refused: {refusal}");
             return;
         }
         let Some(suppressed) = self.allow(tag) else { return };
         let detail = refusal.detail();
-        if refusal.log_level() == Level::INFO {
+        if level == Level::INFO {
             info!(status, tag, "refused: {refusal}{detail}{suppressed}");
         } else {
             warn!(status, tag, "refused: {refusal}{detail}{suppressed}");
@@ -45,6 +46,6 @@ impl RefusalLog {
     }
 
     fn allow(&self, tag: &'static str) -> Option<Suppressed> {
-        self.throttle_by_tag.lock().unwrap_or_else(PoisonError::into_inner).entry(tag).or_default().allow()
+        self.throttle_by_tag.lock().entry(tag).or_default().allow()
     }
 }

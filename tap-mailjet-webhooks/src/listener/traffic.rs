@@ -2,10 +2,11 @@
 //!
 //! Each is counted where it happens. Metrics, readiness and the live line read the counts.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
@@ -33,9 +34,9 @@ pub struct Traffic {
 #[derive(Debug)]
 struct Shared {
     is_closed: AtomicBool,
-    connections: AtomicUsize,
+    connections: InProgress,
     /// Requests that are being answered, at most one for each connection.
-    requests_in_progress: AtomicUsize,
+    requests_in_progress: InProgress,
     /// The counter in [`Traffic::requests`] for the outcome of nearly every request, so that it need not be
     /// looked up.
     accepted: Counter,
@@ -57,8 +58,8 @@ impl Default for Traffic {
         let events = Family::<EventLabels, Counter>::default();
         let shared = Shared {
             is_closed: AtomicBool::new(false),
-            connections: AtomicUsize::new(0),
-            requests_in_progress: AtomicUsize::new(0),
+            connections: InProgress::default(),
+            requests_in_progress: InProgress::default(),
             accepted: requests.get_or_create_owned(&[("class", "2xx"), ("outcome", "accepted")]),
             events_by_type: EventCounts::names().map(|name| events.get_or_create_owned(&[("event", name)])),
             times: Mutex::new(Times { last_event: None, last_stored: Instant::now() }),
@@ -82,21 +83,18 @@ impl Traffic {
     /// Counts the rejected items of a request that has been stored.
     pub(super) fn note_stored(&self, receipt: Receipt) {
         self.rejected.inc_by(receipt.rejected as u64);
-        let mut times = self.times();
+        let mut times = self.shared.times.lock();
         times.last_stored = Instant::now();
         if receipt.accepted > 0 {
             times.last_event = Some(times.last_stored);
         }
     }
 
-    fn times(&self) -> MutexGuard<'_, Times> {
-        self.shared.times.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Counts a request that was refused.
     pub(super) fn note_refused(&self, refusal: &Refusal) {
-        let class = if refusal.status().is_server_error() { "5xx" } else { "4xx" };
-        self.requests.get_or_create(&[("class", class), ("outcome", refusal.tag())]).inc();
+        let (status, tag, _) = refusal.classify();
+        let class = if status.is_server_error() { "5xx" } else { "4xx" };
+        self.requests.get_or_create(&[("class", class), ("outcome", tag)]).inc();
     }
 
     /// Notes that no more connections are accepted.
@@ -106,17 +104,12 @@ impl Traffic {
 
     /// Counts a connection as open for as long as the returned value lives.
     pub(super) fn connection_opened(&self) -> InProgress {
-        self.start(|shared| &shared.connections)
+        self.shared.connections.clone()
     }
 
     /// Counts a request as being answered for as long as the returned value lives.
     pub(super) fn request_started(&self) -> InProgress {
-        self.start(|shared| &shared.requests_in_progress)
-    }
-
-    fn start(&self, count: fn(&Shared) -> &AtomicUsize) -> InProgress {
-        count(&self.shared).fetch_add(1, Ordering::Relaxed);
-        InProgress { shared: Arc::clone(&self.shared), count }
+        self.shared.requests_in_progress.clone()
     }
 
     /// Whether no more connections are accepted.
@@ -125,12 +118,12 @@ impl Traffic {
     }
 
     pub(crate) fn connections(&self) -> usize {
-        self.shared.connections.load(Ordering::Relaxed)
+        self.shared.connections.count()
     }
 
     /// The number of connections on which a request is being answered. They are never closed for others.
     pub(crate) fn busy_connections(&self) -> usize {
-        self.shared.requests_in_progress.load(Ordering::Relaxed)
+        self.shared.requests_in_progress.count()
     }
 
     /// The number of acknowledged events.
@@ -140,13 +133,13 @@ impl Traffic {
 
     /// Returns how long ago an event was last acknowledged; `None` if none was.
     pub(crate) fn since_last_event(&self) -> Option<Duration> {
-        self.times().last_event.map(|time| time.elapsed())
+        self.shared.times.lock().last_event.map(|time| time.elapsed())
     }
 
     /// Waits until nothing has been stored for `limit`.
     pub async fn idle_for(&self, limit: Duration) {
         loop {
-            let idle = self.times().last_stored.elapsed();
+            let idle = self.shared.times.lock().last_stored.elapsed();
             match limit.checked_sub(idle) {
                 Some(rest) if !rest.is_zero() => tokio::time::sleep(rest).await,
                 _ => return,
@@ -155,15 +148,12 @@ impl Traffic {
     }
 }
 
-/// Something that is counted for as long as this lives.
-#[derive(Debug)]
-pub(super) struct InProgress {
-    shared: Arc<Shared>,
-    count: fn(&Shared) -> &AtomicUsize,
-}
+/// Something that is counted for as long as this lives. The original in [`Shared`] counts its clones.
+#[derive(Debug, Clone, Default)]
+pub(super) struct InProgress(Arc<()>);
 
-impl Drop for InProgress {
-    fn drop(&mut self) {
-        (self.count)(&self.shared).fetch_sub(1, Ordering::Relaxed);
+impl InProgress {
+    fn count(&self) -> usize {
+        Arc::strong_count(&self.0) - 1
     }
 }

@@ -1,9 +1,10 @@
 //! The tokens that a running listener admits, kept up to date with the spool's registry.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, RwLock};
 use subtle::ConstantTimeEq;
 use tracing::{error, info};
 
@@ -19,9 +20,7 @@ const REFRESH_INTERVAL: Duration = Duration::from_millis(300);
 
 /// The tokens that a listener admits at the moment. Clones share them.
 #[derive(Debug, Clone)]
-pub struct ActiveTokens {
-    active: Arc<RwLock<Vec<ActiveToken>>>,
-}
+pub struct ActiveTokens(Arc<RwLock<Vec<ActiveToken>>>);
 
 #[derive(Debug)]
 struct ActiveToken {
@@ -40,9 +39,9 @@ impl ActiveToken {
 
 impl ActiveTokens {
     /// Admits tokens from the configuration. They never change.
-    #[must_use]
     pub fn from_config(tokens: &[TokenHash]) -> Self {
-        ActiveTokens::new(tokens.iter().map(|hash| ActiveToken::new(None, *hash)).collect())
+        let active = tokens.iter().map(|hash| ActiveToken::new(None, *hash)).collect();
+        ActiveTokens(Arc::new(RwLock::new(active)))
     }
 
     /// Admits the tokens in the registry.
@@ -53,31 +52,19 @@ impl ActiveTokens {
         registry: Box<dyn Registry>,
     ) -> Result<(Self, Worker<SpoolError>), E> {
         let mut follower = Follower {
-            tokens: ActiveTokens::new(Vec::new()),
+            tokens: ActiveTokens(Arc::default()),
             registry,
             uses: BTreeMap::new(),
             throttle: LogThrottle::default(),
         };
         let tokens = follower.tokens.clone();
-        tokens.set_active(follower.read()?);
+        *tokens.0.write() = follower.read()?;
         let worker = Worker::start("webhook-urls", REFRESH_INTERVAL, move |_| follower.round())?;
         Ok((tokens, worker))
     }
 
-    fn new(active: Vec<ActiveToken>) -> Self {
-        ActiveTokens { active: Arc::new(RwLock::new(active)) }
-    }
-
-    fn active(&self) -> RwLockReadGuard<'_, Vec<ActiveToken>> {
-        self.active.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn set_active(&self, active: Vec<ActiveToken>) {
-        *self.active.write().unwrap_or_else(PoisonError::into_inner) = active;
-    }
-
     pub(crate) fn count(&self) -> usize {
-        self.active().len()
+        self.0.read().len()
     }
 
     /// Admits `text` if it is an active token. It is compared with each of them, in constant time.
@@ -87,7 +74,7 @@ impl ActiveTokens {
         }
         let hash = token::hash(text);
         let mut is_active = false;
-        for active in self.active().iter() {
+        for active in self.0.read().iter() {
             is_active |= bool::from(active.hash.0.ct_eq(&hash.0));
         }
         is_active.then_some(hash)
@@ -95,18 +82,15 @@ impl ActiveTokens {
 
     /// Notes that a webhook with this token has arrived.
     pub fn note_use(&self, token: TokenHash, now: UnixMillis) {
-        for active in self.active().iter().filter(|active| active.hash == token) {
-            *active.used_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+        for active in self.0.read().iter().filter(|active| active.hash == token) {
+            *active.used_at.lock() = Some(now);
         }
     }
 
     /// Takes the uses that were noted since the last call: ids of webhook URLs, and when each was last used.
     fn take_uses(&self) -> Vec<(i64, UnixMillis)> {
-        let active = self.active();
-        let take = |token: &ActiveToken| {
-            Some((token.id?, token.used_at.lock().unwrap_or_else(PoisonError::into_inner).take()?))
-        };
-        active.iter().filter_map(take).collect()
+        let take = |token: &ActiveToken| Some((token.id?, token.used_at.lock().take()?));
+        self.0.read().iter().filter_map(take).collect()
     }
 }
 
@@ -147,10 +131,10 @@ impl Follower {
     /// Activates the tokens that are in the registry now.
     fn refresh(&mut self) -> Result<(), SpoolError> {
         let active = self.read()?;
-        let (before, after) = (ids_of(&self.tokens.active()), ids_of(&active));
+        let (before, after) = (ids_of(&self.tokens.0.read()), ids_of(&active));
         self.uses.extend(self.tokens.take_uses());
         if before != after {
-            self.tokens.set_active(active);
+            *self.tokens.0.write() = active;
         }
         for id in before.iter().filter(|id| !after.contains(id)) {
             info!("webhook URL {id} was revoked and is no longer accepted");

@@ -28,7 +28,6 @@ impl Token {
     }
 
     /// Reads a token. Returns `None` if `text` does not have the form of one.
-    #[must_use]
     pub fn parse(text: String) -> Option<Self> {
         Token::is_well_formed(&text).then(|| Token(text.into()))
     }
@@ -43,7 +42,6 @@ impl Token {
     }
 
     /// Returns the hash that the spool stores.
-    #[must_use]
     pub fn hash(&self) -> TokenHash {
         hash(self.0.expose_secret())
     }

@@ -53,13 +53,16 @@ impl Follower {
         let path = self.tls.files.certificate.display();
         let is_expired = |period: ValidityPeriod| period.validity_at(UnixTime::now()) == Validity::Expired;
         match self.tls.files.read() {
-            Ok(new) if is_expired(new.validity_period) && !is_expired(self.tls.current.validity_period()) => {
+            Ok(new)
+                if is_expired(new.validity_period)
+                    && !is_expired(self.tls.current.0.read().validity_period) =>
+            {
                 let end = date_text(new.validity_period.end);
                 warn!("the new certificate in {path} expired on {end}; the tap keeps using the old one");
             }
             Ok(new) => {
                 let end = date_text(new.validity_period.end);
-                self.tls.current.replace(new);
+                *self.tls.current.0.write() = new;
                 info!(
                     "the certificate in {path} was replaced: new connections get it; it is valid until {end}"
                 );
@@ -73,7 +76,7 @@ impl Follower {
     /// Logs whether the certificate is valid, if that has changed since it was last logged.
     fn log_validity(&mut self) {
         let path = self.tls.files.certificate.display();
-        let period = self.tls.current.validity_period();
+        let period = self.tls.current.0.read().validity_period;
         let validity = period.validity_at(UnixTime::now());
         if validity == self.logged {
             return;

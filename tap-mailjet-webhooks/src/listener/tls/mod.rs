@@ -5,8 +5,9 @@ mod follower;
 
 use std::convert::Infallible;
 use std::io;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use parking_lot::RwLock;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -15,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use self::files::{Certificate, FileStamps, TlsError, TlsFiles, ValidityPeriod};
+use self::files::{Certificate, FileStamps, TlsError, TlsFiles};
 use self::follower::Follower;
 use crate::os::thread::ThreadError;
 use crate::os::worker::Worker;
@@ -34,20 +35,9 @@ pub struct Tls {
 #[derive(Debug)]
 struct CurrentCertificate(RwLock<Certificate>);
 
-impl CurrentCertificate {
-    fn validity_period(&self) -> ValidityPeriod {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).validity_period
-    }
-
-    fn replace(&self, certificate: Certificate) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = certificate;
-    }
-}
-
 impl ResolvesServerCert for CurrentCertificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let certificate = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        Some(Arc::clone(&certificate.certified_key))
+        Some(Arc::clone(&self.0.read().certified_key))
     }
 }
 
