@@ -13,19 +13,17 @@ use crate::spool::{Sequence, StoredItem};
 
 /// The selected streams of a run that reads and remembers nothing.
 #[derive(Debug)]
-pub struct DryRun {
-    streams: Streams,
-}
+pub struct DryRun(Streams);
 
 impl DryRun {
     /// Starts a run of all selected streams, in which no column has appeared yet.
     pub fn new(spec: &OutputSpec) -> Result<Self, OutputSpecError> {
-        Ok(DryRun { streams: Streams::new(spec, StreamId::all(), &[])? })
+        Ok(DryRun(Streams::new(spec, StreamId::all(), &[])?))
     }
 
     /// Appends the SCHEMA of every stream to `out`.
     pub fn write_schemas(&self, out: &mut Vec<u8>) {
-        self.streams.write_schemas(out);
+        self.0.write_schemas(out);
     }
 
     /// Appends the RECORDs of an event to `out`, each after a SCHEMA if it adds a column to its stream.
@@ -35,7 +33,7 @@ impl DryRun {
         let mut block = Block::default();
         block.push(Ok(event));
         if let Some(Ok(event)) = block.get(0) {
-            let Ok(_) = self.streams.write_event(&event, now, out, |_| Ok::<_, Infallible>(()));
+            let Ok(_) = self.0.write_event(&event, now, out, |_| Ok::<_, Infallible>(()));
         }
     }
 }
@@ -44,16 +42,16 @@ impl DryRun {
 pub fn write_samples(spec: &OutputSpec, now: UnixMillis, out: &mut Vec<u8>) -> Result<(), OutputSpecError> {
     let all = DryRun::new(spec)?;
     all.write_schemas(out);
-    for (number, stream) in (now.get()..).zip(all.streams.ids()) {
+    for (number, stream) in (now.get()..).zip(all.0.ids()) {
         let sequence = Sequence::new(number);
-        let mut dry_run = DryRun { streams: Streams::new(spec, [stream], &[])? };
+        let mut dry_run = DryRun(Streams::new(spec, [stream], &[])?);
         let event_type = match stream {
             StreamId::Data => EventType::Open,
             StreamId::Event(event_type) => event_type,
             StreamId::Rejected => {
                 let reason = Some("the body is not JSON: expected value at line 1 column 1");
                 let item = StoredItem { sequence, received_at: now, reason, body: b"event=open" };
-                dry_run.streams.write_rejected(item, now, out);
+                dry_run.0.write_rejected(item, now, out);
                 continue;
             }
         };

@@ -13,9 +13,7 @@ use super::template::Templates;
 /// The names that are kept, over all layouts. Past this, all of them are dropped and learnt again. This
 /// happens only if a sender keeps using new names.
 const MAX_NODES: usize = 2_000;
-/// The layouts that are kept. With the size of each ([`Template`]), this limits the memory for all of them.
-///
-/// [`Template`]: super::template::Template
+/// The layouts that are kept. With the size of each template, this limits the memory for all of them.
 const MAX_LAYOUTS: usize = 128;
 /// A layout is not kept if its names have more bytes than this together. The names of Mailjet's own fields
 /// have a sixth of that.
@@ -23,9 +21,7 @@ const MAX_NAMES_BYTES: usize = 2 << 10;
 
 #[derive(Debug)]
 pub(super) struct FieldLayout {
-    /// How its canonical text is put together.
     pub(super) order: CanonicalOrder,
-    /// How its rows are put together.
     pub(super) templates: Templates,
 }
 
@@ -37,7 +33,7 @@ pub(super) struct LayoutCache {
 }
 
 /// The last name of a path from the root.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Node {
     /// With its quotes and escapes.
     quoted_name: Box<str>,
@@ -49,13 +45,7 @@ struct Node {
 
 impl Default for LayoutCache {
     fn default() -> Self {
-        LayoutCache { nodes: vec![Node::new("")], layouts: 0 }
-    }
-}
-
-impl Node {
-    fn new(quoted_name: &str) -> Self {
-        Node { quoted_name: quoted_name.into(), next: Vec::new(), layout: None }
+        LayoutCache { nodes: vec![Node::default()], layouts: 0 }
     }
 }
 
@@ -91,7 +81,7 @@ impl LayoutCache {
             return None;
         }
         let new = self.nodes.len();
-        self.nodes.push(Node::new(quoted_name));
+        self.nodes.push(Node { quoted_name: quoted_name.into(), ..Node::default() });
         self.nodes[node].next.push(new);
         Some(new)
     }
@@ -111,19 +101,11 @@ mod tests {
     #[test]
     fn events_share_a_layout_if_they_have_the_same_names_in_the_same_order() {
         let mut layouts = LayoutCache::default();
-        let events = [
-            r#"{"a":1,"b":2}"#,
-            r#"{"b":1,"a":2}"#,
-            r#"{"a":1}"#,
-            "{}",
-            r#"{"a":1,"a":2}"#,
-            r#"{"a":1,"\u0062":2}"#,
-        ];
+        let events = r#"{"a":1,"b":2};{"b":1,"a":2};{"a":1};{};{"a":1,"a":2};{"a":1,"\u0062":2}"#;
+        let events: Vec<_> = events.split(';').collect();
         // Addresses are compared only once all layouts are there: the tree moves as it grows.
-        for event in events {
-            assert!(kept(&mut layouts, event).is_some());
-        }
-        let addresses = events.map(|event| kept(&mut layouts, event));
+        assert!(events.iter().all(|event| kept(&mut layouts, event).is_some()));
+        let addresses: Vec<_> = events.iter().map(|event| kept(&mut layouts, event)).collect();
         for (number, address) in addresses.iter().enumerate() {
             assert!(!addresses[..number].contains(address), "{}", events[number]);
         }

@@ -11,9 +11,6 @@ use super::{Event, lossy_text};
 use crate::os::clock::UnixMillis;
 use crate::spool::{DiscoveredColumn, REJECTED_BODY_BYTES, Sequence, StoredItem};
 
-/// The table that rejected items were meant for.
-const TABLE_NAME: &str = "data";
-
 /// Writes RECORD messages. It keeps what the next one can reuse.
 #[derive(Debug, Default)]
 pub(crate) struct RecordWriter {
@@ -46,13 +43,11 @@ impl RecordWriter {
         batched_at: UnixMillis,
     ) -> EventWriter<'w, 'e> {
         let layout = if event.unreadable.is_none() { self.layouts.layout_of(event.members) } else { None };
+        let mut hash = |order: &_| PrimaryKey::hash_event(event.members, order, &mut self.canonical);
         let key = match (event.unreadable, &layout) {
             (Some(unreadable), _) => unreadable.key,
-            (None, Some(layout)) => PrimaryKey::hash_event(event.members, &layout.order, &mut self.canonical),
-            (None, None) => {
-                let order = CanonicalOrder::new(event.members);
-                PrimaryKey::hash_event(event.members, &order, &mut self.canonical)
-            }
+            (None, Some(layout)) => hash(&layout.order),
+            (None, None) => hash(&CanonicalOrder::new(event.members)),
         };
         let received_at = self.received_at.get(event.received_at);
         let batched_at = self.batched_at.get(batched_at);
@@ -78,7 +73,8 @@ impl RecordWriter {
         let system = SystemValues { key, sequence: item.sequence, received_at, batched_at };
         write_record(table, &system, out, |_, source, out| {
             let text = match source {
-                ColumnSource::TableName => json_string(TABLE_NAME),
+                // The table that it was meant for.
+                ColumnSource::TableName => json_string("data"),
                 ColumnSource::Reason => json_string(item.reason.unwrap_or_default()),
                 ColumnSource::Record => json_string(&lossy_text(item.body)),
                 _ => "null".to_owned(),

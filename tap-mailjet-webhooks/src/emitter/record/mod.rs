@@ -38,9 +38,8 @@ pub(crate) struct Event<'b> {
     pub(crate) sequence: Sequence,
     /// When its webhook arrived.
     pub(crate) received_at: UnixMillis,
-    /// Its members; none if its text is not a JSON object.
+    /// Empty if the event is unreadable.
     pub(crate) members: Members<'b, 'b>,
-    /// Set if its text is not a JSON object.
     pub(crate) unreadable: Option<Unreadable<'b>>,
 }
 

@@ -199,19 +199,12 @@ mod tests {
             ),
             r#"{"\u0065vent":"open","Payload":"é/\"\n","n":{"a":1,"b":[2,{"x":"y","z":null}]}}"#,
         ];
-        for other in same {
-            assert_eq!(key(one), key(other), "{other}");
-        }
-    }
-
-    #[test]
-    fn a_lone_surrogate_may_be_written_in_any_case() {
-        let same = [
+        let lone_surrogates = [
             (r#"{"a":"\ud800"}"#, r#"{"a":"\uD800"}"#),
             (r#"{"a":"\udc00 \u00e9\n\ud800"}"#, r#"{"a":"\uDC00 é\u000a\uD800"}"#),
             (r#"{"\ud800":1,"\"\\ud800\"":2}"#, r#"{"\"\\ud800\"":2,"\uD800":1}"#),
         ];
-        for (one, other) in same {
+        for (one, other) in same.map(|other| (one, other)).into_iter().chain(lone_surrogates) {
             assert_eq!(key(one), key(other), "{one} {other}");
         }
     }
@@ -233,9 +226,9 @@ mod tests {
 
     #[test]
     fn deep_nesting_does_no_harm() {
-        let deep = |space| format!("{{\"a\":{}{space}{}}}", "[".repeat(100_000), "]".repeat(100_000));
-        assert_eq!(key(&deep("")), key(&deep("")));
-        let at_the_limit = |space| format!("{{\"a\":{}{space}{}}}", "[".repeat(128), "]".repeat(128));
-        assert_eq!(key(&at_the_limit("")), key(&at_the_limit(" ")));
+        let nested =
+            |levels, space| key(&format!("{{\"a\":{}{space}{}}}", "[".repeat(levels), "]".repeat(levels)));
+        assert_eq!(nested(100_000, ""), nested(100_000, ""));
+        assert_eq!(nested(128, ""), nested(128, " "));
     }
 }

@@ -148,19 +148,19 @@ impl Table {
     pub(crate) fn write_schema(&self, out: &mut Vec<u8>) {
         let schema = self.json_schema();
         let key: Vec<&str> = self.key_properties.iter().map(String::as_str).collect();
-        let message = OutgoingMessage::Schema {
+        OutgoingMessage::Schema {
             stream: self.id.name(),
             schema: &schema,
             key_properties: &key,
             bookmark_properties: &[&self.replication_key],
-        };
-        message.write_line(out);
+        }
+        .write_line(out);
     }
 
     pub(super) fn json_schema(&self) -> Value {
-        let columns = self.columns.iter().filter(|column| column.is_selected);
+        let columns = self.selected_columns();
         let properties: Map<String, Value> =
-            columns.map(|column| (column.name.clone(), column.schema.clone())).collect();
+            columns.map(|(_, column)| (column.name.clone(), column.schema.clone())).collect();
         json!({ "type": "object", "properties": properties })
     }
 }
