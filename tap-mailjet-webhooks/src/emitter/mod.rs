@@ -142,7 +142,8 @@ impl<W: Write> Emitter<W> {
         let start =
             Start::determine(&self.streams.ids(), state_file, reader, registry, unit, UnixMillis::now())?;
         self.streams.start_at(&start.positions);
-        self.state_writer.start_from(start.state, &start.positions, registry)?;
+        self.state_writer.note_bookmarks(&start.positions, registry)?;
+        self.state_writer.state = start.state;
         // Other threads need the positions before the run starts.
         self.publish();
         Ok(start.waiting)

@@ -44,7 +44,6 @@ impl EmitterProgress {
         progress.written_through = written_through;
     }
 
-    /// Notes up to where the state file confirms events.
     pub(super) fn note_confirmed(&self, confirmed_through: Option<Sequence>) {
         self.lock().confirmed_through = confirmed_through;
     }

@@ -16,7 +16,6 @@ const BLOCK_ITEMS: u32 = 1_000;
 const FULL_BYTES: usize = 1 << 19;
 
 /// Reads the spool's events in order.
-#[derive(Debug)]
 pub(super) struct ReadAhead {
     /// The block that is being written, and the next item in it.
     block: Block,
@@ -78,7 +77,6 @@ impl ReadAhead {
         Ok(())
     }
 
-    /// Takes the next item of the block.
     pub(super) fn pop(&mut self) -> Option<Result<Event<'_>, &Damage>> {
         let item = self.block.get(self.next)?;
         self.next += 1;
@@ -98,7 +96,7 @@ impl Drop for ReadAhead {
 
 /// What was read from the spool in one go, in order. It owns what it holds, so that it can be sent to another
 /// thread.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Block {
     items: Vec<Result<EventSpan, Damage>>,
     /// The texts of all events, one after the other.
@@ -108,7 +106,6 @@ pub(super) struct Block {
 }
 
 /// An event, and where its parts are in its block.
-#[derive(Debug)]
 struct EventSpan {
     sequence: Sequence,
     received_at: UnixMillis,

@@ -106,7 +106,6 @@ impl Streams {
         self.selected.iter().map(|stream| (stream.id(), stream.records)).collect()
     }
 
-    /// Appends the SCHEMA of every stream to `out`.
     pub(super) fn write_schemas(&self, out: &mut Vec<u8>) {
         for stream in &self.selected {
             stream.table.write_schema(out);

@@ -3,10 +3,9 @@
 use catalog::column::ColumnSource;
 use catalog::members::json_string;
 
-use super::column::OutputColumn;
 use super::field_layout::{FieldLayout, LayoutCache};
 use super::primary_key::{CanonicalOrder, PrimaryKey};
-use super::table::Table;
+use super::table::{OutputColumn, Table};
 use super::{Event, lossy_text};
 use crate::os::clock::UnixMillis;
 use crate::spool::{DiscoveredColumn, REJECTED_BODY_BYTES, Sequence, StoredItem};
@@ -102,7 +101,7 @@ impl EventWriter<'_, '_> {
             return Ok(());
         }
         let row = table.place(event);
-        let new_columns = table.take_new_columns();
+        let new_columns = std::mem::take(&mut table.new_columns);
         if !new_columns.is_empty() {
             add_columns(&new_columns)?;
             if table.selects_any(&new_columns) {

@@ -4,14 +4,13 @@
 //! | --- | --- |
 //! | this one | an event, split into its members |
 //! | [`primary_key`] | the key of an event |
-//! | [`table`], [`column`](mod@column) | the columns of a stream, and how a value is written in one |
+//! | [`table`] | the columns of a stream, and how a value is written in one |
 //! | [`placement`] | the rules for which value goes into which column |
 //! | [`row`] | an event's values in their columns, and the extra column |
 //! | [`message`] | the RECORD around the values |
 //! | [`field_layout`], [`template`] | what is computed once for all events with the same field names |
 //! | [`target_safe`] | what every target can store |
 
-mod column;
 mod field_layout;
 mod message;
 mod placement;

@@ -306,7 +306,7 @@ mod tests {
         for (event, expected) in events {
             assert_eq!(placed(&mut table, event), expected, "{event}");
         }
-        let added: Vec<_> = table.take_new_columns().into_iter().map(|column| column.name).collect();
+        let added: Vec<_> = table.new_columns.into_iter().map(|column| column.name).collect();
         assert_eq!(added, ["x", "x__st", "x__fl", "x__st__it", "x__st__bl"]);
     }
 

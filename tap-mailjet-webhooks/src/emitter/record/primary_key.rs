@@ -59,7 +59,6 @@ pub(super) struct CanonicalOrder {
 }
 
 impl CanonicalOrder {
-    /// Sorts the members of an object.
     pub(super) fn new(members: Members<'_, '_>) -> Self {
         let mut sorted: Vec<(Cow<'_, str>, usize, Member<'_>)> =
             members.iter().enumerate().map(|(index, member)| (member.name(), index, member)).collect();

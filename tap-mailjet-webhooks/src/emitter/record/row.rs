@@ -7,7 +7,6 @@ use catalog::members;
 
 use super::target_safe;
 
-#[derive(Debug)]
 pub(super) struct Row<'a> {
     /// One for each column of the table, up to the last that has a value.
     values: Vec<Option<PlacedValue<'a>>>,
@@ -15,7 +14,6 @@ pub(super) struct Row<'a> {
     pub(super) extra: Vec<(Cow<'a, str>, &'a str)>,
 }
 
-#[derive(Debug)]
 struct PlacedValue<'a> {
     /// What is written.
     json: Cow<'a, str>,

@@ -1,8 +1,9 @@
-//! A stream as it is written: its columns, to which new fields add more.
+//! A stream as it is written: its columns, to which new fields add more, and how a value is written in one.
 
 use std::collections::{HashMap, HashSet};
 
-use catalog::column::{Column, ColumnSource, ColumnType};
+use catalog::column::{Column, ColumnSource, ColumnType, Fit};
+use catalog::members;
 use catalog::message::OutgoingMessage;
 use catalog::selection::{CatalogError, StreamSelection};
 use catalog::stream::{EXTRA_COLUMN, MAX_COLUMNS, Stream, StreamId, discovered_column};
@@ -10,7 +11,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::column::OutputColumn;
 use super::target_safe;
 use crate::spool::DiscoveredColumn;
 
@@ -59,8 +59,8 @@ pub(crate) struct Table {
     pub(super) columns: Vec<OutputColumn>,
     index_by_name: HashMap<String, usize>,
     lowercase_names: HashSet<String>,
-    /// Columns that were added since [`Table::take_new_columns`] was last called.
-    new_columns: Vec<DiscoveredColumn>,
+    /// Columns that the registry does not know yet.
+    pub(super) new_columns: Vec<DiscoveredColumn>,
 }
 
 impl Table {
@@ -135,16 +135,11 @@ impl Table {
         self.columns.push(OutputColumn::new(column, &self.selection));
     }
 
-    pub(super) fn take_new_columns(&mut self) -> Vec<DiscoveredColumn> {
-        std::mem::take(&mut self.new_columns)
-    }
-
     /// Whether any of these columns is in the SCHEMA.
     pub(super) fn selects_any(&self, columns: &[DiscoveredColumn]) -> bool {
         columns.iter().any(|column| self.columns[self.index_by_name[&column.name]].is_selected)
     }
 
-    /// Appends the SCHEMA message to `out`.
     pub(crate) fn write_schema(&self, out: &mut Vec<u8>) {
         let schema = self.json_schema();
         let key: Vec<&str> = self.key_properties.iter().map(String::as_str).collect();
@@ -163,4 +158,78 @@ impl Table {
             columns.map(|(_, column)| (column.name.clone(), column.schema.clone())).collect();
         json!({ "type": "object", "properties": properties })
     }
+}
+
+/// A column of a stream, as it is written.
+#[derive(Debug)]
+pub(super) struct OutputColumn {
+    pub(super) name: String,
+    /// The name as a JSON string, and a colon.
+    pub(super) label: Vec<u8>,
+    pub(super) source: ColumnSource,
+    pub(super) is_selected: bool,
+    /// The column's JSON Schema: the catalog's if it has one, otherwise the tap's.
+    pub(super) schema: Value,
+    pub(super) column_type: ColumnType,
+    /// Whether the catalog asks for text although the field is of another type. Then values of any type
+    /// become text.
+    converts_to_text: bool,
+}
+
+impl OutputColumn {
+    pub(super) fn new(column: Column, selection: &StreamSelection) -> Self {
+        let schema = catalog_schema(&column, selection).unwrap_or_else(|| column.json_schema());
+        let column_type = ColumnType::from_schema(&schema).unwrap_or(column.column_type);
+        let mut label = members::json_string(&column.name).into_bytes();
+        label.push(b':');
+        OutputColumn {
+            label,
+            source: column.source,
+            is_selected: selection.selects(&column),
+            schema,
+            column_type,
+            converts_to_text: column_type == ColumnType::Text && column.column_type != ColumnType::Text,
+            name: column.name,
+        }
+    }
+
+    /// Decides how a value is written in this column, if it fits.
+    #[inline]
+    pub(super) fn fit<'v>(&self, value: &'v str) -> Fit<'v> {
+        match self.column_type.fit(value) {
+            Fit::Json(_) if self.column_type == ColumnType::Object => {
+                // Elsewhere its JSON text would do, but not in a column of objects.
+                if target_safe::is_target_safe(value) {
+                    Fit::Json(target_safe::one_line(value))
+                } else {
+                    Fit::Misfit
+                }
+            }
+            Fit::Misfit if self.converts_to_text => Fit::Json(self.column_type.to_json(value)),
+            fit => fit,
+        }
+    }
+
+    /// Whether values of this type that do not fit their own column can be written in this one.
+    pub(super) fn takes_split_values(&self, value_type: ColumnType) -> bool {
+        self.is_selected && (self.column_type == value_type || self.converts_to_text)
+    }
+}
+
+/// Returns the catalog's schema for a field's column, if it names a type that a column can have. Values
+/// follow that type.
+fn catalog_schema(column: &Column, selection: &StreamSelection) -> Option<Value> {
+    if column.source != ColumnSource::Field {
+        return None;
+    }
+    let mut schema = selection.schema(&column.name)?.clone();
+    let column_type = ColumnType::from_schema(&schema)?;
+    // Constraints are left out: the values are Mailjet's, and a target would stop at one that breaks a
+    // constraint.
+    schema.as_object_mut()?.retain(|keyword, _| {
+        matches!(keyword.as_str(), "title" | "description") || keyword.starts_with("x-")
+    });
+    // Whatever the type, a field may be missing.
+    schema["type"] = json!([column_type.json_type(), "null"]);
+    Some(schema)
 }

@@ -51,7 +51,6 @@ pub struct StateFile {
 type FileVersion = (u64, u64, i64, i64);
 
 impl StateFile {
-    /// Follows the file at `path`.
     pub(crate) fn new(path: &Path) -> Self {
         StateFile { path: path.to_owned(), read_version: None, error_throttle: LogThrottle::default() }
     }

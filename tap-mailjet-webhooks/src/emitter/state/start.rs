@@ -9,7 +9,6 @@ use super::written::{Positions, StreamPosition};
 use crate::os::clock::UnixMillis;
 use crate::spool::{Backlog, EventReader, ItemKind, Registry, Sequence, SequenceUnit, SpoolError};
 
-#[derive(Debug)]
 pub(crate) struct Start {
     /// The state that the run was given, or an empty one.
     pub(crate) state: State,

@@ -15,8 +15,8 @@ use crate::spool::{Registry, Sequence, SpoolError, SpoolErrorKind};
 pub(crate) struct StateWriter {
     pace: Pace,
     replication_key: String,
-    /// The value of the last STATE.
-    state: State,
+    /// The value of the last STATE. A run continues from the one that it is given.
+    pub(crate) state: State,
     /// The registry has noted that no STATE has a bookmark past this.
     written_through: Sequence,
     /// What the STATEs are based on, to be compared with those that come back.
@@ -45,20 +45,6 @@ impl StateWriter {
             last_written: Instant::now(),
             no_room_throttle: LogThrottle::default(),
         }
-    }
-
-    /// Continues from `state`, with the streams at `positions`.
-    ///
-    /// A new spool that continues another one's state notes that, so that its own sequences come after it
-    /// whatever the clock does.
-    pub(crate) fn start_from(
-        &mut self,
-        state: State,
-        positions: &Positions,
-        registry: &mut dyn Registry,
-    ) -> Result<(), SpoolError> {
-        self.state = state;
-        self.note_bookmarks(positions, registry)
     }
 
     /// Notes that the streams have advanced, with this many records.
@@ -121,8 +107,10 @@ impl StateWriter {
         self.last_written = Instant::now();
     }
 
-    /// Notes how far a STATE goes before it is written: a state that goes further is another spool's.
-    fn note_bookmarks(
+    /// Notes how far a STATE goes before it is written: a state that goes further is another spool's. A new
+    /// spool that continues another one's state notes that too, so that its own sequences come after it
+    /// whatever the clock does.
+    pub(crate) fn note_bookmarks(
         &mut self,
         positions: &Positions,
         registry: &mut dyn Registry,

@@ -66,9 +66,7 @@ impl Positions {
 }
 
 /// What stdout has taken. The emitter notes it, and the thread that follows the confirmations compares it
-/// with a state.
-///
-/// Clones share it.
+/// with a state. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Written(Arc<Mutex<WrittenState>>);
 
@@ -109,7 +107,6 @@ impl Written {
         self.lock().largest_bookmark = sequence;
     }
 
-    /// Confirms all that has been written.
     pub(super) fn confirm_all(&self) -> Confirmed {
         let written = self.lock();
         Confirmed::new(|kind| written.positions.through(kind))
@@ -153,7 +150,6 @@ impl Confirmed {
         Confirmed { events: through(ItemKind::Event), rejected: through(ItemKind::Rejected) }
     }
 
-    /// The sequence up to which the items of this kind are stored.
     pub(super) fn through(self, kind: ItemKind) -> Option<Sequence> {
         match kind {
             ItemKind::Event => self.events,
