@@ -42,10 +42,10 @@ pub fn execute(args: &SendTestArgs) -> Result<(), CommandError> {
     let (mut posted, mut refused) = (0, 0);
     for event in events {
         for _ in 0..args.count {
-            let answer = poster.post(event, unix_seconds)?;
-            print(format!("{:8} {} {}\n", event.name(), answer.status, answer.body))?;
+            let (status, body) = poster.post(event, unix_seconds)?;
+            print(format!("{:8} {status} {body}\n", event.name()))?;
             posted += 1;
-            refused += u32::from(answer.status != 200);
+            refused += u32::from(status != 200);
         }
     }
     if refused == 0 { Ok(()) } else { Err(EventsRefused { refused, posted }.into()) }

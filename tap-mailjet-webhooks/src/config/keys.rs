@@ -30,9 +30,8 @@ pub struct Config {
     #[schemars(range(min = 0))]
     pub idle_exit_seconds: Option<f64>,
     /// The IP address and port where webhooks arrive.
-    #[schemars(with = "String", extend(
-        "x-form" = "an IP address and a port, such as 127.0.0.1:8480 or [::]:8480"
-    ))]
+    #[schemars(with = "String")]
+    #[schemars(extend("x-form" = "an IP address and a port, such as 127.0.0.1:8480 or [::]:8480"))]
     pub listen_address: SocketAddr,
     /// The start of the webhook URLs that `url new` prints. Default: `http://<listen_address>`, or `https://`
     /// with `tls_certificate`.
@@ -40,41 +39,33 @@ pub struct Config {
     pub public_url: Option<PublicUrl>,
     /// The IP address and port where health, readiness and metrics are answered while the tap listens. `off`
     /// or an empty text: nowhere.
-    #[schemars(with = "String", extend(
-        "x-form" = "an IP address and a port, such as 127.0.0.1:8481, or off"
-    ))]
+    #[schemars(with = "String")]
+    #[schemars(extend("x-form" = "an IP address and a port, such as 127.0.0.1:8481, or off"))]
     pub admin_address: AdminAddress,
     /// The spool: an SQLite file on a local disk. `~/` at its start is the home directory, and a missing
     /// directory is created. Default: `$XDG_STATE_HOME/tap-mailjet-webhooks/spool.db`.
     #[schemars(with = "Option<String>", extend("default" = null, "x-form" = "the path of a file"))]
     pub spool_path: Option<SpoolPath>,
     /// Up to two tokens of webhook URLs, which replace those that `url new` creates.
-    #[schemars(with = "Vec<String>", extend(
-        "default" = [], "secret" = true, "writeOnly" = true,
-        "x-form" = "up to two different tokens of 64 lower-case hexadecimal digits"
-    ))]
+    #[schemars(with = "Vec<String>", extend("default" = [], "secret" = true, "writeOnly" = true))]
+    #[schemars(extend("x-form" = "up to two different tokens of 64 lower-case hexadecimal digits"))]
     pub webhook_tokens: WebhookTokens,
     /// The user name that a webhook must send (Basic authentication). Set it together with
     /// `basic_auth_password`.
-    #[schemars(with = "Option<String>", extend(
-        "default" = null, "secret" = true, "writeOnly" = true,
-        "x-form" = "a user name without a colon and without control characters"
-    ))]
+    #[schemars(with = "Option<String>", extend("default" = null, "secret" = true, "writeOnly" = true))]
+    #[schemars(extend("x-form" = "a user name without a colon and without control characters"))]
     pub basic_auth_username: Option<Username>,
     /// The password that a webhook must send.
-    #[schemars(with = "Option<String>", extend(
-        "default" = null, "secret" = true, "writeOnly" = true, "x-form" = "a password without control characters"
-    ))]
+    #[schemars(with = "Option<String>", extend("default" = null, "secret" = true, "writeOnly" = true))]
+    #[schemars(extend("x-form" = "a password without control characters"))]
     pub basic_auth_password: Option<Password>,
     /// The networks that may send webhooks. Default: all.
-    #[schemars(with = "Vec<String>", extend(
-        "x-form" = "networks and addresses, such as 192.0.2.0/24 or 2001:db8::1"
-    ))]
+    #[schemars(with = "Vec<String>")]
+    #[schemars(extend("x-form" = "networks and addresses, such as 192.0.2.0/24 or 2001:db8::1"))]
     pub allowed_networks: Networks,
     /// The networks of reverse proxies whose X-Forwarded-For header is believed.
-    #[schemars(with = "Vec<String>", extend(
-        "x-form" = "networks and addresses, such as 127.0.0.1 or 10.0.0.0/8"
-    ))]
+    #[schemars(with = "Vec<String>")]
+    #[schemars(extend("x-form" = "networks and addresses, such as 127.0.0.1 or 10.0.0.0/8"))]
     pub trusted_proxies: Networks,
     /// The certificate for HTTPS without a proxy: a PEM file, which also holds the chain to the certificate's
     /// authority. Reloaded when it changes. Set it together with `tls_private_key`.
@@ -104,9 +95,8 @@ pub struct Config {
     pub sequence_unit: SequenceUnit,
     /// The start of the system columns' names. Targets of the Meltano SDK delete or overwrite columns that
     /// start with `_sdc_`: with them, use another prefix, such as `_mailjet_`.
-    #[schemars(with = "String", extend(
-        "x-form" = "lower-case letters, digits and _, not starting with a digit"
-    ))]
+    #[schemars(with = "String")]
+    #[schemars(extend("x-form" = "lower-case letters, digits and _, not starting with a digit"))]
     pub system_column_prefix: SystemColumnPrefix,
     /// How to handle a field the catalog does not know. `columns`: it becomes a column. `extra`: it goes into
     /// one JSON column, and the schema never changes.

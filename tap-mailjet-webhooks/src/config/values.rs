@@ -98,10 +98,6 @@ impl TryFrom<PathBuf> for SpoolPath {
 pub struct SystemColumnPrefix(String);
 
 impl SystemColumnPrefix {
-    /// Bytes of a prefix: half of what PostgreSQL allows for a name, which leaves the other half for the rest
-    /// of the name.
-    const MAX_BYTES: usize = 31;
-
     /// The prefix as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -121,7 +117,8 @@ impl TryFrom<String> for SystemColumnPrefix {
         if prefix.is_empty() {
             return Err("it is empty");
         }
-        if prefix.len() > Self::MAX_BYTES {
+        // Half of what PostgreSQL allows for a name, which leaves the other half for the rest of the name.
+        if prefix.len() > 31 {
             return Err("it is longer than 31 characters");
         }
         if prefix.starts_with(|c: char| c.is_ascii_digit()) {

@@ -87,7 +87,8 @@ impl<S: Append> Handler<S> {
                 receipt_response(receipt)
             }
             Err(refusal) => {
-                if refusal.client_knows_url() {
+                // Only for a client that has shown that it knows a webhook URL.
+                if refusal != Refusal::NotFound {
                     discard(body);
                 }
                 self.refusal_log.log(&refusal);

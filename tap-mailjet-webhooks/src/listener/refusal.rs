@@ -94,9 +94,4 @@ impl Refusal {
             _ => None,
         }
     }
-
-    /// Returns whether the client has shown that it knows a webhook URL.
-    pub(crate) fn client_knows_url(&self) -> bool {
-        !matches!(self, Refusal::NotFound)
-    }
 }

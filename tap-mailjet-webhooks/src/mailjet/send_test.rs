@@ -31,15 +31,6 @@ pub enum PostError {
     NoAnswer(String),
 }
 
-/// What the other side answered.
-#[derive(Debug)]
-pub struct Answer {
-    /// The HTTP status.
-    pub status: u16,
-    /// The body, in one line.
-    pub body: String,
-}
-
 /// Posts test events to one webhook URL.
 #[derive(Debug)]
 pub struct TestPoster {
@@ -75,8 +66,9 @@ impl TestPoster {
         Ok(TestPoster { agent, url: String::from(url).into(), authorization })
     }
 
-    /// Posts one event that happened at `unix_seconds`.
-    pub fn post(&self, event: EventType, unix_seconds: i64) -> Result<Answer, PostError> {
+    /// Posts one event that happened at `unix_seconds`. Returns the status and, in one line, the body of the
+    /// answer.
+    pub fn post(&self, event: EventType, unix_seconds: i64) -> Result<(u16, String), PostError> {
         let mut request = self.agent.post(self.url.expose_secret()).content_type("application/json");
         if let Some(authorization) = &self.authorization {
             request = request.header("Authorization", authorization.expose_secret());
@@ -85,11 +77,9 @@ impl TestPoster {
         let mut answer =
             request.send(event.as_bytes()).map_err(|error| PostError::NoAnswer(reason(&error)))?;
         let body = answer.body_mut().with_config().limit(ANSWER_BYTES).lossy_utf8(true).read_to_string();
-        Ok(Answer {
-            status: answer.status().as_u16(),
-            // A longer body is not from this program, and its status says enough.
-            body: body.unwrap_or_default().trim_end().replace(['\n', '\r'], " "),
-        })
+        // A longer body is not from this program, and its status says enough.
+        let body = body.unwrap_or_default().trim_end().replace(['\n', '\r'], " ");
+        Ok((answer.status().as_u16(), body))
     }
 }
 

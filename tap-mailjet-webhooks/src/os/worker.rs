@@ -93,18 +93,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_worker_that_is_finished_early_does_only_the_last_round() {
-        let (rounds, done) = mpsc::channel();
-        let worker = Worker::start("test", NEVER, report_to(rounds)).expect("a thread");
-        assert_eq!(worker.finish().await, Ok(()));
-        assert_eq!(done.iter().collect::<Vec<_>>(), [Round::Last]);
-    }
-
-    #[test]
-    fn a_worker_that_is_dropped_does_its_last_round_too() {
-        let (rounds, done) = mpsc::channel();
-        drop(Worker::start("test", NEVER, report_to(rounds)).expect("a thread"));
-        assert_eq!(done.iter().collect::<Vec<_>>(), [Round::Last]);
+    async fn a_worker_that_is_finished_early_or_dropped_does_only_the_last_round() {
+        for is_dropped in [false, true] {
+            let (rounds, done) = mpsc::channel();
+            let worker = Worker::start("test", NEVER, report_to(rounds)).expect("a thread");
+            if is_dropped {
+                drop(worker);
+            } else {
+                worker.finish().await.expect("no round fails");
+            }
+            assert_eq!(done.iter().collect::<Vec<_>>(), [Round::Last]);
+        }
     }
 
     #[tokio::test]
@@ -120,14 +119,9 @@ mod tests {
     #[tokio::test]
     async fn what_a_round_owns_is_dropped_before_the_worker_is_finished() {
         let owned = Arc::new(());
-        let round = {
-            let owned = Arc::clone(&owned);
-            move |_| {
-                let _ = &owned;
-                Ok::<(), ()>(())
-            }
-        };
-        Worker::start("test", NEVER, round).expect("a thread").finish().await.expect("no round fails");
+        let in_round = Arc::clone(&owned);
+        let round = move |_| if Arc::strong_count(&in_round) == 2 { Ok(()) } else { Err("it is dropped") };
+        assert_eq!(Worker::start("test", NEVER, round).expect("a thread").finish().await, Ok(()));
         assert_eq!(Arc::strong_count(&owned), 1);
     }
 }

@@ -15,7 +15,7 @@ use crate::os::worker::{Round, Worker};
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Replaces the current certificate when the files change.
-pub(super) struct Follower {
+struct Follower {
     tls: Tls,
     /// The stamps of the files when they were last read.
     stamps_read: FileStamps,
@@ -25,10 +25,14 @@ pub(super) struct Follower {
     logged: Validity,
 }
 
-impl Follower {
-    pub(super) fn start(tls: Tls) -> Result<Worker<Infallible>, ThreadError> {
-        let (stamps_read, stamps_seen) = (tls.first_stamps.clone(), tls.first_stamps.clone());
-        let mut follower = Follower { tls, stamps_read, stamps_seen, logged: Validity::Valid };
+impl Tls {
+    /// Starts a thread that reads the files again when they change, and logs when the certificate is not
+    /// valid or about to expire. It ends when the returned worker is dropped.
+    ///
+    /// Open connections keep the certificate that they got.
+    pub(crate) fn follow(&self) -> Result<Worker<Infallible>, ThreadError> {
+        let (stamps_read, stamps_seen) = (self.first_stamps.clone(), self.first_stamps.clone());
+        let mut follower = Follower { tls: self.clone(), stamps_read, stamps_seen, logged: Validity::Valid };
         follower.log_validity();
         Worker::start("tls-files", CHECK_INTERVAL, move |round| {
             if round == Round::Regular {
@@ -38,7 +42,9 @@ impl Follower {
             Ok(())
         })
     }
+}
 
+impl Follower {
     fn check_files(&mut self) {
         let stamps = self.tls.files.stamps();
         // Writing both files takes a while: they are read once they have not changed for an interval.

@@ -3,7 +3,6 @@
 pub(super) mod files;
 mod follower;
 
-use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 
@@ -17,9 +16,6 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use self::files::{Certificate, FileStamps, TlsError, TlsFiles};
-use self::follower::Follower;
-use crate::os::thread::ThreadError;
-use crate::os::worker::Worker;
 
 /// Speaks TLS for a listener.
 #[derive(Debug, Clone)]
@@ -59,13 +55,5 @@ impl Tls {
     /// Does the handshake with a client. It has no timeout.
     pub(super) async fn handshake(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         TlsAcceptor::from(Arc::clone(&self.config)).accept(stream).await
-    }
-
-    /// Starts a thread that reads the files again when they change, and logs when the certificate is not
-    /// valid or about to expire. It ends when the returned worker is dropped.
-    ///
-    /// Open connections keep the certificate that they got.
-    pub(crate) fn follow(&self) -> Result<Worker<Infallible>, ThreadError> {
-        Follower::start(self.clone())
     }
 }
