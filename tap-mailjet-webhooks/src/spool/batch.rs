@@ -38,27 +38,26 @@ impl Batch {
         Batch { text, items, received_at, _reservation: reservation }
     }
 
-    /// Returns the receipt for an implementation of [`Append`](super::Append) to give once the batch is
-    /// stored.
+    /// Returns the receipt to give once the batch is stored.
     pub fn receipt(&self) -> Receipt {
         self.items.receipt
     }
 
+    pub(super) fn rows(&self) -> u32 {
+        let Receipt { accepted, rejected } = self.items.receipt;
+        u32::try_from(accepted + rejected).unwrap_or(u32::MAX)
+    }
+
     /// Estimates the bytes that the batch takes in storage.
     pub(super) fn cost(&self) -> u64 {
-        let Receipt { accepted, rejected } = self.items.receipt;
-        let rows = (accepted + rejected) as u64;
-        self.text.len() as u64 + rows * ROW_OVERHEAD + rejected as u64 * self.items.reason.len() as u64
+        let reasons = self.items.receipt.rejected * self.items.reason.len();
+        (self.text.len() + reasons) as u64 + u64::from(self.rows()) * ROW_OVERHEAD
     }
 
     /// Returns the items in order. Each one that is not an event comes with the reason why.
     pub(super) fn items(&self) -> impl Iterator<Item = (&[u8], Option<&str>)> {
         self.items.iter().map(|(range, kind)| {
-            let rejected_for = match kind {
-                ItemKind::Event => None,
-                ItemKind::Rejected => Some(self.items.reason.as_ref()),
-            };
-            (&self.text[range], rejected_for)
+            (&self.text[range], (kind == ItemKind::Rejected).then_some(&*self.items.reason))
         })
     }
 }

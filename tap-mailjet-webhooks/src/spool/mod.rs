@@ -36,7 +36,7 @@
 //! | file | contents |
 //! | --- | --- |
 //! | [`batch`], [`budget`] | what a request hands over, and the bound on the memory it takes |
-//! | [`writer`], [`commits`] | the thread that appends, and its measurements |
+//! | [`writer`] | the thread that appends, and its measurements |
 //! | [`event_log`], [`watermark`] | reading and trimming, and what wakes readers |
 //! | [`sequence`] | sequences, and how they are assigned |
 //! | [`registry`] | webhook URLs, discovered columns, positions, roles |
@@ -46,7 +46,6 @@
 
 mod batch;
 mod budget;
-mod commits;
 mod error;
 mod event_log;
 mod registry;
@@ -64,14 +63,13 @@ use crate::os::clock::UnixMillis;
 
 pub use batch::{Batch, Items, Receipt};
 pub use budget::{Budget, Reservation};
-pub use commits::CommitStats;
 pub use error::{AppendError, SpoolError, SpoolErrorKind};
 pub use event_log::{Backlog, Damage, EventReader, ItemKind, StoredItem, Trimmer};
 pub use registry::{DiscoveredColumn, Registry, RegistryView, Role, RoleLock, TokenHash, WebhookUrl};
 pub use sequence::{Sequence, SequenceUnit};
 pub use stats::{DiskUsage, Pending, SpoolStats, StatsReader};
 pub use watermark::{Wakeup, Watermark};
-pub use writer::{Append, Limits, Writer, WriterHandle};
+pub use writer::{Append, CommitStats, Limits, Writer, WriterHandle};
 
 /// The most bytes of a rejected item that are stored; the rest is cut off.
 pub const REJECTED_BODY_BYTES: usize = 65_536;

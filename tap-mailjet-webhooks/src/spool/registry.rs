@@ -26,7 +26,7 @@ impl fmt::Display for Role {
 /// A role that this process has until this is dropped or the process ends, however it ends.
 #[derive(Debug)]
 pub struct RoleLock {
-    role: Role,
+    pub(super) role: Role,
     _held: Box<dyn fmt::Debug + Send + Sync>,
 }
 
@@ -34,11 +34,6 @@ impl RoleLock {
     /// Wraps whatever an implementation has to hold to keep `role`.
     pub(super) fn new(role: Role, held: impl fmt::Debug + Send + Sync + 'static) -> Self {
         RoleLock { role, _held: Box::new(held) }
-    }
-
-    /// Returns which role it is.
-    pub fn role(&self) -> Role {
-        self.role
     }
 }
 

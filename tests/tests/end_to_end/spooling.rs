@@ -77,7 +77,9 @@ fn only_the_owner_can_read_the_spool() {
         let mode = entry.metadata().expect("its mode").permissions().mode();
         assert_eq!(mode & 0o077, 0, "{} has mode {mode:o}", entry.path().display());
     }
-    assert_eq!(folder.metadata().expect("its mode").permissions().mode() & 0o777, 0o700);
+    for folder in [folder, &tap.folder().join("new")] {
+        assert_eq!(folder.metadata().expect("its mode").permissions().mode() & 0o777, 0o700);
+    }
 }
 
 #[test]

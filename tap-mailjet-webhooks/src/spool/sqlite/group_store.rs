@@ -13,8 +13,8 @@ use super::file::OpenFiles;
 use super::headroom::Headroom;
 use crate::os::clock::UnixMillis;
 use crate::spool::sequence::Sequencer;
-use crate::spool::writer::{CommitError, Committed, GroupStore};
-use crate::spool::{AppendError, Batch, SequenceUnit, SpoolError};
+use crate::spool::writer::{CommitError, GroupStore};
+use crate::spool::{AppendError, Batch, Sequence, SequenceUnit, SpoolError};
 
 /// How long a probe waits for another process's transaction. A batch waits longer, and a probe asks whether
 /// it would have to.
@@ -30,14 +30,12 @@ pub(super) struct SqliteGroupStore {
 }
 
 impl SqliteGroupStore {
-    /// Stores a group and syncs it. All of it is on the disk when this returns `Ok`.
-    fn try_commit(&mut self, group: &[&Batch]) -> rusqlite::Result<Committed> {
-        let mut rows = 0;
+    fn try_commit(&mut self, group: &[&Batch]) -> rusqlite::Result<Sequence> {
         let transaction =
             self.database.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let now = (self.clock)();
         // Read each time: a run beside this one may have taken over the state of another spool.
-        let mut sequencer = Sequencer::after(facts::last_sequence(&transaction)?, self.unit);
+        let mut sequencer = Sequencer { last: facts::last_sequence(&transaction)?, unit: self.unit };
         {
             let mut event = transaction
                 .prepare_cached("INSERT INTO event (sequence, received_at, body) VALUES (?1, ?2, ?3)")?;
@@ -48,7 +46,6 @@ impl SqliteGroupStore {
                 let received_at = batch.received_at.get();
                 for (body, rejected_for) in batch.items() {
                     let sequence = sequencer.next(now).get();
-                    rows += 1;
                     match rejected_for {
                         None => event.execute((sequence, received_at, Utf8(body)))?,
                         Some(reason) => rejected.execute((sequence, received_at, reason, body))?,
@@ -57,7 +54,7 @@ impl SqliteGroupStore {
             }
         }
         transaction.commit()?;
-        Ok(Committed { rows, last: sequencer.last })
+        Ok(sequencer.last)
     }
 
     /// Decides what an error of a transaction means. The writer goes on only if the spool is known to be
@@ -96,18 +93,14 @@ impl GroupStore for SqliteGroupStore {
         self.headroom.admit(bytes)
     }
 
-    fn commit(&mut self, group: &[&Batch]) -> Result<Committed, CommitError> {
-        match self.try_commit(group) {
-            Ok(committed) => {
-                // If the files have changed, the group is in one that no other process will ever open.
-                self.check()?;
-                Ok(committed)
-            }
-            Err(error) => {
-                debug!("a group was not stored: {error}");
-                Err(self.meaning_of(&error))
-            }
-        }
+    fn commit(&mut self, group: &[&Batch]) -> Result<Sequence, CommitError> {
+        let last = self.try_commit(group).map_err(|error| {
+            debug!("a group was not stored: {error}");
+            self.meaning_of(&error)
+        })?;
+        // If the files have changed, the group is in one that no other process will ever open.
+        self.check()?;
+        Ok(last)
     }
 
     fn probe(&mut self, bytes: u64) -> Result<(), CommitError> {

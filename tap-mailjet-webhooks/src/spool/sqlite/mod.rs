@@ -68,6 +68,7 @@ use super::{
     SpoolView, StatsReader, Trimmer, Watermark, Writer, WriterHandle,
 };
 use crate::os::clock::UnixMillis;
+use crate::os::log_throttle::LogThrottle;
 use database::Database;
 use error::SqliteError;
 use file::OpenFiles;
@@ -84,15 +85,9 @@ const IMPATIENT_LOCK_TIMEOUT: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct SqliteSpool {
     path: PathBuf,
-    access: Access,
+    is_writable: bool,
     clock: fn() -> UnixMillis,
     watermark: Watermark,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Access {
-    ReadWrite,
-    ReadOnly,
 }
 
 /// Returns the table that holds the items of a kind.
@@ -107,31 +102,26 @@ impl SqliteSpool {
     /// Opens the spool at `path`, and creates it and its directory if they do not exist.
     pub(super) fn create_or_open(path: &Path, clock: fn() -> UnixMillis) -> Result<Self, SpoolError> {
         drop(Database::create_or_open(path)?);
-        Ok(Self::new(path, Access::ReadWrite, clock))
+        let (path, watermark) = (path.to_owned(), Watermark::default());
+        Ok(SqliteSpool { path, is_writable: true, clock, watermark })
     }
 
     /// Opens the spool at `path` for reading, and creates nothing.
     pub(super) fn open_existing(path: &Path) -> Result<Self, SpoolError> {
         drop(Database::open_existing(path)?);
-        Ok(Self::new(path, Access::ReadOnly, UnixMillis::now))
-    }
-
-    fn new(path: &Path, access: Access, clock: fn() -> UnixMillis) -> Self {
-        SqliteSpool { path: path.to_owned(), access, clock, watermark: Watermark::default() }
+        let (path, watermark) = (path.to_owned(), Watermark::default());
+        Ok(SqliteSpool { path, is_writable: false, clock: UnixMillis::now, watermark })
     }
 
     /// Opens a connection that only reads. If this process may write, SQLite must be able to as well: the
     /// last connection to close copies the log into the file, unless it is read-only.
     fn open_for_reading(&self) -> Result<Database, SqliteError> {
-        match self.access {
-            Access::ReadWrite => {
-                let database = Database::create_or_open(&self.path)?;
-                let read_only = database.connection.pragma_update(None, "query_only", true);
-                read_only.map_err(database.failed("opening"))?;
-                Ok(database)
-            }
-            Access::ReadOnly => Database::open_existing(&self.path),
+        if !self.is_writable {
+            return Database::open_existing(&self.path);
         }
+        let database = Database::create_or_open(&self.path)?;
+        database.connection.pragma_update(None, "query_only", true).map_err(database.failed("opening"))?;
+        Ok(database)
     }
 }
 
@@ -143,11 +133,11 @@ impl fmt::Display for SqliteSpool {
 
 impl SpoolView for SqliteSpool {
     fn reader(&self) -> Result<Box<dyn EventReader>, SpoolError> {
-        Ok(Box::new(SqliteReader::new(self.open_for_reading()?)))
+        Ok(Box::new(SqliteReader { database: self.open_for_reading()?, throttle: LogThrottle::default() }))
     }
 
     fn registry_view(&self) -> Result<Box<dyn RegistryView>, SpoolError> {
-        Ok(Box::new(SqliteRegistry::new(self.open_for_reading()?, self.clock)))
+        Ok(Box::new(SqliteRegistry { database: self.open_for_reading()?, clock: self.clock }))
     }
 
     fn stats_reader(&self) -> Result<Box<dyn StatsReader>, SpoolError> {
@@ -177,7 +167,7 @@ impl Spool for SqliteSpool {
         let database = Database::create_or_open(&self.path)?;
         let last = facts::last_sequence(&database.connection).map_err(database.failed("reading"))?;
         // Reading that has made SQLite open all of the spool's files, so all of them exist.
-        let files = OpenFiles::note(&self.path, &role::lock_path(role.role(), &self.path))?;
+        let files = OpenFiles::note(&self.path, &role::lock_path(role.role, &self.path))?;
         self.watermark.advance(last);
         let headroom = Headroom::measure(&database, limits)?;
         let store = SqliteGroupStore { database, files, unit, headroom, clock: self.clock };
@@ -194,42 +184,19 @@ impl Spool for SqliteSpool {
     }
 
     fn registry(&self) -> Result<Box<dyn Registry>, SpoolError> {
-        Ok(Box::new(SqliteRegistry::new(Database::create_or_open(&self.path)?, self.clock)))
+        Ok(Box::new(SqliteRegistry { database: Database::create_or_open(&self.path)?, clock: self.clock }))
     }
 
     fn impatient_registry(&self) -> Result<Box<dyn Registry>, SpoolError> {
         let database = Database::create_or_open(&self.path)?;
         let limited = database.connection.busy_timeout(IMPATIENT_LOCK_TIMEOUT);
         limited.map_err(database.failed("opening"))?;
-        Ok(Box::new(SqliteRegistry::new(database, self.clock)))
+        Ok(Box::new(SqliteRegistry { database, clock: self.clock }))
     }
 
     fn tidy_up(&self) {
         // When the last connection that may write is closed, SQLite copies the log into the file and deletes
         // it. The last connection before may have been a read-only one.
         drop(Database::create_or_open(&self.path));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::spool::{AppendError, SpoolErrorKind};
-
-    #[tokio::test]
-    async fn a_file_that_is_deleted_under_the_writer_is_a_failure() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("spool.db");
-        let spool = SqliteSpool::create_or_open(&path, UnixMillis::now).expect("a spool");
-        let role = spool.take_role(Role::Listener).expect("no other process has it");
-        let limits = Limits { spool_max_bytes: 1 << 30, min_free_bytes: 0, memory_bytes: 1 << 20 };
-        let (handle, mut writer) =
-            spool.start_writer(&role, SequenceUnit::Millisecond, limits).expect("a writer");
-        std::fs::remove_file(&path).expect("it exists");
-        // The writer may have noticed it already and ended.
-        assert!(matches!(handle.probe().await, Err(AppendError::Failed | AppendError::Closed)));
-        let error = writer.ended().await.expect_err("the file is gone");
-        assert_eq!(error.kind(), SpoolErrorKind::StorageFailed);
-        assert!(error.to_string().contains("was deleted or replaced"), "{error}");
     }
 }

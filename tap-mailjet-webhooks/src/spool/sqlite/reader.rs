@@ -14,16 +14,12 @@ use crate::spool::{Backlog, Damage, EventReader, ItemKind, Sequence, SpoolError,
 
 #[derive(Debug)]
 pub(super) struct SqliteReader {
-    database: Database,
+    pub(super) database: Database,
     /// For the error that the rest of the spool cannot be read.
-    throttle: LogThrottle,
+    pub(super) throttle: LogThrottle,
 }
 
 impl SqliteReader {
-    pub(super) fn new(database: Database) -> Self {
-        SqliteReader { database, throttle: LogThrottle::default() }
-    }
-
     fn failed(&self, source: rusqlite::Error) -> SpoolError {
         self.database.failed("reading")(source).into()
     }

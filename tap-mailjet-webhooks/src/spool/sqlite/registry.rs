@@ -11,18 +11,13 @@ const URLS: &str = "reading or writing its webhook URLs";
 const COLUMNS: &str = "reading or writing its discovered columns";
 const POSITIONS: &str = "reading or writing its positions";
 
-/// The registry in a file that is open for reading, or for reading and writing.
 #[derive(Debug)]
 pub(super) struct SqliteRegistry {
-    database: Database,
-    clock: fn() -> UnixMillis,
+    pub(super) database: Database,
+    pub(super) clock: fn() -> UnixMillis,
 }
 
 impl SqliteRegistry {
-    pub(super) fn new(database: Database, clock: fn() -> UnixMillis) -> Self {
-        SqliteRegistry { database, clock }
-    }
-
     fn read<T>(
         &self,
         action: &'static str,
