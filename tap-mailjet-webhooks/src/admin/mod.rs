@@ -81,11 +81,8 @@ fn filter(
 async fn report_readiness(readiness: &Readiness) -> Response {
     let reasons = readiness.reasons().await;
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let listed: Vec<_> = reasons
-        .iter()
-        .map(|reason| json!({ "reason": reason.tag(), "detail": reason.to_string() }))
-        .collect();
-    let body = json!({ "ready": reasons.is_empty(), "reasons": listed });
+    let listed = reasons.iter().map(|reason| json!({ "reason": reason.tag(), "detail": reason.to_string() }));
+    let body = json!({ "ready": reasons.is_empty(), "reasons": listed.collect::<Vec<_>>() });
     respond(status, "application/json", body.to_string() + "\n")
 }
 

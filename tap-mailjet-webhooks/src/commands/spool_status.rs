@@ -43,9 +43,9 @@ pub fn execute(config: &Config, args: &SpoolStatusArgs) -> Result<(), CommandErr
 
 fn webhook_urls(config: &Config, spool: &dyn SpoolView) -> Result<WebhookUrls, SpoolError> {
     if let Some(tokens) = config.webhook_tokens.configured() {
-        return Ok(WebhookUrls::Configured { count: tokens.len() });
+        return Ok(WebhookUrls::Configured(tokens.len()));
     }
     let urls = spool.registry_view()?.webhook_urls()?;
     let last_used_at = urls.iter().filter_map(|url| url.last_used_at).max();
-    Ok(WebhookUrls::Registered { count: urls.len(), last_used_at })
+    Ok(WebhookUrls::Registered(urls.len(), last_used_at))
 }

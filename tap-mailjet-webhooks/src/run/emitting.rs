@@ -59,11 +59,9 @@ impl Emitting {
         let confirmed = follow_confirmations(confirmation, written, trimmer, registry, retention, progress)?;
         let control = Arc::new(StopControl::default());
         let (report, outcome) = oneshot::channel();
-        thread::spawn("emitter", {
-            let control = Arc::clone(&control);
-            move || {
-                let _ = report.send(emitter.run(&watermark, &control));
-            }
+        let shared = Arc::clone(&control);
+        thread::spawn("emitter", move || {
+            let _ = report.send(emitter.run(&watermark, &shared));
         })?;
         Ok(Emitting { outcome, control, confirmed })
     }

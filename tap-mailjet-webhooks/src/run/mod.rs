@@ -113,18 +113,14 @@ impl Roles {
 }
 
 /// Runs the components that `roles` were taken for until something ends them. Messages go to `out`.
-pub async fn run<Stop, ReaderGone>(
+pub async fn run(
     plan: Plan,
     roles: Roles,
     sockets: Sockets,
     out: impl Write + Send + 'static,
     line: &LiveLine,
-    stop_causes: StopCauses<Stop, ReaderGone>,
-) -> Result<(), RunError>
-where
-    Stop: Future<Output = ()>,
-    ReaderGone: Future<Output = ()>,
-{
+    stop_causes: StopCauses<impl Future<Output = ()>, impl Future<Output = ()>>,
+) -> Result<(), RunError> {
     info!("tap-mailjet-webhooks {}, spool {}", env!("CARGO_PKG_VERSION"), roles.spool);
     let max_runtime = plan.config.max_runtime();
     let (mut stop, mut reader_gone) =
@@ -212,16 +208,11 @@ impl Parts {
             }
             _ => None,
         };
-        let emitting = emitter
-            .map(|emitter| {
-                Emitting::start(
-                    emitter,
-                    config.retention(),
-                    spool.watermark().clone(),
-                    emitter_progress.clone(),
-                )
-            })
-            .transpose()?;
+        let start = |emitter| {
+            let watermark = spool.watermark().clone();
+            Emitting::start(emitter, config.retention(), watermark, emitter_progress.clone())
+        };
+        let emitting = emitter.map(start).transpose()?;
         let metrics = SingerMetrics::start(components.job_type(), emitter_progress.clone());
         let progress = ProgressReporter::start(line, components, source(), backlog, metrics)?;
         Ok(Parts { supervisor: Supervisor { receiving, emitting, traffic }, admin, progress })

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 
+use futures_util::FutureExt;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -45,9 +46,7 @@ impl Receiving {
             .local_addr()
             .map_err(|source| RunError::LocalAddress { key: "listen_address", source })?;
         let (stop, stopped) = oneshot::channel();
-        let stopped = async {
-            let _ = stopped.await;
-        };
+        let stopped = stopped.map(drop);
         let max_connections = open_files::raise_limit(setup.limits.max_connections);
         setup.limits.max_connections = max_connections;
         let serving = tokio::spawn(listener::serve(listener, setup, handle.clone(), traffic, stopped));

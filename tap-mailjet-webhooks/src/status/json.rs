@@ -12,8 +12,8 @@ pub fn render(status: &SpoolStatus, usage: &SpoolUse, now: UnixMillis) -> String
     let moment = |moment: Option<UnixMillis>| moment.map(UnixMillis::to_rfc3339);
     let holders = |holders: &[String]| (!holders.is_empty()).then(|| holders.join(", "));
     let (webhook_urls, are_configured, last_used_at) = match usage.webhook_urls {
-        WebhookUrls::Configured { count } => (count, true, None),
-        WebhookUrls::Registered { count, last_used_at } => (count, false, last_used_at),
+        WebhookUrls::Configured(count) => (count, true, None),
+        WebhookUrls::Registered(count, last_used_at) => (count, false, last_used_at),
     };
     let object = json!({
         "spool": status.name,

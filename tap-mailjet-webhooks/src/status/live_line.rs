@@ -1,5 +1,6 @@
 //! What people see while the tap runs: a live line on a terminal, and elsewhere a log line a minute.
 
+use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -51,11 +52,6 @@ impl LiveLine {
         }
         Suspending(self.bar.clone())
     }
-
-    /// Whether to show the line: stderr is a terminal, and the messages on stdout go elsewhere.
-    fn is_wanted() -> bool {
-        io::stderr().is_terminal() && !io::stdout().is_terminal()
-    }
 }
 
 /// Reports the progress of a run until it is finished, on the live line or in the log.
@@ -77,12 +73,14 @@ impl ProgressReporter {
         backlog: Backlog,
         metrics: SingerMetrics,
     ) -> Result<Self, ThreadError> {
-        let is_live = LiveLine::is_wanted();
-        let mut view = View { components, source, has_backlog: !backlog.is_empty(), rate: Rate::default() };
+        // The live line needs a terminal, and messages on stdout that go elsewhere.
+        let is_live = io::stderr().is_terminal() && !io::stdout().is_terminal();
+        let is_drain = !components.has_listener() && !backlog.is_empty();
+        let mut view = View { components, source, is_drain, rate: Rate::default() };
         let bar = line.bar.clone();
         if is_live {
             bar.set_draw_target(ProgressDrawTarget::stderr());
-            let template = if view.has_end() { BAR } else { LINE };
+            let template = if is_drain { BAR } else { LINE };
             let style = ProgressStyle::with_template(template).expect("a valid template");
             bar.set_style(style.progress_chars("=> "));
         }
@@ -135,16 +133,12 @@ impl ProgressReporter {
 struct View {
     components: Components,
     source: StatusSource,
-    has_backlog: bool,
+    /// Whether this is a drain, which ends once its backlog is written.
+    is_drain: bool,
     rate: Rate,
 }
 
 impl View {
-    /// Whether the live line shows a drain, which ends once its backlog is written.
-    fn has_end(&self) -> bool {
-        !self.components.has_listener() && self.has_backlog
-    }
-
     /// The events that this run has written or, without an emitter, received.
     fn total(&self, snapshot: &Snapshot) -> u64 {
         if self.components.has_emitter() { written(snapshot) } else { received(snapshot) }
@@ -152,18 +146,16 @@ impl View {
 
     fn draw(&mut self, bar: &ProgressBar) {
         let snapshot = self.source.progress();
-        if self.has_end() {
+        if self.is_drain {
             let written = written(&snapshot);
-            let rate = self.rate.after(written);
-            let left = waiting(&snapshot);
+            let (rate, left) = (self.rate.after(written), waiting(&snapshot));
             if let Some(left) = left {
                 bar.set_length(written + left);
             }
             bar.set_position(written);
             bar.set_message(format!("{}/s, {}", HumanCount(rate), time_left(left, rate)));
         } else {
-            let line = self.line(&snapshot);
-            bar.set_message(line);
+            bar.set_message(self.line(&snapshot));
         }
         bar.tick();
     }
@@ -176,17 +168,14 @@ impl View {
         }
         if self.components.has_emitter() {
             parts.push(format!("written {}", HumanCount(written(snapshot))));
-            parts.push(match waiting(snapshot) {
-                Some(waiting) => format!("waiting {}", HumanCount(waiting)),
-                None => "waiting unknown".to_owned(),
-            });
+            let waiting = waiting(snapshot).map(|events| HumanCount(events).to_string());
+            parts.push(format!("waiting {}", waiting.as_deref().unwrap_or("unknown")));
         }
         parts.push(format!("{}/s", HumanCount(rate)));
         if self.components.has_emitter() {
-            parts.push(match lag(snapshot) {
-                Some(seconds) => format!("lag {seconds:.1} s"),
-                None => "lag unknown".to_owned(),
-            });
+            // The age of the oldest event that the target has not stored.
+            let lag = snapshot.behind.map(|behind| behind.unstored.age_seconds(snapshot.taken_at));
+            parts.push(lag.map_or("lag unknown".to_owned(), |seconds| format!("lag {seconds:.1} s")));
         }
         parts.join("   ")
     }
@@ -205,33 +194,24 @@ fn waiting(snapshot: &Snapshot) -> Option<u64> {
     Some(snapshot.behind?.unwritten.events)
 }
 
-/// The age in seconds of the oldest event that the target has not stored.
-fn lag(snapshot: &Snapshot) -> Option<f64> {
-    Some(snapshot.behind?.unstored.age_seconds(snapshot.taken_at))
-}
-
 /// Says how long it takes to write `events` at this rate.
 fn time_left(events: Option<u64>, rate: u64) -> String {
-    match events.and_then(|events| events.checked_div(rate)) {
-        None => "time left unknown".to_owned(),
-        Some(seconds) => format!("{} left", HumanDuration(Duration::from_secs(seconds))),
-    }
+    let seconds = events.and_then(|events| events.checked_div(rate)).map(Duration::from_secs);
+    seconds.map_or("time left unknown".to_owned(), |left| format!("{} left", HumanDuration(left)))
 }
 
 /// The events a second over the last few snapshots.
 #[derive(Default)]
-struct Rate {
-    totals: std::collections::VecDeque<(Instant, u64)>,
-}
+struct Rate(VecDeque<(Instant, u64)>);
 
 impl Rate {
     fn after(&mut self, total: u64) -> u64 {
         let now = Instant::now();
-        self.totals.push_back((now, total));
-        if self.totals.len() > 10 {
-            self.totals.pop_front();
+        self.0.push_back((now, total));
+        if self.0.len() > 10 {
+            self.0.pop_front();
         }
-        let (since, before) = self.totals[0];
+        let (since, before) = self.0[0];
         let millis = u64::try_from(now.duration_since(since).as_millis()).unwrap_or(u64::MAX);
         ((total - before) * 1000).checked_div(millis).unwrap_or(0)
     }

@@ -41,19 +41,17 @@ pub struct Snapshot {
 
 /// What a listener counts. The counters go on counting after the snapshot.
 #[derive(Debug, Clone)]
+#[allow(missing_docs)] // The types say what the fields are.
 pub struct ListenerStatus {
-    /// The requests and events.
     pub traffic: Traffic,
-    /// The commits of the writer.
     pub commits: CommitStats,
 }
 
-/// What a spool holds, and how far each component has got with it.
+/// What a spool holds, and how messages name it.
 #[derive(Debug, Clone)]
+#[allow(missing_docs)] // The names say what the fields are.
 pub struct SpoolStatus {
-    /// How messages name the spool.
     pub name: String,
-    /// What it holds.
     pub stats: SpoolStats,
 }
 
@@ -67,30 +65,20 @@ pub struct Behind {
     pub unstored: Pending,
 }
 
-/// Who uses a spool, and through which webhook URLs it is reached.
+/// The processes that have each role on a spool, and the webhook URLs through which it is reached.
 #[derive(Debug, Clone)]
+#[allow(missing_docs)] // The names say what the fields are.
 pub struct SpoolUse {
-    /// The processes that have the role of the listener.
     pub listeners: Vec<String>,
-    /// The processes that have the role of the emitter.
     pub emitters: Vec<String>,
-    /// The webhook URLs.
     pub webhook_urls: WebhookUrls,
 }
 
-/// Which webhook URLs are accepted.
+/// How many webhook URLs are accepted, and when one of them was last used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WebhookUrls {
     /// Those of `webhook_tokens`. Their uses are not recorded.
-    Configured {
-        /// How many.
-        count: usize,
-    },
+    Configured(usize),
     /// Those in the spool's registry.
-    Registered {
-        /// How many.
-        count: usize,
-        /// When one of them was last used.
-        last_used_at: Option<UnixMillis>,
-    },
+    Registered(usize, Option<UnixMillis>),
 }

@@ -11,14 +11,10 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::{Behind, ListenerStatus, Snapshot, SpoolStatus};
 use crate::emitter::progress::ProgressSnapshot;
-use crate::os::clock::UnixMillis;
-
-/// What the names of all metrics start with.
-const PREFIX: &str = "tap_mailjet_webhooks";
 
 /// Renders a snapshot.
 pub fn render(snapshot: &Snapshot) -> String {
-    let mut registry = Registry::with_prefix(PREFIX);
+    let mut registry = Registry::with_prefix("tap_mailjet_webhooks");
     let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
     registry.register("build", "The program", version);
     if let Some(listener) = &snapshot.listener {
@@ -30,11 +26,14 @@ pub fn render(snapshot: &Snapshot) -> String {
     let is_readable = snapshot.spool.is_some().into();
     gauge(&mut registry, "spool_readable", "Whether the spool can be read", is_readable);
     if let Some(spool) = &snapshot.spool {
-        register_spool(&mut registry, spool, snapshot.taken_at);
-        register_last_event(&mut registry, snapshot, spool);
+        register_spool(&mut registry, spool, snapshot);
     }
-    if let Some(behind) = &snapshot.behind {
-        register_behind(&mut registry, behind, snapshot.taken_at);
+    if let Some(Behind { unwritten, .. }) = snapshot.behind {
+        let help = "Events in the spool that stdout has not taken";
+        gauge(&mut registry, "spool_unwritten_events", help, count(unwritten.events));
+        let help = "Age of the oldest event that stdout has not taken";
+        let age = unwritten.age_seconds(snapshot.taken_at);
+        gauge(&mut registry, "oldest_unwritten_age_seconds", help, age);
     }
     let mut text = String::new();
     prometheus_text::encode(&mut text, &registry).expect("a string takes every write");
@@ -74,8 +73,7 @@ fn register_emitter(registry: &mut Registry, emitter: &ProgressSnapshot) {
     }
 }
 
-fn register_spool(registry: &mut Registry, spool: &SpoolStatus, now: UnixMillis) {
-    let stats = &spool.stats;
+fn register_spool(registry: &mut Registry, SpoolStatus { stats, .. }: &SpoolStatus, snapshot: &Snapshot) {
     let counts = [
         ("spool_events", "Events in the spool", Some(stats.events)),
         ("spool_rejected", "Items in the spool that are not events", Some(stats.rejected)),
@@ -99,22 +97,11 @@ fn register_spool(registry: &mut Registry, spool: &SpoolStatus, now: UnixMillis)
             registry.register(name, help, ConstGauge::new(value.get()));
         }
     }
-    let age = stats.unconfirmed.age_seconds(now);
+    let age = stats.unconfirmed.age_seconds(snapshot.taken_at);
     gauge(registry, "oldest_unconfirmed_age_seconds", "Age of the oldest unconfirmed event", age);
-}
-
-fn register_behind(registry: &mut Registry, behind: &Behind, now: UnixMillis) {
-    let help = "Events in the spool that stdout has not taken";
-    gauge(registry, "spool_unwritten_events", help, count(behind.unwritten.events));
-    let help = "Age of the oldest event that stdout has not taken";
-    gauge(registry, "oldest_unwritten_age_seconds", help, behind.unwritten.age_seconds(now));
-}
-
-/// Registers the time since the last event, by the listener if it has received one, and otherwise by the
-/// newest in the spool.
-fn register_last_event(registry: &mut Registry, snapshot: &Snapshot, spool: &SpoolStatus) {
+    // The last event that the listener has received or, if it has received none, the newest in the spool.
     let seen = snapshot.listener.as_ref().and_then(|listener| listener.traffic.since_last_event());
-    let since = seen.or_else(|| Some(snapshot.taken_at.since(spool.stats.newest_event?)));
+    let since = seen.or_else(|| Some(snapshot.taken_at.since(stats.newest_event?)));
     if let Some(since) = since {
         gauge(registry, "last_event_age_seconds", "Time since the last event", since.as_secs_f64());
     }

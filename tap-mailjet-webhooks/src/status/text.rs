@@ -16,11 +16,9 @@ pub fn render(status: &SpoolStatus, usage: &SpoolUse, now: UnixMillis) -> String
     let age = stats.unconfirmed.oldest.map(|oldest| HumanDuration(now.since(oldest)));
     let oldest = age.map(|age| format!(" (the oldest is {age} old)")).unwrap_or_default();
     let (count, urls) = match usage.webhook_urls {
-        WebhookUrls::Configured { count } => (count, "given by webhook_tokens".to_owned()),
-        WebhookUrls::Registered { count, last_used_at: None } => (count, "never used".to_owned()),
-        WebhookUrls::Registered { count, last_used_at: Some(last) } => {
-            (count, format!("last used {}", last.to_rfc3339()))
-        }
+        WebhookUrls::Configured(count) => (count, "given by webhook_tokens".to_owned()),
+        WebhookUrls::Registered(count, None) => (count, "never used".to_owned()),
+        WebhookUrls::Registered(count, Some(last)) => (count, format!("last used {}", last.to_rfc3339())),
     };
     let lines = [
         ("spool", status.name.clone()),

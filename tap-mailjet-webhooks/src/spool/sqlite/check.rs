@@ -6,13 +6,9 @@ use super::facts;
 
 /// Returns one line for each problem.
 pub(super) fn check(connection: &Connection) -> Vec<String> {
-    let mut findings = broken_pages(connection);
-    findings.extend(wrong_sequences(connection));
-    findings.extend(wrong_facts(connection));
-    findings
+    [broken_pages(connection), wrong_sequences(connection), wrong_facts(connection)].concat()
 }
 
-/// Returns what SQLite finds wrong with the file.
 fn broken_pages(connection: &Connection) -> Vec<String> {
     let check = || {
         let mut statement = connection.prepare("PRAGMA integrity_check")?;
@@ -46,12 +42,11 @@ fn wrong_sequences(connection: &Connection) -> Vec<String> {
     counts.filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect()
 }
 
-/// Finds facts with values that they cannot have.
 fn wrong_facts(connection: &Connection) -> Vec<String> {
-    let wrong = facts::ALL.into_iter().filter_map(|name| match facts::read(connection, name) {
+    let wrong = |name| match facts::read(connection, name) {
         Ok(Some(value)) if value < 0 => Some(format!("fact {name} is {value}, which is below 0")),
         Ok(_) => None,
         Err(error) => Some(format!("fact {name} cannot be read: {error}")),
-    });
-    wrong.collect()
+    };
+    facts::ALL.into_iter().filter_map(wrong).collect()
 }

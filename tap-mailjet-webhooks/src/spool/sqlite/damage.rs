@@ -28,15 +28,14 @@ pub(super) fn skip(
     after: Sequence,
     error: &rusqlite::Error,
 ) -> Option<Damage> {
-    let connection = &database.connection;
+    let (connection, after) = (&database.connection, after.get());
     let next = |position| next_sequence(connection, kind, position);
-    let through = match next(after.get()) {
+    let through = match next(after) {
         // The row itself is damaged, or one of the other pages that hold its text.
         Ok(Some(sequence)) => sequence,
         // There is no longer such a row: another process has trimmed it.
         Ok(None) => return None,
         Err(_) => {
-            let after = after.get();
             let ends = page_ends(database, kind, after).unwrap_or_default();
             let readable = ends.into_iter().filter(|end| *end > after).find(|end| next(*end).is_ok())?;
             // The page may be damaged only in the middle, so its end is read backwards.
@@ -46,28 +45,22 @@ pub(super) fn skip(
             }
         }
     };
-    Some(Damage { after, through: Sequence::new(through), reason: error.to_string() })
+    Some(Damage { after: Sequence::new(after), through: Sequence::new(through), reason: error.to_string() })
 }
 
 fn next_sequence(connection: &Connection, kind: ItemKind, position: i64) -> rusqlite::Result<Option<i64>> {
-    let query =
-        format!("SELECT sequence FROM {} WHERE sequence >= ?1 + 1 ORDER BY sequence LIMIT 1", table(kind));
+    let table = table(kind);
+    let query = format!("SELECT sequence FROM {table} WHERE sequence >= ?1 + 1 ORDER BY sequence LIMIT 1");
     connection.prepare_cached(&query)?.query_row([position], |row| row.get(0)).optional()
 }
 
-/// Returns the smallest sequence past `after` that can be reached backwards from `through`.
-fn first_readable_backwards(
-    connection: &Connection,
-    kind: ItemKind,
-    after: i64,
-    through: i64,
-) -> Option<i64> {
-    let query = format!(
-        "SELECT sequence FROM {} WHERE sequence > ?1 AND sequence <= ?2 ORDER BY sequence DESC",
-        table(kind)
-    );
+/// Returns the smallest sequence past `after` that can be reached backwards from `end`.
+fn first_readable_backwards(connection: &Connection, kind: ItemKind, after: i64, end: i64) -> Option<i64> {
+    let table = table(kind);
+    let query =
+        format!("SELECT sequence FROM {table} WHERE sequence > ?1 AND sequence <= ?2 ORDER BY sequence DESC");
     let mut statement = connection.prepare_cached(&query).ok()?;
-    let rows = statement.query_map([after, through], |row| row.get::<_, i64>(0)).ok()?;
+    let rows = statement.query_map([after, end], |row| row.get::<_, i64>(0)).ok()?;
     rows.map_while(Result::ok).last()
 }
 

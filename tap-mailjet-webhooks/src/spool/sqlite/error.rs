@@ -8,7 +8,6 @@ use rusqlite::ErrorCode;
 use crate::os::thread::ThreadError;
 use crate::spool::{Role, SpoolError, SpoolErrorKind};
 
-/// What can go wrong with the SQLite file.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SqliteError {
     #[error(
@@ -116,12 +115,10 @@ impl From<SqliteError> for SpoolError {
     }
 }
 
-/// Whether another process holds the lock.
 pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
 }
 
-/// Whether the disk had no room.
 pub(super) fn is_full(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }

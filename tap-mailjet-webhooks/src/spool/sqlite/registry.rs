@@ -69,18 +69,13 @@ impl Registry for SqliteRegistry {
     ) -> Result<Option<i64>, SpoolError> {
         let now = (self.clock)().get();
         Ok(self.database.write(URLS, |transaction| {
-            let active: i64 = transaction.query_row(
-                "SELECT count(*) FROM webhook_url WHERE revoked_at IS NULL",
-                [],
-                |row| row.get(0),
-            )?;
+            let active = "SELECT count(*) FROM webhook_url WHERE revoked_at IS NULL";
+            let active: i64 = transaction.query_row(active, [], |row| row.get(0))?;
             if usize::try_from(active).is_ok_and(|active| active >= max_active) {
                 return Ok(None);
             }
-            transaction.execute(
-                "INSERT INTO webhook_url (label, token_sha256, created_at) VALUES (?1, ?2, ?3)",
-                params![label, token.0, now],
-            )?;
+            let insert = "INSERT INTO webhook_url (label, token_sha256, created_at) VALUES (?1, ?2, ?3)";
+            transaction.execute(insert, params![label, token.0, now])?;
             Ok(Some(transaction.last_insert_rowid()))
         })?)
     }
@@ -88,30 +83,25 @@ impl Registry for SqliteRegistry {
     fn revoke_webhook_url(&mut self, id: i64) -> Result<bool, SpoolError> {
         let now = (self.clock)().get();
         let revoked = self.database.write(URLS, |transaction| {
-            transaction.execute(
-                "UPDATE webhook_url SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL",
-                params![id, now],
-            )
+            let revoke = "UPDATE webhook_url SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL";
+            transaction.execute(revoke, params![id, now])
         })?;
         Ok(revoked > 0)
     }
 
     fn note_webhook_url_use(&mut self, id: i64, used_at: UnixMillis) -> Result<(), SpoolError> {
         self.database.write(URLS, |transaction| {
-            transaction
-                .prepare_cached(
-                    "UPDATE webhook_url SET last_used_at = max(coalesce(last_used_at, 0), ?2) WHERE id = ?1",
-                )?
-                .execute(params![id, used_at.get()])
+            let note =
+                "UPDATE webhook_url SET last_used_at = max(coalesce(last_used_at, 0), ?2) WHERE id = ?1";
+            transaction.prepare_cached(note)?.execute(params![id, used_at.get()])
         })?;
         Ok(())
     }
 
     fn add_discovered_columns(&mut self, columns: &[DiscoveredColumn]) -> Result<(), SpoolError> {
         Ok(self.database.write_when_unlocked("noting a new column", |transaction| {
-            let mut insert = transaction.prepare_cached(
-                "INSERT INTO discovered_column (stream, name, json_type) VALUES (?1, ?2, ?3)",
-            )?;
+            let insert = "INSERT INTO discovered_column (stream, name, json_type) VALUES (?1, ?2, ?3)";
+            let mut insert = transaction.prepare_cached(insert)?;
             for DiscoveredColumn { stream, name, json_type } in columns {
                 insert.execute((stream, name, json_type))?;
             }

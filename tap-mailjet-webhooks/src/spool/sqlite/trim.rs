@@ -21,7 +21,6 @@ const STEP_PAGES: i64 = 256;
 /// Empty pages that are always kept (16 MiB), because the next events would ask for them again.
 const SPARE_PAGES: i64 = 4_096;
 
-/// Deletes events and rejected items that the target has stored and that are old.
 #[derive(Debug)]
 pub(super) struct SqliteTrimmer {
     database: Database,
@@ -68,19 +67,17 @@ impl Trimmer for SqliteTrimmer {
         let received_before = self.clock.now().saturating_sub(retention).get();
         let trimmed = self.database.write("trimming", |transaction| {
             let mut last_to_go = None;
-            {
-                let mut front = transaction.prepare_cached(&format!(
-                    "SELECT sequence, received_at FROM {table} WHERE sequence <= ?1 \
-                     ORDER BY sequence LIMIT ?2"
-                ))?;
-                let mut rows = front.query(params![confirmed_through.get(), STEP_ITEMS])?;
-                while let Some(row) = rows.next()? {
-                    if row.get::<_, i64>(1)? >= received_before {
-                        break;
-                    }
-                    last_to_go = Some(row.get(0)?);
+            let mut front = transaction.prepare_cached(&format!(
+                "SELECT sequence, received_at FROM {table} WHERE sequence <= ?1 ORDER BY sequence LIMIT ?2"
+            ))?;
+            let mut rows = front.query(params![confirmed_through.get(), STEP_ITEMS])?;
+            while let Some(row) = rows.next()? {
+                if row.get::<_, i64>(1)? >= received_before {
+                    break;
                 }
+                last_to_go = Some(row.get(0)?);
             }
+            drop(rows);
             let Some(last_to_go) = last_to_go else { return Ok(0) };
             // A sequence is never assigned again, not even when its row is gone.
             facts::raise(transaction, facts::TRIMMED_THROUGH, Sequence::new(last_to_go))?;
