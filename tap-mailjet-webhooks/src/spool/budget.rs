@@ -80,7 +80,6 @@ impl Reservation {
     }
 }
 
-/// Returns the units that `bytes` take, at most `u32::MAX`.
 fn units(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX)
 }

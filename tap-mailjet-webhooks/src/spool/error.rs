@@ -56,7 +56,6 @@ pub struct SpoolError {
 }
 
 impl SpoolError {
-    /// Wraps the implementation's own `error`, whose message it keeps.
     pub(super) fn new(kind: SpoolErrorKind, error: impl Error + Send + Sync + 'static) -> Self {
         SpoolError { kind, message: Box::new(error) }
     }

@@ -131,7 +131,6 @@ struct Waiting {
     answer: oneshot::Sender<Result<Receipt, AppendError>>,
 }
 
-/// The thread that writes has panicked.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the thread that writes the spool has panicked; no more webhooks are accepted. Mailjet repeats everything that was \

@@ -5,7 +5,6 @@ use super::database::{Database, LOG_BYTES};
 use super::file;
 use crate::spool::DiskUsage;
 
-/// Measures the spool and its disk.
 pub(super) fn measure(database: &Database) -> Result<DiskUsage, SqliteError> {
     let pragma = |name| database.pragma(name).map_err(database.failed("reading its size"));
     let (pages, free_pages, page_size) =

@@ -13,7 +13,6 @@ pub(super) const WRITTEN_THROUGH: &str = "written_through";
 /// The largest sequence up to which the target has confirmed all events.
 pub(super) const CONFIRMED_THROUGH: &str = "confirmed_through";
 
-/// The names of all facts.
 pub(super) const ALL: [&str; 4] = [TRIMMED_THROUGH, STATE_GIVEN, WRITTEN_THROUGH, CONFIRMED_THROUGH];
 
 pub(super) fn read(connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {

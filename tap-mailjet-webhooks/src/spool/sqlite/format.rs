@@ -32,7 +32,6 @@ pub(super) const FORMATS: &[&str] = &["
     CREATE TABLE fact (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 "];
 
-/// Returns the number of the newest of `formats`.
 fn newest(formats: &[&str]) -> i64 {
     i64::try_from(formats.len()).unwrap_or(i64::MAX)
 }

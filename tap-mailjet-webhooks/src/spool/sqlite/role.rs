@@ -68,7 +68,6 @@ pub(super) fn holder(role: Role, spool: &Path) -> Result<Option<String>, SqliteE
     }
 }
 
-/// Returns the process that a lock file names.
 fn name_in(file: &mut File) -> String {
     let mut holder = String::new();
     let _ = file.read_to_string(&mut holder);
