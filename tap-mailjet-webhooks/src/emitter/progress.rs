@@ -2,9 +2,10 @@
 //!
 //! Nothing here decides anything. [`Written`](super::Written) decides what may be trimmed.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use catalog::stream::StreamId;
+use parking_lot::Mutex;
 
 use crate::spool::Sequence;
 
@@ -28,7 +29,7 @@ pub struct ProgressSnapshot {
 
 impl EmitterProgress {
     pub(crate) fn snapshot(&self) -> ProgressSnapshot {
-        self.lock().clone()
+        self.0.lock().clone()
     }
 
     /// Notes what stdout has taken: `events` since the last call, and in all.
@@ -38,17 +39,13 @@ impl EmitterProgress {
         records_written: Vec<(StreamId, u64)>,
         written_through: Option<Sequence>,
     ) {
-        let mut progress = self.lock();
+        let mut progress = self.0.lock();
         progress.events_written += events;
         progress.records_written = records_written;
         progress.written_through = written_through;
     }
 
     pub(super) fn note_confirmed(&self, confirmed_through: Option<Sequence>) {
-        self.lock().confirmed_through = confirmed_through;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, ProgressSnapshot> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().confirmed_through = confirmed_through;
     }
 }

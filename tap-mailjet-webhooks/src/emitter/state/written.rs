@@ -1,9 +1,10 @@
 //! What has been written to each stream. Compared with a state, it decides what may be trimmed.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use catalog::state::State;
 use catalog::stream::StreamId;
+use parking_lot::Mutex;
 
 use crate::spool::{Backlog, EventReader, ItemKind, Sequence, SpoolError};
 
@@ -99,16 +100,16 @@ impl Written {
 
     /// Notes that stdout has taken everything up to these positions.
     pub(crate) fn set_positions(&self, positions: Positions) {
-        self.lock().positions = positions;
+        self.0.lock().positions = positions;
     }
 
     /// Notes the largest bookmark of any STATE, before that STATE is written.
     pub(crate) fn set_largest_bookmark(&self, sequence: Sequence) {
-        self.lock().largest_bookmark = sequence;
+        self.0.lock().largest_bookmark = sequence;
     }
 
     pub(super) fn confirm_all(&self) -> Confirmed {
-        let written = self.lock();
+        let written = self.0.lock();
         Confirmed::new(|kind| written.positions.through(kind))
     }
 
@@ -120,7 +121,7 @@ impl Written {
     /// without new events then stays behind or is missing, and would block trimming forever. So a stream has
     /// confirmed everything once it has confirmed the last record that was written to it, if there was one.
     pub(super) fn confirm(&self, state: &State) -> Result<Confirmed, ForeignBookmark> {
-        let written = self.lock();
+        let written = self.0.lock();
         // What has been written is on its way into a STATE, if it is not in one yet.
         let positions = &written.positions.0;
         let last_record = positions.iter().filter_map(|position| position.last_record).max();
@@ -138,10 +139,6 @@ impl Written {
             });
             by_stream.min()
         }))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, WrittenState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
