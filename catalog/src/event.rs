@@ -256,8 +256,8 @@ mod tests {
     #[test]
     fn the_name_is_found_wherever_the_field_stands_and_however_it_is_written() {
         let names = r#""event" | "\u0065vent" | "even\u0074" | "Event" | "a" | "a\"event\"""#;
-        let values = r#"null | "open" | "Click" | "\u0053ENT" | "KLICK\u212A" | "event" | "\"event\": \"spam\""
-            | 5 | {"event":"bounce","b":["}",{"event":1}]} | ["event", "unsub"]"#;
+        let values = r#"null | "open" | "Click" | "\u0053ENT" | "KLICK\u212A" | "event"
+            | "\"event\": \"spam\"" | 5 | {"event":"bounce","b":["}",{"event":1}]} | ["event", "unsub"]"#;
         let values = values.split('|').map(str::trim);
         let members: Vec<_> =
             names.split(" | ").flat_map(|name| values.clone().map(move |value| (name, value))).collect();

@@ -1,7 +1,8 @@
 //! Whether something grows that should not: compares the same quantities early and late in a run.
 //!
 //! A quantity depends on the load, so each phase is compared with itself, by the median of its samples, which
-//! no single moment can shift. A leak shows in all phases; a peak in a single phase is not a leak. So a quantity has grown if it has grown in more than half of the phases.
+//! no single moment can shift. A leak shows in all phases; a peak in a single phase is not a leak.
+//! So a quantity has grown if it has grown in more than half of the phases.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -302,8 +302,8 @@ impl Soak {
         self.start_pipeline();
     }
 
-    /// Replaces the webhook URL as an operator would: creates the new one and enters it before revoking the old
-    /// one.
+    /// Replaces the webhook URL as an operator would: creates the new one and enters it before revoking
+    /// the old one.
     fn change_url(&mut self) {
         self.mark("URL changed");
         let old = self.tap.url_ids();

@@ -35,7 +35,9 @@ pub struct Config {
     pub listen_address: SocketAddr,
     /// The start of the webhook URLs that `url new` prints. Default: `http://<listen_address>`, or `https://`
     /// with `tls_certificate`.
-    #[schemars(with = "Option<String>", extend("default" = null, "x-form" = "a URL such as https://hooks.example.com"))]
+    #[schemars(with = "Option<String>", extend(
+        "default" = null, "x-form" = "a URL such as https://hooks.example.com"
+    ))]
     pub public_url: Option<PublicUrl>,
     /// The IP address and port where health, readiness and metrics are answered while the tap listens. `off`
     /// or an empty text: nowhere.

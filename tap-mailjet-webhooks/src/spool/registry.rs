@@ -121,7 +121,7 @@ pub trait Registry: RegistryView {
     fn note_written_through(&mut self, sequence: Sequence) -> Result<(), SpoolError>;
 
     /// Notes that the target has stored every event up to `sequence`. A smaller sequence than before changes
-    /// nothing: a target that is behind does not take back what another one has confirmed. This note need not be durable:
-    /// nothing but what is shown follows from it.
+    /// nothing: a target that is behind does not take back what another one has confirmed. This note need
+    /// not be durable, because only what is shown depends on it.
     fn note_confirmed_through(&mut self, sequence: Sequence) -> Result<(), SpoolError>;
 }

@@ -94,8 +94,8 @@ pub(super) trait GroupStore: Send + 'static {
     /// Checks that there is room for `bytes`, and counts them as written if so.
     fn admit(&mut self, bytes: u64) -> Result<(), AppendError>;
 
-    /// Stores the batches in one transaction, and returns the last sequence. All of them are durable when this
-    /// returns `Ok`.
+    /// Stores the batches in one transaction, and returns the last sequence. All of them are durable when
+    /// this returns `Ok`.
     fn commit(&mut self, group: &[&Batch]) -> Result<Sequence, CommitError>;
 
     /// Checks whether a batch of `bytes` would be stored now. It takes the same steps, but stores nothing.
@@ -133,8 +133,8 @@ struct Waiting {
 
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the thread that writes the spool has panicked; no more webhooks are accepted. Mailjet repeats everything that was \
-     not answered with 200. Start again, and report it"
+    "the thread that writes the spool has panicked; no more webhooks are accepted. Mailjet repeats everything \
+     that was not answered with 200. Start again, and report it"
 )]
 struct WriterPanicked;
 

@@ -32,8 +32,8 @@ pub struct Snapshot {
     pub listener: Option<ListenerStatus>,
     /// How far the emitter of this process has got, if it has one.
     pub emitter: Option<ProgressSnapshot>,
-    /// How far the emitter of this process is behind; `None` without an emitter, or if the spool cannot be read
-    /// now.
+    /// How far the emitter of this process is behind; `None` without an emitter, or if the spool cannot be
+    /// read now.
     pub behind: Option<Behind>,
     /// The spool; `None` if it cannot be read now, or was not asked for.
     pub spool: Option<SpoolStatus>,

@@ -31,8 +31,8 @@ impl StatusSource {
         StatusSource { listener, emitter, spool, stats: None, throttle: LogThrottle::default() }
     }
 
-    /// Takes a snapshot of everything, which counts what the spool holds. If the spool cannot be read, it logs a
-    /// warning and the snapshot lacks the spool.
+    /// Takes a snapshot of everything, which counts what the spool holds. If the spool cannot be read, it
+    /// logs a warning and the snapshot lacks the spool.
     pub fn snapshot(&mut self) -> Snapshot {
         // In this order: how far the emitter is behind then follows from what was counted for the status.
         let spool = self.spool_status();

@@ -92,7 +92,10 @@ fn measurements_are_logged_in_singers_format() {
         .collect();
     let [count, duration] = &metrics[..] else { panic!("{:?}", drained.stderr) };
     let expected = serde_json::json!({
-        "type": "counter", "metric": "record_count", "value": DOCUMENTED_EVENTS.len(), "tags": {"endpoint": "data"},
+        "type": "counter",
+        "metric": "record_count",
+        "value": DOCUMENTED_EVENTS.len(),
+        "tags": {"endpoint": "data"},
     });
     assert_eq!(count, &expected);
     assert_eq!((&duration["type"], &duration["metric"]), (&"timer".into(), &"job_duration".into()));

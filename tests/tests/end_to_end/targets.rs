@@ -2,8 +2,8 @@
 //! what was posted, value by value.
 //!
 //! The events come in two runs. The second run resumes from the state that the target printed in the first,
-//! gets a new column half-way, and receives an event again, as Mailjet may send it after a day. All sequences have 19
-//! digits.
+//! gets a new column half-way, and receives an event again, as Mailjet may send it after a day. All sequences
+//! have 19 digits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,4 +1,5 @@
-//! Nothing is lost, whatever is killed, at any moment. `scripts/torture` does the same for as long as you like.
+//! Nothing is lost, whatever is killed, at any moment. `scripts/torture` does the same for as long as you
+//! like.
 
 use end_to_end::random::SeededRandom;
 use end_to_end::torture::{Torture, Victim};

@@ -6,7 +6,7 @@
 //! | [`start`] | where a run starts, and what the log says about it |
 //! | [`writer`] | when a STATE is written |
 //! | [`written`] | what has been written to each stream, and how much of that a state confirms |
-//! | [`confirmation`] | the thread that follows the confirmations, and trims what is confirmed and old enough |
+//! | [`confirmation`] | the thread that follows confirmations and trims what is confirmed and old |
 
 mod confirmation;
 mod file;
