@@ -133,8 +133,8 @@ struct Waiting {
 
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the thread that writes the spool has panicked; no more webhooks are accepted. Mailjet repeats everything \
-     that was not answered with 200. Start again, and report it"
+    "the thread that writes the spool has panicked; no more webhooks are accepted. Mailjet repeats \
+     everything that was not answered with 200. Start again, and report it"
 )]
 struct WriterPanicked;
 
