@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use catalog::message::MessageError;
 use catalog::plugin::settings::SettingsError;
 
+use crate::MAX_LINE_BYTES;
 use crate::file_name::FileNameError;
-use crate::lines::MAX_LINE_BYTES;
 use crate::sink::SinkError;
 use crate::validate::{RecordError, SchemaError};
 

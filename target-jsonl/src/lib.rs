@@ -13,3 +13,7 @@ mod sink;
 pub mod validate;
 
 pub use sink::SinkError;
+
+/// The longest line that the target accepts. Mailjet sends bodies of up to 20 MB, and a record is not much
+/// longer than its event: input with longer lines does not come from a tap.
+pub const MAX_LINE_BYTES: usize = 256 << 20;

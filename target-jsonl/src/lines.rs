@@ -1,10 +1,7 @@
 //! Cuts input into lines.
 
+use crate::MAX_LINE_BYTES;
 use crate::error::{LineProblem, TargetError};
-
-/// The longest line that the target accepts. Mailjet sends bodies of up to 20 MB, and a record is not much
-/// longer than its event: input with longer lines does not come from a tap.
-pub const MAX_LINE_BYTES: usize = 256 << 20;
 
 /// How much memory of [`Lines::rest`] is kept after a longer line.
 const KEPT_BYTES: usize = 256 << 10;

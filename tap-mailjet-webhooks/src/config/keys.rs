@@ -9,8 +9,7 @@ use catalog::plugin::logging::{LogFormat, LogLevel};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::components::Components;
-use super::values::{AdminAddress, PublicUrl, SpoolPath, SystemColumnPrefix, WebhookTokens};
+use super::values::{AdminAddress, Components, PublicUrl, SpoolPath, SystemColumnPrefix, WebhookTokens};
 use crate::emitter::UnknownFields;
 use crate::listener::{Networks, Password, Username};
 use crate::spool::SequenceUnit;

@@ -12,9 +12,8 @@ mod values;
 
 use catalog::plugin::settings::{self, LoadedConfig, SettingsError};
 
-pub use components::Components;
 pub use keys::Config;
-pub use values::{AdminAddress, PublicUrl, SpoolPath, SystemColumnPrefix, WebhookTokens};
+pub use values::{AdminAddress, Components, PublicUrl, SpoolPath, SystemColumnPrefix, WebhookTokens};
 
 use crate::listener::TlsError;
 

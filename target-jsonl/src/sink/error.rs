@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::lines::MAX_LINE_BYTES;
+use crate::MAX_LINE_BYTES;
 
 /// Why the sink stops.
 #[derive(Debug, thiserror::Error)]

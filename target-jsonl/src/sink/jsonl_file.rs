@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use tracing::warn;
 
 use super::error::SinkError;
-use crate::lines::MAX_LINE_BYTES;
+use crate::MAX_LINE_BYTES;
 
 /// A file that only this process appends to, and whose last line is whole.
 #[derive(Debug)]

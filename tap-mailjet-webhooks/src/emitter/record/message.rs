@@ -1,14 +1,15 @@
-//! RECORD messages: the text around the values, and the values of the system columns.
+//! RECORD messages, put together from the layout of an event, its row and the system columns.
 
 use catalog::column::ColumnSource;
 use catalog::members::json_string;
 
 use super::field_layout::{FieldLayout, LayoutCache};
+use super::frame::{SystemValues, begin_record, begin_value, end_record};
 use super::primary_key::{CanonicalOrder, PrimaryKey};
-use super::table::{OutputColumn, Table};
+use super::table::Table;
 use super::{Event, lossy_text};
 use crate::os::clock::UnixMillis;
-use crate::spool::{DiscoveredColumn, REJECTED_BODY_BYTES, Sequence, StoredItem};
+use crate::spool::{DiscoveredColumn, REJECTED_BODY_BYTES, StoredItem};
 
 /// Writes RECORD messages. It keeps what the next one can reuse.
 #[derive(Debug, Default)]
@@ -25,13 +26,6 @@ pub(crate) struct EventWriter<'w, 'e> {
     event: &'e Event<'e>,
     layout: Option<&'w mut FieldLayout>,
     system: SystemValues<'w>,
-}
-
-pub(super) struct SystemValues<'w> {
-    key: PrimaryKey,
-    sequence: Sequence,
-    received_at: &'w str,
-    batched_at: &'w str,
 }
 
 impl RecordWriter {
@@ -116,27 +110,6 @@ impl EventWriter<'_, '_> {
     }
 }
 
-impl SystemValues<'_> {
-    /// Appends the value of a system column to `out`. Returns whether `source` is that of one.
-    pub(super) fn write(&self, source: ColumnSource, out: &mut Vec<u8>) -> bool {
-        match source {
-            ColumnSource::PrimaryKey => write_quoted(&self.key.0, out),
-            ColumnSource::Sequence => {
-                out.extend_from_slice(itoa::Buffer::new().format(self.sequence.get()).as_bytes());
-            }
-            ColumnSource::ReceivedAt => write_quoted(self.received_at.as_bytes(), out),
-            ColumnSource::BatchedAt => write_quoted(self.batched_at.as_bytes(), out),
-            ColumnSource::TableVersion => out.push(b'0'),
-            ColumnSource::Field
-            | ColumnSource::Extra
-            | ColumnSource::TableName
-            | ColumnSource::Reason
-            | ColumnSource::Record => return false,
-        }
-        true
-    }
-}
-
 /// Appends a RECORD to `out`. `write_value` appends the value of a column that is not a system column.
 fn write_record(
     table: &Table,
@@ -152,36 +125,6 @@ fn write_record(
         }
     }
     end_record(system, out);
-}
-
-/// Appends the text before the first value.
-pub(super) fn begin_record(table: &Table, out: &mut Vec<u8>) {
-    out.extend_from_slice(br#"{"type":"RECORD","stream":""#);
-    // The names of streams are the tap's own and need no escapes.
-    out.extend_from_slice(table.id.name().as_bytes());
-    out.extend_from_slice(br#"","record":{"#);
-}
-
-/// Appends the text before the value at `position` in the record.
-pub(super) fn begin_value(position: usize, column: &OutputColumn, out: &mut Vec<u8>) {
-    if position > 0 {
-        out.push(b',');
-    }
-    out.extend_from_slice(&column.label);
-}
-
-/// Appends the text after the last value.
-pub(super) fn end_record(system: &SystemValues<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(br#"},"time_extracted":"#);
-    write_quoted(system.received_at.as_bytes(), out);
-    out.extend_from_slice(b"}\n");
-}
-
-/// Appends ASCII that needs no escapes as a JSON string.
-fn write_quoted(text: &[u8], out: &mut Vec<u8>) {
-    out.push(b'"');
-    out.extend_from_slice(text);
-    out.push(b'"');
 }
 
 /// The text of the last moment that was asked for: neighbouring events usually share it.

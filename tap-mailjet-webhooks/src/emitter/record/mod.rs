@@ -7,11 +7,12 @@
 //! | [`table`] | the columns of a stream, and how a value is written in one |
 //! | [`placement`] | the rules for which value goes into which column |
 //! | [`row`] | an event's values in their columns, and the extra column |
-//! | [`message`] | the RECORD around the values |
+//! | [`message`], [`frame`] | the RECORD messages, and their text around the values |
 //! | [`field_layout`], [`template`] | what is computed once for all events with the same field names |
 //! | [`target_safe`] | what every target can store |
 
 mod field_layout;
+mod frame;
 mod message;
 mod placement;
 mod primary_key;

@@ -9,7 +9,7 @@ use std::ops::Range;
 use catalog::column::ColumnSource;
 use catalog::members::Members;
 
-use super::message::{self, SystemValues};
+use super::frame::{self, SystemValues};
 use super::table::Table;
 
 /// The longest text of a template that is kept. A table of two hundred columns has less.
@@ -89,9 +89,9 @@ impl Template {
             }
         }
         let (mut parts, mut text, mut start) = (Vec::new(), Vec::new(), 0);
-        message::begin_record(table, &mut text);
+        frame::begin_record(table, &mut text);
         for (position, (index, column)) in table.selected_columns().enumerate() {
-            message::begin_value(position, column, &mut text);
+            frame::begin_value(position, column, &mut text);
             let value = match (column.source, member_of_column[index]) {
                 (ColumnSource::Field, Some(member)) => Value::Field { member, column: index },
                 (ColumnSource::Field | ColumnSource::Extra, _) => {
@@ -134,7 +134,7 @@ impl Template {
         }
         let end = self.parts.last().map_or(0, |part| part.before.end);
         out.extend_from_slice(&self.text[end..]);
-        message::end_record(system, out);
+        frame::end_record(system, out);
         true
     }
 }
