@@ -10,7 +10,7 @@
 //! # Promises
 //!
 //! 1. [`Append::append`] returns a [`Receipt`] only after the whole [`Batch`] has been committed and is
-//!    durable. Nothing else gives receipts.
+//!    durable.
 //! 2. Sequences are unique and strictly increasing in commit order, across restarts, trimming and clock
 //!    steps. Nothing is ever committed behind a sequence that a reader has seen, so reading past it misses
 //!    nothing.
