@@ -99,8 +99,14 @@ pub struct Emitter<W> {
     events: u64,
     state_writer: StateWriter,
     progress: EmitterProgress,
-    idle_exit: Option<Duration>,
-    last_news: Instant,
+    idle: IdleTimer,
+}
+
+/// How long a run may be idle, and since when it is.
+#[derive(Debug)]
+struct IdleTimer {
+    limit: Option<Duration>,
+    since: Instant,
 }
 
 impl<W: Write> Emitter<W> {
@@ -124,11 +130,10 @@ impl<W: Write> Emitter<W> {
             out,
             messages: Vec::new(),
             events: 0,
-            idle_exit: pace.idle_exit,
+            idle: IdleTimer { limit: pace.idle_exit, since: Instant::now() },
             state_writer: StateWriter::new(pace, replication_key, registry.written_through()?),
             registry,
             progress,
-            last_news: Instant::now(),
         })
     }
 
@@ -177,7 +182,7 @@ impl<W: Write> Emitter<W> {
                 continue;
             }
             self.flush()?;
-            if self.idle_exit.is_some_and(|limit| self.last_news.elapsed() >= limit) {
+            if self.idle.limit.is_some_and(|limit| self.idle.since.elapsed() >= limit) {
                 control.idle.notify_one();
             }
             match watermark.wait_past(committed, IDLE_AFTER) {
@@ -202,7 +207,7 @@ impl<W: Write> Emitter<W> {
         if has_items {
             self.events += events;
             self.state_writer.note_advance(event_records + rejected_records);
-            self.last_news = Instant::now();
+            self.idle.since = Instant::now();
         }
         Ok(has_items)
     }
