@@ -1,7 +1,7 @@
 //! The command line: its parser, and which command each of its forms runs.
 
 use catalog::plugin::about::AboutFormat;
-use catalog::plugin::logging::LogConfig;
+use catalog::plugin::logging::{LogConfig, Stderr};
 use catalog::plugin::settings::LoadedConfig;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -16,7 +16,7 @@ use crate::commands::{
     self, CommandError, about, discover, listen, run, sample, send_test, snapshot_sql, spool_export,
     spool_status, spool_verify,
 };
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 use crate::status::live_line::LiveLine;
 
 /// Receives Mailjet's webhooks, stores them durably before it answers 200, and writes them to stdout as
@@ -144,12 +144,13 @@ impl Command {
 
 impl ConfigArgs {
     /// Reads the configuration, starts the log and logs the warnings about the configuration.
-    fn read(&self) -> Result<(Config, LiveLine), ConfigError> {
+    fn read(&self) -> Result<(Config, LiveLine), CommandError> {
         let LoadedConfig { config, warnings } = Config::load(&self.sources)?;
         let line = LiveLine::default();
-        let stderr = line.clone();
         let log = LogConfig { level: config.log_level, format: config.log_format };
-        log.start(env!("CARGO_PKG_NAME"), move || stderr.writer());
+        Stderr::open()
+            .and_then(|stderr| log.start(env!("CARGO_PKG_NAME"), line.writer(stderr)))
+            .map_err(CommandError::Log)?;
         for warning in warnings {
             warn!("{warning}");
         }
@@ -158,7 +159,7 @@ impl ConfigArgs {
 
     /// Like [`read`](Self::read), but at least one source must be given, even if it only says to use the
     /// defaults.
-    fn read_required(&self) -> Result<(Config, LiveLine), ConfigError> {
+    fn read_required(&self) -> Result<(Config, LiveLine), CommandError> {
         if self.sources.is_empty() {
             wrong_usage(
                 ErrorKind::MissingRequiredArgument,

@@ -8,7 +8,10 @@ use tap_mailjet_webhooks::cli::Cli;
 
 fn main() -> ExitCode {
     match Cli::parse().execute() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            logging::flush();
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             logging::print_failure(env!("CARGO_PKG_NAME"), &error);
             error.exit_code()

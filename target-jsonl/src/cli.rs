@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
 use catalog::plugin::about::{AboutFormat, Program};
-use catalog::plugin::logging::LogConfig;
+use catalog::plugin::logging::{LogConfig, Stderr};
 use catalog::plugin::settings::{self, LoadedConfig};
 use clap::Parser;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -56,7 +56,8 @@ impl Cli {
         // From here on, a signal ends the run only after everything that was read is stored.
         let signals = Signals::new([SIGTERM, SIGINT]).map_err(TargetError::Signals)?;
         let LoadedConfig { config, warnings } = settings::load::<Config>(&self.config, ENVIRONMENT_PREFIX)?;
-        LogConfig { level: config.log_level, format: config.log_format }.start(PROGRAM.name, io::stderr);
+        let log = LogConfig { level: config.log_level, format: config.log_format };
+        Stderr::open().and_then(|stderr| log.start(PROGRAM.name, stderr)).map_err(TargetError::Log)?;
         for warning in warnings {
             warn!("{warning}");
         }

@@ -17,6 +17,11 @@ use crate::validate::{RecordError, SchemaError};
 pub enum TargetError {
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    #[error(
+        "the log cannot be started: {0}; raise the limits of open files and of processes (ulimit -n, \
+         ulimit -u)"
+    )]
+    Log(io::Error),
     #[error("stdout cannot be written: {0}")]
     About(io::Error),
     #[error("signals cannot be handled: {0}")]

@@ -9,7 +9,10 @@ use target_jsonl::cli::Cli;
 fn main() -> ExitCode {
     // Wrong usage ends the process here, with exit code 2.
     match Cli::parse().execute() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            logging::flush();
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             logging::print_failure(env!("CARGO_PKG_NAME"), &error);
             ExitCode::FAILURE

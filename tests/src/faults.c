@@ -3,8 +3,8 @@
 //
 // FAULTS_FILES   the common beginning of the files' paths: the spool's path; "-wal" and so on follow
 // FAULTS_PLAN    a file that says what fails: "CALL SUFFIX ERRNO COUNT". SUFFIX is the end of the file's
-//                path, "." for none. ERRNO -1 means that half of the bytes are written. The file may appear,
-//                change and disappear while the program runs
+//                path, "." for none. ERRNO -1 means that half of the bytes are written, and -2 that the
+//                call never returns. The file may appear, change and disappear while the program runs
 // FAULTS_FAILED  a file that receives a line for each call that was made to fail
 // FAULTS_RECORD  a file that receives a record of each call that changes the disk, and of each answer 200
 #define _GNU_SOURCE
@@ -79,6 +79,8 @@ static int fault(const char *call, const char *suffix) {
         raw_write(fd, text, strlen(text));
         close(fd);
     }
+    // As on a disk that does not answer, every other call that asks for the plan waits, too.
+    while (planned_error == -2) pause();
     return planned_error;
 }
 

@@ -44,6 +44,8 @@ pub enum Fault {
     PermissionDenied,
     /// Only half of the bytes are written.
     ShortWrite,
+    /// The disk does not answer: the call never returns.
+    Hang,
 }
 
 /// The library, compiled for one test.
@@ -101,6 +103,7 @@ impl FaultInjector {
             Fault::NoSpace => 28,
             Fault::PermissionDenied => 13,
             Fault::ShortWrite => -1,
+            Fault::Hang => -2,
         };
         // Renamed into place, so that no reader sees half of it.
         let new = self.folder.join("new plan");

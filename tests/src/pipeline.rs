@@ -36,6 +36,12 @@ impl Pipeline {
         Pipeline::connect(command, tap, target, false)
     }
 
+    /// Starts both, the tap with the given command, which drains the spool.
+    #[must_use]
+    pub fn start_drain_command(command: TapCommand<'_>, tap: &Tap, target: &Target) -> Self {
+        Pipeline::connect(command, tap, target, true)
+    }
+
     fn connect(command: TapCommand<'_>, tap: &Tap, target: &Target, is_drain: bool) -> Self {
         let (reader, writer) = io::pipe().expect("a pipe");
         let running_target = target.start(reader, &tap.state_file());

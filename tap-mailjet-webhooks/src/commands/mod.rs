@@ -14,7 +14,7 @@ pub mod spool_status;
 pub mod spool_verify;
 pub mod url;
 
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -24,7 +24,7 @@ use catalog::selection::CatalogError;
 use crate::config::ConfigError;
 use crate::emitter::OutputSpecError;
 use crate::mailjet::send_test::PostError;
-use crate::os::stdout::StdoutError;
+use crate::os::stdout::{Stdout, StdoutError};
 use crate::run::RunError;
 use crate::spool::{SpoolError, SpoolErrorKind};
 
@@ -37,7 +37,11 @@ const EX_TEMPFAIL: u8 = 75;
 pub enum CommandError {
     #[error(transparent)]
     Config(#[from] ConfigError),
-    #[error("cannot write to stdout: {0}")]
+    #[error(
+        "cannot start the log: {0}; raise the limits of open files and of processes (ulimit -n, ulimit -u)"
+    )]
+    Log(io::Error),
+    #[error("cannot write to stdout: {0}; the answer is incomplete")]
     Output(io::Error),
     #[error("catalog {0}")]
     CatalogFile(FileError),
@@ -81,8 +85,18 @@ impl CommandError {
     }
 }
 
-/// Prints the whole answer of a command.
+/// Prints the whole answer of a command. A reader that has seen enough and goes away, such as `head`, is no
+/// failure.
 fn print(answer: impl AsRef<[u8]>) -> Result<(), CommandError> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(answer.as_ref()).and_then(|()| stdout.flush()).map_err(CommandError::Output)
+    Stdout::open()?.write_all(answer.as_ref()).or_else(unless_reader_gone)
+}
+
+/// Prints an answer that is never shown again. It fails if anything keeps it from being shown.
+fn print_once(answer: impl AsRef<[u8]>) -> Result<(), CommandError> {
+    Stdout::open()?.write_all(answer.as_ref()).map_err(CommandError::Output)
+}
+
+/// Turns the failure of a write to stdout into an error, unless the reader has seen enough.
+fn unless_reader_gone(error: io::Error) -> Result<(), CommandError> {
+    if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(CommandError::Output(error)) }
 }

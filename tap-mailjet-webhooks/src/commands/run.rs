@@ -3,10 +3,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use catalog::plugin::logging;
 use clap::Args;
+use futures_util::FutureExt;
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::oneshot;
 
 use super::CommandError;
 use super::catalog_file::read_selection;
@@ -15,12 +19,15 @@ use crate::config::{AdminAddress, Components, Config};
 use crate::emitter::OutputSpec;
 use crate::os::signals::stop_signal;
 use crate::os::stdout::Stdout;
-use crate::run::{self, Plan, Roles, Sockets, StopCauses};
+use crate::os::thread;
+use crate::run::{self, Plan, Roles, RunError, Sockets, StopCauses};
 use crate::status::live_line::LiveLine;
 
 /// Connections that the kernel holds until they are accepted. With the usual 128, the clients of a larger
 /// burst try again only after a second.
 const BACKLOG: u32 = 4096;
+/// How much longer than its own deadline a run may take to end.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// The options of a run.
 #[derive(Debug, Args)]
@@ -72,7 +79,7 @@ pub enum SetupError {
         "cannot start the run: {0}; raise the limits of open files and of processes (ulimit -n, ulimit -u)"
     )]
     Runtime(io::Error),
-    #[error("cannot watch for SIGTERM and SIGINT: {0}")]
+    #[error("cannot watch for signals: {0}")]
     Signals(io::Error),
 }
 
@@ -95,7 +102,7 @@ pub(super) fn start(
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(SetupError::Runtime)?;
     let outcome = runtime.block_on(async {
-        let stop = stop_signal().map_err(SetupError::Signals)?;
+        let stop = bounded(stop_signal().map_err(SetupError::Signals)?);
         let webhooks = if components.has_listener() { Some(bind(config.listen_address)?) } else { None };
         // A drain has no admin address: it runs beside a listener on the same machine, which has the port.
         let admin = if components.has_listener() { bind_admin(config.admin_address).await? } else { None };
@@ -112,6 +119,24 @@ pub(super) fn start(
     // A thread that is stuck in a write to a full pipe must not keep the process alive.
     runtime.shutdown_background();
     outcome
+}
+
+/// Returns a future that completes with `stop`, and sees to it that the process ends soon after: a disk that
+/// does not answer may hold a thread that the run waits for.
+fn bounded(stop: impl Future<Output = ()> + Send + 'static) -> impl Future<Output = ()> {
+    let (report, stopped) = oneshot::channel();
+    tokio::spawn(async move {
+        stop.await;
+        let _ = report.send(());
+        let end = || {
+            std::thread::sleep(run::END_TIMEOUT + GRACE);
+            logging::print_failure(env!("CARGO_PKG_NAME"), &RunError::Stuck);
+            std::process::exit(1);
+        };
+        // If there is no thread for it, the run's own deadline is all there is.
+        let _ = thread::spawn("deadline", end);
+    });
+    stopped.map(drop)
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, SetupError> {

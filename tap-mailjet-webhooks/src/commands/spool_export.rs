@@ -5,9 +5,10 @@ use std::ops::ControlFlow;
 
 use tracing::warn;
 
-use super::CommandError;
 use super::spool_items::{describe_damage, is_json_object};
+use super::{CommandError, unless_reader_gone};
 use crate::config::Config;
+use crate::os::stdout::Stdout;
 use crate::spool::{self, ItemKind, Sequence, StoredItem};
 
 /// Parts of the spool are unreadable.
@@ -22,7 +23,7 @@ pub struct SpoolDamaged {
 pub fn execute(config: &Config) -> Result<(), CommandError> {
     let spool = spool::open_existing(&config.spool_location()?)?;
     let mut reader = spool.reader()?;
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = BufWriter::new(Stdout::open()?);
     let mut places = 0;
     for kind in ItemKind::ALL {
         let mut written = Ok(());
@@ -36,9 +37,11 @@ pub fn execute(config: &Config) -> Result<(), CommandError> {
             }
             if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
-        written.map_err(CommandError::Output)?;
+        if let Err(error) = written {
+            return unless_reader_gone(error);
+        }
     }
-    out.flush().map_err(CommandError::Output)?;
+    out.flush().or_else(unless_reader_gone)?;
     if places == 0 { Ok(()) } else { Err(SpoolDamaged { spool: spool.to_string(), places }.into()) }
 }
 

@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use tracing::info;
 
-use super::{CommandError, print};
+use super::{CommandError, print, print_once};
 use crate::config::Config;
 use crate::listener::token::{MAX_ACTIVE, Token};
 use crate::os::clock::UnixMillis;
@@ -65,7 +65,7 @@ fn new(config: &Config, registry: &mut dyn Registry, label: Option<&str>) -> Res
     let public_url = config.public_url()?;
     let token = Token::random().map_err(UrlError::Random)?;
     let id = registry.add_webhook_url(token.hash(), label, MAX_ACTIVE)?.ok_or(UrlError::TooMany)?;
-    print(token.url(public_url.as_str()) + "\n")?;
+    print_once(token.url(public_url.as_str()) + "\n")?;
     info!("this is webhook URL {id}; it is not shown again, and anyone who has it can post events");
     info!(
         "in Mailjet, open Account settings > Event notifications (webhooks) and enter it for each event \

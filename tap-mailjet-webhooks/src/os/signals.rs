@@ -1,20 +1,53 @@
-//! The signals that ask a run to end in good order.
+//! The signals that ask a run to end in good order, and those that only stop other programs.
 
 use std::io;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 
-/// Returns a future that waits for SIGTERM or SIGINT. From now on, they no longer end the process by
-/// themselves, however often they come. If the run takes too long to end, its deadline ends it.
-pub fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+/// Returns a future that waits for a signal that asks the run to end: SIGTERM, SIGINT, SIGHUP, SIGQUIT or
+/// SIGALRM. From now on, they no longer end the process by themselves, however often they come. If the run
+/// takes too long to end, its deadline ends it.
+///
+/// A SIGHUP that the parent process has ignored stays ignored, as `nohup` wants it. SIGUSR1 and SIGUSR2,
+/// which some log rotations send to everything, are logged and change nothing.
+pub fn stop_signal() -> io::Result<impl Future<Output = ()> + Send + 'static> {
+    let hangup = if is_hangup_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut quit = signal(SignalKind::quit())?;
+    let mut alarm = signal(SignalKind::alarm())?;
+    let mut users = [signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?];
     Ok(async move {
-        let name = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
+        let [user1, user2] = &mut users;
+        let mut hangup = std::pin::pin!(received(hangup));
+        let name = loop {
+            let harmless = tokio::select! {
+                _ = terminate.recv() => break "SIGTERM",
+                _ = interrupt.recv() => break "SIGINT",
+                () = &mut hangup => break "SIGHUP",
+                _ = quit.recv() => break "SIGQUIT",
+                _ = alarm.recv() => break "SIGALRM",
+                _ = user1.recv() => "SIGUSR1",
+                _ = user2.recv() => "SIGUSR2",
+            };
+            info!("{harmless}: ignored; SIGTERM stops the tap");
         };
         info!("{name}: stopping");
     })
+}
+
+async fn received(signal: Option<Signal>) {
+    match signal {
+        Some(mut signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether this process was started with SIGHUP ignored. Without procfs, it is taken for not ignored.
+fn is_hangup_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (SignalKind::hangup().as_raw_value() - 1) & 1 == 1)
 }

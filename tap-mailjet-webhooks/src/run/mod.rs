@@ -33,8 +33,8 @@ use receiving::Receiving;
 use supervisor::Supervisor;
 
 /// How long a run that was asked to end may take. After that it ends even if the reader of stdout does not
-/// read, or another process keeps the spool locked.
-const END_TIMEOUT: Duration = Duration::from_secs(30);
+/// read, the disk does not answer, or another process keeps the spool locked.
+pub const END_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why a run failed.
 #[derive(Debug, thiserror::Error)]
@@ -55,8 +55,9 @@ pub enum RunError {
     #[error("config key \"{key}\": cannot read the address of its socket: {source}")]
     LocalAddress { key: &'static str, source: std::io::Error },
     #[error(
-        "the run did not end within {} seconds after it was asked to: the reader of stdout does not read, or \
-         another process keeps the spool locked. What was not written stays in the spool",
+        "the run did not end within {} seconds after it was asked to: the reader of stdout does not read, \
+         the disk does not answer, or another process keeps the spool locked. What was not written stays in \
+         the spool",
         END_TIMEOUT.as_secs()
     )]
     Stuck,

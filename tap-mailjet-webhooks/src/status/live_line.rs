@@ -6,6 +6,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use catalog::plugin::logging::Stderr;
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing::info;
 
@@ -27,6 +28,9 @@ const BAR: &str = "{spinner} {bar:20} {human_pos}/{human_len} events, {wide_msg}
 
 /// The live line. While it is shown, everything else that goes to stderr has to pass through
 /// [`LiveLine::writer`].
+///
+/// A terminal may stop reading (Ctrl-S), and whoever draws then holds the lock of the bar. So only the thread
+/// that reports progress and the log's own thread use the bar.
 #[derive(Debug, Clone)]
 pub struct LiveLine {
     bar: ProgressBar,
@@ -39,18 +43,18 @@ impl Default for LiveLine {
 }
 
 impl LiveLine {
-    /// Returns a writer to stderr that hides the live line while it writes.
-    pub fn writer(&self) -> impl Write + use<> {
-        struct Suspending(ProgressBar);
+    /// Returns a writer to `stderr` that hides the live line while it writes.
+    pub fn writer(&self, stderr: Stderr) -> impl Write + Send + use<> {
+        struct Suspending(ProgressBar, Stderr);
         impl Write for Suspending {
             fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-                self.0.suspend(|| io::stderr().write(text))
+                self.0.suspend(|| self.1.write(text))
             }
             fn flush(&mut self) -> io::Result<()> {
-                io::stderr().flush()
+                Ok(())
             }
         }
-        Suspending(self.bar.clone())
+        Suspending(self.bar.clone(), stderr)
     }
 }
 
@@ -59,7 +63,6 @@ impl LiveLine {
 pub struct ProgressReporter {
     stop: mpsc::Sender<()>,
     stopped: mpsc::Receiver<()>,
-    line: LiveLine,
     metrics: Arc<Mutex<SingerMetrics>>,
     is_live: bool,
 }
@@ -78,12 +81,6 @@ impl ProgressReporter {
         let is_drain = !components.has_listener() && !backlog.is_empty();
         let mut view = View { components, source, is_drain, rate: Rate::default() };
         let bar = line.bar.clone();
-        if is_live {
-            bar.set_draw_target(ProgressDrawTarget::stderr());
-            let template = if is_drain { BAR } else { LINE };
-            let style = ProgressStyle::with_template(template).expect("a valid template");
-            bar.set_style(style.progress_chars("=> "));
-        }
         let metrics = Arc::new(Mutex::new(metrics));
         let (stop, asked_to_stop) = mpsc::channel();
         let (end, stopped) = mpsc::channel();
@@ -92,6 +89,10 @@ impl ProgressReporter {
             let mut logged_at = Instant::now();
             let mut logged_total = 0;
             if is_live {
+                bar.set_draw_target(ProgressDrawTarget::stderr());
+                let template = if is_drain { BAR } else { LINE };
+                let style = ProgressStyle::with_template(template).expect("a valid template");
+                bar.set_style(style.progress_chars("=> "));
                 // Drawn at once, so that even a short run shows something.
                 view.draw(&bar);
             }
@@ -109,11 +110,15 @@ impl ProgressReporter {
                     }
                 }
             }
+            if is_live {
+                bar.finish_and_clear();
+                bar.set_draw_target(ProgressDrawTarget::hidden());
+            }
             // The spool is closed before the end is reported.
             drop(view);
             let _ = end.send(());
         })?;
-        Ok(ProgressReporter { stop, stopped, line: line.clone(), metrics, is_live })
+        Ok(ProgressReporter { stop, stopped, metrics, is_live })
     }
 
     /// Logs the last measurements of a run that has ended, and removes the live line.
@@ -121,8 +126,6 @@ impl ProgressReporter {
         if !self.is_live {
             self.metrics.lock().unwrap_or_else(PoisonError::into_inner).log_end(outcome);
         }
-        self.line.bar.finish_and_clear();
-        self.line.bar.set_draw_target(ProgressDrawTarget::hidden());
         drop(self.stop);
         // A reader of stderr that does not read must not delay the end of the run.
         let _ = self.stopped.recv_timeout(END_TIMEOUT);

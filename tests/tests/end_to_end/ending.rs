@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use end_to_end::events::{DOCUMENTED_EVENTS, grouped, number_of, numbered_event, numbered_events};
+use end_to_end::faults::{Fault, FaultInjector, SpoolFile, SystemCall};
 use end_to_end::http::post_head;
 use end_to_end::message::Message;
 use end_to_end::oracle::Oracle;
@@ -136,8 +137,8 @@ fn a_reader_that_does_not_read_cannot_stop_a_tap_from_ending() {
 }
 
 #[test]
-fn either_signal_ends_a_listener_with_code_0() {
-    for signal in [Signal::TERM, Signal::INT] {
+fn each_signal_that_asks_a_program_to_end_ends_it_with_code_0() {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::ALARM] {
         let tap = Tap::new();
         let mut listener = tap.listen().start();
         listener.endpoint().post_accepted(DOCUMENTED_EVENTS[0]);
@@ -145,7 +146,48 @@ fn either_signal_ends_a_listener_with_code_0() {
         let finished = listener.finish();
         finished.assert_code(0);
         assert_eq!(finished.stdout, [""; 0]);
+
+        let mut run = tap.run().start();
+        let _ = run.wait_records(1);
+        let _ = run.endpoint();
+        run.program.signal(signal);
+        let finished = run.finish();
+        finished.assert_code(0);
+        assert!(ends_with_state(&finished), "{signal:?}");
     }
+}
+
+/// `nohup` ignores SIGHUP for the programs that it starts, and some log rotations send SIGUSR1 to everything.
+#[test]
+fn signals_that_are_not_meant_for_the_tap_do_not_end_it() {
+    let tap = Tap::new();
+    let mut listener = tap.listen().wrapped_in(&["nohup"]).start();
+    let endpoint = listener.endpoint();
+    for (signal, name) in [(Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2")] {
+        listener.program.signal(Signal::HUP);
+        listener.program.signal(signal);
+        let _ = listener.program.stderr().wait_for(&format!("{name}: ignored"));
+        endpoint.post_accepted(DOCUMENTED_EVENTS[0]);
+    }
+    listener.stop().assert_code(0);
+}
+
+/// The test takes the thirty seconds after which a stopped tap gives up.
+#[test]
+fn a_disk_that_does_not_answer_cannot_stop_a_tap_from_ending() {
+    let tap = Tap::new();
+    let Some(disk) = FaultInjector::build_for(&tap) else { return };
+    let mut listener = disk.inject_into(tap.listen()).start();
+    let endpoint = listener.endpoint();
+    endpoint.post_accepted(DOCUMENTED_EVENTS[0]);
+    disk.plan(SystemCall::Sync, SpoolFile::Wal, Fault::Hang, 1);
+    let mut client = endpoint.connect();
+    client.send(post_head(&endpoint.path, &[], DOCUMENTED_EVENTS[1].len()));
+    client.send(DOCUMENTED_EVENTS[1]);
+    wait::until("the disk hangs", || (disk.failed_calls() > 0).then_some(()));
+    listener.program.signal(Signal::TERM);
+    let finished = listener.finish();
+    assert!(finished.only_error().contains("the disk does not answer"), "{:?}", finished.stderr);
 }
 
 /// A tap whose output nobody reads must not go on answering 200.

@@ -64,6 +64,8 @@ mod meltano;
 mod services;
 // What is written again after a stop, a crash or a lost state, and what is not.
 mod resuming;
+// The log: stderr that is full, closed or never read, and foreign text in it.
+mod logging;
 // How a run ends: signals, bounds, and a reader that goes away.
 mod ending;
 // Webhook URLs: created, listed, revoked, and never shown again.
