@@ -27,38 +27,59 @@ pub enum StateError {
     BadPosition { stream: String, value: String },
 }
 
+/// Keys of a state that say nothing about how far a stream has got.
+const SILENT_KEYS: [&str; 3] = ["currently_syncing", "type", "time_extracted"];
+/// Keys under which tools keep a state: Singer's STATE message, Meltano, and Meltano's exported states. A later
+/// one completes an earlier one.
+const WRAPPERS: [&str; 5] = ["value", "singer_state", "completed", "partial", "partial_state"];
+/// How deep a state may be wrapped: Meltano's export wraps it twice.
+const MAX_WRAPPERS: u32 = 3;
+
 impl State {
-    /// Reads a state: one JSON object. An empty object is the state of a first run.
+    /// Reads a state: one JSON object, as the tap writes it or as Singer's STATE message or Meltano wraps it.
+    /// Byte order marks, and NUL bytes that a power cut has left around it, are skipped.
+    ///
+    /// An object that says nothing, such as `{}`, is the state of a first run.
     pub fn parse(text: &[u8]) -> Result<Self, StateError> {
-        let Value::Object(mut object) = serde_json::from_slice(text)? else {
-            return Err(StateError::NoBookmarks);
-        };
-        if object.is_empty() {
-            return Ok(State::default());
-        }
-        let Some(Value::Object(bookmarks)) = object.remove("bookmarks") else {
-            return Err(StateError::NoBookmarks);
-        };
-        let state = State { bookmarks };
-        for (stream, bookmark) in &state.bookmarks {
-            // Nothing has been written to the stream yet.
-            if bookmark.is_null() || *bookmark == json!({}) {
-                continue;
+        State::from_value(serde_json::from_slice(trim(text))?)
+    }
+
+    /// Reads the last state with a bookmark of several JSON documents in a row; `None` if none has one.
+    pub fn parse_last(text: &[u8]) -> Result<Option<Self>, StateError> {
+        let mut last = None;
+        for document in serde_json::Deserializer::from_slice(trim(text)).into_iter() {
+            let state = State::from_value(document?)?;
+            if state.has_bookmark() {
+                last = Some(state);
             }
-            let position = &bookmark["replication_key_value"];
-            if position.as_i64().is_none_or(|position| position < 0) {
-                let value = if position.is_null() { bookmark } else { position };
+        }
+        Ok(last)
+    }
+
+    fn from_value(value: Value) -> Result<Self, StateError> {
+        let mut bookmarks = Map::new();
+        if !collect(value, MAX_WRAPPERS, &mut bookmarks) {
+            return Err(StateError::NoBookmarks);
+        }
+        for (stream, bookmark) in &bookmarks {
+            if position(bookmark).is_err() {
+                let value = bookmark.get("replication_key_value").unwrap_or(bookmark);
                 // The value may be anything, of any length.
                 let value = value.to_string().chars().take(100).collect();
                 return Err(StateError::BadPosition { stream: stream.chars().take(100).collect(), value });
             }
         }
-        Ok(state)
+        Ok(State { bookmarks })
+    }
+
+    /// Whether any stream has a bookmark.
+    pub fn has_bookmark(&self) -> bool {
+        self.bookmarks.values().any(|bookmark| matches!(position(bookmark), Ok(Some(_))))
     }
 
     /// Returns the sequence up to which `stream` has been written, if it has a bookmark.
     pub fn bookmark(&self, stream: &str) -> Option<i64> {
-        self.bookmarks.get(stream)?.get("replication_key_value")?.as_i64()
+        position(self.bookmarks.get(stream)?).ok()?
     }
 
     /// Moves the bookmark of `stream` to `sequence`, a value of its `replication_key`.
@@ -73,6 +94,69 @@ impl State {
         state.set_bookmark("data", "_sdc_sequence", 1_513_975_381_000);
         json!(state)
     }
+}
+
+/// Removes what editors and power cuts leave around a state.
+fn trim(text: &[u8]) -> &[u8] {
+    const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+    let is_blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0;
+    let start = text.iter().position(|byte| !is_blank(byte)).unwrap_or(text.len());
+    let end = text.iter().rposition(|byte| !is_blank(byte)).map_or(start, |last| last + 1);
+    let text = &text[start..end];
+    text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
+}
+
+/// Adds the bookmarks of a state, however it is wrapped. Returns whether it is a state.
+fn collect(state: Value, wrappers_left: u32, bookmarks: &mut Map<String, Value>) -> bool {
+    let mut object = match state {
+        Value::Null => return true,
+        Value::Object(object) => object,
+        _ => return false,
+    };
+    match object.remove("bookmarks") {
+        Some(Value::Object(found)) => {
+            bookmarks.extend(found);
+            return true;
+        }
+        None | Some(Value::Null) => {}
+        Some(_) => return false,
+    }
+    for wrapper in WRAPPERS {
+        let Some(wrapped) = object.remove(wrapper) else { continue };
+        if wrappers_left == 0 || !collect(wrapped, wrappers_left - 1, bookmarks) {
+            return false;
+        }
+    }
+    object.keys().all(|key| SILENT_KEYS.contains(&key.as_str()))
+}
+
+/// Reads the position of a bookmark: a number, or a number that a tool has written as text or with a fraction
+/// of zero. `None` says that nothing has been written to the stream yet.
+fn position(bookmark: &Value) -> Result<Option<i64>, ()> {
+    let value = match bookmark {
+        Value::Null => return Ok(None),
+        Value::Object(object) if object.is_empty() => return Ok(None),
+        Value::Object(object) => object.get("replication_key_value").ok_or(())?,
+        _ => return Err(()),
+    };
+    let position = match value {
+        Value::Null => return Ok(None),
+        Value::Number(number) => number.as_i64().or_else(|| number.as_f64().and_then(integer)),
+        Value::String(text) => {
+            let text = text.trim();
+            text.parse().ok().or_else(|| text.parse().ok().and_then(integer))
+        }
+        _ => None,
+    };
+    position.filter(|position| *position >= 0).map(Some).ok_or(())
+}
+
+/// Returns the integer that a floating-point number stands for.
+#[allow(clippy::cast_possible_truncation)] // The number is in the range of the integer.
+fn integer(number: f64) -> Option<i64> {
+    // The first number past the range, 2^63.
+    const PAST_END: f64 = 9_223_372_036_854_775_808.0;
+    (number.fract() == 0.0 && (0.0..PAST_END).contains(&number)).then_some(number as i64)
 }
 
 #[cfg(test)]
@@ -101,8 +185,62 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_object_is_the_state_of_a_first_run() {
-        assert_eq!(State::parse(b"{}").expect("a state"), State::default());
+    fn a_state_that_says_nothing_is_that_of_a_first_run() {
+        for text in [
+            "{}",
+            "null",
+            r#"{"bookmarks":{}}"#,
+            r#"{"bookmarks":null}"#,
+            r#"{"currently_syncing":null}"#,
+            r#"{"currently_syncing":"data"}"#,
+            r#"{"singer_state":{}}"#,
+            r#"{"type":"STATE","value":{}}"#,
+            r#"{"completed":{},"partial":{}}"#,
+        ] {
+            let state = State::parse(text.as_bytes()).expect(text);
+            assert!(!state.has_bookmark() && state == State::default(), "{text}");
+        }
+        for text in
+            [r#"{"bookmarks":{"data":null}}"#, r#"{"bookmarks":{"data":{"replication_key_value":null}}}"#]
+        {
+            assert!(!State::parse(text.as_bytes()).expect(text).has_bookmark(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bookmark_is_understood_however_tools_wrap_and_spell_it() {
+        let bare = r#"{"bookmarks":{"data":{"replication_key":"_sdc_sequence","replication_key_value":7}}}"#;
+        let wrapped = [
+            bare.to_owned(),
+            format!("\u{feff}{bare}"),
+            format!("\0\0{bare}\r\n\0\0\0"),
+            format!(r#"{{"type":"STATE","value":{bare}}}"#),
+            format!(r#"{{"singer_state":{bare}}}"#),
+            format!(r#"{{"completed":{{"singer_state":{bare}}},"partial":{{}}}}"#),
+            format!(
+                r#"{{"completed":{{"singer_state":{{"bookmarks":{{}}}}}},"partial":{{"singer_state":{bare}}}}}"#
+            ),
+            r#"{"currently_syncing":"data","singer_state":{},"bookmarks":{"data":
+                {"replication_key_value":7,"starting_replication_value":null,"progress_markers":{}}}}"#
+                .to_owned(),
+        ];
+        let spelled = ["\"7\"", "\" 7 \"", "7.0", "7e0", "\"7.0\""]
+            .map(|value| format!(r#"{{"bookmarks":{{"data":{{"replication_key_value":{value}}}}}}}"#));
+        for text in wrapped.iter().chain(&spelled) {
+            let state = State::parse(text.as_bytes()).expect(text);
+            assert_eq!((state.bookmark("data"), state.has_bookmark()), (Some(7), true), "{text}");
+        }
+    }
+
+    #[test]
+    fn of_several_documents_the_last_with_a_bookmark_counts() {
+        let state =
+            |position| format!(r#"{{"bookmarks": {{"data": {{"replication_key_value": {position}}}}}}}"#);
+        let text = format!("{}{}\n{{}}\n", state(1), state(2));
+        let last = State::parse_last(text.as_bytes()).expect("states").expect("a bookmark");
+        assert_eq!(last.bookmark("data"), Some(2));
+        assert_eq!(State::parse_last(b"{} {}").expect("states"), None);
+        State::parse_last(b"{} {").expect_err("half a document");
     }
 
     #[test]
@@ -111,7 +249,9 @@ mod tests {
             (r#"{"bookmarks": {"data""#, "not JSON"),
             ("[]", "no \"bookmarks\" object"),
             (r#"{"bookmarks": 5}"#, "no \"bookmarks\" object"),
-            (r#"{"type": "STATE", "value": {}}"#, "a state looks like {\"bookmarks\":{\"data\":"),
+            (r#"{"data": 7}"#, "a state looks like {\"bookmarks\":{\"data\":"),
+            (r#"{"singer_state": {"data": 7}}"#, "no \"bookmarks\" object"),
+            (r#"{"bookmarks": {"data": {"replication_key_value": true}}}"#, "true, which is not an integer"),
             (
                 r#"{"bookmarks": {"data": {"replication_key_value": "x"}}}"#,
                 "stream \"data\" has the replication_key_value \"x\"",

@@ -109,6 +109,9 @@ pub struct Config {
     /// The largest number of records between two STATEs.
     #[schemars(range(min = 1))]
     pub state_interval_records: u64,
+    /// Whether an event counts as stored once stdout has taken it, if no run was ever given a state. Without
+    /// it, nothing counts as stored then, and nothing is deleted.
+    pub confirm_without_state: bool,
     /// How many days an event stays in the spool after it arrived, so that it can be emitted again. An event
     /// that no state confirms stays longer.
     #[schemars(range(min = 0))]
@@ -152,6 +155,7 @@ impl Default for Config {
             unknown_fields: UnknownFields::default(),
             state_interval_seconds: 5.0,
             state_interval_records: 10_000,
+            confirm_without_state: false,
             retention_days: 7.0,
             spool_max_bytes: 10 << 30,
             min_free_bytes: 512 << 20,

@@ -32,7 +32,8 @@ pub use dry_run::{DryRun, write_samples};
 pub use record::UnknownFields;
 pub(crate) use record::stream_with_discovered_columns;
 pub use state::{
-    Confirmation, StartError, StateFile, StateFileError, Written, follow_confirmations, last_state,
+    Confirmation, StartError, StateFile, StateFileError, WithoutState, Written, follow_confirmations,
+    last_state,
 };
 pub use stop::{EmitError, Ended, StopControl};
 

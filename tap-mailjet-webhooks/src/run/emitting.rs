@@ -8,7 +8,9 @@ use tokio::sync::oneshot;
 
 use super::{Plan, RunError};
 use crate::emitter::progress::EmitterProgress;
-use crate::emitter::{Confirmation, EmitError, Emitter, Ended, StateFile, StopControl, follow_confirmations};
+use crate::emitter::{
+    Confirmation, EmitError, Emitter, Ended, StateFile, StopControl, WithoutState, follow_confirmations,
+};
 use crate::os::thread;
 use crate::os::worker::Worker;
 use crate::spool::{Backlog, Registry, Spool, SpoolError, Trimmer, Watermark};
@@ -35,7 +37,11 @@ impl<W: Write> PreparedEmitter<W> {
         let mut state_file = plan.state.as_deref().map(StateFile::new);
         let mut emitter = Emitter::new(spool, &plan.output, out, plan.config.pace(), progress)?;
         let backlog = emitter.start_from(state_file.as_mut(), plan.config.sequence_unit)?;
-        let confirmation = Confirmation::determine(state_file, &mut *registry, plan.stdout_is_null)?;
+        let without_state = WithoutState {
+            is_confirmed_by_stdout: plan.config.confirm_without_state,
+            stdout_is_null: plan.stdout_is_null,
+        };
+        let confirmation = Confirmation::determine(state_file, &mut *registry, without_state)?;
         Ok(PreparedEmitter { emitter, confirmation, trimmer, registry, backlog })
     }
 }

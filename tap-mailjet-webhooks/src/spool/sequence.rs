@@ -36,6 +36,14 @@ impl Sequence {
         self.0
     }
 
+    /// Returns what the clock said when the sequence was assigned, in either unit, or later: a sequence is
+    /// never smaller than one before it.
+    pub(super) const fn assigned_at(self) -> UnixMillis {
+        // In milliseconds, this would be the year 5138; in nanoseconds, it is 1973.
+        const FIRST_IN_NANOSECONDS: i64 = 100_000_000_000_000_000;
+        UnixMillis::new(if self.0 < FIRST_IN_NANOSECONDS { self.0 } else { self.0 / 1_000_000 })
+    }
+
     /// The sequence after this one; the last one is followed by itself.
     #[must_use]
     pub const fn next(self) -> Self {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use end_to_end::events::{number_of, numbered_event};
+use end_to_end::events::{grouped, number_of, numbered_event, numbered_events};
 use end_to_end::message::Record;
 use end_to_end::pipeline::Pipeline;
 use end_to_end::schema::assert_valid;
@@ -83,6 +83,52 @@ fn sequences_grow_and_nothing_is_deleted_early_while_the_clock_jumps_by_an_hour(
     assert!(finished.records().iter().map(number_of).eq(0..posted));
     assert_valid(&finished.messages());
     tap.command(&["spool", "verify"]).finish().assert_code(0);
+}
+
+/// After a step of a century, sequences no longer follow the clock, and events seem to come from the future.
+#[test]
+fn an_event_stamped_a_century_ahead_does_not_block_trimming() {
+    for unit in ["millisecond", "nanosecond"] {
+        let tap = Tap::new().set("retention_days", 0).set("sequence_unit", unit);
+        let Some(clock) = TestClock::new(&tap) else { return };
+        tap.append_state(0);
+        let running = clock.set_for(tap.run().state()).start();
+        let endpoint = running.endpoint();
+        clock.set("@2126-01-01 00:00:00");
+        // More than are looked at in one step.
+        endpoint.post_accepted(grouped(&numbered_events(0, 2500)));
+        clock.set("+0");
+        for number in 0..3 {
+            endpoint.post_accepted(numbered_event(2500 + number));
+        }
+        let records = running.wait_records(2503);
+        assert!(records.is_sorted_by(|one, next| one.sequence() < next.sequence()));
+        tap.append_state(records[2501].sequence());
+        wait::until("what is confirmed is trimmed", || {
+            (tap.spool().sequences() == [records[2502].sequence()]).then_some(())
+        });
+        let _ = running.program.stderr().wait_for("arrived in the future: the clock was ahead");
+        running.stop().assert_code(0);
+    }
+}
+
+/// A machine without a battery starts in 1970, or wherever its clock stopped, until it has asked the network.
+#[test]
+fn an_event_that_arrived_while_the_clock_was_behind_is_not_deleted_early() {
+    let tap = Tap::new().set("retention_days", 0.5 / 24.0);
+    let Some(clock) = TestClock::new(&tap) else { return };
+    tap.append_state(0);
+    let running = clock.set_for(tap.run().state()).start();
+    let endpoint = running.endpoint();
+    for (number, time) in (0..).zip(["+0", "@1971-01-01 00:00:00", "-31536000", "+0"]) {
+        clock.set(time);
+        endpoint.post_accepted(numbered_event(number));
+    }
+    tap.append_state(running.wait_records(4)[3].sequence());
+    tap.spool().insert(&SpooledEvent { sequence: 1, received_at: LONG_AGO, body: numbered_event(1_000) });
+    wait::until("trimming is running", || (tap.spool().count_up_to(1) == 0).then_some(()));
+    running.stop().assert_code(0);
+    assert_eq!(tap.spool().events().len(), 4);
 }
 
 #[test]

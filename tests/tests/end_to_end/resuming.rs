@@ -115,6 +115,114 @@ fn the_last_complete_line_of_the_state_file_counts() {
     assert_eq!(numbers(&tap.drain().state().finish()), [7, 8, 9]);
 }
 
+/// A line that says nothing, what a power cut leaves, and a state as Singer or Meltano wraps it.
+#[test]
+fn a_state_is_understood_as_people_and_tools_leave_it() {
+    let tap = Tap::new();
+    tap.spool_bodies([grouped(&numbered_events(0, 10)).as_str()]);
+    tap.drain().finish().assert_code(0);
+    let sequence = tap.spool().sequences()[6];
+    let state = end_to_end::tap::state_value(sequence).to_string();
+    let nul = "\0".repeat(4096);
+    for text in [
+        format!("{state}\n{{}}\n"),
+        format!("{state}\n{{\"currently_syncing\":null}}\n"),
+        format!("{state}\n{nul}"),
+        format!("{{}}\n{nul}{state}\n"),
+        format!("\u{feff}{state}\r\n"),
+        format!("{{\"type\":\"STATE\",\"value\":{state}}}\n"),
+        format!("{{\"singer_state\":{state}}}"),
+        format!("{{\"completed\":{{\"singer_state\":{state}}},\"partial\":{{}}}}"),
+        state.replace(&sequence.to_string(), &format!("\"{sequence}\"")),
+        state.replace(&sequence.to_string(), &format!("{sequence}.0")),
+    ] {
+        std::fs::write(tap.state_file(), &text).expect("a state file can be written");
+        let drained = tap.drain().state().finish();
+        drained.assert_code(0);
+        assert_eq!(numbers(&drained), [7, 8, 9], "{text:?}");
+    }
+}
+
+/// `jq` before 1.7 prints 1700000000000000095 as 1700000000000000100, and the event that is skipped so is lost.
+#[test]
+fn a_bookmark_that_a_tool_has_rounded_skips_nothing() {
+    let tap = Tap::new().set("sequence_unit", "nanosecond").set("retention_days", 0);
+    tap.spool_bodies([grouped(&numbered_events(0, 1000)).as_str()]);
+    tap.drain().finish().assert_code(0);
+    let sequences = tap.spool().sequences();
+    #[allow(clippy::cast_precision_loss)]
+    let rounded_up = sequences[700..900].iter().map(|sequence| (sequence, *sequence as f64)).find_map(
+        |(sequence, number)| {
+            let rounded: i64 = number.to_string().parse().expect("an integer");
+            (rounded > *sequence).then_some((*sequence, rounded))
+        },
+    );
+    let (stored, rounded) = rounded_up.expect("half of them are rounded up");
+    tap.append_state(rounded);
+    let drained = tap.drain().state().finish();
+    drained.assert_code(0);
+    let first = drained.records()[0].sequence();
+    assert!(first <= stored + 1, "{first} comes after {stored}, which was stored");
+    assert!(drained.records().len() < 1000, "what is certainly stored is not repeated");
+    assert!(drained.stderr_contains("looks rounded"), "{:?}", drained.stderr);
+    let left = tap.spool().sequences();
+    assert!(left.iter().any(|sequence| *sequence == stored + 1), "what may not be stored is not trimmed");
+
+    // The last bookmark that was written is certainly no rounded one, whatever it looks like.
+    let last = *sequences.last().expect("an event");
+    tap.append_state(last);
+    let nothing = tap.drain().state().finish();
+    nothing.assert_code(0);
+    assert_eq!(numbers(&nothing), [0; 0]);
+}
+
+/// The shell empties the file before the tap has read it.
+#[test]
+fn an_emptied_state_file_is_a_warning_that_says_why_everything_comes_again() {
+    let tap = Tap::new();
+    tap.spool_bodies([numbered_event(1).as_str()]);
+    let first = tap.drain().state().finish();
+    assert!(
+        first.stderr_contains("holds no bookmark yet; starting from the beginning"),
+        "{:?}",
+        first.stderr
+    );
+    for text in ["", "{}\n", "\0\0"] {
+        std::fs::write(tap.state_file(), text).expect("a state file can be written");
+        let again = tap.drain().state().finish();
+        again.assert_code(0);
+        assert_eq!(numbers(&again), [1]);
+        assert!(
+            again.stderr_contains("WARN") && again.stderr_contains("append to it (>>"),
+            "{:?}",
+            again.stderr
+        );
+    }
+}
+
+/// The state is ahead of such a spool.
+#[test]
+fn a_spool_restored_from_a_backup_is_one_line_that_says_what_to_do() {
+    let tap = Tap::new();
+    tap.spool_bodies([numbered_event(1).as_str()]);
+    tap.drain().state().finish().assert_code(0);
+    let backup = tap.folder().join("backup.db");
+    tap.spool().execute(&format!("VACUUM INTO '{}'", backup.display()));
+    tap.spool_bodies([numbered_event(2).as_str()]);
+    let second = tap.drain().state().finish();
+    store_last_state(&tap, &second);
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(tap.folder().join(format!("spool.db{suffix}")));
+    }
+    std::fs::copy(&backup, &tap.spool().path).expect("a copy");
+    tap.spool_bodies([numbered_event(3).as_str()]);
+    let refused = tap.drain().state().finish();
+    let error = refused.only_error();
+    assert!(error.contains("restored from a backup") && error.contains("a new state file"), "{error}");
+    std::fs::remove_file(tap.state_file()).expect("a state file");
+    assert_eq!(numbers(&tap.drain().state().finish()), [1, 3]);
+}
+
 /// Meltano writes the file as one object, with or without a line break at its end.
 #[test]
 fn an_empty_state_means_a_first_run() {
@@ -141,7 +249,13 @@ fn a_state_without_a_line_break_counts() {
 fn an_unreadable_state_is_an_error_and_not_a_first_run() {
     let tap = Tap::new();
     tap.spool_bodies([numbered_event(1).as_str()]);
-    for text in ["not a state\n", "[]\n", "{\"bookmarks\": 5}\n", "{\"bookmarks\": {\"data\": \"x\"}}\n"] {
+    for text in [
+        "not a state\n",
+        "[]\n",
+        "{\"bookmarks\": 5}\n",
+        "{\"data\": 5}\n",
+        "{\"bookmarks\": {\"data\": \"x\"}}\n",
+    ] {
         std::fs::write(tap.state_file(), text).expect("a state file can be written");
         let finished = tap.drain().state().finish();
         let error = finished.only_error();

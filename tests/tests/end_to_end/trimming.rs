@@ -1,6 +1,8 @@
 //! What leaves the spool: events that a STATE has covered and retention has released. Nothing else ever does.
 
-use end_to_end::events::{numbered_event, numbered_events};
+use std::io::{BufRead, BufReader};
+
+use end_to_end::events::{grouped, numbered_event, numbered_events};
 use end_to_end::message::Record;
 use end_to_end::spool::SpooledEvent;
 use end_to_end::tap::{RunningTap, Tap};
@@ -68,7 +70,7 @@ fn events_younger_than_retention_days_stay() {
 /// overrule it.
 #[test]
 fn once_a_state_was_given_a_run_without_one_trims_nothing() {
-    let tap = Tap::new().set("retention_days", 0);
+    let tap = Tap::new().set("retention_days", 0).set("confirm_without_state", true);
     tap.append_state(0);
     tap.spool_bodies([numbered_event(1).as_str(), &numbered_event(2)]);
     tap.drain().state().finish().assert_code(0);
@@ -78,7 +80,7 @@ fn once_a_state_was_given_a_run_without_one_trims_nothing() {
     let _ = post_and_read_after(&running, 2, 3);
     running.wait_bookmark(*tap.spool().sequences().last().expect("an event"));
     // Another tap, started later and never given a state, shows that trimming has had time to run.
-    let other = Tap::new().set("retention_days", 0);
+    let other = Tap::new().set("retention_days", 0).set("confirm_without_state", true);
     let beside = other.run().start();
     let _ = post_and_read(&beside, 1);
     wait::until("the other spool is trimmed", || other.spool().events().is_empty().then_some(()));
@@ -88,22 +90,43 @@ fn once_a_state_was_given_a_run_without_one_trims_nothing() {
     assert_eq!(tap.spool().events().len(), 5);
 }
 
-/// If no state was ever given, the only confirmation is that stdout has taken the events. A warning says so.
+/// `meltano config test` reads two lines of a run without a state and goes away.
 #[test]
-fn if_no_state_was_ever_given_written_events_are_trimmed() {
+fn a_run_without_a_state_confirms_nothing_and_says_that_the_spool_will_fill() {
     let tap = Tap::new().set("retention_days", 0);
+    tap.spool_bodies([grouped(&numbered_events(0, 3000)).as_str()]);
+    let (mut run, stdout) = tap.drain().start_unread();
+    let mut lines = BufReader::new(stdout).lines();
+    let _ = (lines.next(), lines.next());
+    drop(lines);
+    assert_eq!(run.wait(), Some(1));
+    let complete = tap.drain().finish();
+    complete.assert_code(0);
+    assert!(complete.stderr_contains("nothing counts as stored"), "{:?}", complete.stderr);
+    assert!(complete.stderr_contains("confirm_without_state"), "{:?}", complete.stderr);
+    assert_eq!(tap.spool().events().len(), 3000);
+    let status = tap.command(&["spool", "status"]).finish();
+    let unconfirmed = status.stdout.iter().find(|line| line.starts_with("unconfirmed")).expect("a line");
+    assert!(unconfirmed.contains("3000") || unconfirmed.contains("3,000"), "{unconfirmed}");
+    assert_eq!(tap.drain().state().finish().records().len(), 3000);
+}
+
+/// The only confirmation is then that stdout has taken the events, and a line of the log says so.
+#[test]
+fn with_confirm_without_state_written_events_are_trimmed() {
+    let tap = Tap::new().set("retention_days", 0).set("confirm_without_state", true);
     let running = tap.run().start();
     let _ = post_and_read(&running, 5);
     wait::until("the spool is trimmed", || tap.spool().events().is_empty().then_some(()));
     let finished = running.stop();
     finished.assert_code(0);
-    assert!(finished.stderr_contains("--state"), "{:?}", finished.stderr);
+    assert!(finished.stderr_contains("once stdout has taken them"), "{:?}", finished.stderr);
 }
 
 /// Nothing keeps what is written to the null device, and a closed stdout leads there too.
 #[test]
 fn events_written_to_the_null_device_stay() {
-    let tap = Tap::new().set("retention_days", 0);
+    let tap = Tap::new().set("retention_days", 0).set("confirm_without_state", true);
     tap.spool_bodies([numbered_event(1).as_str()]);
     for stdout in [">/dev/null", ">&-"] {
         let script = format!("exec \"$0\" \"$@\" {stdout}");
@@ -132,8 +155,8 @@ fn a_state_of_another_spool_confirms_nothing_in_a_running_tap() {
 
 /// A drain is short, but it must get around to trimming, or the spool of a cron job grows forever.
 #[test]
-fn a_drain_trims_what_it_wrote_if_no_state_was_ever_given() {
-    let tap = Tap::new().set("retention_days", 0);
+fn with_confirm_without_state_a_drain_trims_what_it_wrote() {
+    let tap = Tap::new().set("retention_days", 0).set("confirm_without_state", true);
     let bodies = numbered_events(0, 5);
     tap.spool_bodies(bodies.iter().map(String::as_str));
     let drained = tap.drain().finish();
@@ -161,7 +184,7 @@ fn a_drain_trims_what_its_state_covers() {
 /// A backlog that was once large must not occupy the disk forever.
 #[test]
 fn trimming_returns_space_to_the_disk() {
-    let tap = Tap::new().set("retention_days", 0);
+    let tap = Tap::new().set("retention_days", 0).set("confirm_without_state", true);
     tap.drain().finish().assert_code(0);
     tap.spool().insert_many(5_000, 10_000);
     let size = || tap.spool().path.metadata().expect("the spool").len();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 
 use super::file::StateFile;
 use super::written::{Confirmed, ForeignBookmark, Written};
@@ -27,19 +27,27 @@ const GIVE_BACK_TIME: Duration = Duration::from_millis(500);
 pub enum Confirmation {
     /// The state file says so.
     StateFile(StateFile),
-    /// No run on this spool was ever given a state: what stdout has taken counts as stored.
+    /// The configuration says so: what stdout has taken counts as stored.
     Stdout,
-    /// Nothing says so, and nothing is trimmed: an earlier run was given a state and this one was not, or
-    /// stdout keeps nothing.
+    /// Nothing says so, and nothing is trimmed.
     Nothing,
 }
 
+/// What a run without `--state` may take for stored.
+#[derive(Debug, Clone, Copy)]
+pub struct WithoutState {
+    /// Whether what stdout has taken counts as stored: the key `confirm_without_state`.
+    pub is_confirmed_by_stdout: bool,
+    /// Whether stdout is the null device, which keeps nothing.
+    pub stdout_is_null: bool,
+}
+
 impl Confirmation {
-    /// Determines it from what this run and earlier ones were given. A null device as stdout keeps nothing.
+    /// Determines it from what this run and earlier ones were given.
     pub fn determine(
         state_file: Option<StateFile>,
         registry: &mut dyn Registry,
-        stdout_is_null: bool,
+        without_state: WithoutState,
     ) -> Result<Self, SpoolError> {
         if let Some(file) = state_file {
             if let Err(error) = registry.note_state_given() {
@@ -48,20 +56,28 @@ impl Confirmation {
             }
             return Ok(Confirmation::StateFile(file));
         }
-        if registry.state_was_given()? {
-            warn!("this run was given no state, but earlier runs were: nothing is trimmed from the spool");
+        if !without_state.is_confirmed_by_stdout {
+            warn!(
+                "without --state, nothing counts as stored: nothing is trimmed, and the spool fills until new \
+                 webhooks get 503. Give --state, or set confirm_without_state if whatever reads stdout stores \
+                 all of it"
+            );
             return Ok(Confirmation::Nothing);
         }
-        if stdout_is_null {
+        if registry.state_was_given()? {
+            warn!(
+                "confirm_without_state has no effect: earlier runs were given a state, and this one was not. \
+                 Nothing is trimmed from the spool"
+            );
+            return Ok(Confirmation::Nothing);
+        }
+        if without_state.stdout_is_null {
             warn!(
                 "stdout is closed or the null device, which keeps nothing: nothing is trimmed from the spool"
             );
             return Ok(Confirmation::Nothing);
         }
-        warn!(
-            "without --state, events count as stored once stdout has taken them, and are trimmed after \
-             retention_days; give --state to keep them until the target confirms them"
-        );
+        info!("confirm_without_state: events count as stored once stdout has taken them");
         Ok(Confirmation::Stdout)
     }
 }

@@ -1,8 +1,8 @@
 //! The file that `--state` names: read at the start, and followed while the tap runs.
 //!
 //! It may hold one JSON document in any layout (as Meltano or a person saves it), or one line for each STATE
-//! that a target has printed (`target >> state.jsonl`). Of several lines, the last complete one counts. If
-//! the file grows while the tap runs, the tap learns from it what the target has stored.
+//! that a target has printed (`target >> state.jsonl`). Of several lines, the last complete one that holds a
+//! bookmark counts. If the file grows while the tap runs, the tap learns from it what the target has stored.
 //!
 //! A target that is killed in the middle of a line leaves an incomplete one. The next target appends its
 //! first state to that line. Such a line counts as the state that it ends with.
@@ -32,8 +32,8 @@ pub enum StateFileError {
     #[error("state file {path}: there is no directory {directory}; correct --state or create the directory")]
     NoDirectory { path: PathBuf, directory: PathBuf },
     #[error(
-        "state file {path}: its last complete line is not a state: {source}. Correct the file, or remove it \
-         to start from the beginning"
+        "state file {path}: its last complete line is not a state: {source}. Remove that line, so that the \
+         line before it counts, or remove the file to start from the beginning"
     )]
     NotAState { path: PathBuf, source: StateError },
 }
@@ -99,24 +99,43 @@ fn version_of(metadata: &Metadata) -> FileVersion {
     (metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec())
 }
 
-/// Returns the last complete state in a file, or in the end of one.
+/// Returns the last complete state with a bookmark in a file, or in the end of one. Without a bookmark anywhere,
+/// it is the empty state if the file holds one, and otherwise `None`.
 pub fn last_state(tail: &[u8]) -> Result<Option<State>, StateError> {
     if let Ok(state) = State::parse(tail) {
         return Ok(Some(state));
     }
+    match last_state_in_lines(tail) {
+        // It may be one document in several lines, with others before or after it.
+        Err(error) => match State::parse_last(tail) {
+            Ok(Some(state)) => Ok(Some(state)),
+            _ => Err(error),
+        },
+        found => found,
+    }
+}
+
+fn last_state_in_lines(tail: &[u8]) -> Result<Option<State>, StateError> {
     let mut lines = tail.split(|byte| *byte == b'\n');
     // The line after the last newline may be incomplete. If it is, it is not JSON: an object ends with its
     // last byte.
-    let unfinished = lines.next_back().unwrap_or_default();
-    if let Ok(state) = State::parse(unfinished) {
-        return Ok(Some(state));
-    }
-    match lines.rfind(|line| !line.trim_ascii().is_empty()) {
-        Some(line) => {
-            State::parse(line).or_else(|error| state_after_incomplete_one(line).ok_or(error)).map(Some)
+    let unfinished = lines.next_back().and_then(|line| State::parse(line).ok());
+    let mut empty = None;
+    let complete =
+        lines.rev().filter(|line| line.iter().any(|byte| !byte.is_ascii_whitespace() && *byte != 0));
+    for state in unfinished.map(Ok).into_iter().chain(complete.map(state_of_line)) {
+        let state = state?;
+        if state.has_bookmark() {
+            return Ok(Some(state));
         }
-        None => Ok(None),
+        // A line that says nothing does not undo what the lines before it say.
+        empty = Some(state);
     }
+    Ok(empty)
+}
+
+fn state_of_line(line: &[u8]) -> Result<State, StateError> {
+    State::parse(line).or_else(|error| state_after_incomplete_one(line).ok_or(error))
 }
 
 /// Returns the state that a line ends with, after an incomplete one that a crash has left.
@@ -127,7 +146,7 @@ fn state_after_incomplete_one(line: &[u8]) -> Option<State> {
     let starts = (0..line.len()).rev().filter(|at| line[*at] == b'{').take(MAX_STARTS);
     // An empty object says nothing, and what it is the end of may not have been a state.
     let mut states = starts.filter_map(|at| State::parse(&line[at..]).ok());
-    states.find(|state| *state != State::default())
+    states.find(State::has_bookmark)
 }
 
 #[cfg(test)]
@@ -152,6 +171,18 @@ mod tests {
             (format!("{one}\n{two}"), Some(2)),
             (format!("{one}\n{}", &two[..two.len() - 1]), Some(1)),
             (format!("{one}\n\n"), Some(1)),
+            (format!("{one}\n{{}}\n"), Some(1)),
+            (format!("{one}\n{{}}"), Some(1)),
+            (format!("{one}\r\n{{\"currently_syncing\":null}}\r\n{{\"bookmarks\":{{}}}}\r\n"), Some(1)),
+            ("{}\n{}\n".to_owned(), None),
+            (format!("{one}\n{}", "\0".repeat(4096)), Some(1)),
+            (format!("{one}\n{}\n{two}\n", "\0".repeat(4096)), Some(2)),
+            (format!("{one}\n{}{two}\n", "\0".repeat(4096)), Some(2)),
+            ("\0".repeat(4096), None),
+            (format!("\u{feff}{one}\n{{}}\n"), Some(1)),
+            (format!("{pretty}{{}}\n"), Some(2)),
+            (format!("{one}{two}\n"), Some(2)),
+            (format!("{{\"type\":\"STATE\",\"value\":{one}}}\n"), Some(1)),
             (two[..20].to_owned(), None),
             (pretty.to_owned(), Some(2)),
             (format!("garbage\n{two}\n"), Some(2)),
@@ -163,13 +194,7 @@ mod tests {
             let state = last_state(text.as_bytes()).expect(&text);
             assert_eq!(state.and_then(|state| state.bookmark("data")), expected, "{text}");
         }
-        for wrong in [
-            "garbage",
-            "[]",
-            "half a line{}",
-            "[{}]",
-            r#"{"type":"STATE","value":{"bookmarks":{"data":{}}}}"#,
-        ] {
+        for wrong in ["garbage", "[]", "half a line{}", "[{}]", r#"{"data":7}"#] {
             let wrong = format!("{one}\n{wrong}\n");
             last_state(wrong.as_bytes()).expect_err(&wrong);
         }

@@ -4,12 +4,14 @@
 //! | --- | --- |
 //! | [`file`](mod@file) | the file that `--state` names, read at the start and followed while the tap runs |
 //! | [`start`] | where a run starts, and what the log says about it |
+//! | [`rounding`] | bookmarks that a tool has rounded |
 //! | [`writer`] | when a STATE is written |
 //! | [`written`] | what has been written to each stream, and how much of that a state confirms |
 //! | [`confirmation`] | the thread that follows confirmations and trims what is confirmed and old |
 
 mod confirmation;
 mod file;
+mod rounding;
 mod start;
 mod writer;
 mod written;
@@ -19,7 +21,7 @@ use catalog::stream::StreamId;
 
 use crate::spool::Sequence;
 
-pub use confirmation::{Confirmation, follow_confirmations};
+pub use confirmation::{Confirmation, WithoutState, follow_confirmations};
 pub use file::{StateFile, StateFileError, last_state};
 pub(super) use start::Start;
 pub use start::StartError;

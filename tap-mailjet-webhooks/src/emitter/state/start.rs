@@ -1,10 +1,14 @@
 //! Where a run starts, and what the log says about it.
 
+use std::ops::ControlFlow;
+use std::path::Path;
+
 use catalog::state::State;
 use catalog::stream::StreamId;
 use tracing::{info, warn};
 
 use super::file::{StateFile, StateFileError};
+use super::rounding::smallest_before_rounding;
 use super::written::{Positions, StreamPosition};
 use crate::os::clock::UnixMillis;
 use crate::spool::{Backlog, EventReader, ItemKind, Registry, Sequence, SequenceUnit, SpoolError};
@@ -30,8 +34,9 @@ pub enum StartError {
     /// There are or will be unwritten events before it.
     #[error(
         "the state's bookmark {bookmark} of stream \"{stream}\" is past everything that was ever written \
-         from this spool (up to {written_through}): it belongs to another spool or another sequence_unit, \
-         and the run would skip events. Give this spool's own state, or none"
+         from this spool (up to {written_through}): the state belongs to another spool or another \
+         sequence_unit, or this spool was restored from a backup. The run would skip events. Give this \
+         spool's own state, or a new state file, with which everything that the spool holds is written"
     )]
     ForeignBookmark { stream: &'static str, bookmark: Sequence, written_through: Sequence },
 }
@@ -46,33 +51,87 @@ impl Start {
         unit: SequenceUnit,
         now: UnixMillis,
     ) -> Result<Self, StartError> {
-        let has_state = state_file.is_some();
+        let state_path = state_file.as_ref().map(|file| file.path.clone());
         let state = match state_file {
             None => State::default(),
-            Some(file) => file.read()?.unwrap_or_else(|| {
-                warn!("state file {} holds no state yet; starting from the beginning", file.path.display());
-                State::default()
-            }),
+            Some(file) => file.read()?.unwrap_or_default(),
         };
         // A spool from which nothing was written can continue the state of a lost one, if that is older than
         // everything that it holds or, because its sequences follow the clock, will hold.
-        let written_through = match registry.written_through()? {
+        let noted = registry.written_through()?;
+        let written_through = match noted {
             Some(sequence) => sequence,
             None => reader.first_sequence()?.unwrap_or(unit.sequence_at(now)).previous(),
         };
+        if let Some(path) = &state_path
+            && !state.has_bookmark()
+        {
+            warn_of_no_bookmark(path, noted);
+        }
         let mut positions = Positions::default();
         for stream in streams {
             let bookmark = super::bookmark(&state, *stream).unwrap_or(Sequence::START);
+            let position = StreamPosition::new(*stream, bookmark);
+            let bookmark = unless_rounded(position, written_through, reader)?;
             if bookmark > written_through {
                 return Err(StartError::ForeignBookmark { stream: stream.name(), bookmark, written_through });
             }
-            positions.0.push(StreamPosition::new(*stream, bookmark));
+            positions.0.push(StreamPosition { bookmark, ..position });
         }
         let waiting = positions.backlog(ItemKind::Event, reader)?;
         let rejected = positions.backlog(ItemKind::Rejected, reader)?;
-        log_start(positions.through(ItemKind::Event), waiting, rejected, has_state);
+        log_start(positions.through(ItemKind::Event), waiting, rejected, state_path.is_some());
         Ok(Start { state, positions, waiting })
     }
+}
+
+/// Says why everything is written, although a state file was named.
+fn warn_of_no_bookmark(path: &Path, written_through: Option<Sequence>) {
+    let path = path.display();
+    match written_through {
+        None => warn!("state file {path} holds no bookmark yet; starting from the beginning"),
+        Some(sequence) => warn!(
+            "state file {path} holds no bookmark, although earlier runs have written everything up to \
+             {sequence}: everything that the spool holds is written again. If the shell empties the file \
+             (> {path}), append to it (>> {path})"
+        ),
+    }
+}
+
+/// Returns the bookmark of a stream or, if a tool has rounded it and the spool holds items around it, the
+/// smallest that it may have been: events are repeated rather than skipped.
+fn unless_rounded(
+    position: StreamPosition,
+    written_through: Sequence,
+    reader: &mut dyn EventReader,
+) -> Result<Sequence, SpoolError> {
+    let bookmark = position.bookmark;
+    let Some(smallest) = smallest_before_rounding(bookmark).filter(|_| bookmark != written_through) else {
+        return Ok(bookmark);
+    };
+    let largest = bookmark.get().saturating_add(bookmark.get() - smallest.get());
+    let mut is_ambiguous = false;
+    for kind in ItemKind::ALL {
+        reader.read_past(kind, smallest.previous(), u32::MAX, &mut |item| {
+            let sequence = item.map_or_else(|damage| damage.after.next(), |item| item.sequence);
+            if sequence == bookmark {
+                return ControlFlow::Continue(());
+            }
+            // Another item as near as this one may be what the bookmark was.
+            is_ambiguous |= sequence.get() <= largest;
+            ControlFlow::Break(())
+        })?;
+    }
+    // Past everything that was written, there is no item, but a rounded bookmark may be.
+    if !is_ambiguous && (bookmark <= written_through || smallest > written_through) {
+        return Ok(bookmark);
+    }
+    warn!(
+        "the bookmark {bookmark} of stream \"{}\" looks rounded, as by a tool that knows numbers only as \
+         doubles; continuing from {smallest}, so that nothing is skipped. Keep such tools away from the state",
+        position.stream.name()
+    );
+    Ok(smallest.min(written_through))
 }
 
 fn log_start(position: Option<Sequence>, waiting: Backlog, rejected: Backlog, has_state: bool) {

@@ -6,6 +6,7 @@ use catalog::state::State;
 use catalog::stream::StreamId;
 use parking_lot::Mutex;
 
+use super::rounding::smallest_before_rounding;
 use crate::spool::{Backlog, EventReader, ItemKind, Sequence, SpoolError};
 
 /// How far a selected stream has been written.
@@ -120,20 +121,28 @@ impl Written {
     /// But some keep only those of streams that had records since they started: the bookmark of a stream
     /// without new events then stays behind or is missing, and would block trimming forever. So a stream has
     /// confirmed everything once it has confirmed the last record that was written to it, if there was one.
+    ///
+    /// A bookmark that a tool may have rounded up confirms only what it was at least.
     pub(super) fn confirm(&self, state: &State) -> Result<Confirmed, ForeignBookmark> {
         let written = self.0.lock();
         // What has been written is on its way into a STATE, if it is not in one yet.
         let positions = &written.positions.0;
         let last_record = positions.iter().filter_map(|position| position.last_record).max();
         let largest = last_record.unwrap_or(Sequence::START).max(written.largest_bookmark);
-        let is_foreign = |position: &&StreamPosition| super::bookmark(state, position.stream) > Some(largest);
+        let stored = |position: &StreamPosition| {
+            let bookmark = super::bookmark(state, position.stream)?;
+            let is_known = Some(bookmark) == position.last_record || bookmark == written.largest_bookmark;
+            let smallest = if is_known { None } else { smallest_before_rounding(bookmark) };
+            Some(smallest.unwrap_or(bookmark))
+        };
+        let is_foreign = |position: &&StreamPosition| stored(position) > Some(largest);
         if let Some(position) = positions.iter().find(is_foreign) {
             return Err(ForeignBookmark(position.stream.name()));
         }
         Ok(Confirmed::new(|kind| {
             let position = written.positions.through(kind)?;
             let by_stream = written.positions.of_kind(kind).map(|written| {
-                let bookmark = super::bookmark(state, written.stream);
+                let bookmark = stored(written);
                 let has_all = written.last_record.is_none_or(|last| bookmark >= Some(last));
                 if has_all { position } else { bookmark.unwrap_or(Sequence::START).min(position) }
             });

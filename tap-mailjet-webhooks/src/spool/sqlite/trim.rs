@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use rusqlite::params;
+use tracing::warn;
 
 use super::SqliteError;
 use super::database::Database;
@@ -25,6 +26,8 @@ const SPARE_PAGES: i64 = 4_096;
 pub(super) struct SqliteTrimmer {
     database: Database,
     clock: CappedClock,
+    /// Whether the log already says that the clock was or is wrong.
+    has_warned: bool,
 }
 
 impl SqliteTrimmer {
@@ -35,7 +38,53 @@ impl SqliteTrimmer {
         // A deletion that a power cut undoes is repeated; only additions need a sync of their own.
         let relaxed = database.connection.pragma_update(None, "synchronous", "NORMAL");
         relaxed.map_err(database.failed("trimming"))?;
-        Ok(SqliteTrimmer { database, clock: CappedClock::start(clock) })
+        Ok(SqliteTrimmer { database, clock: CappedClock::start(clock), has_warned: false })
+    }
+
+    /// Returns the last confirmed item of those that are old enough; all before it are older.
+    ///
+    /// The clock was ahead when an item arrived that seems to come from the future, or is behind now. Its age
+    /// is not known, but it is older than the items after it, so it goes with the next one that may go.
+    fn last_to_go(
+        &mut self,
+        table: &str,
+        confirmed_through: Sequence,
+        retention: Duration,
+    ) -> rusqlite::Result<Option<Sequence>> {
+        let now = self.clock.now();
+        let received_before = now.saturating_sub(retention);
+        let mut front = self.database.connection.prepare_cached(&format!(
+            "SELECT sequence, received_at FROM {table} WHERE sequence <= ?1 ORDER BY sequence"
+        ))?;
+        let mut rows = front.query([confirmed_through.get()])?;
+        let (mut last_to_go, mut to_go) = (None, 0);
+        let mut from_the_future = None;
+        while to_go < STEP_ITEMS
+            && let Some(row) = rows.next()?
+        {
+            let sequence = Sequence::new(row.get(0)?);
+            // A clock that was behind makes an item look older than it is. Its sequence does not, because it
+            // follows those before it.
+            let known = [UnixMillis::new(row.get(1)?), sequence.assigned_at()].into_iter();
+            match known.filter(|moment| *moment <= now).max() {
+                Some(received_at) if received_at < received_before => {
+                    last_to_go = Some(sequence);
+                    to_go += 1;
+                }
+                Some(_) => break,
+                None => from_the_future = from_the_future.or(Some(sequence)),
+            }
+        }
+        if let Some(sequence) = from_the_future.filter(|_| !self.has_warned) {
+            self.has_warned = true;
+            warn!(
+                "spool {}: by this machine's clock, the item with sequence {sequence} arrived in the future: the \
+                 clock was ahead then, or is behind now. It is deleted together with the next confirmed \
+                 item whose age is known",
+                self.database.path.display()
+            );
+        }
+        Ok(last_to_go)
     }
 
     fn try_give_back(&self) -> rusqlite::Result<bool> {
@@ -64,21 +113,16 @@ impl Trimmer for SqliteTrimmer {
         retention: Duration,
     ) -> Result<usize, SpoolError> {
         let table = table(kind);
-        let received_before = self.clock.now().saturating_sub(retention).get();
+        let found = self.last_to_go(table, confirmed_through, retention);
+        let Some(last_to_go) = found.map_err(self.database.failed("trimming"))? else { return Ok(0) };
         let trimmed = self.database.write("trimming", |transaction| {
-            let mut last_to_go = None;
-            let mut front = transaction.prepare_cached(&format!(
-                "SELECT sequence, received_at FROM {table} WHERE sequence <= ?1 ORDER BY sequence LIMIT ?2"
-            ))?;
-            let mut rows = front.query(params![confirmed_through.get(), STEP_ITEMS])?;
-            while let Some(row) = rows.next()? {
-                if row.get::<_, i64>(1)? >= received_before {
-                    break;
-                }
-                last_to_go = Some(row.get(0)?);
-            }
-            drop(rows);
-            let Some(last_to_go) = last_to_go else { return Ok(0) };
+            let last_of_step = format!(
+                "SELECT max(sequence) FROM \
+                 (SELECT sequence FROM {table} WHERE sequence <= ?1 ORDER BY sequence LIMIT ?2)"
+            );
+            let last_to_go: i64 = transaction
+                .prepare_cached(&last_of_step)?
+                .query_row(params![last_to_go.get(), STEP_ITEMS], |row| row.get(0))?;
             // A sequence is never assigned again, not even when its row is gone.
             facts::raise(transaction, facts::TRIMMED_THROUGH, Sequence::new(last_to_go))?;
             let delete = format!("DELETE FROM {table} WHERE sequence <= ?1");
