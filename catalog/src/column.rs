@@ -161,8 +161,10 @@ pub enum ColumnSource {
     TableName,
     /// Why an item was rejected.
     Reason,
-    /// A rejected item.
+    /// A rejected item as text.
     Record,
+    /// A rejected item's bytes.
+    RecordBase64,
 }
 
 /// One column of a stream.

@@ -233,8 +233,10 @@ pub struct Rejected {
     pub table_name: String,
     /// Why the item is not an event.
     pub reason: String,
-    /// The item, up to its first 64 KiB. Bytes that are not UTF-8 appear as U+FFFD.
+    /// The item. If `record_base64` is set, only its first 64 KiB, with U+FFFD for what is not text.
     pub record: String,
+    /// The item's bytes in base64, if they are not UTF-8 text.
+    pub record_base64: Option<String>,
 }
 
 #[cfg(test)]

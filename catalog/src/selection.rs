@@ -298,7 +298,7 @@ mod tests {
         let click = StreamId::Event(EventType::Click);
         for selection in [Selection::default(), selection(|_| {})] {
             assert_eq!(columns(&selection, StreamId::Data), Some(28));
-            assert_eq!(columns(&selection, StreamId::Rejected), Some(9));
+            assert_eq!(columns(&selection, StreamId::Rejected), Some(10));
             assert_eq!(columns(&selection, click), None);
         }
     }

@@ -139,6 +139,7 @@ fn column(name: &str, schema: &Value) -> Column {
         "table_name" => ColumnSource::TableName,
         "reason" => ColumnSource::Reason,
         "record" => ColumnSource::Record,
+        "record_base64" => ColumnSource::RecordBase64,
         _ => ColumnSource::Field,
     };
     let description = schema["description"].as_str().expect("every field is documented");
@@ -179,7 +180,7 @@ mod tests {
     fn the_prefix_renames_four_system_columns_and_the_replication_key() {
         assert_eq!(
             names(&Stream::new(StreamId::Rejected, "_mailjet_")),
-            "_sdc_rejected_at table_name reason record __sdc_primary_key _mailjet_sequence \
+            "_sdc_rejected_at table_name reason record record_base64 __sdc_primary_key _mailjet_sequence \
              _mailjet_received_at _mailjet_batched_at _mailjet_table_version"
         );
         assert_eq!(Stream::new(StreamId::Data, "_mailjet_").replication_key(), "_mailjet_sequence");

@@ -3,6 +3,8 @@
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use tracing::warn;
 
 use super::spool_items::{describe_damage, is_json_object};
@@ -51,8 +53,12 @@ fn write(out: &mut impl Write, item: &StoredItem<'_>) -> io::Result<()> {
     match reason {
         None => writeln!(out, r#""body":{}}}"#, one_line_body(body)),
         Some(reason) => {
+            let exact = match str::from_utf8(body) {
+                Ok(_) => String::new(),
+                Err(_) => format!(r#","body_base64":"{}""#, STANDARD.encode(body)),
+            };
             let (reason, body) = (json_string(reason.as_bytes()), json_string(body));
-            writeln!(out, r#""reason":{reason},"body":{body}}}"#)
+            writeln!(out, r#""reason":{reason},"body":{body}{exact}}}"#)
         }
     }
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::Buf;
 use futures_util::{Stream, StreamExt};
 use tokio::time::timeout;
 use warp::http::StatusCode;
@@ -22,7 +22,7 @@ use super::refusal_log::RefusalLog;
 use super::split::{Split, split};
 use super::traffic::{InProgress, Traffic};
 use crate::os::clock::UnixMillis;
-use crate::spool::{Append, Batch, ItemKind, Items, REJECTED_BODY_BYTES, Receipt, Reservation};
+use crate::spool::{Append, Batch, Receipt};
 
 /// How much of a refused body is still read, and for how long. Without this, the connection of a client that
 /// is still sending would be reset before the client has read the answer.
@@ -80,11 +80,11 @@ impl<S: Append> Handler<S> {
         mut body: impl Stream<Item = Result<impl Buf + Send + 'static, warp::Error>> + Send + Unpin + 'static,
     ) -> Response {
         match self.receive(&head, &mut body).await {
-            Ok(receipt) => {
-                if receipt.rejected > 0 {
-                    self.refusal_log.log_rejected_elements(receipt);
+            Ok((receipt, error)) => {
+                if let Some(error) = &error {
+                    self.refusal_log.log_rejected(receipt, error);
                 }
-                receipt_response(receipt)
+                receipt_response(receipt, error.as_deref())
             }
             Err(refusal) => {
                 // Only for a client that has shown that it knows a webhook URL.
@@ -102,42 +102,19 @@ impl<S: Append> Handler<S> {
         &self,
         head: &RequestHead,
         body: &mut (impl Stream<Item = Result<impl Buf, warp::Error>> + Send + Unpin),
-    ) -> Result<Receipt, Refusal> {
+    ) -> Result<(Receipt, Option<Cow<'static, str>>), Refusal> {
         let (token, claimed_length) = self.guards.admit(head)?;
         let read = body::read(body, claimed_length, self.guards.max_body_bytes, &self.spool);
         let read = timeout(self.body_timeout, read).await;
-        let (text, mut reservation) = read.map_err(|_| Refusal::BodyLate)??;
+        let (body, mut reservation) = read.map_err(|_| Refusal::BodyLate)??;
         let received_at = UnixMillis::now();
         self.guards.tokens.note_use(token, received_at);
-        match split(&text, &mut reservation) {
-            Ok(Split { items, event_counts }) => {
-                let batch = Batch::new(text, items, received_at, reservation);
-                let receipt = self.spool.append(batch).await.map_err(Refusal::Spool)?;
-                self.traffic.note_accepted(receipt, &event_counts);
-                Ok(receipt)
-            }
-            Err(Refusal::NotEvents(reason)) => {
-                let batch = rejected_batch(&text, reason.clone(), received_at, reservation)?;
-                let receipt = self.spool.append(batch).await.map_err(Refusal::Spool)?;
-                self.traffic.note_stored(receipt);
-                Err(Refusal::NotEvents(reason))
-            }
-            Err(refusal) => Err(refusal),
-        }
+        let Split { text, items, event_counts, error } = split(&body, &mut reservation)?;
+        let batch = Batch::new(text, items, received_at, reservation);
+        let receipt = self.spool.append(batch).await.map_err(Refusal::Spool)?;
+        self.traffic.note_stored(receipt, &event_counts);
+        Ok((receipt, error))
     }
-}
-
-/// Returns the batch for a body without events: one rejected item, cut if it is long.
-fn rejected_batch(
-    body: &[u8],
-    reason: Cow<'static, str>,
-    received_at: UnixMillis,
-    mut reservation: Reservation,
-) -> Result<Batch, Refusal> {
-    let text = Bytes::copy_from_slice(&body[..body.len().min(REJECTED_BODY_BYTES)]);
-    let mut items = Items::new(reason);
-    items.push(0..text.len(), ItemKind::Rejected, &mut reservation).map_err(Refusal::Spool)?;
-    Ok(Batch::new(text, items, received_at, reservation))
 }
 
 /// Reads the rest of a refused body in the background, and discards it.
@@ -156,10 +133,14 @@ fn discard(mut body: impl Stream<Item = Result<impl Buf + Send, warp::Error>> + 
     });
 }
 
-fn receipt_response(receipt: Receipt) -> Response {
+fn receipt_response(receipt: Receipt, error: Option<&str>) -> Response {
     let Receipt { accepted, rejected } = receipt;
-    let rejected = if rejected == 0 { String::new() } else { format!(", \"rejected\": {rejected}") };
-    json_response(StatusCode::OK, format!("{{\"accepted\": {accepted}{rejected}}}"))
+    let rejected = error.map(|error| {
+        let error = serde_json::to_string(error).expect("text is JSON");
+        format!(", \"rejected\": {rejected}, \"error\": {error}")
+    });
+    let body = format!("{{\"accepted\": {accepted}{}}}", rejected.unwrap_or_default());
+    json_response(StatusCode::OK, body)
 }
 
 fn refusal_response(refusal: &Refusal) -> Response {

@@ -11,7 +11,8 @@
 //! | [`guards`] | which requests are admitted, before their bodies are read |
 //! | [`handler`] | how a request becomes a batch and is answered |
 //! | [`body`] | how a body is read |
-//! | [`split`](mod@split) | which slices of a body are events |
+//! | [`split`](mod@split), [`salvage`] | which slices of a body are events, and what is left of a broken one |
+//! | [`foreign_format`] | what a body that is not JSON looks like |
 //! | [`event_counts`] | how many events of each type a body holds |
 //! | [`refusal`] | how a request can fail: status, message, tag and log level |
 //! | [`refusal_log`] | which failures are logged |
@@ -21,10 +22,12 @@ mod accept;
 mod body;
 mod connection_slots;
 mod event_counts;
+mod foreign_format;
 mod guards;
 mod handler;
 mod refusal;
 mod refusal_log;
+mod salvage;
 mod split;
 mod tls;
 mod traffic;

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use tracing::Level;
 use warp::http::StatusCode;
 
+use super::split::MAX_ELEMENTS;
 use crate::spool::AppendError;
 
 /// Why a request is not answered with 200.
@@ -33,9 +34,11 @@ pub enum Refusal {
     BodyBroken,
     #[error("the header Content-Length is not a number")]
     BadHeader,
-    /// The body has been stored as a rejected item.
-    #[error("{0}")]
-    NotEvents(Cow<'static, str>),
+    /// A proxy that drops bodies must not look like success.
+    #[error("the body is empty")]
+    BodyEmpty,
+    #[error("the body holds more than {MAX_ELEMENTS} values")]
+    TooManyElements,
     #[error("{0}; try again later")]
     Spool(AppendError),
 }
@@ -57,7 +60,8 @@ impl Refusal {
             Refusal::BodyEncoded => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "body_encoded", Level::WARN),
             Refusal::BodyBroken => (StatusCode::BAD_REQUEST, "body_broken", Level::DEBUG),
             Refusal::BadHeader => (StatusCode::BAD_REQUEST, "bad_header", Level::DEBUG),
-            Refusal::NotEvents(_) => (StatusCode::BAD_REQUEST, "not_events", Level::WARN),
+            Refusal::BodyEmpty => (StatusCode::BAD_REQUEST, "body_empty", Level::WARN),
+            Refusal::TooManyElements => (StatusCode::PAYLOAD_TOO_LARGE, "too_many_elements", Level::WARN),
             Refusal::Spool(AppendError::SpoolFull) => (UNAVAILABLE, "spool_full", Level::WARN),
             Refusal::Spool(AppendError::DiskLow) => (UNAVAILABLE, "disk_low", Level::WARN),
             Refusal::Spool(AppendError::Overloaded) => (UNAVAILABLE, "overloaded", Level::WARN),
@@ -79,6 +83,14 @@ impl Refusal {
             }
             Refusal::NotAuthorized => {
                 ": the URL at Mailjet must contain basic_auth_username and basic_auth_password".into()
+            }
+            Refusal::BodyEmpty => {
+                ": Mailjet never sends that; does something on the way drop bodies? Mailjet repeats the \
+                 webhook for 24 hours and then suspends the URL"
+                    .into()
+            }
+            Refusal::BodyTooLarge { .. } | Refusal::TooManyElements | Refusal::BodyEncoded => {
+                ": nothing of it is stored; a sender that repeats it gets the same answer".into()
             }
             _ => "".into(),
         }

@@ -32,15 +32,15 @@ impl RefusalLog {
         }
     }
 
-    /// Logs that some elements of an array are not events, unless that was logged a moment ago.
-    pub(super) fn log_rejected_elements(&self, receipt: Receipt) {
+    /// Logs that a webhook held something that is not an event, unless that was logged a moment ago.
+    pub(super) fn log_rejected(&self, receipt: Receipt, error: &str) {
         let Receipt { accepted, rejected } = receipt;
-        if let Some(suppressed) = self.allow("elements_rejected") {
+        if let Some(suppressed) = self.allow("rejected") {
             warn!(
                 accepted,
                 rejected,
-                "a webhook contained array elements that are not events; they are stored as rejected \
-                 items{suppressed}"
+                "a webhook held something that is not an event: {error}. It was answered 200, since a repeat \
+                 would be the same; all of it is kept, and goes to the stream _sdc_rejected{suppressed}"
             );
         }
     }

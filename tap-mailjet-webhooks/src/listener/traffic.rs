@@ -69,19 +69,20 @@ impl Default for Traffic {
 }
 
 impl Traffic {
-    /// Counts a request whose events have been stored.
-    pub(super) fn note_accepted(&self, receipt: Receipt, event_counts: &EventCounts) {
-        self.shared.accepted.inc();
+    /// Counts a request that has been stored.
+    pub(super) fn note_stored(&self, receipt: Receipt, event_counts: &EventCounts) {
+        match receipt {
+            Receipt { rejected: 0, .. } => drop(self.shared.accepted.inc()),
+            Receipt { accepted, .. } => {
+                let outcome = if accepted > 0 { "accepted_in_part" } else { "not_events" };
+                self.requests.get_or_create(&[("class", "2xx"), ("outcome", outcome)]).inc();
+            }
+        }
         for (counter, count) in self.shared.events_by_type.iter().zip(event_counts.0) {
             if count > 0 {
                 counter.inc_by(count);
             }
         }
-        self.note_stored(receipt);
-    }
-
-    /// Counts the rejected items of a request that has been stored.
-    pub(super) fn note_stored(&self, receipt: Receipt) {
         self.rejected.inc_by(receipt.rejected as u64);
         let mut times = self.shared.times.lock();
         times.last_stored = Instant::now();

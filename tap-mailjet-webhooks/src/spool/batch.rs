@@ -50,50 +50,81 @@ impl Batch {
 
     /// Estimates the bytes that the batch takes in storage.
     pub(super) fn cost(&self) -> u64 {
-        let reasons = self.items.receipt.rejected * self.items.reason.len();
+        let reasons: usize = self.items.iter().filter_map(|(_, reason)| reason).map(str::len).sum();
         (self.text.len() + reasons) as u64 + u64::from(self.rows()) * ROW_OVERHEAD
     }
 
     /// Returns the items in order. Each one that is not an event comes with the reason why.
     pub(super) fn items(&self) -> impl Iterator<Item = (&[u8], Option<&str>)> {
-        self.items.iter().map(|(range, kind)| {
-            (&self.text[range], (kind == ItemKind::Rejected).then_some(&*self.items.reason))
-        })
+        self.items.iter().map(|(range, reason)| (&self.text[range], reason))
     }
 }
 
 /// Where the items of a batch are in its text, in order.
 ///
-/// For each item it keeps two numbers of variable length: the length of the gap before the item, and that of
-/// the item. The index of `[0,0,…]` is therefore no larger than the text, where a list of ranges would be
-/// many times as large.
+/// For each item it keeps a few numbers of variable length: the length of the gap before the item, that of the
+/// item, and which reason it is rejected for. The index of `[{},{},…]` is therefore no larger than the text,
+/// where a list of ranges would be many times as large.
 #[derive(Debug)]
 pub struct Items {
     steps: Vec<u8>,
     /// The end of the last item.
     end: usize,
-    /// Why the rejected items are not events.
-    reason: Cow<'static, str>,
+    /// Why the rejected items are not events: each reason once.
+    reasons: Vec<Cow<'static, str>>,
     receipt: Receipt,
 }
 
 impl Items {
-    /// The most bytes that the two lengths of one item can take.
-    const MAX_STEP_BYTES: usize = 20;
+    /// The most bytes that the numbers of one item can take.
+    const MAX_STEP_BYTES: usize = 30;
+    /// So many different reasons are kept. Items beyond them get the last one.
+    const MAX_REASONS: usize = 16;
 
-    /// An empty list. `reason` says why the rejected items are not events.
-    pub fn new(reason: impl Into<Cow<'static, str>>) -> Self {
+    /// An empty list.
+    pub fn new() -> Self {
         // Enough for the usual request of one event; the listener's reservation for the request covers it.
         Items {
             steps: Vec::with_capacity(2 * Self::MAX_STEP_BYTES),
             end: 0,
-            reason: reason.into(),
+            reasons: Vec::new(),
             receipt: Receipt::default(),
         }
     }
 
-    /// Adds an item, which must not start before the last one ends. More memory is taken from `reservation`.
-    pub fn push(
+    /// Adds an event, which must not start before the last item ends. More memory is taken from
+    /// `reservation`.
+    pub fn push_event(
+        &mut self,
+        range: Range<usize>,
+        reservation: &mut Reservation,
+    ) -> Result<(), AppendError> {
+        self.push(range, ItemKind::Event, reservation)?;
+        self.receipt.accepted += 1;
+        Ok(())
+    }
+
+    /// Adds something that is not an event, and the reason why. Otherwise like [`Items::push_event`].
+    pub fn push_rejected(
+        &mut self,
+        range: Range<usize>,
+        reason: Cow<'static, str>,
+        reservation: &mut Reservation,
+    ) -> Result<(), AppendError> {
+        let known = self.reasons.iter().position(|known| *known == reason);
+        let index = known.unwrap_or_else(|| {
+            if self.reasons.len() < Self::MAX_REASONS {
+                self.reasons.push(reason);
+            }
+            self.reasons.len() - 1
+        });
+        self.push(range, ItemKind::Rejected, reservation)?;
+        self.write(index);
+        self.receipt.rejected += 1;
+        Ok(())
+    }
+
+    fn push(
         &mut self,
         range: Range<usize>,
         kind: ItemKind,
@@ -107,23 +138,25 @@ impl Items {
         self.write(range.start - self.end);
         self.write(range.len() << 1 | usize::from(kind == ItemKind::Event));
         self.end = range.end;
-        match kind {
-            ItemKind::Event => self.receipt.accepted += 1,
-            ItemKind::Rejected => self.receipt.rejected += 1,
-        }
         Ok(())
     }
 
-    /// Returns the range and the kind of each item.
-    pub fn iter(&self) -> impl Iterator<Item = (Range<usize>, ItemKind)> {
+    /// Returns how many items of each kind there are.
+    pub fn receipt(&self) -> Receipt {
+        self.receipt
+    }
+
+    /// Returns the range of each item and, unless it is an event, the reason why not.
+    pub fn iter(&self) -> impl Iterator<Item = (Range<usize>, Option<&str>)> {
         let mut steps = self.steps.iter();
         let mut end = 0;
         std::iter::from_fn(move || {
             let start = end + read(&mut steps)?;
             let step = read(&mut steps)?;
             end = start + (step >> 1);
-            let kind = if step & 1 == 1 { ItemKind::Event } else { ItemKind::Rejected };
-            Some((start..end, kind))
+            let is_event = step & 1 == 1;
+            let reason = if is_event { None } else { Some(&*self.reasons[read(&mut steps)?]) };
+            Some((start..end, reason))
         })
     }
 
@@ -134,6 +167,12 @@ impl Items {
             number >>= 7;
         }
         self.steps.push(number.to_le_bytes()[0]);
+    }
+}
+
+impl Default for Items {
+    fn default() -> Self {
+        Items::new()
     }
 }
 
@@ -152,34 +191,38 @@ fn read<'a>(steps: &mut impl Iterator<Item = &'a u8>) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::super::Budget;
-    use super::ItemKind::{Event, Rejected};
     use super::*;
 
     #[test]
     fn items_are_found_where_they_were_added() {
         let ranges = [
-            (0..1, Event),
-            (1..1, Rejected),
-            (3..130, Event),
-            (257..400, Rejected),
-            (70_000..3 << 30, Event),
+            (0..1, None),
+            (1..1, Some("why")),
+            (3..130, None),
+            (257..400, Some("because")),
+            (401..402, Some("why")),
+            (70_000..3 << 30, None),
         ];
         let mut reservation = Budget::new(1 << 20).reserve(0).expect("memory");
-        let mut items = Items::new("why");
-        for (range, kind) in ranges.clone() {
-            items.push(range, kind, &mut reservation).expect("memory");
+        let mut items = Items::new();
+        for (range, reason) in ranges.clone() {
+            match reason {
+                None => items.push_event(range, &mut reservation),
+                Some(reason) => items.push_rejected(range, reason.into(), &mut reservation),
+            }
+            .expect("memory");
         }
         assert_eq!(items.iter().collect::<Vec<_>>(), ranges);
-        assert_eq!(items.receipt, Receipt { accepted: 3, rejected: 2 });
+        assert_eq!(items.receipt, Receipt { accepted: 3, rejected: 3 });
     }
 
     /// Each item here has two bytes of text and two bytes of index, which are reserved before they are used.
     #[test]
     fn the_index_is_no_larger_than_its_text_and_stays_within_the_budget() {
         let mut reservation = Budget::new(100_000).reserve(0).expect("memory");
-        let mut items = Items::new("why");
+        let mut items = Items::new();
         let mut taken = 0;
-        while items.push(1 + 2 * taken..2 + 2 * taken, Rejected, &mut reservation).is_ok() {
+        while items.push_event(1 + 2 * taken..2 + 2 * taken, &mut reservation).is_ok() {
             taken += 1;
         }
         assert_eq!(items.steps.len(), 2 * taken);
@@ -187,15 +230,33 @@ mod tests {
     }
 
     #[test]
+    fn the_number_of_reasons_is_bounded() {
+        let mut reservation = Budget::new(1 << 20).reserve(0).expect("memory");
+        let mut items = Items::new();
+        for at in 0..100 {
+            items.push_rejected(at..at + 1, format!("reason {at}").into(), &mut reservation).expect("memory");
+        }
+        assert_eq!(items.reasons.len(), Items::MAX_REASONS);
+        assert_eq!(items.iter().last(), Some((99..100, Some("reason 15"))));
+    }
+
+    #[test]
     fn the_cost_of_a_rejected_item_includes_its_reason() {
-        let cost = |kind| {
+        let cost = |is_event| {
             let mut reservation = Budget::new(1 << 20).reserve(0).expect("memory");
-            let mut items = Items::new("a reason of 26 characters.");
+            let mut items = Items::new();
             for at in 0..1000 {
-                items.push(2 * at..2 * at + 1, kind, &mut reservation).expect("memory");
+                let range = 2 * at..2 * at + 1;
+                match is_event {
+                    true => items.push_event(range, &mut reservation),
+                    false => {
+                        items.push_rejected(range, "a reason of 26 characters.".into(), &mut reservation)
+                    }
+                }
+                .expect("memory");
             }
             Batch::new(Bytes::from(vec![b'0'; 2000]), items, UnixMillis::new(0), reservation).cost()
         };
-        assert_eq!((cost(Event), cost(Rejected)), (42_000, 68_000));
+        assert_eq!((cost(true), cost(false)), (42_000, 68_000));
     }
 }

@@ -71,8 +71,8 @@ pub use stats::{DiskUsage, Pending, SpoolStats, StatsReader};
 pub use watermark::{Wakeup, Watermark};
 pub use writer::{Append, CommitStats, Limits, Writer, WriterHandle};
 
-/// The most bytes of a rejected item that are stored; the rest is cut off.
-pub const REJECTED_BODY_BYTES: usize = 65_536;
+/// The length of a rejected item that an earlier version has cut: a spool may still hold some.
+pub const CUT_BODY_BYTES: usize = 65_536;
 
 /// Where a spool is. This also decides which implementation opens it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,41 +8,52 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tap_mailjet_webhooks::listener::{Refusal, Split, split};
-use tap_mailjet_webhooks::spool::{Budget, ItemKind, REJECTED_BODY_BYTES};
+use tap_mailjet_webhooks::spool::Budget;
 
 fuzz_target!(|body: &[u8]| {
     let mut reservation = Budget::new(64 << 20).reserve(0).expect("the budget is unused");
-    let whole = serde_json::from_slice::<&RawValue>(body);
-    let Split { items, event_counts } = match split(body, &mut reservation) {
+    let Split { text, items, event_counts, error } = match split(&body.to_vec().into(), &mut reservation) {
         Ok(split) => split,
-        Err(Refusal::NotEvents(_)) => {
-            assert!(whole.is_err() || !whole.is_ok_and(|json| json.get().starts_with(['{', '['])));
+        Err(Refusal::BodyEmpty) => {
+            assert!(!body.iter().any(u8::is_ascii_alphanumeric));
             return;
         }
+        Err(Refusal::TooManyElements) => return,
         Err(refusal) => panic!("{refusal}"),
     };
-    let text = whole.expect("a body with events is JSON").get();
-    let elements = match text.starts_with('{') {
-        true => vec![text],
-        false => {
-            let elements: Vec<&RawValue> = serde_json::from_str(text).expect("an array");
+    let items: Vec<(&[u8], bool)> =
+        items.iter().map(|(range, reason)| (&text[range], reason.is_none())).collect();
+    let events: Vec<&str> = items
+        .iter()
+        .filter(|(_, is_event)| *is_event)
+        .map(|(event, _)| serde_json::from_slice::<&RawValue>(event).expect("an event is JSON").get())
+        .collect();
+    assert_eq!(event_counts.0.iter().sum::<u64>(), events.len() as u64);
+    assert_eq!(error.is_some(), items.len() > events.len());
+    events.iter().for_each(|event| {
+        assert!(event.starts_with('{'));
+        assert_type(event);
+    });
+    assert_all_is_kept(body, &items);
+    // What a JSON parser finds in a whole document is exactly what was found.
+    let Ok(document) = serde_json::from_slice::<&RawValue>(body) else { return };
+    let elements = match document.get() {
+        object if object.starts_with('{') => vec![object],
+        array if array.starts_with('[') => {
+            let elements: Vec<&RawValue> = serde_json::from_str(array).expect("an array");
             elements.iter().map(|element| element.get()).collect()
         }
+        _ => vec![],
     };
-    let items: Vec<_> = items.iter().collect();
-    assert_eq!(items.len(), elements.len());
-    let events = items.iter().filter(|(_, kind)| *kind == ItemKind::Event).count();
-    assert_eq!(event_counts.0.iter().sum::<u64>(), events as u64);
-    for ((range, kind), element) in items.into_iter().zip(elements) {
-        let is_event = kind == ItemKind::Event;
-        assert_eq!(is_event, element.starts_with('{'));
-        let kept = if is_event { element.len() } else { element.len().min(REJECTED_BODY_BYTES) };
-        assert_eq!(&body[range], &element.as_bytes()[..kept]);
-        if is_event {
-            assert_type(element);
-        }
-    }
+    assert!(elements.into_iter().filter(|element| element.starts_with('{')).eq(events));
 });
+
+/// Asserts that no letter or digit of the body is lost: each is in an item.
+fn assert_all_is_kept(body: &[u8], items: &[(&[u8], bool)]) {
+    let count = |text: &[u8]| text.iter().filter(|byte| byte.is_ascii_alphanumeric()).count();
+    let kept: usize = items.iter().map(|(text, _)| count(text)).sum();
+    assert!(kept >= count(body), "{kept} of {}", count(body));
+}
 
 /// Asserts that the type is the one that a tree has. Of several fields with one name, a tree keeps the last.
 fn assert_type(event: &str) {

@@ -142,8 +142,10 @@ fn a_tap_on_a_damaged_spool_receives_writes_and_logs_that_it_cannot_trim() {
 fn damage_among_rejected_items_is_skipped_too() {
     let tap = Tap::new();
     let listener = tap.listen().start();
-    let items = vec![format!("\"{}\"", "no event".repeat(30)); 200];
-    listener.endpoint().post_accepted(grouped(&items));
+    for number in 0..200 {
+        let body = format!("{number} {}", "no event".repeat(30));
+        assert_eq!(listener.endpoint().post(body).status, 200);
+    }
     listener.stop().assert_code(0);
     let (page, rows) = tap.spool().pages("rejected", "leaf")[2];
     tap.spool().damage_page(page);
@@ -162,7 +164,7 @@ fn a_sound_spool_is_verified_and_exported_beside_a_listener() {
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
     endpoint.post_accepted("{\n \"event\": \"open\", \"MessageID\": 94012642276192743, \"x\": 1.10\n}");
-    assert_eq!(endpoint.post("no event").status, 400);
+    assert_eq!(endpoint.post("no event").status, 200);
     let exported = tap.command(&["spool", "export"]).finish();
     exported.assert_code(0);
     let text = exported.stdout.join("\n");
@@ -187,7 +189,7 @@ fn verify_reports_a_missing_spool_wrong_rows_and_a_foreign_file() {
     let last = *tap.spool().sequences().last().expect("an event");
     tap.spool().execute(&format!(
         "UPDATE event SET body = 'half an obj' WHERE sequence = {last};
-         INSERT INTO rejected VALUES ({last}, 0, 'why', x'00');
+         INSERT INTO rejected VALUES ({last}, 0, 'why', x'00', NULL);
          INSERT INTO event VALUES (-5, 0, '{{}}');
          INSERT INTO fact VALUES ('written_through', -1)"
     ));

@@ -37,7 +37,7 @@ fn webhooks_and_answers_pass_through_each_proxy() {
         let unauthorized = proxy.post(DOCUMENTED_EVENTS[0]);
         assert_eq!(unauthorized.status, 401, "{name}");
         assert!(unauthorized.header("www-authenticate").is_some(), "{name}");
-        assert_eq!(proxy.post_with(&basic, "x").status, 400, "{name}");
+        assert_eq!(proxy.post_with(&basic, "").status, 400, "{name}");
         assert_eq!(proxy.with_path("/").post(DOCUMENTED_EVENTS[0]).status, 404, "{name}");
         let unknown = proxy.with_path(&format!("/v1/mailjet/{}", "0".repeat(64)));
         assert_eq!(unknown.post(DOCUMENTED_EVENTS[0]).json()["error"], "not found", "{name}");

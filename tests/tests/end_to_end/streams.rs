@@ -199,7 +199,7 @@ fn events_are_kept_if_no_stream_is_selected_at_all() {
     let tap = Tap::new().set("retention_days", 0);
     let listener = tap.listen().start();
     listener.endpoint().post_accepted(DOCUMENTED_EVENTS[0]);
-    assert_eq!(listener.endpoint().post("not JSON").status, 400);
+    assert_eq!(listener.endpoint().post("not JSON").status, 200);
     listener.stop().assert_code(0);
     let path = tap.folder().join("catalog.json");
     fs::write(&path, r#"{"streams":[]}"#).expect("a catalog can be written");
@@ -252,7 +252,7 @@ fn streams_missing_from_a_catalog_are_not_written() {
     let tap = Tap::new();
     let listener = tap.listen().start();
     listener.endpoint().post_accepted(DOCUMENTED_EVENTS[0]);
-    assert_eq!(listener.endpoint().post("not JSON").status, 400);
+    assert_eq!(listener.endpoint().post("not JSON").status, 200);
     listener.stop().assert_code(0);
     for deselected in ["data", "_sdc_rejected"] {
         let mut catalog = discovered(&tap);

@@ -29,7 +29,8 @@ impl SystemValues<'_> {
             | ColumnSource::Extra
             | ColumnSource::TableName
             | ColumnSource::Reason
-            | ColumnSource::Record => return false,
+            | ColumnSource::Record
+            | ColumnSource::RecordBase64 => return false,
         }
         true
     }

@@ -3,13 +3,14 @@
 use catalog::column::ColumnSource;
 use catalog::members::json_string;
 
+use super::Event;
 use super::field_layout::{FieldLayout, LayoutCache};
 use super::frame::{SystemValues, begin_record, begin_value, end_record};
 use super::primary_key::{CanonicalOrder, PrimaryKey};
+use super::rejected::RejectedRecord;
 use super::table::Table;
-use super::{Event, lossy_text};
 use crate::os::clock::UnixMillis;
-use crate::spool::{DiscoveredColumn, REJECTED_BODY_BYTES, StoredItem};
+use crate::spool::{CUT_BODY_BYTES, DiscoveredColumn, StoredItem};
 
 /// Writes RECORD messages. It keeps what the next one can reuse.
 #[derive(Debug, Default)]
@@ -57,10 +58,11 @@ impl RecordWriter {
         out: &mut Vec<u8>,
     ) {
         // Two items that were cut may differ only in what was cut off, so their sequences tell them apart.
-        let key = match item.body.len() < REJECTED_BODY_BYTES {
-            true => PrimaryKey::hash(item.body),
-            false => PrimaryKey::hash(&[item.body, &item.sequence.get().to_be_bytes()].concat()),
+        let key = match item.body.len() == CUT_BODY_BYTES {
+            false => PrimaryKey::hash(item.body),
+            true => PrimaryKey::hash(&[item.body, &item.sequence.get().to_be_bytes()].concat()),
         };
+        let record = RejectedRecord::new(item.body);
         let received_at = self.received_at.get(item.received_at);
         let batched_at = self.batched_at.get(batched_at);
         let system = SystemValues { key, sequence: item.sequence, received_at, batched_at };
@@ -69,7 +71,8 @@ impl RecordWriter {
                 // The table that it was meant for.
                 ColumnSource::TableName => json_string("data"),
                 ColumnSource::Reason => json_string(item.reason.unwrap_or_default()),
-                ColumnSource::Record => json_string(&lossy_text(item.body)),
+                ColumnSource::Record => json_string(&record.text),
+                ColumnSource::RecordBase64 => record.base64.as_deref().map_or("null".to_owned(), json_string),
                 _ => "null".to_owned(),
             };
             out.extend_from_slice(text.as_bytes());

@@ -7,6 +7,7 @@
 //! | [`table`] | the columns of a stream, and how a value is written in one |
 //! | [`placement`] | the rules for which value goes into which column |
 //! | [`row`] | an event's values in their columns, and the extra column |
+//! | [`rejected`](mod@rejected) | how a rejected item is written |
 //! | [`message`], [`frame`] | the RECORD messages, and their text around the values |
 //! | [`field_layout`], [`template`] | what is computed once for all events with the same field names |
 //! | [`target_safe`] | what every target can store |
@@ -16,6 +17,7 @@ mod frame;
 mod message;
 mod placement;
 mod primary_key;
+mod rejected;
 mod row;
 mod table;
 mod target_safe;

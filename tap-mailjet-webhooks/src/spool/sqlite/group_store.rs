@@ -20,6 +20,9 @@ use crate::spool::{AppendError, Batch, Sequence, SequenceUnit, SpoolError};
 /// it would have to.
 const PROBE_LOCK_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// How much of a rejected item's hash is stored: enough that no two are alike by chance.
+const BODY_HASH_BYTES: usize = 16;
+
 #[derive(Debug)]
 pub(super) struct SqliteGroupStore {
     pub(super) database: Database,
@@ -39,17 +42,25 @@ impl SqliteGroupStore {
         {
             let mut event = transaction
                 .prepare_cached("INSERT INTO event (sequence, received_at, body) VALUES (?1, ?2, ?3)")?;
+            let mut known = transaction.prepare_cached("SELECT 1 FROM rejected WHERE body_hash = ?1")?;
             let mut rejected = transaction.prepare_cached(
-                "INSERT INTO rejected (sequence, received_at, reason, body) VALUES (?1, ?2, ?3, ?4)",
+                "INSERT INTO rejected (sequence, received_at, reason, body, body_hash) \
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
             )?;
             for batch in group {
                 let received_at = batch.received_at.get();
                 for (body, rejected_for) in batch.items() {
-                    let sequence = sequencer.next(now).get();
-                    match rejected_for {
-                        None => event.execute((sequence, received_at, Utf8(body)))?,
-                        Some(reason) => rejected.execute((sequence, received_at, reason, body))?,
+                    let Some(reason) = rejected_for else {
+                        let sequence = sequencer.next(now).get();
+                        event.execute((sequence, received_at, Utf8(body)))?;
+                        continue;
                     };
+                    let hash = blake3::hash(body);
+                    let hash = &hash.as_bytes()[..BODY_HASH_BYTES];
+                    if !known.exists([hash])? {
+                        let sequence = sequencer.next(now).get();
+                        rejected.execute((sequence, received_at, reason, body, hash))?;
+                    }
                 }
             }
         }

@@ -24,10 +24,13 @@
 //! | table | columns |
 //! | --- | --- |
 //! | `event` | `sequence` (key), `received_at` (Unix milliseconds), `body` (the event's text as received) |
-//! | `rejected` | `sequence` (key, same series), `received_at`, `reason`, `body` (bytes, cut at 64 KiB) |
+//! | `rejected` | `sequence` (key, same series), `received_at`, `reason`, `body` (bytes), `body_hash` |
 //! | `webhook_url` | `id`, `label`, `token_sha256`, `created_at`, `last_used_at`, `revoked_at` |
 //! | `discovered_column` | `stream`, `name`, `json_type` |
 //! | `fact` | `name`, `value`: single facts about the spool itself |
+//!
+//! `body_hash` is the start of the body's BLAKE3 hash. It is null in rows from before format 2, whose bodies were
+//! cut at 64 KiB.
 //!
 //! # Files
 //!
