@@ -4,8 +4,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
 
-use crate::column::{Column, ColumnType};
+use crate::column::{Column, ColumnSource, ColumnType};
 use crate::stream::{PRIMARY_KEY_COLUMN, Stream, StreamId};
+
+/// The columns that `--discover` knew, in the metadata of a stream.
+const KNOWN_COLUMNS: &str = "tap-mailjet-webhooks.columns";
+/// The only replication method of the tap.
+const INCREMENTAL: &str = "INCREMENTAL";
 
 /// Returns the catalog of these streams, as `--discover` prints it.
 pub fn catalog_of(streams: impl IntoIterator<Item = Stream>) -> Value {
@@ -20,8 +25,10 @@ fn entry(stream: &Stream) -> Value {
             "inclusion": "available",
             "selected-by-default": stream.id.is_selected_by_default(),
             "table-key-properties": [PRIMARY_KEY_COLUMN],
-            "forced-replication-method": "INCREMENTAL",
+            "forced-replication-method": INCREMENTAL,
             "valid-replication-keys": [stream.replication_key()],
+            // Tells a column that was deleted from the schema from one that appeared later.
+            KNOWN_COLUMNS: stream.columns.iter().map(|column| &column.name).collect::<Vec<_>>(),
         },
     })];
     // Every column has its own metadata, because Meltano treats a column without metadata as "automatic",
@@ -39,7 +46,7 @@ fn entry(stream: &Stream) -> Value {
         "tap_stream_id": stream.id.name(),
         "stream": stream.id.name(),
         "key_properties": [PRIMARY_KEY_COLUMN],
-        "replication_method": "INCREMENTAL",
+        "replication_method": INCREMENTAL,
         "replication_key": stream.replication_key(),
         "schema": stream.json_schema(),
         "metadata": metadata,
@@ -62,10 +69,10 @@ pub enum CatalogError {
     #[error("it has no list \"streams\"; `--discover` prints a catalog to start from")]
     NoStreams,
     #[error(
-        "stream \"{stream}\": table-key-properties is {found}; it must be a list of column names, such as \
+        "stream \"{stream}\": {place} is {found}; it must be a list of column names, such as \
          [\"{PRIMARY_KEY_COLUMN}\"]"
     )]
-    KeyNotNames { stream: String, found: Value },
+    KeyNotNames { stream: String, place: &'static str, found: Value },
     #[error(
         "stream \"{stream}\": table-key-properties names \"{column}\", which is not a selected column; \
          select it, or remove it from the key"
@@ -76,10 +83,14 @@ pub enum CatalogError {
 impl Selection {
     /// Reads a catalog: what `--discover` prints, changed by the user or by Meltano.
     pub fn parse(text: &[u8]) -> Result<Self, CatalogError> {
+        let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
         let catalog: Value = serde_json::from_slice(text)?;
         let entries = catalog["streams"].as_array().ok_or(CatalogError::NoStreams)?;
         let streams = entries.iter().filter_map(|entry| {
-            let name = entry["tap_stream_id"].as_str().or_else(|| entry["stream"].as_str())?;
+            let (id, stream) = (entry["tap_stream_id"].as_str(), entry["stream"].as_str());
+            // By its id. One without a known id may be meant by its name.
+            let known = [id, stream].into_iter().flatten().find(|name| StreamId::from_name(name).is_some());
+            let name = known.or(id).or(stream)?;
             Some(StreamSelection::parse(name, entry).map(|stream| (name.to_owned(), stream)))
         });
         Ok(Selection { streams: Some(streams.collect::<Result<_, _>>()?) })
@@ -96,8 +107,9 @@ impl Selection {
         }
     }
 
-    /// Returns a line for each thing in the catalog that the tap ignores.
-    pub fn warnings(&self) -> Vec<String> {
+    /// Returns a line for each thing in the catalog that the tap ignores. The names of its system columns
+    /// start with `system_prefix`.
+    pub fn warnings(&self, system_prefix: &str) -> Vec<String> {
         let Some(streams) = &self.streams else { return Vec::new() };
         let is_unknown = |name: &&String| !StreamId::all().any(|id| id.name() == *name);
         let unknown = streams.keys().filter(is_unknown);
@@ -105,6 +117,40 @@ impl Selection {
             unknown.map(|name| format!("there is no stream \"{name}\"; it is ignored")).collect();
         for id in StreamId::all() {
             let Some(stream) = self.stream(id) else { continue };
+            let replication_key = format!("{system_prefix}sequence");
+            for (key, found) in &stream.replication {
+                if *found != INCREMENTAL && *found != replication_key.as_str() {
+                    warnings.push(format!(
+                        "stream \"{}\": {key} is {found}, which is ignored: the tap's only replication \
+                         method is {INCREMENTAL}, and its only replication key is {replication_key}. To \
+                         write everything again, run with a new state file",
+                        id.name()
+                    ));
+                }
+            }
+            for (place, found) in &stream.unreadable {
+                warnings.push(format!(
+                    "stream \"{}\", {place}: \"selected\" is {found}, which is neither true nor false; it is \
+                     ignored",
+                    id.name()
+                ));
+            }
+            if !stream.unlisted.is_empty() {
+                warnings.push(format!(
+                    "stream \"{}\": the schema lacks the fields {}, which are written all the same. To leave \
+                     them out, set \"selected\": false in their metadata, or delete them from what \
+                     --discover prints now",
+                    id.name(),
+                    stream.unlisted.join(", ")
+                ));
+            }
+            for name in stream.deleted.iter().filter(|name| Stream::is_automatic(name, system_prefix)) {
+                warnings.push(format!(
+                    "stream \"{}\": the column \"{name}\" was deleted from the schema, but is written: a row \
+                     cannot do without it",
+                    id.name()
+                ));
+            }
             for (column, schema) in &stream.schemas {
                 let Some(found) = ColumnType::unsupported_type(schema) else { continue };
                 warnings.push(format!(
@@ -129,9 +175,21 @@ pub struct StreamSelection {
     deselected: HashSet<String>,
     /// The schemas of columns in the catalog.
     schemas: Map<String, Value>,
-    /// `table-key-properties`, if the catalog has it.
+    /// `table-key-properties`, or `key_properties` if only that was changed.
     key: Option<Vec<String>>,
+    /// The name that messages have instead of the stream's own.
+    alias: Option<String>,
+    /// Columns that were deleted from the schema by hand.
+    deleted: Vec<String>,
+    /// Documented fields that the schema lacks, and that are written.
+    unlisted: Vec<String>,
+    /// What the catalog says about replication: names of keys and their values.
+    replication: Vec<(&'static str, Value)>,
+    /// Values of `selected` that say nothing, and where they are.
+    unreadable: Vec<(String, Value)>,
 }
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 impl StreamSelection {
     fn parse(stream: &str, entry: &Value) -> Result<Self, CatalogError> {
@@ -145,14 +203,10 @@ impl StreamSelection {
             }
         }
         let selected = is_selected(of_stream, &[&entry["selected"], &entry["schema"]["selected"]]);
-        let key = match &of_stream["table-key-properties"] {
-            Value::Null => None,
-            found => Some(serde_json::from_value(found.clone()).map_err(|_| CatalogError::KeyNotNames {
-                stream: stream.to_owned(),
-                found: found.clone(),
-            })?),
-        };
+        let key = key_of(stream, of_stream, entry)?;
         let schemas = entry["schema"]["properties"].as_object().cloned().unwrap_or_default();
+        let deleted = deleted_columns(of_stream, &schemas);
+        let unlisted = unlisted_fields(stream, of_stream, &schemas);
         let mut older = HashMap::new();
         collect_selected(&entry["schema"], "", &mut older);
         let is_deselected = |name: &&String| {
@@ -160,8 +214,51 @@ impl StreamSelection {
             is_selected(metadata, &[older.get(*name).copied().unwrap_or(&Value::Null)]) == Some(false)
         };
         let names = of_fields.keys().chain(older.keys());
-        let deselected = names.filter(is_deselected).map(|name| name.to_lowercase()).collect();
-        Ok(StreamSelection { selected, deselected, schemas, key })
+        let deselected =
+            names.filter(is_deselected).chain(&deleted).map(|name| name.to_lowercase()).collect();
+        let mut unreadable = Vec::new();
+        let places =
+            of_fields.iter().map(|(name, metadata)| (format!("column \"{name}\""), &metadata["selected"]));
+        let places = places.chain(older.iter().map(|(name, value)| (format!("column \"{name}\""), *value)));
+        let of_entry = [&of_stream["selected"], &entry["selected"], &entry["schema"]["selected"]];
+        for (place, value) in places.chain(of_entry.map(|value| ("the stream itself".to_owned(), value))) {
+            if !value.is_null() && parse_bool(value).is_none() {
+                unreadable.push((place, value.clone()));
+            }
+        }
+        unreadable.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let replication = [
+            ("replication-method", &of_stream["replication-method"]),
+            ("forced-replication-method", &of_stream["forced-replication-method"]),
+            ("replication-key", &of_stream["replication-key"]),
+            ("replication_method", &entry["replication_method"]),
+            ("replication_key", &entry["replication_key"]),
+        ];
+        let replication = replication.into_iter().filter(|(_, value)| !value.is_null());
+        let alias = entry["stream"].as_str().filter(|alias| !alias.is_empty() && *alias != stream);
+        Ok(StreamSelection {
+            selected,
+            deselected,
+            schemas,
+            key,
+            alias: alias.map(str::to_owned),
+            deleted,
+            unlisted,
+            replication: replication.map(|(key, value)| (key, value.clone())).collect(),
+            unreadable,
+        })
+    }
+
+    /// Returns the name that messages of the stream have: its own, or another that the catalog gives it.
+    pub fn stream_name(&self, id: StreamId) -> &str {
+        self.alias.as_deref().unwrap_or(id.name())
+    }
+
+    /// Returns the columns that the catalog declares, and the type of each, if a column can have that type.
+    pub fn declared(&self) -> impl Iterator<Item = (&str, ColumnType)> {
+        self.schemas
+            .iter()
+            .filter_map(|(name, schema)| Some((name.as_str(), ColumnType::from_schema(schema)?)))
     }
 
     /// Whether a column is written. It is not if it is deselected, or if a field that it may come from is
@@ -219,6 +316,41 @@ impl StreamSelection {
     }
 }
 
+/// Returns the key that the catalog asks for. `table-key-properties` counts, unless only the older
+/// `key_properties` was changed.
+fn key_of(stream: &str, of_stream: &Value, entry: &Value) -> Result<Option<Vec<String>>, CatalogError> {
+    let usual = json!([PRIMARY_KEY_COLUMN]);
+    let places = [
+        ("table-key-properties", &of_stream["table-key-properties"]),
+        ("key_properties", &entry["key_properties"]),
+    ];
+    let Some((place, found)) = places.into_iter().find(|(_, found)| !found.is_null() && **found != usual)
+    else {
+        return Ok(None);
+    };
+    let names = serde_json::from_value(found.clone());
+    let not_names = |_| CatalogError::KeyNotNames { stream: stream.to_owned(), place, found: found.clone() };
+    names.map(Some).map_err(not_names)
+}
+
+/// Returns the columns that were deleted from the schema by hand: those that `--discover` has printed and
+/// that the schema lacks. A catalog that was not printed by `--discover`, or has no schema, deletes
+/// nothing.
+fn deleted_columns(of_stream: &Value, schemas: &Map<String, Value>) -> Vec<String> {
+    let known = of_stream[KNOWN_COLUMNS].as_array().filter(|_| !schemas.is_empty());
+    let names = known.into_iter().flatten().filter_map(Value::as_str);
+    names.filter(|name| !schemas.contains_key(*name)).map(str::to_owned).collect()
+}
+
+/// Returns the documented fields that a schema lacks, if it is not known whether they were deleted.
+fn unlisted_fields(stream: &str, of_stream: &Value, schemas: &Map<String, Value>) -> Vec<String> {
+    let id =
+        StreamId::from_name(stream).filter(|_| of_stream[KNOWN_COLUMNS].is_null() && !schemas.is_empty());
+    let columns = id.map_or_else(Vec::new, |id| Stream::new(id, "").columns).into_iter();
+    let fields = columns.filter(|column| column.source == ColumnSource::Field).map(|column| column.name);
+    fields.filter(|name| !schemas.contains_key(name)).collect()
+}
+
 /// Returns the column that a breadcrumb leads to: `["properties", "a"]` to `a`, and
 /// `["properties", "a", "properties", "b"]` to `a__b`, the column of a field of an object.
 fn field_of(breadcrumb: &Value) -> Option<String> {
@@ -254,8 +386,16 @@ fn is_selected(metadata: &Value, older: &[&Value]) -> Option<bool> {
 fn parse_bool(value: &Value) -> Option<bool> {
     match value {
         Value::Bool(value) => Some(*value),
-        Value::String(text) if text.eq_ignore_ascii_case("true") => Some(true),
-        Value::String(text) if text.eq_ignore_ascii_case("false") => Some(false),
+        Value::Number(number) => match number.as_u64() {
+            Some(0) => Some(false),
+            Some(1) => Some(true),
+            _ => None,
+        },
+        Value::String(text) => match text.trim().to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" | "1" => Some(true),
+            "false" | "no" | "off" | "0" => Some(false),
+            _ => None,
+        },
         _ => None,
     }
 }
@@ -398,6 +538,111 @@ mod tests {
             let error = key(json!([wrong])).expect_err(wrong);
             assert!(error.contains(&format!("names \"{wrong}\", which is not a selected column")), "{error}");
         }
+    }
+
+    #[test]
+    fn a_column_that_was_deleted_by_hand_is_not_written() {
+        let delete = |catalog: &mut Value, name: &str| {
+            let properties =
+                catalog["streams"][0]["schema"]["properties"].as_object_mut().expect("an object");
+            properties.shift_remove(name).expect("a column");
+        };
+        let selection = selection(|catalog| {
+            delete(catalog, "email");
+            delete(catalog, "_sdc_sequence");
+        });
+        let choice = selection.stream(StreamId::Data).expect("selected");
+        let selects = |name: &str| choice.selects(&discovered_column(name.to_owned(), ColumnType::Text));
+        assert!(!selects("email") && !selects("email__st") && !selects("Email"));
+        assert!(selects("ip") && selects("brand_new"));
+        assert_eq!(columns(&selection, StreamId::Data), Some(27));
+        let warnings = selection.warnings(DEFAULT_SYSTEM_PREFIX).join("\n");
+        assert!(
+            warnings.contains("\"_sdc_sequence\" was deleted") && !warnings.contains("email"),
+            "{warnings}"
+        );
+
+        // Somebody has written this one, or an earlier version has printed it.
+        let own = r#"{"streams":[{"stream":"data","schema":{"properties":{"time":{"type":"string"}}}}]}"#;
+        let own = Selection::parse(own.as_bytes()).expect("a catalog");
+        assert_eq!(columns(&own, StreamId::Data), Some(28));
+        let warnings = own.warnings(DEFAULT_SYSTEM_PREFIX).join("\n");
+        assert!(warnings.contains("lacks the fields event, MessageID"), "{warnings}");
+    }
+
+    #[test]
+    fn what_the_tap_cannot_do_is_a_warning_that_names_it() {
+        type Case = (fn(&mut Value), &'static str);
+        let warnings = |change: fn(&mut Value)| selection(change).warnings(DEFAULT_SYSTEM_PREFIX);
+        assert_eq!(warnings(|_| {}), [""; 0]);
+        let cases: [Case; 7] = [
+            (
+                |catalog| set_stream(catalog, 0, "replication-method", json!("FULL_TABLE")),
+                "replication-method is \"FULL_TABLE\"",
+            ),
+            (
+                |catalog| set_stream(catalog, 0, "forced-replication-method", json!("LOG_BASED")),
+                "forced-replication-method is \"LOG_BASED\"",
+            ),
+            (
+                |catalog| set_stream(catalog, 0, "replication-key", json!("time")),
+                "replication-key is \"time\"",
+            ),
+            (
+                |catalog| catalog["streams"][0]["replication_method"] = json!("FULL_TABLE"),
+                "replication_method is \"FULL_TABLE\"",
+            ),
+            (
+                |catalog| catalog["streams"][0]["replication_key"] = json!("time"),
+                "replication_key is \"time\"",
+            ),
+            (
+                |catalog| set_column(catalog, "email", "selected", json!("nope")),
+                "column \"email\": \"selected\" is \"nope\"",
+            ),
+            (|catalog| catalog["streams"][0]["tap_stream_id"] = json!("dat"), ""),
+        ];
+        for (change, expected) in cases {
+            let warnings = warnings(change);
+            assert!(warnings.iter().all(|line| line.contains(expected)), "{expected}: {warnings:?}");
+            assert_eq!(warnings.len(), usize::from(!expected.is_empty()), "{warnings:?}");
+        }
+    }
+
+    #[test]
+    fn selected_may_be_spelled_in_other_ways() {
+        for (spelled, is_selected) in [
+            (json!("True"), true),
+            (json!("yes"), true),
+            (json!(1), true),
+            (json!("1"), true),
+            (json!(" FALSE "), false),
+            (json!("no"), false),
+            (json!("off"), false),
+            (json!(0), false),
+            // These say nothing.
+            (json!(null), true),
+            (json!("nope"), true),
+            (json!(2), true),
+        ] {
+            let selection = selection(|catalog| set_column(catalog, "email", "selected", spelled.clone()));
+            let expected = if is_selected { 28 } else { 27 };
+            assert_eq!(columns(&selection, StreamId::Data), Some(expected), "{spelled}");
+        }
+    }
+
+    #[test]
+    fn a_stream_may_have_another_name_and_another_key() {
+        let renamed = selection(|catalog| {
+            catalog["streams"][0]["stream"] = json!("mailjet_events");
+            catalog["streams"][0]["key_properties"] = json!(["MessageID", "event"]);
+        });
+        let choice = renamed.stream(StreamId::Data).expect("selected");
+        assert_eq!(choice.stream_name(StreamId::Data), "mailjet_events");
+        let key = choice.key_properties(&Stream::new(StreamId::Data, DEFAULT_SYSTEM_PREFIX));
+        assert_eq!(key.expect("a key"), ["MessageID", "event"]);
+        let with_mark = format!("\u{feff}{}", default_catalog());
+        assert!(Selection::parse(with_mark.as_bytes()).expect("a catalog").stream(StreamId::Data).is_some());
     }
 
     #[test]

@@ -29,8 +29,8 @@ pub enum StateError {
 
 /// Keys of a state that say nothing about how far a stream has got.
 const SILENT_KEYS: [&str; 3] = ["currently_syncing", "type", "time_extracted"];
-/// Keys under which tools keep a state: Singer's STATE message, Meltano, and Meltano's exported states. A later
-/// one completes an earlier one.
+/// Keys under which tools keep a state: Singer's STATE message, Meltano, and Meltano's exported states. A
+/// later one completes an earlier one.
 const WRAPPERS: [&str; 5] = ["value", "singer_state", "completed", "partial", "partial_state"];
 /// How deep a state may be wrapped: Meltano's export wraps it twice.
 const MAX_WRAPPERS: u32 = 3;
@@ -217,9 +217,7 @@ mod tests {
             format!(r#"{{"type":"STATE","value":{bare}}}"#),
             format!(r#"{{"singer_state":{bare}}}"#),
             format!(r#"{{"completed":{{"singer_state":{bare}}},"partial":{{}}}}"#),
-            format!(
-                r#"{{"completed":{{"singer_state":{{"bookmarks":{{}}}}}},"partial":{{"singer_state":{bare}}}}}"#
-            ),
+            format!(r#"{{"completed":{{"singer_state":{{}}}},"partial":{{"singer_state":{bare}}}}}"#),
             r#"{"currently_syncing":"data","singer_state":{},"bookmarks":{"data":
                 {"replication_key_value":7,"starting_replication_value":null,"progress_markers":{}}}}"#
                 .to_owned(),

@@ -13,8 +13,6 @@ pub const PRIMARY_KEY_COLUMN: &str = "__sdc_primary_key";
 pub const EXTRA_COLUMN: &str = "_sdc_extra";
 /// Prefix of the other system columns, unless the configuration sets another.
 pub const DEFAULT_SYSTEM_PREFIX: &str = "_sdc_";
-/// How many columns a stream may have. The values of further fields go into [`EXTRA_COLUMN`].
-pub const MAX_COLUMNS: usize = 500;
 
 /// Identifies a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +30,11 @@ impl StreamId {
     pub fn all() -> impl Iterator<Item = StreamId> {
         let events = EventType::ALL.into_iter().map(StreamId::Event);
         std::iter::once(StreamId::Data).chain(events).chain([StreamId::Rejected])
+    }
+
+    /// Returns the stream with this name.
+    pub fn from_name(name: &str) -> Option<StreamId> {
+        StreamId::all().find(|id| id.name() == name)
     }
 
     /// Returns the stream's name, which targets use as the table's name.
@@ -58,6 +61,8 @@ pub struct Stream {
     /// Its columns in the order in which they are written: the event's fields, the system columns, the
     /// discovered columns.
     pub columns: Vec<Column>,
+    /// How many of the columns are documented. They come first.
+    pub documented: usize,
 }
 
 impl Stream {
@@ -74,7 +79,19 @@ impl Stream {
             }
             column
         }));
-        Stream { id, columns }
+        Stream { id, documented: columns.len(), columns }
+    }
+
+    /// Whether a column of this name cannot be left out, if system columns start with `system_prefix`.
+    pub fn is_automatic(name: &str, system_prefix: &str) -> bool {
+        name == PRIMARY_KEY_COLUMN || name.strip_prefix(system_prefix) == Some("sequence")
+    }
+
+    /// Whether a name is that of a system column, whatever the prefix.
+    pub fn is_system(name: &str) -> bool {
+        let columns = columns_of::<SystemColumns>();
+        let mut names = columns.iter().filter_map(|column| column.name.strip_prefix(DEFAULT_SYSTEM_PREFIX));
+        name == PRIMARY_KEY_COLUMN || names.any(|system| name.ends_with(&format!("_{system}")))
     }
 
     /// Returns the name of the replication key.

@@ -277,7 +277,7 @@ pub const ODD_EVENTS: &[OddEvent] = &[
             r#""Payload":"\u00e9 \ud83d\ude00 😀 \" \\ \/ \b\f\n\r\t \u0001 \u2028","#,
             r#""naïve ключ":"\u65e5本"}"#
         ),
-        changes: &[],
+        changes: &[("_sdc_extra", r#"{"naïve ключ":"\u65e5本"}"#)],
     },
     OddEvent {
         name: "text that targets stop at: U+0000, and half a surrogate pair",

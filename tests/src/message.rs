@@ -90,14 +90,15 @@ impl Message {
 
 impl Record {
     /// Parses the text of a row of stream `data`.
+    ///
+    /// The extra column holds an object, by default as text. It is shown as an object either way.
     #[must_use]
     pub fn from_row(row: &str) -> Self {
-        Record {
-            stream: "data".to_owned(),
-            time_extracted: None,
-            text: row.to_owned(),
-            columns: members(row),
+        let mut columns = members(row);
+        if let Some(extra) = columns.get_mut("_sdc_extra") {
+            *extra = extra_object(extra);
         }
+        Record { stream: "data".to_owned(), time_extracted: None, text: row.to_owned(), columns }
     }
 
     /// The text of a column's value.
@@ -147,6 +148,13 @@ impl Record {
 #[must_use]
 pub fn members(text: &str) -> RawObject {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("not a JSON object ({error}): {text}"))
+}
+
+/// The object in a value of the extra column, whether or not it is written as text.
+#[must_use]
+pub fn extra_object(extra: &RawValue) -> Box<RawValue> {
+    let object = serde_json::from_str::<String>(extra.get()).and_then(RawValue::from_string);
+    object.unwrap_or_else(|_| extra.to_owned())
 }
 
 /// The bookmark of stream `data` in the value of a STATE.

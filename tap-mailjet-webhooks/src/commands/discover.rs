@@ -17,6 +17,7 @@ pub fn execute(config: &Config, spool: Option<&SpoolLocation>) -> Result<(), Com
         _ => Vec::new(),
     };
     let prefix = config.system_column_prefix.as_str();
-    let streams = StreamId::all().map(|id| stream_with_discovered_columns(id, prefix, &discovered));
+    let streams = StreamId::all()
+        .map(|id| stream_with_discovered_columns(id, prefix, &discovered, config.extra_column));
     print(format!("{:#}\n", catalog_of(streams)))
 }

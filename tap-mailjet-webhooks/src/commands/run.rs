@@ -85,7 +85,7 @@ pub enum SetupError {
 
 /// Runs in the configured mode.
 pub fn execute(config: Config, args: RunArgs, line: &LiveLine) -> Result<(), CommandError> {
-    let output = config.output(read_selection(args.catalog())?);
+    let output = config.output(read_selection(args.catalog(), &config)?);
     let components = config.mode;
     start(config, components, output, args.state, line)
 }

@@ -21,7 +21,7 @@ pub enum Samples {
 
 /// Prints the samples. The spool is not used.
 pub fn execute(config: &Config, catalog: Option<&Path>, samples: Samples) -> Result<(), CommandError> {
-    let output = config.output(read_selection(catalog)?);
+    let output = config.output(read_selection(catalog, config)?);
     let mut lines = Vec::new();
     match samples {
         Samples::All => write_samples(&output, UnixMillis::now(), &mut lines)?,

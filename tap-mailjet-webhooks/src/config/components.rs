@@ -10,7 +10,7 @@ use url::Url;
 use super::ConfigError;
 use super::keys::Config;
 use super::values::{PublicUrl, SpoolPath};
-use crate::emitter::{OutputSpec, Pace};
+use crate::emitter::{ColumnRules, OutputSpec, Pace};
 use crate::listener::{
     ActiveTokens, AddressGuard, ConnectionLimits, Credentials, Guards, Setup, Tls, TlsFiles,
 };
@@ -123,7 +123,11 @@ impl Config {
         OutputSpec {
             selection,
             system_prefix: self.system_column_prefix.as_str().to_owned(),
-            unknown_fields: self.unknown_fields,
+            columns: ColumnRules {
+                unknown_fields: self.unknown_fields,
+                max_discovered: self.max_discovered_columns,
+                extra_column: self.extra_column,
+            },
         }
     }
 }

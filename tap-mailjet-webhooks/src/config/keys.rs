@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::values::{AdminAddress, Components, PublicUrl, SpoolPath, SystemColumnPrefix, WebhookTokens};
-use crate::emitter::UnknownFields;
+use crate::emitter::{ExtraColumn, UnknownFields};
 use crate::listener::{Networks, Password, Username};
 use crate::spool::SequenceUnit;
 
@@ -103,6 +103,14 @@ pub struct Config {
     /// one JSON column, and the schema never changes.
     #[schemars(with = "String", extend("x-form" = "columns or extra"))]
     pub unknown_fields: UnknownFields,
+    /// So many columns may appear in a stream besides the documented ones. The values of further fields go
+    /// into `_sdc_extra`. A row of PostgreSQL holds little more than the default.
+    #[schemars(range(min = 0, max = 1000))]
+    pub max_discovered_columns: usize,
+    /// The type of the column `_sdc_extra`. `text`: JSON text, which every target and mapper keeps. `object`:
+    /// an object, which those that flatten objects drop.
+    #[schemars(with = "String", extend("x-form" = "text or object"))]
+    pub extra_column: ExtraColumn,
     /// The longest time between two STATEs, in seconds, while there is something new.
     #[schemars(range(min = 0))]
     pub state_interval_seconds: f64,
@@ -153,6 +161,8 @@ impl Default for Config {
             sequence_unit: SequenceUnit::default(),
             system_column_prefix: SystemColumnPrefix::default(),
             unknown_fields: UnknownFields::default(),
+            max_discovered_columns: 100,
+            extra_column: ExtraColumn::default(),
             state_interval_seconds: 5.0,
             state_interval_records: 10_000,
             confirm_without_state: false,

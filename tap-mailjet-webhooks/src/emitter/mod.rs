@@ -29,8 +29,8 @@ use catalog::selection::{CatalogError, Selection};
 use catalog::stream::{Stream, StreamId};
 
 pub use dry_run::{DryRun, write_samples};
-pub use record::UnknownFields;
 pub(crate) use record::stream_with_discovered_columns;
+pub use record::{ColumnRules, ExtraColumn, UnknownFields};
 pub use state::{
     Confirmation, StartError, StateFile, StateFileError, WithoutState, Written, follow_confirmations,
     last_state,
@@ -62,8 +62,8 @@ pub struct OutputSpec {
     pub selection: Selection,
     /// What the names of system columns start with.
     pub system_prefix: String,
-    /// How to handle fields that the catalog does not know.
-    pub unknown_fields: UnknownFields,
+    /// Which columns appear besides those that the catalog knows.
+    pub columns: ColumnRules,
 }
 
 /// Why a run cannot write what its [`OutputSpec`] says.

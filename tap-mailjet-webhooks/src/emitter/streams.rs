@@ -70,8 +70,13 @@ impl Streams {
         let mut selected = Vec::new();
         for id in ids {
             if let Some(selection) = spec.selection.stream(id) {
-                let stream = stream_with_discovered_columns(id, &spec.system_prefix, discovered);
-                let table = Table::new(stream, selection, spec.unknown_fields)?;
+                let stream = stream_with_discovered_columns(
+                    id,
+                    &spec.system_prefix,
+                    discovered,
+                    spec.columns.extra_column,
+                );
+                let table = Table::new(stream, selection, spec.columns)?;
                 let position = StreamPosition::new(id, Sequence::START);
                 selected.push(StreamProgress { table, position, records: 0 });
             }

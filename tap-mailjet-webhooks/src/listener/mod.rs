@@ -11,7 +11,8 @@
 //! | [`guards`] | which requests are admitted, before their bodies are read |
 //! | [`handler`] | how a request becomes a batch and is answered |
 //! | [`body`] | how a body is read |
-//! | [`split`](mod@split), [`salvage`] | which slices of a body are events, and what is left of a broken one |
+//! | [`split`](mod@split), [`salvage`] | which slices of a body are events, and what is left of a broken
+//! one |
 //! | [`foreign_format`] | what a body that is not JSON looks like |
 //! | [`event_counts`] | how many events of each type a body holds |
 //! | [`refusal`] | how a request can fail: status, message, tag and log level |

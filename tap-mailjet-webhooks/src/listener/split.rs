@@ -1,8 +1,8 @@
 //! Which slices of a body are events.
 //!
-//! A body that is a JSON object is one event. If it is an array, each element that is an object is an event,
-//! and each run of other elements is a rejected item. Anything else goes to [`super::salvage`]. The fields of an
-//! event do not matter here, except that events are counted by type.
+//! A body that is a JSON object is one event. If it is an array, each element that is an object is an
+//! event, and each run of other elements is a rejected item. Anything else goes to [`super::salvage`]. The
+//! fields of an event do not matter here, except that events are counted by type.
 
 use std::borrow::Cow;
 use std::fmt;

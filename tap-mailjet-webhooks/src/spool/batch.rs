@@ -62,9 +62,9 @@ impl Batch {
 
 /// Where the items of a batch are in its text, in order.
 ///
-/// For each item it keeps a few numbers of variable length: the length of the gap before the item, that of the
-/// item, and which reason it is rejected for. The index of `[{},{},…]` is therefore no larger than the text,
-/// where a list of ranges would be many times as large.
+/// For each item it keeps a few numbers of variable length: the length of the gap before the item, that of
+/// the item, and which reason it is rejected for. The index of `[{},{},…]` is therefore no larger than the
+/// text, where a list of ranges would be many times as large.
 #[derive(Debug)]
 pub struct Items {
     steps: Vec<u8>,

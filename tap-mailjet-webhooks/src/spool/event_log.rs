@@ -32,8 +32,8 @@ pub struct StoredItem<'a> {
     pub received_at: UnixMillis,
     /// Why the item is not an event; `None` if it is one.
     pub reason: Option<&'a str>,
-    /// The bytes as received. Those of an event are JSON: where the webhook was not quite JSON, the listener has
-    /// repaired it.
+    /// The bytes as received. Those of an event are JSON: where the webhook was not quite JSON, the
+    /// listener has repaired it.
     pub body: &'a [u8],
 }
 

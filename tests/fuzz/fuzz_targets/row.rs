@@ -12,7 +12,7 @@ use catalog::message::IncomingMessage;
 use catalog::selection::Selection;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
-use tap_mailjet_webhooks::emitter::{DryRun, OutputSpec, UnknownFields};
+use tap_mailjet_webhooks::emitter::{ColumnRules, DryRun, ExtraColumn, OutputSpec, UnknownFields};
 use tap_mailjet_webhooks::os::clock::UnixMillis;
 use tap_mailjet_webhooks::spool::{Sequence, StoredItem};
 use target_jsonl::validate::{RecordCheck, Validation};
@@ -103,7 +103,11 @@ fn output_spec(choice: usize) -> OutputSpec {
     OutputSpec {
         selection,
         system_prefix: if choice & 4 == 0 { "_sdc_" } else { "_mailjet_" }.to_owned(),
-        unknown_fields: if choice & 1 == 0 { UnknownFields::Columns } else { UnknownFields::Extra },
+        columns: ColumnRules {
+            unknown_fields: if choice & 1 == 0 { UnknownFields::Columns } else { UnknownFields::Extra },
+            max_discovered: 100,
+            extra_column: ExtraColumn::Object,
+        },
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::env;
 
 use end_to_end::events::SYSTEM_COLUMNS;
-use end_to_end::message::{Message, RawObject, Record, members, value};
+use end_to_end::message::{Message, RawObject, Record, extra_object, members, value};
 use end_to_end::schema::assert_valid;
 use end_to_end::tap::{FinishedTap, Tap};
 use proptest::prelude::*;
@@ -188,7 +188,7 @@ fn values(row: &Record) -> Vec<String> {
     for (name, value) in of_event {
         match (name.as_str(), value.get()) {
             (_, "null" | "\"\"") => {}
-            ("_sdc_extra", extra) => leaves(extra, &mut out),
+            ("_sdc_extra", _) => leaves(extra_object(value).get(), &mut out),
             (_, json) => out.push(content(json)),
         }
     }

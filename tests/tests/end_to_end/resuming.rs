@@ -143,7 +143,8 @@ fn a_state_is_understood_as_people_and_tools_leave_it() {
     }
 }
 
-/// `jq` before 1.7 prints 1700000000000000095 as 1700000000000000100, and the event that is skipped so is lost.
+/// `jq` before 1.7 prints 1700000000000000095 as 1700000000000000100, and the event that is skipped so is
+/// lost.
 #[test]
 fn a_bookmark_that_a_tool_has_rounded_skips_nothing() {
     let tap = Tap::new().set("sequence_unit", "nanosecond").set("retention_days", 0);

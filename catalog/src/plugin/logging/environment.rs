@@ -24,8 +24,8 @@ pub(super) enum EnvironmentError {
     #[error("{CONFIG_VARIABLE} names {path}, which is not a JSON object ({source})")]
     NotJson { path: PathBuf, source: serde_json::Error },
     #[error(
-        "{FILTER_VARIABLE} is {value:?}, which is not a filter ({reason}); it takes a level (error, warn, info, \
-         debug, trace, off), or levels by module, such as info,hyper=debug"
+        "{FILTER_VARIABLE} is {value:?}, which is not a filter ({reason}); it takes a level (error, warn, \
+         info, debug, trace, off), or levels by module, such as info,hyper=debug"
     )]
     Filter { value: String, reason: String },
 }

@@ -28,7 +28,11 @@ fn is_unsafe(character: char) -> bool {
             character,
             // Arabic letter mark, zero-width characters and marks of direction, line and paragraph
             // separators, embeddings, overrides and isolates, byte order mark.
-            '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}'
+            '\u{61c}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2066}'..='\u{2069}'
+                | '\u{feff}'
         )
 }
 

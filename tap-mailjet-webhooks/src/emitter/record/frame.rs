@@ -1,6 +1,7 @@
 //! The text of a RECORD message around its values, and the values of the system columns.
 
 use catalog::column::ColumnSource;
+use catalog::members::json_string;
 
 use super::primary_key::PrimaryKey;
 use super::table::{OutputColumn, Table};
@@ -38,10 +39,9 @@ impl SystemValues<'_> {
 
 /// Appends the text before the first value.
 pub(super) fn begin_record(table: &Table, out: &mut Vec<u8>) {
-    out.extend_from_slice(br#"{"type":"RECORD","stream":""#);
-    // The names of streams are the tap's own and need no escapes.
-    out.extend_from_slice(table.id.name().as_bytes());
-    out.extend_from_slice(br#"","record":{"#);
+    out.extend_from_slice(br#"{"type":"RECORD","stream":"#);
+    out.extend_from_slice(json_string(&table.name).as_bytes());
+    out.extend_from_slice(br#","record":{"#);
 }
 
 /// Appends the text before the value at `position` in the record.

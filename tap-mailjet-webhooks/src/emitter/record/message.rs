@@ -1,6 +1,6 @@
 //! RECORD messages, put together from the layout of an event, its row and the system columns.
 
-use catalog::column::ColumnSource;
+use catalog::column::{ColumnSource, ColumnType};
 use catalog::members::json_string;
 
 use super::Event;
@@ -106,6 +106,9 @@ impl EventWriter<'_, '_> {
             }
         }
         write_record(table, system, out, |column, source, out| match source {
+            ColumnSource::Extra if table.columns[column].column_type == ColumnType::Text => {
+                row.write_extra_as_text(out);
+            }
             ColumnSource::Extra => row.write_extra(out),
             _ => out.extend_from_slice(row.json(column).as_bytes()),
         });

@@ -28,8 +28,8 @@ use catalog::members::Members;
 pub(super) use message::RecordWriter;
 pub(super) use primary_key::PrimaryKey;
 pub(super) use table::Table;
-pub use table::UnknownFields;
 pub(crate) use table::stream_with_discovered_columns;
+pub use table::{ColumnRules, ExtraColumn, UnknownFields};
 
 use crate::os::clock::UnixMillis;
 use crate::spool::Sequence;

@@ -28,7 +28,6 @@ use std::borrow::Cow;
 
 use catalog::column::{ColumnType, Fit};
 use catalog::members::{self, Member, Members};
-use catalog::stream::EXTRA_COLUMN;
 use tracing::warn;
 
 use super::Event;
@@ -58,7 +57,7 @@ impl Table {
             }
         }
         if !row.extra.is_empty() && !self.has_extra_column() {
-            self.add_new_column(EXTRA_COLUMN, ColumnType::Object);
+            self.add_extra_column();
         }
         row
     }
@@ -131,7 +130,8 @@ impl Table {
         }
         // The fields of an object with a long name could have no column, and each would repeat that name: a
         // megabyte, a hundred thousand times over, would be a row that no target can store.
-        if self.unknown_fields == UnknownFields::Extra || max_depth == 0 || name.len() > MAX_NAME_BYTES {
+        if self.rules.unknown_fields == UnknownFields::Extra || max_depth == 0 || name.len() > MAX_NAME_BYTES
+        {
             return false;
         }
         let keeps_objects = match column.map(|index| &self.columns[index]) {
@@ -147,7 +147,7 @@ impl Table {
 
     /// Whether a value is an object or array that must not become text.
     fn is_for_extra(&self, value: &str) -> bool {
-        self.unknown_fields == UnknownFields::Extra && value.starts_with(['{', '['])
+        self.rules.unknown_fields == UnknownFields::Extra && value.starts_with(['{', '['])
     }
 
     /// Puts a value that does not fit its column into the split column for its own type.
@@ -177,18 +177,19 @@ impl Table {
 mod tests {
     use catalog::column::ColumnSource;
     use catalog::selection::Selection;
-    use catalog::stream::{DEFAULT_SYSTEM_PREFIX, MAX_COLUMNS, Stream, StreamId};
+    use catalog::stream::{DEFAULT_SYSTEM_PREFIX, Stream, StreamId};
 
     use super::*;
-    use crate::emitter::record::Unreadable;
     use crate::emitter::record::primary_key::PrimaryKey;
+    use crate::emitter::record::{ColumnRules, ExtraColumn, Unreadable};
     use crate::os::clock::UnixMillis;
     use crate::spool::Sequence;
 
     fn table(selection: &Selection, unknown_fields: UnknownFields) -> Table {
         let stream = Stream::new(StreamId::Data, DEFAULT_SYSTEM_PREFIX);
         let selection = selection.stream(StreamId::Data).expect("selected by default");
-        Table::new(stream, selection, unknown_fields).expect("the selection has no key")
+        let rules = ColumnRules { unknown_fields, max_discovered: 100, extra_column: ExtraColumn::Text };
+        Table::new(stream, selection, rules).expect("the selection has no key")
     }
 
     fn default_table(unknown_fields: UnknownFields) -> Table {
@@ -248,7 +249,7 @@ mod tests {
                 r#"a__b=1 a__c__d="x" e="{}" f="[{\"g\":1.10}]""#,
             ),
             (r#"{"Payload":{"a":1}}"#, "Payload__a=1"),
-            (r#"{"a.b":1,"c d":2,"é-1":3}"#, "a.b=1 c d=2 é-1=3"),
+            (r#"{"a.b":1,"c d":2,"é-1":3}"#, r#"_sdc_extra={"a.b":1,"c d":2,"é-1":3}"#),
             // Names that cannot be those of columns.
             (r#"{"messageid":1,"a":2,"A":3}"#, r#"a=2 _sdc_extra={"messageid":1,"A":3}"#),
             (r#"{"":1,"a\"b":2," x":3}"#, r#"_sdc_extra={"":1,"a\"b":2," x":3}"#),
@@ -345,14 +346,14 @@ mod tests {
     }
 
     #[test]
-    fn no_event_adds_more_than_500_columns() {
+    fn no_event_adds_more_columns_than_allowed() {
         let fields: Vec<_> = (0..10_000).map(|number| format!(r#""f{number}":{number}"#)).collect();
         let mut table = default_table(UnknownFields::Columns);
         let placed = placed(&mut table, &format!("{{{}}}", fields.join(",")));
-        assert_eq!(table.columns.len(), MAX_COLUMNS);
+        assert_eq!(table.columns.len(), 28 + 100 + 1);
         // The text has 200 KB, so it is not printed on failure.
         assert!(
-            placed.contains(r#" f470=470 _sdc_extra={"f471":471,"#) && placed.ends_with(r#""f9999":9999}"#)
+            placed.contains(r#" f99=99 _sdc_extra={"f100":100,"#) && placed.ends_with(r#""f9999":9999}"#)
         );
         assert_eq!(placed.matches('=').count() - 1 + placed.matches("\":").count(), 10_000);
     }

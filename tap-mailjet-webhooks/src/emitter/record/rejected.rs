@@ -7,7 +7,8 @@ use super::lossy_text;
 
 /// How much of a rejected item is also shown as text if that is not exact.
 const PREVIEW_BYTES: usize = 64 << 10;
-/// How many control characters a text may have for each of its other bytes. JSON writes such a character with six.
+/// How many control characters a text may have for each of its other bytes. JSON writes such a character
+/// with six.
 const MAX_CONTROL_SHARE: usize = 4;
 
 /// The columns `record` and `record_base64` of a rejected item.

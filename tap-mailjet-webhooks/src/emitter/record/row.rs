@@ -46,6 +46,19 @@ impl<'a> Row<'a> {
         self.values.get(column).and_then(Option::as_ref).map_or("null", |placed| &placed.json)
     }
 
+    /// Appends the values without a column, as JSON text in a string.
+    pub(super) fn write_extra_as_text(&self, out: &mut Vec<u8>) {
+        let mut object = Vec::new();
+        self.write_extra(&mut object);
+        if self.extra.is_empty() {
+            out.extend_from_slice(&object);
+        } else {
+            let text = members::json_string(&String::from_utf8_lossy(&object));
+            out.extend_from_slice(text.as_bytes());
+        }
+    }
+
+    /// Appends the values without a column, as an object.
     pub(super) fn write_extra(&self, out: &mut Vec<u8>) {
         if self.extra.is_empty() {
             out.extend_from_slice(b"null");

@@ -6,7 +6,7 @@ use catalog::column::{Column, ColumnSource, ColumnType, Fit};
 use catalog::members;
 use catalog::message::OutgoingMessage;
 use catalog::selection::{CatalogError, StreamSelection};
-use catalog::stream::{EXTRA_COLUMN, MAX_COLUMNS, Stream, StreamId, discovered_column};
+use catalog::stream::{EXTRA_COLUMN, Stream, StreamId, discovered_column};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -25,6 +25,37 @@ pub enum UnknownFields {
     Extra,
 }
 
+/// The type of the column that holds the values without a column of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ExtraColumn {
+    /// JSON text, which every target and mapper keeps.
+    #[default]
+    Text,
+    /// A JSON object. Targets and mappers that flatten objects drop it.
+    Object,
+}
+
+impl ExtraColumn {
+    fn column_type(self) -> ColumnType {
+        match self {
+            ExtraColumn::Text => ColumnType::Text,
+            ExtraColumn::Object => ColumnType::Object,
+        }
+    }
+}
+
+/// Which columns appear besides those that the catalog knows.
+#[derive(Debug, Clone, Copy)]
+pub struct ColumnRules {
+    /// How to handle fields that the catalog does not know.
+    pub unknown_fields: UnknownFields,
+    /// So many columns may appear besides the documented ones, and those that a catalog declares.
+    pub max_discovered: usize,
+    /// The type of the column that holds the values without a column of their own.
+    pub extra_column: ExtraColumn,
+}
+
 /// Returns a stream with its documented columns and those of `discovered` that appeared in its events. The
 /// spool's registry remembers them, so that a column keeps its type in any process.
 ///
@@ -35,6 +66,7 @@ pub(crate) fn stream_with_discovered_columns(
     id: StreamId,
     system_prefix: &str,
     discovered: &[DiscoveredColumn],
+    extra_column: ExtraColumn,
 ) -> Stream {
     let mut stream = Stream::new(id, system_prefix);
     let taken: HashSet<_> = stream.columns.iter().map(|column| column.name.to_lowercase()).collect();
@@ -42,7 +74,10 @@ pub(crate) fn stream_with_discovered_columns(
     let free = of_stream.filter(|column| !taken.contains(&column.name.to_lowercase()));
     stream.columns.extend(free.map(|column| {
         // A type that a later version has written is text here, which takes any value.
-        let column_type = ColumnType::from_json_type(&column.json_type).unwrap_or(ColumnType::Text);
+        let column_type = match column.name == EXTRA_COLUMN {
+            true => extra_column.column_type(),
+            false => ColumnType::from_json_type(&column.json_type).unwrap_or(ColumnType::Text),
+        };
         discovered_column(column.name.clone(), column_type)
     }));
     stream
@@ -50,13 +85,17 @@ pub(crate) fn stream_with_discovered_columns(
 
 #[derive(Debug)]
 pub(crate) struct Table {
-    pub(super) id: StreamId,
+    id: StreamId,
+    /// The stream's name in messages.
+    pub(super) name: String,
     replication_key: String,
     key_properties: Vec<String>,
     pub(super) selection: StreamSelection,
-    pub(super) unknown_fields: UnknownFields,
+    pub(super) rules: ColumnRules,
     /// In the order in which they are written.
     pub(super) columns: Vec<OutputColumn>,
+    /// How many of them have appeared.
+    discovered: usize,
     index_by_name: HashMap<String, usize>,
     lowercase_names: HashSet<String>,
     /// Columns that the registry does not know yet.
@@ -67,26 +106,44 @@ impl Table {
     pub(crate) fn new(
         mut stream: Stream,
         selection: StreamSelection,
-        unknown_fields: UnknownFields,
+        rules: ColumnRules,
     ) -> Result<Self, CatalogError> {
-        if unknown_fields == UnknownFields::Extra
-            && stream.columns.iter().all(|column| column.name != EXTRA_COLUMN)
-        {
-            stream.columns.push(discovered_column(EXTRA_COLUMN.to_owned(), ColumnType::Object));
+        let has = |stream: &Stream, name: &str| {
+            stream.columns.iter().any(|column| column.name.eq_ignore_ascii_case(name))
+        };
+        let discovered = stream.columns.len().saturating_sub(stream.documented);
+        if rules.unknown_fields == UnknownFields::Extra && !has(&stream, EXTRA_COLUMN) {
+            let column_type = rules.extra_column.column_type();
+            stream.columns.push(discovered_column(EXTRA_COLUMN.to_owned(), column_type));
         }
+        let declared: Vec<Column> = selection
+            .declared()
+            .filter(|(name, _)| {
+                !has(&stream, name) && target_safe::is_target_safe_name(name) && !Stream::is_system(name)
+            })
+            .map(|(name, column_type)| discovered_column(name.to_owned(), column_type))
+            .collect();
         let mut table = Table {
             id: stream.id,
+            name: selection.stream_name(stream.id).to_owned(),
             replication_key: stream.replication_key().to_owned(),
             key_properties: selection.key_properties(&stream)?,
             selection,
-            unknown_fields,
+            rules,
             columns: Vec::new(),
+            discovered,
             index_by_name: HashMap::new(),
             lowercase_names: HashSet::new(),
             new_columns: Vec::new(),
         };
         for column in stream.columns {
             table.add_column(column);
+        }
+        for column in declared {
+            // Nothing is known of its values, so a column of text takes any of them.
+            let takes_all = column.column_type == ColumnType::Text;
+            table.add_column(column);
+            table.columns.last_mut().expect("it was added").converts_to_text = takes_all;
         }
         Ok(table)
     }
@@ -108,10 +165,8 @@ impl Table {
 
     /// Whether a column for a field with this name can be added.
     pub(super) fn can_add_column(&self, name: &str) -> bool {
-        // One column is reserved for the extra column.
-        let columns = self.columns.len() + usize::from(!self.has_extra_column());
-        self.unknown_fields == UnknownFields::Columns
-            && columns < MAX_COLUMNS
+        self.rules.unknown_fields == UnknownFields::Columns
+            && self.discovered < self.rules.max_discovered
             && target_safe::is_target_safe_name(name)
             && !self.lowercase_names.contains(&name.to_lowercase())
             // A column may have the name of a deselected field although its values do not come from that
@@ -121,12 +176,19 @@ impl Table {
 
     /// Adds a column that was not known before.
     pub(super) fn add_new_column(&mut self, name: &str, column_type: ColumnType) {
+        self.discovered += 1;
         self.new_columns.push(DiscoveredColumn {
             stream: self.id.name().to_owned(),
             name: name.to_owned(),
             json_type: column_type.json_type().to_owned(),
         });
         self.add_column(discovered_column(name.to_owned(), column_type));
+    }
+
+    /// Adds the column for values that have no column of their own. It does not count as one that appeared.
+    pub(super) fn add_extra_column(&mut self) {
+        self.add_new_column(EXTRA_COLUMN, self.rules.extra_column.column_type());
+        self.discovered -= 1;
     }
 
     fn add_column(&mut self, column: Column) {
@@ -144,7 +206,7 @@ impl Table {
         let schema = self.json_schema();
         let key: Vec<&str> = self.key_properties.iter().map(String::as_str).collect();
         OutgoingMessage::Schema {
-            stream: self.id.name(),
+            stream: &self.name,
             schema: &schema,
             key_properties: &key,
             bookmark_properties: &[&self.replication_key],
@@ -219,11 +281,16 @@ impl OutputColumn {
 /// Returns the catalog's schema for a field's column, if it names a type that a column can have. Values
 /// follow that type.
 fn catalog_schema(column: &Column, selection: &StreamSelection) -> Option<Value> {
-    if column.source != ColumnSource::Field {
-        return None;
-    }
     let mut schema = selection.schema(&column.name)?.clone();
     let column_type = ColumnType::from_schema(&schema)?;
+    let is_obeyed = match column.source {
+        ColumnSource::Field => true,
+        ColumnSource::Extra => matches!(column_type, ColumnType::Text | ColumnType::Object),
+        _ => false,
+    };
+    if !is_obeyed {
+        return None;
+    }
     // Constraints are left out: the values are Mailjet's, and a target would stop at one that breaks a
     // constraint.
     schema.as_object_mut()?.retain(|keyword, _| {

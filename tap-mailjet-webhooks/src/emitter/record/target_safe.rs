@@ -9,23 +9,67 @@ use catalog::members::{self, Members};
 /// The levels of nesting that every JSON parser accepts: `serde_json` stops at 128, Python's parser at about
 /// 1000.
 const MAX_DEPTH: usize = 100;
-/// The bytes of a column's name that PostgreSQL keeps.
-pub(super) const MAX_NAME_BYTES: usize = 63;
-/// SQLite's names for a row's number: a column with such a name would hide it.
-const SQLITE_ROW_IDS: [&str; 3] = ["rowid", "_rowid_", "oid"];
+/// The digits of a number that PostgreSQL's jsonb certainly takes.
+const MAX_NUMBER_BYTES: usize = 1000;
+/// The bytes of a column's name that every target keeps: PostgreSQL cuts longer ones, and the
+/// targets of `PipelineWise` abbreviate names of 63 characters.
+pub(super) const MAX_NAME_BYTES: usize = 62;
+/// Names that a warehouse refuses or that hide something, in lower case.
+const RESERVED_NAMES: [&str; 23] = [
+    // PostgreSQL's and Redshift's system columns.
+    "tableoid",
+    "xmin",
+    "cmin",
+    "xmax",
+    "cmax",
+    "ctid",
+    // SQLite's and DuckDB's names for a row's number.
+    "rowid",
+    "_rowid_",
+    "oid",
+    // Snowflake.
+    "current_date",
+    "current_time",
+    "current_timestamp",
+    "current_user",
+    "localtime",
+    "localtimestamp",
+    "constraint",
+    "case",
+    "cast",
+    "false",
+    "true",
+    "try_cast",
+    "when",
+    // BigQuery.
+    "_field_",
+];
+/// What such names start with, in lower case: prefixes that `BigQuery` reserves, and the tap's own.
+const RESERVED_PREFIXES: [&str; 11] = [
+    "_table_",
+    "_file_",
+    "_partition",
+    "_row_timestamp",
+    "__root__",
+    "_colidentifier",
+    "_change_sequence_number",
+    "_change_type",
+    "_change_timestamp",
+    "_sdc_",
+    "__sdc_",
+];
 
 /// Whether every target accepts a column of this name, and the tap does not reserve it for its own columns.
+///
+/// Only ASCII letters, digits and `_` are accepted everywhere: `BigQuery` refuses most other characters, and
+/// targets of the Meltano SDK delete them. With these, names can only be folded into one another by case.
 pub(super) fn is_target_safe_name(name: &str) -> bool {
-    let is_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
-    let lowercase = name.to_lowercase();
-    !name.is_empty()
-        && name.len() <= MAX_NAME_BYTES
-        && name.chars().all(|c| is_word(c) || c == ' ')
-        && name.starts_with(is_word)
-        && name.ends_with(is_word)
-        && !SQLITE_ROW_IDS.contains(&lowercase.as_str())
-        && !lowercase.starts_with("_sdc_")
-        && !lowercase.starts_with("__sdc_")
+    let lowercase = name.to_ascii_lowercase();
+    name.len() <= MAX_NAME_BYTES
+        && name.starts_with(|c: char| c == '_' || c.is_ascii_alphabetic())
+        && name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
+        && !RESERVED_NAMES.contains(&lowercase.as_str())
+        && !RESERVED_PREFIXES.iter().any(|prefix| lowercase.starts_with(prefix))
 }
 
 /// Whether every target can read a JSON value without loss.
@@ -59,8 +103,16 @@ fn is_target_safe_structure(json: &str, max_depth: usize) -> bool {
             let elements = members::parse_array(json).expect("a part of valid JSON is valid");
             elements.iter().all(|element| is_target_safe_structure(element.get(), max_depth - 1))
         }
-        _ => !is_number(json) || json.parse::<f64>().is_ok_and(f64::is_finite),
+        _ => !is_number(json) || is_in_range(json),
     }
+}
+
+/// Whether a number is neither too large nor too small for a double, and not too long for PostgreSQL.
+fn is_in_range(number: &str) -> bool {
+    let digits = number.split(['e', 'E']).next().unwrap_or_default();
+    let is_zero = !digits.bytes().any(|byte| matches!(byte, b'1'..=b'9'));
+    number.len() <= MAX_NUMBER_BYTES
+        && number.parse::<f64>().is_ok_and(|double| double.is_finite() && (double != 0.0 || is_zero))
 }
 
 fn is_number(json: &str) -> bool {
@@ -170,6 +222,9 @@ mod tests {
             ("18446744073709551616".to_owned(), false),
             ("[1e400]".to_owned(), false),
             (r#"{"a":-1E+999}"#.to_owned(), false),
+            (r#"{"50%":[1e-20000]}"#.to_owned(), false),
+            ("[0e-20000,-0.0,0]".to_owned(), true),
+            (format!("[1.{}]", "0".repeat(17_000)), false),
             (r#"{"a":"1e400","b":[true,false,18446744073709551616,1e300]}"#.to_owned(), true),
             (deep(100), true),
             (deep(101), false),

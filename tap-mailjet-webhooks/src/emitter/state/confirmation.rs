@@ -58,9 +58,9 @@ impl Confirmation {
         }
         if !without_state.is_confirmed_by_stdout {
             warn!(
-                "without --state, nothing counts as stored: nothing is trimmed, and the spool fills until new \
-                 webhooks get 503. Give --state, or set confirm_without_state if whatever reads stdout stores \
-                 all of it"
+                "without --state, nothing counts as stored: nothing is trimmed, and the spool fills until \
+                 new webhooks get 503. Give --state, or set confirm_without_state if whatever reads stdout \
+                 stores all of it"
             );
             return Ok(Confirmation::Nothing);
         }

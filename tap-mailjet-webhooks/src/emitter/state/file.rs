@@ -99,8 +99,8 @@ fn version_of(metadata: &Metadata) -> FileVersion {
     (metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec())
 }
 
-/// Returns the last complete state with a bookmark in a file, or in the end of one. Without a bookmark anywhere,
-/// it is the empty state if the file holds one, and otherwise `None`.
+/// Returns the last complete state with a bookmark in a file, or in the end of one. Without a bookmark
+/// anywhere, it is the empty state if the file holds one, and otherwise `None`.
 pub fn last_state(tail: &[u8]) -> Result<Option<State>, StateError> {
     if let Ok(state) = State::parse(tail) {
         return Ok(Some(state));

@@ -128,7 +128,7 @@ fn unless_rounded(
     }
     warn!(
         "the bookmark {bookmark} of stream \"{}\" looks rounded, as by a tool that knows numbers only as \
-         doubles; continuing from {smallest}, so that nothing is skipped. Keep such tools away from the state",
+         doubles; continuing from {smallest}, so that nothing is skipped",
         position.stream.name()
     );
     Ok(smallest.min(written_through))

@@ -29,8 +29,8 @@
 //! | `discovered_column` | `stream`, `name`, `json_type` |
 //! | `fact` | `name`, `value`: single facts about the spool itself |
 //!
-//! `body_hash` is the start of the body's BLAKE3 hash. It is null in rows from before format 2, whose bodies were
-//! cut at 64 KiB.
+//! `body_hash` is the start of the body's BLAKE3 hash. It is null in rows from before format 2, whose
+//! bodies were cut at 64 KiB.
 //!
 //! # Files
 //!

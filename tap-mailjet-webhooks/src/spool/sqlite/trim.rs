@@ -78,8 +78,8 @@ impl SqliteTrimmer {
         if let Some(sequence) = from_the_future.filter(|_| !self.has_warned) {
             self.has_warned = true;
             warn!(
-                "spool {}: by this machine's clock, the item with sequence {sequence} arrived in the future: the \
-                 clock was ahead then, or is behind now. It is deleted together with the next confirmed \
+                "spool {}: by this machine's clock, the item with sequence {sequence} arrived in the future: \
+                 the clock was ahead then, or is behind now. It is deleted together with the next confirmed \
                  item whose age is known",
                 self.database.path.display()
             );
