@@ -31,6 +31,8 @@ pub enum SpoolFile {
     Database,
     /// Its write-ahead log, which receives the commits.
     Wal,
+    /// The folder that it is in.
+    Directory,
 }
 
 /// The result of a call that is made to fail.
@@ -40,6 +42,10 @@ pub enum Fault {
     InputOutput,
     /// The disk is full (ENOSPC).
     NoSpace,
+    /// The user's quota is used up (EDQUOT).
+    QuotaExceeded,
+    /// The file system does not have the call for this kind of file (EINVAL).
+    Unsupported,
     /// The user lacks the permission (EACCES).
     PermissionDenied,
     /// Only half of the bytes are written.
@@ -97,10 +103,13 @@ impl FaultInjector {
         let file = match file {
             SpoolFile::Database => ".",
             SpoolFile::Wal => "-wal",
+            SpoolFile::Directory => "dir",
         };
         let fault = match fault {
             Fault::InputOutput => 5,
             Fault::NoSpace => 28,
+            Fault::QuotaExceeded => 122,
+            Fault::Unsupported => 22,
             Fault::PermissionDenied => 13,
             Fault::ShortWrite => -1,
             Fault::Hang => -2,

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
@@ -50,6 +50,32 @@ impl Certificate {
             private_key: key.serialize_pem(),
             trust: TrustAnchor(certificate.der().clone()),
         }
+    }
+
+    /// Creates a root, an intermediate certificate, and a certificate for 127.0.0.1 that it has issued.
+    /// Returns the last, and the intermediate one in PEM.
+    #[must_use]
+    pub fn issued() -> (Self, String) {
+        let authority = |name: &str| {
+            let mut params = CertificateParams::new([]).expect("no names");
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.distinguished_name.push(DnType::CommonName, name);
+            (params, KeyPair::generate().expect("a key"))
+        };
+        let (root_params, root_key) = authority("Test root");
+        let root = root_params.self_signed(&root_key).expect("a certificate");
+        let (params, key) = authority("Test intermediate");
+        let intermediate =
+            params.signed_by(&key, &Issuer::from_params(&root_params, &root_key)).expect("a certificate");
+        let names = CertificateParams::new(["127.0.0.1".to_owned()]).expect("an address is a name");
+        let own_key = KeyPair::generate().expect("a key");
+        let own = names.signed_by(&own_key, &Issuer::from_params(&params, &key)).expect("a certificate");
+        let certificate = Certificate {
+            pem: own.pem(),
+            private_key: own_key.serialize_pem(),
+            trust: TrustAnchor(root.der().clone()),
+        };
+        (certificate, intermediate.pem())
     }
 
     /// What a client needs to trust the certificate.

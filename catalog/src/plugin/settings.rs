@@ -84,9 +84,25 @@ impl Merged {
             Err(error) => return Err(not_an_object(format!("it is not JSON ({error})"))),
         };
         for (key, value) in object {
+            let value = self.resolve_path(&key, value, Path::new(name));
             self.set(key, value, name);
         }
         Ok(())
+    }
+
+    /// Makes a relative path relative to the folder of the file that it is in: a command that is started from
+    /// another folder must mean the same file. A file that is a pipe has no folder of its own.
+    fn resolve_path(&self, key: &str, value: Value, file: &Path) -> Value {
+        let is_path = self.schemas.get(key).is_some_and(|schema| schema["x-path"] == true);
+        match (&value, file.parent()) {
+            (Value::String(path), Some(folder))
+                if is_path && !path.is_empty() && !path.starts_with(['/', '~']) && file.is_file() =>
+            {
+                let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+                folder.join(path).to_str().map_or(value.clone(), Value::from)
+            }
+            _ => value,
+        }
     }
 
     fn add_environment(&mut self, prefix: &str, variables: impl Iterator<Item = (String, String)>) {

@@ -7,7 +7,7 @@ use super::{CommandError, print, print_once};
 use crate::config::Config;
 use crate::listener::token::{MAX_ACTIVE, Token};
 use crate::os::clock::UnixMillis;
-use crate::spool::{self, Registry};
+use crate::spool::{self, Registry, Spool, SpoolView};
 
 /// Create, list and revoke webhook URLs.
 #[derive(Debug, Subcommand)]
@@ -52,21 +52,29 @@ pub fn execute(config: &Config, command: UrlCommand) -> Result<(), CommandError>
     if config.webhook_tokens.configured().is_some() {
         return Err(UrlError::TokensInConfig.into());
     }
-    let mut registry = spool::open(&config.spool_location()?)?.registry()?;
+    let location = config.spool_location()?;
     match command {
-        UrlCommand::New { label } => new(config, &mut *registry, label.as_deref()),
-        UrlCommand::List => list(&mut *registry),
-        UrlCommand::Revoke { id } => revoke(&mut *registry, id),
+        UrlCommand::New { label } => new(config, &*spool::open(&location)?, label.as_deref()),
+        UrlCommand::List => list(&*spool::open_existing(&location)?),
+        UrlCommand::Revoke { id } => {
+            // An absent spool has no URLs, and must not be created for that.
+            drop(spool::open_existing(&location)?);
+            revoke(&mut *spool::open(&location)?.registry()?, id)
+        }
     }
 }
 
-fn new(config: &Config, registry: &mut dyn Registry, label: Option<&str>) -> Result<(), CommandError> {
+fn new(config: &Config, spool: &dyn Spool, label: Option<&str>) -> Result<(), CommandError> {
+    let mut registry = spool.registry()?;
     // This can fail, and a token that was created before would never be seen.
     let public_url = config.public_url()?;
     let token = Token::random().map_err(UrlError::Random)?;
     let id = registry.add_webhook_url(token.hash(), label, MAX_ACTIVE)?.ok_or(UrlError::TooMany)?;
     print_once(token.url(public_url.as_str()) + "\n")?;
-    info!("this is webhook URL {id}; it is not shown again, and anyone who has it can post events");
+    info!(
+        "this is webhook URL {id} of spool {spool}; it is not shown again, and anyone who has it can post \
+         events"
+    );
     info!(
         "in Mailjet, open Account settings > Event notifications (webhooks) and enter it for each event \
          that you want"
@@ -74,9 +82,9 @@ fn new(config: &Config, registry: &mut dyn Registry, label: Option<&str>) -> Res
     Ok(())
 }
 
-fn list(registry: &mut dyn Registry) -> Result<(), CommandError> {
+fn list(spool: &dyn SpoolView) -> Result<(), CommandError> {
     let mut rows = vec![["id", "label", "created", "last used"].map(str::to_owned)];
-    for url in registry.webhook_urls()? {
+    for url in spool.registry_view()?.webhook_urls()? {
         let last_used = url.last_used_at.map_or("never".to_owned(), UnixMillis::to_rfc3339);
         let label = url.label.unwrap_or_default();
         rows.push([url.id.to_string(), label, url.created_at.to_rfc3339(), last_used]);

@@ -34,6 +34,8 @@ impl Config {
             Some(SpoolPath(path)) => path.clone(),
             None => default_spool_path().ok_or(ConfigError::NoDefaultSpoolPath)?,
         };
+        // Absolute, so that messages say which file it is.
+        let path = std::path::absolute(&path).unwrap_or(path);
         Ok(SpoolLocation::Sqlite(path))
     }
 

@@ -43,9 +43,11 @@ pub struct Config {
     #[schemars(with = "String")]
     #[schemars(extend("x-form" = "an IP address and a port, such as 127.0.0.1:8481, or off"))]
     pub admin_address: AdminAddress,
-    /// The spool: an SQLite file on a local disk. `~/` at its start is the home directory, and a missing
-    /// directory is created. Default: `$XDG_STATE_HOME/tap-mailjet-webhooks/spool.db`.
-    #[schemars(with = "Option<String>", extend("default" = null, "x-form" = "the path of a file"))]
+    /// The spool: an SQLite file on a local disk. `~/` at its start is the home directory, and a relative
+    /// path starts at the folder of the configuration file. A missing directory is created. Default:
+    /// `$XDG_STATE_HOME/tap-mailjet-webhooks/spool.db`.
+    #[schemars(with = "Option<String>", extend("default" = null, "x-path" = true))]
+    #[schemars(extend("x-form" = "the path of a file"))]
     pub spool_path: Option<SpoolPath>,
     /// Up to two tokens of webhook URLs, which replace those that `url new` creates.
     #[schemars(with = "Vec<String>", extend("default" = [], "secret" = true, "writeOnly" = true))]
@@ -68,12 +70,13 @@ pub struct Config {
     #[schemars(with = "Vec<String>")]
     #[schemars(extend("x-form" = "networks and addresses, such as 127.0.0.1 or 10.0.0.0/8"))]
     pub trusted_proxies: Networks,
-    /// The certificate for HTTPS without a proxy: a PEM file, which also holds the chain to the certificate's
-    /// authority. Reloaded when it changes. Set it together with `tls_private_key`.
-    #[schemars(with = "Option<String>", extend("x-form" = "the path of a PEM file"))]
+    /// The certificate for HTTPS without a proxy: a PEM file, which also holds the chain to the
+    /// certificate's authority. Reloaded when it changes. Set it together with `tls_private_key`. A
+    /// relative path starts at the folder of the configuration file.
+    #[schemars(with = "Option<String>", extend("x-path" = true, "x-form" = "the path of a PEM file"))]
     pub tls_certificate: Option<PathBuf>,
     /// The certificate's private key: a PEM file.
-    #[schemars(with = "Option<String>", extend("x-form" = "the path of a PEM file"))]
+    #[schemars(with = "Option<String>", extend("x-path" = true, "x-form" = "the path of a PEM file"))]
     pub tls_private_key: Option<PathBuf>,
     /// The largest body of a webhook, in bytes.
     // SQLite stores no text longer than 10^9 bytes.

@@ -17,6 +17,9 @@ pub fn stop_signal() -> io::Result<impl Future<Output = ()> + Send + 'static> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut quit = signal(SignalKind::quit())?;
     let mut alarm = signal(SignalKind::alarm())?;
+    // A write beyond the limit on file sizes (ulimit -f) then fails with an error, instead of ending the
+    // process.
+    drop(signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
     let mut users = [signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?];
     Ok(async move {
         let [user1, user2] = &mut users;

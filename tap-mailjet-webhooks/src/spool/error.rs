@@ -11,7 +11,7 @@ use std::error::Error;
 pub enum AppendError {
     #[error("the spool is full (spool_max_bytes)")]
     SpoolFull,
-    #[error("the disk is full or nearly full (min_free_bytes)")]
+    #[error("the disk or a quota is full, or the disk nearly so (min_free_bytes)")]
     DiskLow,
     #[error("too much is waiting to be written")]
     Overloaded,

@@ -2,15 +2,15 @@
 //! version.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::time::Duration;
 
-use end_to_end::events::{grouped, number_of, numbered_event, numbered_events};
+use end_to_end::events::{DOCUMENTED_EVENTS, grouped, number_of, numbered_event, numbered_events};
 use end_to_end::http::Client;
 use end_to_end::mount::TestDisk;
 use end_to_end::oracle::Oracle;
-use end_to_end::tap::Tap;
+use end_to_end::tap::{Tap, TapCommand};
 
 /// The user id of `nobody`, who has no privileges.
 const NOBODY: u32 = 65_534;
@@ -175,4 +175,51 @@ fn a_write_ahead_log_cut_anywhere_leaves_a_working_spool() {
         assert!(left.len() <= least, "a shorter log holds fewer events");
         least = left.len();
     }
+}
+
+/// One command of an administrator must not lock out the user as whom the service runs.
+#[test]
+fn a_command_of_root_leaves_the_spool_to_the_owner_of_its_folder() {
+    let tap = Tap::new().set("spool_path", "state/spool.db");
+    let folder = tap.folder().join("state");
+    fs::create_dir(&folder).expect("a new folder");
+    if chown(&folder, Some(NOBODY), Some(NOBODY)).is_err() {
+        eprintln!("skipped: only root may give files away");
+        return;
+    }
+    fs::set_permissions(tap.folder(), fs::Permissions::from_mode(0o755)).expect("a mode can be set");
+    let service = |command: TapCommand<'_>| {
+        let user = NOBODY.to_string();
+        command.wrapped_in(&["setpriv", "--reuid", &user, "--regid", &user, "--clear-groups"]).start()
+    };
+    // The first creates the spool, the second takes a role.
+    tap.drain().finish().assert_code(0);
+    service(tap.drain()).finish().assert_code(0);
+    let listener = service(tap.listen());
+    listener.endpoint().post_accepted(DOCUMENTED_EVENTS[0]);
+    tap.drain().finish().assert_code(0);
+    listener.endpoint().post_accepted(DOCUMENTED_EVENTS[0]);
+    listener.stop().assert_code(0);
+    for entry in fs::read_dir(&folder).expect("a folder") {
+        let entry = entry.expect("a file");
+        assert_eq!(entry.metadata().expect("a file").uid(), NOBODY, "{:?}", entry.file_name());
+    }
+    chown(folder.join("spool.db.emitter.lock"), Some(0), Some(0)).expect("root may");
+    let refused = service(tap.drain()).finish();
+    let error = refused.only_error();
+    assert!(error.contains("runs as user 65534") && error.contains("chown"), "{error}");
+}
+
+/// On a small machine, the default of `min_free_bytes` is more than the whole disk.
+#[test]
+fn a_disk_smaller_than_min_free_bytes_is_a_warning_at_the_start() {
+    let tap = Tap::new();
+    let Some(disk) = TestDisk::mount(tap.folder().join("small"), 4096) else { return };
+    let path = disk.path().join("spool.db");
+    let path = path.to_str().expect("text");
+    let listener = tap.listen().set("spool_path", path).set("min_free_bytes", 8 << 20).start();
+    assert_eq!(listener.endpoint().post(DOCUMENTED_EVENTS[0]).status, 503);
+    let finished = listener.stop();
+    finished.assert_code(0);
+    assert!(finished.stderr_contains("4194304 bytes in all, which is less than"), "{:?}", finished.stderr);
 }

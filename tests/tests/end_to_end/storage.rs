@@ -57,6 +57,42 @@ fn assert_present(tap: &Tap, count: u64) {
     }
 }
 
+/// The system reports a used-up quota with an error of its own, which SQLite takes for a failing disk.
+#[test]
+fn a_used_up_quota_is_no_room_until_there_is_some() {
+    let tap = Tap::new();
+    let Some(disk) = FaultInjector::build_for(&tap) else { return };
+    let listener = disk.inject_into(tap.listen()).start();
+    let endpoint = listener.endpoint();
+    assert_eq!(post(&endpoint, 0), Some(200));
+    for fault in [Fault::QuotaExceeded, Fault::NoSpace] {
+        disk.plan(SystemCall::Write, SpoolFile::Wal, fault, 100_000);
+        for _ in 0..3 {
+            assert_eq!(post(&endpoint, 1), Some(503), "{fault:?}");
+        }
+        disk.clear();
+        end_to_end::wait::until("webhooks are accepted again", || {
+            (post(&endpoint, 1) == Some(200)).then_some(())
+        });
+    }
+    listener.stop().assert_code(0);
+    assert_present(&tap, 2);
+}
+
+/// Some network file systems, and FUSE, cannot sync a directory.
+#[test]
+fn a_directory_that_cannot_be_synced_is_a_warning() {
+    let tap = Tap::new();
+    let Some(disk) = FaultInjector::build_for(&tap) else { return };
+    disk.plan(SystemCall::Sync, SpoolFile::Directory, Fault::Unsupported, 100);
+    let listener = disk.inject_into(tap.listen()).start();
+    assert_eq!(post(&listener.endpoint(), 0), Some(200));
+    assert!(disk.failed_calls() > 0);
+    let finished = listener.stop();
+    finished.assert_code(0);
+    assert!(finished.stderr_contains("cannot sync a directory"), "{:?}", finished.stderr);
+}
+
 /// The kernel marks the pages of a failed sync as clean, so a second sync succeeds without storing anything.
 #[test]
 fn a_failed_sync_is_never_retried() {

@@ -226,3 +226,47 @@ fn a_certificate_outside_its_validity_is_reported_and_used() {
     let _ = finished.endpoint();
     assert!(!finished.stop().stderr_contains("certificate in"));
 }
+
+/// `cat leaf chain` where the first file has no line break at its end, an editor's byte order mark,
+/// indentation.
+#[test]
+fn certificates_are_found_however_the_file_was_put_together() {
+    let (certificate, intermediate) = Certificate::issued();
+    let leaf = certificate.pem.trim_end();
+    let indented = |pem: &str| pem.replace('\n', "\n   ");
+    for text in [
+        format!("{leaf}{intermediate}"),
+        format!("\u{feff}{leaf}\r\n{intermediate}"),
+        format!("   {}{}", indented(&certificate.pem), indented(&intermediate)),
+    ] {
+        let tap = Tap::new().with_tls(&certificate);
+        fs::write(tap.folder().join("certificate.pem"), text).expect("a file");
+        let listener = tap.listen().start();
+        listener.endpoint().trusting(certificate.trust()).post_accepted(DOCUMENTED_EVENTS[0]);
+        let finished = listener.stop();
+        assert!(!finished.stderr_contains("tls_certificate"), "{:?}", finished.stderr);
+    }
+}
+
+/// Mailjet does not fetch an intermediate certificate that the server does not send.
+#[test]
+fn a_chain_that_clients_refuse_is_a_warning_that_says_so() {
+    let (certificate, intermediate) = Certificate::issued();
+    let foreign = Certificate::new();
+    for (text, expected) in [
+        (certificate.pem.clone(), "holds only the server's certificate"),
+        (format!("{}{}", certificate.pem, foreign.pem), "certificate 2 in the file is not the issuer"),
+        (format!("{}{intermediate}", certificate.pem), ""),
+    ] {
+        let tap = Tap::new().with_tls(&certificate);
+        fs::write(tap.folder().join("certificate.pem"), text).expect("a file");
+        let listener = tap.listen().start();
+        let _ = listener.endpoint();
+        let finished = listener.stop();
+        finished.assert_code(0);
+        let warnings: Vec<_> =
+            finished.stderr.iter().filter(|line| line.contains("tls_certificate")).collect();
+        assert_eq!(warnings.len(), usize::from(!expected.is_empty()), "{warnings:?}");
+        assert!(warnings.iter().all(|line| line.contains(expected)), "{warnings:?}");
+    }
+}

@@ -153,3 +153,35 @@ fn two_tokens_from_the_configuration_both_work() {
     }
     assert_eq!(listener.endpoint().post(DOCUMENTED_EVENTS[0]).status, 404);
 }
+
+/// An administrator creates the URL from another folder than the one that the service works in.
+#[test]
+fn a_relative_spool_path_starts_at_the_folder_of_its_configuration() {
+    let tap = Tap::new().with_created_urls().set("spool_path", "relative/spool.db");
+    let elsewhere = tap.folder().join("elsewhere");
+    std::fs::create_dir(&elsewhere).expect("a new folder");
+    let script = "cd elsewhere && exec \"$0\" \"$@\"";
+    let made = tap.url(&["new"]).wrapped_in(&["sh", "-c", script]).finish();
+    made.assert_code(0);
+    let path = tap.folder().join("relative/spool.db");
+    assert!(path.is_file() && std::fs::read_dir(&elsewhere).expect("a folder").next().is_none());
+    let created = format!("{}: it did not exist and has been created", path.display());
+    assert!(made.stderr_contains(&created), "{:?}", made.stderr);
+    assert!(made.stderr_contains(&format!("of spool {}", path.display())), "{:?}", made.stderr);
+    let listener = tap.listen().start();
+    let path = Endpoint::parse(&made.stdout[0]).path;
+    listener.endpoint().with_path(&path).post_accepted("{}");
+    assert!(!listener.stop().stderr_contains("has been created"));
+}
+
+#[test]
+fn a_command_that_only_reads_creates_no_spool() {
+    let tap = Tap::new().with_created_urls();
+    for arguments in
+        [&["url", "list"][..], &["url", "revoke", "1"], &["spool", "status"], &["spool", "verify"]]
+    {
+        let finished = tap.command(arguments).finish();
+        assert!(finished.only_error().contains("does not exist yet"), "{arguments:?}: {:?}", finished.stderr);
+        assert!(!tap.spool().path.exists(), "{arguments:?}");
+    }
+}

@@ -13,6 +13,8 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::sign::{CertifiedKey, SigningKey};
 
+use super::pem::tidy;
+
 use crate::os::clock::UnixMillis;
 
 /// The end of the year 9999. No date in a certificate is later.
@@ -70,6 +72,8 @@ static PRIVATE_KEY: FileKind = FileKind {
 pub(super) struct Certificate {
     pub(super) certified_key: Arc<CertifiedKey>,
     pub(super) validity_period: ValidityPeriod,
+    /// What is wrong with the chain, and what clients will see of it.
+    pub(super) chain_problems: Vec<String>,
 }
 
 /// Identifies both files and their last changes, so it differs after any change to one of them.
@@ -83,7 +87,8 @@ impl TlsFiles {
         let certified_key = CertifiedKey::new(chain, private_key);
         match certified_key.keys_match() {
             Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {
-                Ok(Certificate { certified_key: Arc::new(certified_key), validity_period })
+                let chain_problems = chain_problems(&certified_key.cert, UnixTime::now());
+                Ok(Certificate { certified_key: Arc::new(certified_key), validity_period, chain_problems })
             }
             Err(rustls::Error::InconsistentKeys(_)) => {
                 let TlsFiles { certificate, private_key } = self.clone();
@@ -102,10 +107,14 @@ impl TlsFiles {
             |reason| TlsError::Invalid { kind: &CERTIFICATE, path: self.certificate.clone(), reason };
         let text = paths::read_regular(&self.certificate)
             .map_err(|source| TlsError::File { kind: &CERTIFICATE, source })?;
-        let chain = CertificateDer::pem_slice_iter(&text)
+        let chain = CertificateDer::pem_slice_iter(&tidy(&text))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| invalid(format!("is not PEM ({error})")))?;
-        let first = chain.first().ok_or_else(|| invalid("holds no certificate".to_owned()))?;
+        let has_key = memmem::find(&text, b"PRIVATE KEY-----").is_some();
+        let first = chain.first().ok_or_else(|| {
+            let hint = if has_key { ", but a private key; are the two keys swapped?" } else { "" };
+            invalid(format!("holds no certificate{hint}"))
+        })?;
         let validity_period = ValidityPeriod::from_certificate(first).map_err(invalid)?;
         Ok((chain, validity_period))
     }
@@ -115,7 +124,7 @@ impl TlsFiles {
             |reason| TlsError::Invalid { kind: &PRIVATE_KEY, path: self.private_key.clone(), reason };
         let text = paths::read_regular(&self.private_key)
             .map_err(|source| TlsError::File { kind: &PRIVATE_KEY, source })?;
-        let private_key = PrivateKeyDer::from_pem_slice(&text).map_err(|error| {
+        let private_key = PrivateKeyDer::from_pem_slice(&tidy(&text)).map_err(|error| {
             invalid(match error {
                 pem::Error::NoItemsFound if memmem::find(&text, b"ENCRYPTED PRIVATE KEY").is_some() => {
                     "is encrypted, and there is no way to enter its password".to_owned()
@@ -136,6 +145,49 @@ impl TlsFiles {
             Some([device, inode, size, file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()])
         }))
     }
+}
+
+/// Returns what is wrong with the certificates that follow the server's own. Browsers may fetch or know
+/// what is missing; most programs do not, Mailjet's among them.
+fn chain_problems(chain: &[CertificateDer<'_>], now: UnixTime) -> Vec<String> {
+    let parsed: Vec<_> = chain.iter().map_while(|der| webpki::EndEntityCert::try_from(der).ok()).collect();
+    let mut problems = Vec::new();
+    if let Some(number) = (parsed.len() < chain.len()).then_some(parsed.len() + 1) {
+        problems.push(format!("certificate {number} in the file cannot be read"));
+    }
+    if let [only] = &parsed[..]
+        && chain.len() == 1
+        && only.issuer() != only.subject()
+    {
+        problems.push(
+            "the file holds only the server's certificate: unless a root has issued it, clients refuse it, \
+             because they do not fetch the missing intermediate certificate. Append it (certbot's \
+             fullchain.pem has it)"
+                .to_owned(),
+        );
+    }
+    for (number, pair) in (1..).zip(parsed.windows(2)) {
+        if pair[0].issuer() != pair[1].subject() {
+            let next = number + 1;
+            problems.push(format!(
+                "certificate {next} in the file is not the issuer of certificate {number}: clients that do \
+                 not know the right one refuse the connection. Put the intermediate certificates in the \
+                 order in which each issues the one before it"
+            ));
+        }
+    }
+    for (number, der) in (2..).zip(chain.iter().skip(1)) {
+        let Ok(period) = ValidityPeriod::from_certificate(der) else { continue };
+        let (start, end) = (date_text(period.start), date_text(period.end));
+        let problem = match period.validity_at(now) {
+            Validity::Valid => continue,
+            Validity::ExpiresSoon => format!("is valid until {end} only"),
+            Validity::NotYetValid => format!("is not valid before {start}: clients refuse the connection"),
+            Validity::Expired => format!("expired on {end}: clients refuse the connection"),
+        };
+        problems.push(format!("certificate {number} in the file, an intermediate one, {problem}"));
+    }
+    problems
 }
 
 /// The first and the last moment at which a certificate is valid; `None` for one that cannot be determined.

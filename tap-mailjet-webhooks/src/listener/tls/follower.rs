@@ -34,6 +34,7 @@ impl Tls {
         let (stamps_read, stamps_seen) = (self.first_stamps.clone(), self.first_stamps.clone());
         let mut follower = Follower { tls: self.clone(), stamps_read, stamps_seen, logged: Validity::Valid };
         follower.log_validity();
+        follower.log_chain_problems();
         Worker::start("tls-files", CHECK_INTERVAL, move |round| {
             if round == Round::Regular {
                 follower.check_files();
@@ -72,10 +73,18 @@ impl Follower {
                 info!(
                     "the certificate in {path} was replaced: new connections get it; it is valid until {end}"
                 );
+                self.log_chain_problems();
             }
             Err(error) => {
                 warn!("the new certificate or key is invalid; the tap keeps using the old ones: {error}");
             }
+        }
+    }
+
+    /// Logs what is wrong with the certificates that issued the current one.
+    fn log_chain_problems(&self) {
+        for problem in &self.tls.current.0.read().chain_problems {
+            warn!("tls_certificate: {}: {problem}", self.tls.files.certificate.display());
         }
     }
 

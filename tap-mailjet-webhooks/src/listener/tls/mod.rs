@@ -2,6 +2,7 @@
 
 pub(super) mod files;
 mod follower;
+mod pem;
 
 use std::io;
 use std::sync::Arc;

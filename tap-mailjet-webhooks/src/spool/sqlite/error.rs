@@ -5,15 +5,13 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 
+use super::file;
 use crate::os::thread::ThreadError;
 use crate::spool::{Role, SpoolError, SpoolErrorKind};
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SqliteError {
-    #[error(
-        "spool {path}: {action}: {source}; spool_path must name a file on a local disk that this user can \
-         write"
-    )]
+    #[error("spool {path}: {action}: {source}; {}", advice(source))]
     Io { path: PathBuf, action: &'static str, source: io::Error },
     #[error(
         "spool {path}: it does not exist yet; a run, `listen` or `url new` creates it. If it should exist, \
@@ -33,6 +31,21 @@ pub(super) enum SqliteError {
          spool_path"
     )]
     Unreadable { path: PathBuf, source: rusqlite::Error },
+    #[error(
+        "spool {path}: {action}: there is no room: the disk is full, a quota is used up, or a file may not \
+         become larger (ulimit -f). Make room, or set spool_path to a file on another disk"
+    )]
+    NoRoom { path: PathBuf, action: &'static str },
+    #[error(
+        "spool {path}: the file system cannot share the file {path}-shm between processes ({source}), which \
+         SQLite's log needs; set spool_path to a file on a local disk"
+    )]
+    NoSharedMemory { path: PathBuf, source: rusqlite::Error },
+    #[error(
+        "spool {path}: the file system cannot lock files ({source}), so two processes could overwrite each \
+         other; set spool_path to a file on a local disk"
+    )]
+    NoLocks { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("spool {path}: {action}: {source}")]
     Sqlite { path: PathBuf, action: &'static str, source: rusqlite::Error },
     #[error(
@@ -79,6 +92,36 @@ pub(super) enum SqliteError {
     Replaced { path: PathBuf, file: PathBuf },
 }
 
+// SQLite's extended codes for what failed.
+const IOERR_WRITE: i32 = 778;
+const IOERR_RDLOCK: i32 = 2314;
+const IOERR_LOCK: i32 = 3850;
+const IOERR_SHMOPEN: i32 = 4618;
+const IOERR_SHMSIZE: i32 = 4874;
+const IOERR_SHMLOCK: i32 = 5130;
+const IOERR_SHMMAP: i32 = 5386;
+
+/// Says what to do about an error of the system.
+fn advice(source: &io::Error) -> String {
+    let user = rustix::process::geteuid().as_raw();
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => format!(
+            "this process runs as user {user}, who must be able to write the spool's files and their folder. \
+             If they belong to another user, run as that user, or give them away with chown"
+        ),
+        _ if file::is_no_room(source) => {
+            "make room, raise the quota or limit, or set spool_path to a file on another disk".to_owned()
+        }
+        _ => "spool_path must name a file on a local disk that this user can write".to_owned(),
+    }
+}
+
+/// Whether a transaction failed because there is no room. It has changed nothing then.
+pub(super) fn is_out_of_room(path: &Path, error: &rusqlite::Error) -> bool {
+    let is_write = error.sqlite_error().is_some_and(|error| error.extended_code == IOERR_WRITE);
+    is_full(error) || is_write && file::has_no_room(path)
+}
+
 impl SqliteError {
     /// Returns a function that makes an error of the spool at `path` from one of the system's.
     pub(super) fn io(path: &Path, action: &'static str) -> impl Fn(io::Error) -> Self + Copy {
@@ -87,8 +130,20 @@ impl SqliteError {
 
     /// Returns the error of the spool at `path` for one of SQLite's.
     pub(super) fn from_sqlite(path: &Path, action: &'static str, source: rusqlite::Error) -> Self {
+        let extended_code = source.sqlite_error().map(|error| error.extended_code);
+        let (is_write, is_memory, is_lock) = (
+            extended_code.is_some_and(|code| [IOERR_WRITE, IOERR_SHMSIZE].contains(&code)),
+            extended_code.is_some_and(|code| [IOERR_SHMMAP, IOERR_SHMOPEN, IOERR_SHMSIZE].contains(&code)),
+            extended_code.is_some_and(|code| [IOERR_LOCK, IOERR_RDLOCK, IOERR_SHMLOCK].contains(&code)),
+        );
+        if is_write && file::has_no_room(path) {
+            return SqliteError::NoRoom { path: path.to_owned(), action };
+        }
         let path = path.to_owned();
         match source.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => SqliteError::NoRoom { path, action },
+            _ if is_memory => SqliteError::NoSharedMemory { path, source },
+            _ if is_lock => SqliteError::NoLocks { path, source: source.into() },
             Some(ErrorCode::DatabaseBusy) => SqliteError::Locked { path, action },
             Some(ErrorCode::NotADatabase) => SqliteError::NotASpool { path },
             _ if is_damage(&source) => SqliteError::Damaged { path, action, source },
@@ -101,7 +156,8 @@ impl SqliteError {
             SqliteError::Missing { .. } => SpoolErrorKind::Missing,
             SqliteError::RoleTaken { .. } => SpoolErrorKind::RoleTaken,
             SqliteError::Locked { .. } => SpoolErrorKind::Locked,
-            SqliteError::Sqlite { source, .. } if is_full(source) => SpoolErrorKind::NoRoom,
+            SqliteError::NoRoom { .. } => SpoolErrorKind::NoRoom,
+            SqliteError::Io { source, .. } if file::is_no_room(source) => SpoolErrorKind::NoRoom,
             SqliteError::Sqlite { source, .. } if is_io_failure(source) => SpoolErrorKind::StorageFailed,
             SqliteError::WriteFailed { .. } | SqliteError::Replaced { .. } => SpoolErrorKind::StorageFailed,
             _ => SpoolErrorKind::Other,

@@ -1,10 +1,11 @@
 //! The files of a spool: created so that they survive a power cut, and watched while they are in use.
 
 use std::fs::{DirBuilder, File, Metadata, OpenOptions};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use tracing::warn;
 
 use super::error::SqliteError;
@@ -16,7 +17,11 @@ pub(super) fn create(path: &Path) -> Result<(), SqliteError> {
     create_directory(directory).map_err(io("creating its directory"))?;
     // Created here and not by SQLite, so that only its owner can read it: it holds e-mail addresses.
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(_) => sync_directory(directory).map_err(io("syncing its directory")),
+        Ok(file) => {
+            give_to_owner_of(directory, &file);
+            warn!("spool {}: it did not exist and has been created, empty", path.display());
+            sync_directory(directory).map_err(io("syncing its directory"))
+        }
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(io("creating the file")(error)),
     }
@@ -31,7 +36,25 @@ fn create_directory(directory: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(directory) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
-        Ok(()) => sync_directory(parent),
+        Ok(()) => {
+            if let Ok(created) = File::open(directory) {
+                give_to_owner_of(parent, &created);
+            }
+            sync_directory(parent)
+        }
+    }
+}
+
+/// Gives a file that this process has created to the owner of `model`, if this process is root's: one
+/// command of an administrator must not lock out the user as whom the service runs. SQLite does the same
+/// with its files.
+pub(super) fn give_to_owner_of(model: &Path, created: &File) {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let given = model.metadata().and_then(|model| fchown(created, Some(model.uid()), Some(model.gid())));
+    if let Err(error) = given {
+        warn!("a file beside {} belongs to root, and other users cannot use it: {error}", model.display());
     }
 }
 
@@ -42,9 +65,70 @@ fn parent_of(path: &Path) -> &Path {
     }
 }
 
+/// Syncs the entries of a directory. Some file systems cannot: there, a new file may not survive a power cut
+/// in the moments after it was created.
 fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
+    match File::open(directory)?.sync_all() {
+        Err(error) if is_unsupported(&error) => {
+            warn!("{}: this file system cannot sync a directory ({error}); going on", directory.display());
+            Ok(())
+        }
+        other => other,
+    }
 }
+
+/// Whether the system says that it does not have a call, or not for this kind of file.
+fn is_unsupported(error: &io::Error) -> bool {
+    let unsupported = [Errno::INVAL, Errno::NOTSUP, Errno::NOSYS, Errno::NOTTY];
+    Errno::from_io_error(error).is_some_and(|errno| unsupported.contains(&errno))
+}
+
+/// Whether a write failed because there is no room: the disk is full, a quota is used up, or a file may not
+/// become larger.
+pub(super) fn is_no_room(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
+}
+
+/// Whether there is no room for the spool at `path`. SQLite reports a used-up quota and a file-size limit as
+/// I/O errors, so this tries it.
+///
+/// What is appended to the log here lies past its valid part. SQLite writes at positions of its own and never
+/// reads it.
+pub(super) fn has_no_room(path: &Path) -> bool {
+    const BYTES: [u8; 4096] = [0; 4096];
+    let disk_is_full = rustix::fs::statvfs(path)
+        .is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < 16 * BYTES.len() as u64);
+    let appended =
+        OpenOptions::new().append(true).open(log_of(path)).and_then(|mut log| log.write_all(&BYTES));
+    disk_is_full || appended.is_err_and(|error| is_no_room(&error))
+}
+
+/// Logs a warning if the spool is on a network, or in another program's hands.
+#[cfg(target_os = "linux")]
+pub(super) fn warn_if_remote(path: &Path) {
+    // `statfs(2)` lists them.
+    const KINDS: [(u32, &str); 7] = [
+        (0x6969, "NFS"),
+        (0x517b, "SMB"),
+        (0xff53_4d42, "CIFS"),
+        (0xfe53_4d42, "SMB"),
+        (0x0102_1997, "9p"),
+        (0x6573_5546, "FUSE"),
+        (0x5346_414f, "AFS"),
+    ];
+    let Ok(found) = rustix::fs::statfs(path) else { return };
+    let kind = KINDS.iter().find(|(number, _)| i128::from(*number) == i128::from(found.f_type));
+    if let Some((_, name)) = kind {
+        warn!(
+            "spool {}: it is on a file system of the kind {name}, where locks and syncs may not hold what \
+             SQLite needs: events can be lost. Set spool_path to a file on a local disk",
+            path.display()
+        );
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn warn_if_remote(_: &Path) {}
 
 /// Fails unless `path` is a regular file: for a directory or a device, SQLite would say only "disk I/O
 /// error".
@@ -141,13 +225,19 @@ impl OpenFiles {
 #[cfg(target_os = "linux")]
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
     use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
-    let found = statx(CWD, path, AtFlags::empty(), StatxFlags::INO)?;
+    let found = match statx(CWD, path, AtFlags::empty(), StatxFlags::INO) {
+        // An old sandbox does not know the call, and refuses it.
+        Err(Errno::NOSYS | Errno::PERM) => {
+            let metadata = path.metadata()?;
+            return Ok((metadata.dev(), metadata.ino()));
+        }
+        found => found?,
+    };
     Ok((makedev(found.stx_dev_major, found.stx_dev_minor), found.stx_ino))
 }
 
 #[cfg(not(target_os = "linux"))]
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    use std::os::unix::fs::MetadataExt;
     let metadata = path.metadata()?;
     Ok((metadata.dev(), metadata.ino()))
 }

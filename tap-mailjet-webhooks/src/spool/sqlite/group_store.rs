@@ -8,6 +8,7 @@ use tracing::debug;
 
 use super::SqliteError;
 use super::database::Database;
+use super::error::is_out_of_room;
 use super::facts;
 use super::file::OpenFiles;
 use super::headroom::Headroom;
@@ -75,7 +76,9 @@ impl SqliteGroupStore {
         match error.sqlite_error_code() {
             // No byte of the transaction has reached the committed part of the file, and no sync was asked
             // for.
-            Some(ErrorCode::DiskFull) if rolled_back => CommitError::Refused(AppendError::DiskLow),
+            _ if rolled_back && is_out_of_room(&self.database.path, error) => {
+                CommitError::Refused(AppendError::DiskLow)
+            }
             Some(ErrorCode::DatabaseBusy) if rolled_back => CommitError::Refused(AppendError::Locked),
             _ => {
                 let (path, reason) = (self.database.path.clone(), error.to_string());

@@ -1,6 +1,9 @@
 //! Whether there is room for more: nothing is accepted that cannot be kept.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
+
+use tracing::warn;
 
 use super::SqliteError;
 use super::database::Database;
@@ -25,6 +28,20 @@ impl Headroom {
     pub(super) fn measure(database: &Database, limits: Limits) -> Result<Self, SqliteError> {
         let disk = disk_usage::measure(database)?;
         Ok(Headroom { limits, measured_at: Instant::now(), written: 0, disk })
+    }
+
+    /// Logs a warning if the disk is so small that nothing will ever be accepted.
+    pub(super) fn warn_if_never_enough(&self, path: &Path) {
+        let Ok(disk) = rustix::fs::statvfs(path) else { return };
+        let total = disk.f_blocks.saturating_mul(disk.f_frsize);
+        if total < self.limits.min_free_bytes {
+            warn!(
+                "spool {}: its disk has {total} bytes in all, which is less than min_free_bytes ({}): every \
+                 webhook is answered 503. Lower min_free_bytes, or use a larger disk",
+                path.display(),
+                self.limits.min_free_bytes
+            );
+        }
     }
 
     /// Measures again if the last measurement is too old.

@@ -105,6 +105,7 @@ impl SqliteSpool {
     /// Opens the spool at `path`, and creates it and its directory if they do not exist.
     pub(super) fn create_or_open(path: &Path, clock: fn() -> UnixMillis) -> Result<Self, SpoolError> {
         drop(Database::create_or_open(path)?);
+        file::warn_if_remote(path);
         let (path, watermark) = (path.to_owned(), Watermark::default());
         Ok(SqliteSpool { path, is_writable: true, clock, watermark })
     }
@@ -173,6 +174,7 @@ impl Spool for SqliteSpool {
         let files = OpenFiles::note(&self.path, &role::lock_path(role.role, &self.path))?;
         self.watermark.advance(last);
         let headroom = Headroom::measure(&database, limits)?;
+        headroom.warn_if_never_enough(&self.path);
         let store = SqliteGroupStore { database, files, unit, headroom, clock: self.clock };
         let started = Writer::start(store, limits.memory_bytes, self.watermark.clone());
         Ok(started.map_err(SqliteError::from)?)

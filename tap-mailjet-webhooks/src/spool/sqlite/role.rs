@@ -33,6 +33,7 @@ pub(super) fn take(role: Role, spool: &Path) -> Result<File, SqliteError> {
         .mode(0o600)
         .open(&path)
         .map_err(io("opening the lock file"))?;
+    file::give_to_owner_of(spool, &file);
     let mut retries = 1..ATTEMPTS;
     loop {
         match file.try_lock() {
@@ -42,7 +43,9 @@ pub(super) fn take(role: Role, spool: &Path) -> Result<File, SqliteError> {
                 let holder = name_in(&mut file);
                 return Err(SqliteError::RoleTaken { role, path: spool.to_owned(), holder });
             }
-            Err(TryLockError::Error(source)) => return Err(io("locking")(source)),
+            Err(TryLockError::Error(source)) => {
+                return Err(SqliteError::NoLocks { path: path.clone(), source: source.into() });
+            }
         }
     }
     // This is only for the message that another process gets. It may fail: a full disk must not stop a drain,
