@@ -37,7 +37,7 @@ pub struct Cli {
     config: ConfigArgs,
 
     /// Print the Singer catalog, and do nothing else
-    #[arg(long)]
+    #[arg(short, long)]
     discover: bool,
 
     /// Print what this tap is, what it can do and which settings it has, and do nothing else
@@ -58,7 +58,7 @@ pub struct Cli {
 #[derive(Debug, Args)]
 struct ConfigArgs {
     /// A JSON file with configuration keys, or the word ENV for `TAP_MAILJET_WEBHOOKS_<KEY>`; may be repeated
-    #[arg(long = "config", value_name = "FILE|ENV", global = true)]
+    #[arg(short = 'c', long = "config", value_name = "FILE|ENV", global = true)]
     sources: Vec<String>,
 }
 

@@ -30,7 +30,7 @@ const PROGRAM: Program = Program {
 pub struct Cli {
     /// Configuration: a JSON file, or the word ENV for variables named `TARGET_JSONL_<KEY>`. May be repeated:
     /// later files override earlier ones key by key, and the environment overrides all files.
-    #[arg(long, value_name = "FILE|ENV")]
+    #[arg(short = 'c', long, value_name = "FILE|ENV")]
     pub config: Vec<String>,
 
     /// Read the messages from a file instead of stdin.

@@ -79,8 +79,11 @@ static int fault(const char *call, const char *suffix) {
         raw_write(fd, text, strlen(text));
         close(fd);
     }
-    // As on a disk that does not answer, every other call that asks for the plan waits, too.
-    while (planned_error == -2) pause();
+    if (planned_error == -2) {
+        // Only this thread waits: others answer requests.
+        pthread_mutex_unlock(&lock);
+        for (;;) pause();
+    }
     return planned_error;
 }
 

@@ -113,8 +113,7 @@ impl Merged {
                 continue;
             }
             let key = key.to_lowercase();
-            let value = self.schemas.get(&key).map_or(Value::Null, |schema| parse_variable(schema, &text));
-            self.set(key, value, &variable);
+            self.set(key, Value::String(text), &variable);
         }
     }
 
@@ -123,6 +122,10 @@ impl Merged {
             self.warnings.push(format!("config key \"{key}\" (from {origin}) is unknown and is ignored"));
             return;
         }
+        let value = match value {
+            Value::String(text) => parse_text(&self.schemas[&key], &text),
+            other => other,
+        };
         self.origins.insert(key.clone(), origin.to_owned());
         self.values.insert(key, value);
     }
@@ -158,16 +161,22 @@ impl Merged {
     }
 }
 
-/// Parses an environment variable, whose text spells a value of the key's type.
-fn parse_variable(schema: &Value, text: &str) -> Value {
+/// Reads a value that is given as text, as in an environment variable, or by Meltano for any setting. Empty
+/// text for a number, a switch or a list means that the key is not set. For a text, it is a value like any
+/// other: an empty path or password must not turn something off without a word.
+fn parse_text(schema: &Value, text: &str) -> Value {
+    if text.trim().is_empty() && type_of(schema) != "string" {
+        return Value::Null;
+    }
     match type_of(schema) {
         "array" => match serde_json::from_str(text) {
             Ok(list @ Value::Array(_)) => list,
             _ => text.split(',').map(|item| Value::String(item.trim().to_owned())).collect(),
         },
-        "integer" | "number" | "boolean" => {
-            serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
-        }
+        "integer" | "number" | "boolean" => serde_json::from_str(&text.trim().to_ascii_lowercase())
+            .ok()
+            .filter(|value: &Value| value.is_number() || value.is_boolean())
+            .unwrap_or_else(|| Value::String(text.to_owned())),
         _ => Value::String(text.to_owned()),
     }
 }
@@ -269,6 +278,16 @@ mod tests {
         };
         assert_eq!(loaded.config, expected);
         assert_eq!(loaded.warnings, [r#"config key "nmae" (from b.json) is unknown and is ignored"#]);
+    }
+
+    #[test]
+    fn a_value_may_be_given_as_text_and_empty_text_means_not_set() {
+        let file = r#"{"max_body_bytes": " 8 ", "name": "", "flag": "True", "tokens": "a, b"}"#;
+        let config = merge(&[["a.json", file]], &[]).expect("a valid configuration").config;
+        let tokens = vec!["a".to_owned(), "b".to_owned()];
+        assert_eq!(config, Sample { max_body_bytes: 8, name: Some(String::new()), flag: true, tokens });
+        let empty = r#"{"max_body_bytes": "", "flag": "", "tokens": ""}"#;
+        assert_eq!(merge(&[["a.json", empty]], &[]).expect("defaults").config, Sample::default());
     }
 
     #[test]

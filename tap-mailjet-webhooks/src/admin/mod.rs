@@ -14,10 +14,12 @@ mod serve;
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
+use tokio::time::timeout;
 use tracing::info;
 use warp::Filter;
 use warp::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
@@ -29,6 +31,8 @@ use crate::status::{SharedSource, prometheus};
 pub use readiness::Readiness;
 
 const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
+/// How long a snapshot may take: less than Prometheus waits by default.
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(8);
 /// Prometheus's text format.
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -68,7 +72,9 @@ fn filter(
         async move {
             let (readiness, source) = &*state;
             match path.as_str() {
-                "/healthz" | "/readyz" | "/metrics" if method != Method::GET => method_not_allowed(),
+                "/healthz" | "/readyz" | "/metrics" if ![Method::GET, Method::HEAD].contains(&method) => {
+                    method_not_allowed()
+                }
                 "/healthz" => respond(StatusCode::OK, PLAIN_TEXT, "ok\n".to_owned()),
                 "/readyz" => report_readiness(readiness).await,
                 "/metrics" => report_metrics(source).await,
@@ -89,15 +95,19 @@ async fn report_readiness(readiness: &Readiness) -> Response {
 async fn report_metrics(source: &SharedSource) -> Response {
     let source = source.clone();
     // Taking a snapshot reads files. Once the tap is stopping, there are no snapshots.
-    let snapshot = tokio::task::spawn_blocking(move || source.snapshot()).await.ok().flatten();
-    let text = snapshot.map(|snapshot| prometheus::render(&snapshot)).unwrap_or_default();
+    let snapshot = tokio::task::spawn_blocking(move || source.snapshot());
+    let Ok(snapshot) = timeout(SNAPSHOT_TIMEOUT, snapshot).await else {
+        let body = "the spool does not answer: its disk is slow\n".to_owned();
+        return respond(StatusCode::SERVICE_UNAVAILABLE, PLAIN_TEXT, body);
+    };
+    let text = snapshot.ok().flatten().map(|snapshot| prometheus::render(&snapshot)).unwrap_or_default();
     respond(StatusCode::OK, PROMETHEUS_TEXT, text)
 }
 
 fn method_not_allowed() -> Response {
-    let body = "only GET is allowed here\n".to_owned();
+    let body = "only GET and HEAD are allowed here\n".to_owned();
     let mut response = respond(StatusCode::METHOD_NOT_ALLOWED, PLAIN_TEXT, body);
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
     response
 }
 

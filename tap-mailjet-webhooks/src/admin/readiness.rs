@@ -7,8 +7,8 @@ use tokio::sync::Mutex;
 use crate::listener::{ActiveTokens, Refusal, Traffic};
 use crate::spool::{AppendError, WriterHandle};
 
-/// How long the writer may take to answer. Monitoring usually waits no longer than a few seconds.
-const WRITER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the writer may take to answer. Kubernetes, for one, waits a second in all.
+const WRITER_TIMEOUT: Duration = Duration::from_millis(800);
 
 /// Checks whether a webhook would be accepted now.
 #[derive(Debug)]

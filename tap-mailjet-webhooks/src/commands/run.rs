@@ -11,6 +11,7 @@ use futures_util::FutureExt;
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::oneshot;
+use tracing::{info, warn};
 
 use super::CommandError;
 use super::catalog_file::read_selection;
@@ -19,7 +20,7 @@ use crate::config::{AdminAddress, Components, Config};
 use crate::emitter::OutputSpec;
 use crate::os::signals::stop_signal;
 use crate::os::stdout::Stdout;
-use crate::os::thread;
+use crate::os::{systemd, thread};
 use crate::run::{self, Plan, Roles, RunError, Sockets, StopCauses};
 use crate::status::live_line::LiveLine;
 
@@ -33,11 +34,11 @@ const GRACE: Duration = Duration::from_secs(5);
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// Write the streams and columns that this Singer catalog selects
-    #[arg(long, value_name = "FILE", conflicts_with = "properties")]
+    #[arg(long, value_name = "FILE")]
     pub catalog: Option<PathBuf>,
 
-    /// The old name of --catalog
-    #[arg(long, value_name = "FILE")]
+    /// The old name of --catalog, which wins if both are given
+    #[arg(short, long, value_name = "FILE")]
     pub properties: Option<PathBuf>,
 
     /// Print the SCHEMA and a sample RECORD of each selected stream, without using the spool
@@ -52,7 +53,7 @@ pub struct RunArgs {
     pub test: Option<Samples>,
 
     /// Start from this state, and follow the file while it grows: its last complete line counts
-    #[arg(long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE")]
     pub state: Option<PathBuf>,
 }
 
@@ -65,6 +66,9 @@ impl RunArgs {
 
     /// Returns the catalog file, under either name.
     pub fn catalog(&self) -> Option<&Path> {
+        if let (Some(_), Some(properties)) = (&self.catalog, &self.properties) {
+            warn!("--properties {} is ignored, because --catalog is given, too", properties.display());
+        }
         self.catalog.as_deref().or(self.properties.as_deref())
     }
 }
@@ -79,6 +83,11 @@ pub enum SetupError {
         "cannot start the run: {0}; raise the limits of open files and of processes (ulimit -n, ulimit -u)"
     )]
     Runtime(io::Error),
+    #[error(
+        "a socket that the service manager has passed on (LISTEN_FDS) cannot be used: {0}; it has to be a \
+         listening TCP socket"
+    )]
+    PassedSocket(io::Error),
     #[error("cannot watch for signals: {0}")]
     Signals(io::Error),
 }
@@ -103,9 +112,8 @@ pub(super) fn start(
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(SetupError::Runtime)?;
     let outcome = runtime.block_on(async {
         let stop = bounded(stop_signal().map_err(SetupError::Signals)?);
-        let webhooks = if components.has_listener() { Some(bind(config.listen_address)?) } else { None };
-        // A drain has no admin address: it runs beside a listener on the same machine, which has the port.
-        let admin = if components.has_listener() { bind_admin(config.admin_address).await? } else { None };
+        // A drain has neither: it runs beside a listener on the same machine, which has the ports.
+        let sockets = if components.has_listener() { bind_all(&config).await? } else { Sockets::none() };
         let stdout = Stdout::open()?;
         let reader_gone = stdout.reader_gone()?;
         // A process that writes nothing to stdout does not need a reader.
@@ -114,7 +122,7 @@ pub(super) fn start(
         };
         let stop_causes = StopCauses { stop, reader_gone };
         let plan = Plan { config, output, state, stdout_is_null: stdout.is_null_device()? };
-        Ok(run::run(plan, roles, Sockets { webhooks, admin }, stdout, line, stop_causes).await?)
+        Ok(run::run(plan, roles, sockets, stdout, line, stop_causes).await?)
     });
     // A thread that is stuck in a write to a full pipe must not keep the process alive.
     runtime.shutdown_background();
@@ -137,6 +145,24 @@ fn bounded(stop: impl Future<Output = ()> + Send + 'static) -> impl Future<Outpu
         let _ = thread::spawn("deadline", end);
     });
     stopped.map(drop)
+}
+
+/// Binds the addresses, or takes the sockets that the service manager has bound.
+async fn bind_all(config: &Config) -> Result<Sockets, SetupError> {
+    let passed = systemd::passed_sockets().map_err(SetupError::PassedSocket)?;
+    let adopt = |socket| TcpListener::from_std(socket).map_err(SetupError::PassedSocket);
+    if passed.webhooks.is_some() {
+        info!("the service manager has passed on the socket for webhooks; listen_address is not used");
+    }
+    let webhooks = match passed.webhooks {
+        Some(socket) => adopt(socket)?,
+        None => bind(config.listen_address)?,
+    };
+    let admin = match passed.admin {
+        Some(socket) => Some(adopt(socket)?),
+        None => bind_admin(config.admin_address).await?,
+    };
+    Ok(Sockets { webhooks: Some(webhooks), admin })
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, SetupError> {

@@ -16,7 +16,8 @@ use crate::config::{Config, SystemColumnPrefix};
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Names: write them as they are in the database (PipelineWise targets write lower case), with a dot between \
-database, schema and name. All names are quoted, so reserved words work. Snowflake and Redshift fold names \
+database, schema and name. All names are quoted, so reserved words work. A name that you quote yourself \
+('\"Raw\".\"my.table\"') is taken exactly. Snowflake and Redshift fold names \
 that are not quoted, and their targets rely on that: a name of letters, digits and _ becomes upper case for \
 Snowflake and lower case for Redshift.
 
@@ -34,30 +35,88 @@ pub struct SnapshotSqlArgs {
         default_value = PRIMARY_KEY_COLUMN,
         value_parser = column_name
     )]
-    pub key: Vec<String>,
+    pub key: Vec<Name>,
     /// The append-only table, with its schema if needed
-    #[arg(long, value_name = "NAME", default_value = "data", value_parser = path)]
-    pub table: String,
+    #[arg(long, value_name = "NAME", default_value = "data", value_parser = qualified_name)]
+    pub table: QualifiedName,
     /// Print a CREATE VIEW with this name, instead of the query alone
-    #[arg(long, value_name = "NAME", value_parser = path)]
-    pub view: Option<String>,
+    #[arg(long, value_name = "NAME", value_parser = qualified_name)]
+    pub view: Option<QualifiedName>,
     /// The start of the system columns' names, if not that of the configuration or `_sdc_`
     #[arg(long, value_name = "PREFIX", value_parser = system_column_prefix)]
     pub system_column_prefix: Option<SystemColumnPrefix>,
 }
 
-/// Reads the name of a column. No column of the tap starts or ends with a space, so the space in `a, b` is
-/// dropped.
-fn column_name(text: &str) -> Result<String, &'static str> {
-    let name = text.trim();
-    if name.is_empty() { Err("the name of a column is empty") } else { Ok(name.to_owned()) }
+/// A part of a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name {
+    text: String,
+    /// Whether the user has quoted it: then it is exactly this, also for databases that fold names.
+    is_exact: bool,
 }
 
-/// Checks the name of a table or a view, which may have a schema.
-fn path(text: &str) -> Result<String, &'static str> {
-    match text.split('.').any(|name| name.trim().is_empty()) {
-        true => Err("the name, or a part of it before or after a dot, is empty"),
-        false => Ok(text.to_owned()),
+/// The name of a table or a view, with those of its schema and database if they are given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QualifiedName(Vec<Name>);
+
+impl From<&str> for Name {
+    fn from(text: &str) -> Self {
+        Name { text: text.to_owned(), is_exact: false }
+    }
+}
+
+/// Reads the name of a column. No column of the tap starts or ends with a space, so the space in `a, b` is
+/// dropped.
+fn column_name(text: &str) -> Result<Name, &'static str> {
+    match &qualified_name(text.trim())?.0[..] {
+        [name] => Ok(name.clone()),
+        _ => Err("the name of a column has no dot, unless it is in double quotes"),
+    }
+}
+
+/// Reads the name of a table or a view: parts between dots, each of which may be in double quotes or
+/// backticks, as in `"Raw"."data"`. `BigQuery`'s backticks may also be around all of them.
+fn qualified_name(text: &str) -> Result<QualifiedName, &'static str> {
+    const EMPTY: &str = "the name, or a part of it before or after a dot, is empty";
+    let mut names = Vec::new();
+    let mut rest = text;
+    loop {
+        let quote = rest.chars().next().filter(|first| matches!(first, '"' | '`'));
+        if let Some(quote) = quote {
+            let (name, after) = quoted(&rest[1..], quote).ok_or("a quote in the name is not closed")?;
+            let parts = if quote == '`' { name.split('.').collect() } else { vec![name.as_str()] };
+            names.extend(parts.into_iter().map(|part| Name { text: part.to_owned(), is_exact: true }));
+            rest = after;
+        } else {
+            let end = rest.find('.').unwrap_or(rest.len());
+            names.push(Name::from(&rest[..end]));
+            rest = &rest[end..];
+        }
+        match rest.strip_prefix('.') {
+            Some(next) => rest = next,
+            None if rest.is_empty() => break,
+            None => return Err("after a quoted part of the name, only a dot may follow"),
+        }
+    }
+    match names.iter().any(|name| name.text.trim().is_empty()) {
+        true => Err(EMPTY),
+        false => Ok(QualifiedName(names)),
+    }
+}
+
+/// Reads up to the closing quote; a doubled one stands for itself. Returns what follows it, too.
+fn quoted(text: &str, quote: char) -> Option<(String, &str)> {
+    let mut name = String::new();
+    let mut rest = text;
+    loop {
+        let end = rest.find(quote)?;
+        name.push_str(&rest[..end]);
+        rest = &rest[end + 1..];
+        match rest.strip_prefix(quote) {
+            Some(after) => rest = after,
+            None => return Some((name, rest)),
+        }
+        name.push(quote);
     }
 }
 
@@ -84,24 +143,25 @@ pub enum Dialect {
 
 impl Dialect {
     /// Quotes a name of one part, which may be a reserved word.
-    fn quote(self, name: &str) -> String {
+    fn quote(self, name: &Name) -> String {
+        let Name { text: name, is_exact } = name;
         let double = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
         match self {
             // These fold names that are not quoted, each to its own case, and their targets rely on it.
-            Dialect::Snowflake if is_plain(name) => double(&name.to_ascii_uppercase()),
-            Dialect::Redshift if is_plain(name) => double(&name.to_ascii_lowercase()),
+            Dialect::Snowflake if !is_exact && is_plain(name) => double(&name.to_ascii_uppercase()),
+            Dialect::Redshift if !is_exact && is_plain(name) => double(&name.to_ascii_lowercase()),
             Dialect::Bigquery => format!("`{}`", name.replace('\\', "\\\\").replace('`', "\\`")),
             _ => double(name),
         }
     }
 
     /// Quotes a name that may have a schema.
-    fn quote_path(self, path: &str) -> String {
-        path.split('.').map(|name| self.quote(name)).collect::<Vec<_>>().join(".")
+    fn quote_path(self, path: &QualifiedName) -> String {
+        path.0.iter().map(|name| self.quote(name)).collect::<Vec<_>>().join(".")
     }
 
     /// Quotes a column of the table, for use inside the window.
-    fn column(self, name: &str) -> String {
+    fn column(self, name: &Name) -> String {
         match self {
             // If no column has a name in double quotes, SQLite takes the name as a text, which is the same in
             // all rows: after a typing error, the query would silently return a single row. A name after a
@@ -136,7 +196,7 @@ fn query(args: &SnapshotSqlArgs, system_prefix: &str) -> String {
     let table = dialect.quote_path(&args.table);
     // Rows from before a change of the prefix have no value here. Not every database sorts nulls last by
     // itself.
-    let sequence = dialect.column(&format!("{system_prefix}sequence"));
+    let sequence = dialect.column(&format!("{system_prefix}sequence").as_str().into());
     let key = partition(args);
     match dialect {
         // These have no QUALIFY, and no window functions in WHERE. Each has a way that adds no column to the
@@ -175,11 +235,12 @@ fn query(args: &SnapshotSqlArgs, system_prefix: &str) -> String {
 fn partition(args: &SnapshotSqlArgs) -> String {
     let columns: Vec<_> = args.key.iter().map(|name| args.dialect.column(name)).collect();
     let list = columns.join(", ");
-    if args.key == [PRIMARY_KEY_COLUMN] {
+    let primary_key = Name::from(PRIMARY_KEY_COLUMN);
+    if args.key == [primary_key.clone()] {
         return list;
     }
     let any_null = columns.iter().map(|name| format!("{name} IS NULL")).collect::<Vec<_>>().join(" OR ");
-    format!("{list}, CASE WHEN {any_null} THEN {} END", args.dialect.column(PRIMARY_KEY_COLUMN))
+    format!("{list}, CASE WHEN {any_null} THEN {} END", args.dialect.column(&primary_key))
 }
 
 #[cfg(test)]
@@ -268,9 +329,12 @@ mod tests {
             (Dialect::Bigquery, "my-project", "`my-project`"),
             (Dialect::Bigquery, "a`b\\", "`a\\`b\\\\`"),
         ] {
-            assert_eq!(dialect.quote(name), quoted);
+            assert_eq!(dialect.quote(&name.into()), quoted);
         }
-        assert_eq!(Dialect::Bigquery.quote_path("my-project.raw.data"), "`my-project`.`raw`.`data`");
+        assert_eq!(
+            Dialect::Bigquery.quote_path(&qualified_name("my-project.raw.data").expect("a name")),
+            "`my-project`.`raw`.`data`"
+        );
     }
 
     #[test]
@@ -309,6 +373,27 @@ mod tests {
                     "{error}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_name_in_quotes_is_taken_exactly() {
+        let cases = [
+            (Dialect::Snowflake, r#""Raw"."data""#, r#""Raw"."data""#),
+            (Dialect::Snowflake, "Raw.data", r#""RAW"."DATA""#),
+            (Dialect::Redshift, r#"Raw."Data""#, r#""raw"."Data""#),
+            (Dialect::Postgres, r#""my.schema"."a""b""#, r#""my.schema"."a""b""#),
+            (Dialect::Bigquery, "`project-1.raw.data`", "`project-1`.`raw`.`data`"),
+            (Dialect::Bigquery, "`project-1`.raw.data", "`project-1`.`raw`.`data`"),
+        ];
+        for (dialect, table, expected) in cases {
+            let sql = sql(dialect, &["--table", table]);
+            assert!(sql.contains(&format!("FROM {expected}\n")), "{table}: {sql}");
+        }
+        let key = sql(Dialect::Snowflake, &["--key", r#""MessageID", event"#]);
+        assert!(key.contains(r#"PARTITION BY "MessageID", "EVENT","#), "{key}");
+        for wrong in [r#""a"#, r#""a"b"#, "a.", r#""""#, "`a`.`"] {
+            assert!(qualified_name(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -1,13 +1,14 @@
 //! `url`: creates, lists and revokes the secret URLs that Mailjet posts to.
 
 use clap::Subcommand;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{CommandError, print, print_once};
 use crate::config::Config;
+use crate::listener::REFRESH_INTERVAL;
 use crate::listener::token::{MAX_ACTIVE, Token};
 use crate::os::clock::UnixMillis;
-use crate::spool::{self, Registry, Spool, SpoolView};
+use crate::spool::{self, Registry, Role, Spool, SpoolView};
 
 /// Create, list and revoke webhook URLs.
 #[derive(Debug, Subcommand)]
@@ -70,6 +71,11 @@ fn new(config: &Config, spool: &dyn Spool, label: Option<&str>) -> Result<(), Co
     let public_url = config.public_url()?;
     let token = Token::random().map_err(UrlError::Random)?;
     let id = registry.add_webhook_url(token.hash(), label, MAX_ACTIVE)?.ok_or(UrlError::TooMany)?;
+    warn_of_unusable_url(config);
+    // A running listener learns of it within this time. A URL that is shown works.
+    if !spool.role_holders(Role::Listener)?.is_empty() {
+        std::thread::sleep(2 * REFRESH_INTERVAL);
+    }
     print_once(token.url(public_url.as_str()) + "\n")?;
     info!(
         "this is webhook URL {id} of spool {spool}; it is not shown again, and anyone who has it can post \
@@ -80,6 +86,17 @@ fn new(config: &Config, spool: &dyn Spool, label: Option<&str>) -> Result<(), Co
          that you want"
     );
     Ok(())
+}
+
+/// Logs a warning if nobody can post to the printed URL.
+fn warn_of_unusable_url(config: &Config) {
+    let address = config.listen_address;
+    if config.public_url.is_none() && (address.ip().is_unspecified() || address.port() == 0) {
+        warn!(
+            "the URL begins with the listen_address {address}, to which nobody can post: replace that part \
+             with the host name (and the port) by which Mailjet reaches this machine, or set public_url"
+        );
+    }
 }
 
 fn list(spool: &dyn SpoolView) -> Result<(), CommandError> {

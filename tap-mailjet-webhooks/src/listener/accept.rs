@@ -17,6 +17,7 @@ use tokio_io_timeout::TimeoutStream;
 use tracing::{debug, warn};
 
 use super::connection_slots::{ConnectionSlots, Slot};
+use super::foreign_protocol::{FirstBytes, ForeignProtocolLog, Noting};
 use super::handler::{self, Connection, Handler};
 use super::{ConnectionLimits, Setup, Tls, Traffic};
 use crate::http;
@@ -73,6 +74,7 @@ struct Server<S> {
     stopped: watch::Receiver<()>,
     handler: Arc<Handler<S>>,
     traffic: Traffic,
+    foreign: Arc<ForeignProtocolLog>,
 }
 
 impl<S: Append> Server<S> {
@@ -82,7 +84,7 @@ impl<S: Append> Server<S> {
         // A client that closes its side after its request still gets its answer.
         http.half_close(true);
         let handler = Arc::new(Handler::new(guards, limits.body_timeout, spool, traffic.clone()));
-        Server { http, tls, limits, stopped, handler, traffic }
+        Server { http, tls, limits, stopped, handler, traffic, foreign: Arc::default() }
     }
 
     fn start(&self, stream: TcpStream, peer: SocketAddr, slot: Slot, watcher: Watcher) {
@@ -91,8 +93,14 @@ impl<S: Append> Server<S> {
         let handler = Arc::clone(&self.handler);
         let connection = Connection { handler, peer, slot, _open: self.traffic.connection_opened() };
         let (http, limits) = (self.http.clone(), self.limits);
+        let (first, foreign) = (FirstBytes::default(), Arc::clone(&self.foreign));
+        let stream = Noting::new(stream, first.clone());
         match self.tls.clone() {
-            None => drop(tokio::spawn(serve_requests(http, stream, connection, limits, watcher))),
+            None => drop(tokio::spawn(async move {
+                if serve_requests(http, stream, connection, limits, watcher).await.is_err() {
+                    foreign.log(&first, false);
+                }
+            })),
             Some(tls) => {
                 let mut stopped = self.stopped.clone();
                 tokio::spawn(async move {
@@ -102,8 +110,13 @@ impl<S: Append> Server<S> {
                         _ = stopped.changed() => return,
                     };
                     match handshake {
-                        Ok(Ok(stream)) => serve_requests(http, stream, connection, limits, watcher).await,
-                        Ok(Err(error)) => debug!("a TLS handshake failed: {error}"),
+                        Ok(Ok(stream)) => {
+                            let _ = serve_requests(http, stream, connection, limits, watcher).await;
+                        }
+                        Ok(Err(error)) => {
+                            debug!("a TLS handshake failed: {error}");
+                            foreign.log(&first, true);
+                        }
                         Err(_) => debug!("a TLS handshake took too long"),
                     }
                 });
@@ -112,14 +125,15 @@ impl<S: Append> Server<S> {
     }
 }
 
-/// Answers the requests on a connection until it ends or has to make room for another.
+/// Answers the requests on a connection until it ends or has to make room for another. Fails if the client
+/// cannot be understood, or goes away early.
 async fn serve_requests<S: Append>(
     http: http1::Builder,
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
     connection: Connection<S>,
     limits: ConnectionLimits,
     watcher: Watcher,
-) {
+) -> Result<(), hyper::Error> {
     let connection = Arc::new(connection);
     let service = http::service(handler::filter(Arc::clone(&connection)));
     let mut stream = TimeoutStream::new(stream);
@@ -128,10 +142,14 @@ async fn serve_requests<S: Append>(
     tokio::select! {
         biased;
         ended = watcher.watch(http.serve_connection(TokioIo::new(Box::pin(stream)), service)) => {
-            if let Err(error) = ended {
+            if let Err(error) = &ended {
                 debug!("a connection ended early: {error}");
             }
+            ended
         }
-        () = connection.slot.evicted() => debug!("an idle connection was closed to make room for a new one"),
+        () = connection.slot.evicted() => {
+            debug!("an idle connection was closed to make room for a new one");
+            Ok(())
+        }
     }
 }

@@ -88,7 +88,7 @@ impl<S: Append> Handler<S> {
             }
             Err(refusal) => {
                 // Only for a client that has shown that it knows a webhook URL.
-                if refusal != Refusal::NotFound {
+                if !matches!(refusal, Refusal::NotFound | Refusal::WrongPath { .. }) {
                     discard(body);
                 }
                 self.refusal_log.log(&refusal);

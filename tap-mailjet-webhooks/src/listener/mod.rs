@@ -13,6 +13,7 @@
 //! | [`body`] | how a body is read |
 //! | [`split`](mod@split), [`salvage`] | which slices of a body are events, and what is left of a broken
 //! one |
+//! | [`foreign_protocol`] | what clients speak that the listener does not |
 //! | [`foreign_format`] | what a body that is not JSON looks like |
 //! | [`event_counts`] | how many events of each type a body holds |
 //! | [`refusal`] | how a request can fail: status, message, tag and log level |
@@ -24,6 +25,7 @@ mod body;
 mod connection_slots;
 mod event_counts;
 mod foreign_format;
+mod foreign_protocol;
 mod guards;
 mod handler;
 mod refusal;
@@ -38,6 +40,7 @@ use std::time::Duration;
 pub use accept::serve;
 pub use event_counts::EventCounts;
 pub use guards::active_tokens::ActiveTokens;
+pub(crate) use guards::active_tokens::REFRESH_INTERVAL;
 pub use guards::address::{AddressGuard, Networks};
 pub use guards::credentials::{Credentials, Password, Username};
 pub use guards::{Guards, token};

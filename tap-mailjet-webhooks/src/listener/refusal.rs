@@ -15,6 +15,12 @@ use crate::spool::AppendError;
 pub enum Refusal {
     #[error("not found")]
     NotFound,
+    /// The answer is that of [`NotFound`](Refusal::NotFound), but somebody has to correct a URL.
+    #[error("not found")]
+    WrongPath {
+        /// The path without the token.
+        shown: String,
+    },
     #[error("webhooks are not accepted from this address")]
     AddressNotAllowed {
         /// `None` if a trusted proxy gave something other than an address.
@@ -52,6 +58,7 @@ impl Refusal {
         const UNAVAILABLE: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
         match self {
             Refusal::NotFound => (StatusCode::NOT_FOUND, "not_found", Level::DEBUG),
+            Refusal::WrongPath { .. } => (StatusCode::NOT_FOUND, "wrong_path", Level::WARN),
             Refusal::AddressNotAllowed { .. } => (StatusCode::FORBIDDEN, "address_not_allowed", Level::WARN),
             Refusal::NotAuthorized => (StatusCode::UNAUTHORIZED, "not_authorized", Level::WARN),
             Refusal::NotPost => (StatusCode::METHOD_NOT_ALLOWED, "not_post", Level::DEBUG),
@@ -81,6 +88,11 @@ impl Refusal {
             Refusal::AddressNotAllowed { client: None } => {
                 ": a proxy in trusted_proxies sent an X-Forwarded-For entry that is not an address".into()
             }
+            Refusal::WrongPath { shown } => format!(
+                ": a request with a valid token came to {shown}, where nothing is; the path must be \
+                 /v1/mailjet/<token>. Correct the URL at Mailjet, or what a proxy makes of it"
+            )
+            .into(),
             Refusal::NotAuthorized => {
                 ": the URL at Mailjet must contain basic_auth_username and basic_auth_password".into()
             }

@@ -85,6 +85,13 @@ pub struct Sockets {
     pub admin: Option<TcpListener>,
 }
 
+impl Sockets {
+    /// No sockets.
+    pub fn none() -> Self {
+        Sockets { webhooks: None, admin: None }
+    }
+}
+
 /// What ends a run from outside.
 pub struct StopCauses<Stop, ReaderGone> {
     /// Completes when the run is asked to end.

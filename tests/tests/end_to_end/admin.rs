@@ -5,7 +5,8 @@ use std::fs;
 use std::net::TcpListener;
 
 use end_to_end::events::{DOCUMENTED_EVENTS, event_type, grouped, numbered_event};
-use end_to_end::http::{Endpoint, Reply, free_address};
+use end_to_end::faults::{Fault, FaultInjector, SpoolFile, SystemCall};
+use end_to_end::http::{Endpoint, Reply, free_address, post_head};
 use end_to_end::message::Record;
 use end_to_end::metrics::Metrics;
 use end_to_end::program::{Signal, repository};
@@ -49,9 +50,18 @@ fn only_health_readiness_and_metrics_are_served() {
         for path in ["/", "/healthz/", "/metrics/x", "/Metrics", &endpoint.path] {
             assert_eq!(get(&admin, path).status, 404, "{path}");
         }
-        for method in ["POST", "HEAD", "DELETE", "OPTIONS"] {
+        for path in ["/healthz", "/readyz", "/metrics"] {
+            let mut client = admin.connect();
+            client.send(format!("HEAD {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"));
+            let answer = client.read_until_closed();
+            assert!(
+                answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("\r\n\r\n"),
+                "{path}: {answer}"
+            );
+        }
+        for method in ["POST", "DELETE", "OPTIONS"] {
             let reply = admin.with_path("/metrics").request(method);
-            assert_eq!((reply.status, reply.header("allow")), (405, Some("GET")), "{method}");
+            assert_eq!((reply.status, reply.header("allow")), (405, Some("GET, HEAD")), "{method}");
             assert_eq!(admin.with_path("/metric").request(method).status, 404);
         }
         // The webhook address serves none of this.
@@ -389,4 +399,23 @@ fn a_listener_shows_what_drains_beside_it_have_confirmed() {
     assert_eq!((metrics.count("confirmed_position"), metrics.count("trimmed_position")), (last, last));
     assert_eq!((metrics.count("spool_unconfirmed_events"), metrics.count("spool_events")), (1, 1));
     assert_eq!(metrics.get("emitter_position"), None);
+}
+
+/// A probe gives up after a second, and must learn before that why the tap is not ready.
+#[test]
+fn health_and_readiness_are_answered_while_the_disk_hangs() {
+    let tap = with_admin();
+    let Some(disk) = FaultInjector::build_for(&tap) else { return };
+    let mut listener = disk.inject_into(tap.listen()).start();
+    let (admin, endpoint) = (listener.admin(), listener.endpoint());
+    disk.plan(SystemCall::Sync, SpoolFile::Wal, Fault::Hang, 1);
+    let mut client = endpoint.connect();
+    client.send(post_head(&endpoint.path, &[], DOCUMENTED_EVENTS[0].len()));
+    client.send(DOCUMENTED_EVENTS[0]);
+    wait::until("the disk hangs", || (disk.failed_calls() > 0).then_some(()));
+    for _ in 0..3 {
+        assert_eq!(get(&admin, "/healthz").status, 200);
+        assert_eq!(reasons(&admin), ["no_answer"]);
+    }
+    listener.program.kill();
 }

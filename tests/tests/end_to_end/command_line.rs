@@ -283,3 +283,40 @@ fn a_file_that_is_not_a_spool_is_refused_and_left_unchanged() {
     assert!(tap.drain().finish().only_error().contains("spool.db"));
     assert_eq!(std::fs::read(tap.spool().path).expect("it is still there"), "x".repeat(5000).as_bytes());
 }
+
+/// Those of Singer's reference argument parser.
+#[test]
+fn the_short_options_of_singer_work() {
+    let tap = Tap::new();
+    tap.spool_bodies([r#"{"event":"open"}"#]);
+    let config = tap.folder().join("tap.json");
+    std::fs::write(&config, serde_json::json!({"spool_path": "spool.db", "mode": "drain"}).to_string())
+        .expect("a file");
+    let run = |arguments: &[&str]| {
+        let config = ["-c", config.to_str().expect("text")];
+        tap.command(&[&config, arguments].concat()).without_config().finish()
+    };
+    let catalog = run(&["-d"]);
+    catalog.assert_code(0);
+    std::fs::write(tap.folder().join("catalog.json"), catalog.stdout.join("\n")).expect("a file");
+    std::fs::write(tap.folder().join("none.json"), r#"{"streams":[]}"#).expect("a file");
+    let drained = run(&["-s", "state.jsonl", "-p", "catalog.json"]);
+    drained.assert_code(0);
+    assert_eq!(drained.records().len(), 1);
+    let both = run(&["--properties", "none.json", "--catalog", "catalog.json"]);
+    both.assert_code(0);
+    assert_eq!(both.records().len(), 1, "--catalog wins");
+    assert!(both.stderr_contains("--properties none.json is ignored"), "{:?}", both.stderr);
+}
+
+/// As Meltano gives settings, and as people leave them.
+#[test]
+fn settings_may_be_text_or_empty() {
+    let tap = Tap::new().set("max_connections", "8").set("idle_exit_seconds", "");
+    let tap = tap.set("allowed_networks", "127.0.0.1, 192.0.2.0/24").set("confirm_without_state", "True");
+    let listener = tap.listen().start();
+    listener.endpoint().post_accepted("{}");
+    listener.stop().assert_code(0);
+    let wrong = tap.listen().set("max_connections", "many").finish();
+    assert!(wrong.only_error().contains("\"max_connections\"") && wrong.only_error().contains("\"many\""));
+}

@@ -176,7 +176,7 @@ fn every_wrong_path_gets_the_same_404() {
         format!("/v1/mailjet/{}", TOKEN.to_uppercase()),
         format!("/v1/mailjet/{TOKEN}0"),
         format!("/v1/mailjet/{}", &TOKEN[1..]),
-        format!("/v1/mailjet/{TOKEN}/"),
+        format!("/v1/mailjet/{TOKEN}//"),
         format!("/v1/mailjet/{TOKEN}/more"),
         format!("/v1//mailjet/{TOKEN}"),
         format!("/v2/mailjet/{TOKEN}"),
@@ -330,4 +330,55 @@ fn a_body_of_any_depth_is_accepted() {
     endpoint.post_accepted(numbered_event(1));
     let records = listener.wait_records(3);
     assert_eq!(records[2].text("CustomID"), "1");
+}
+
+/// Many tools append a slash to a URL.
+#[test]
+fn a_slash_after_the_token_is_accepted() {
+    let tap = Tap::new();
+    let listener = tap.listen().start();
+    let endpoint = listener.endpoint();
+    for path in [format!("{}/", endpoint.path), format!("{}/?from=mailjet", endpoint.path)] {
+        endpoint.with_path(&path).post_accepted(DOCUMENTED_EVENTS[0]);
+    }
+    assert_eq!(endpoint.with_path(&format!("{}//", endpoint.path)).post("{}").status, 404);
+}
+
+/// Without a word, a URL with a mistake in its path looks like a tap that receives nothing.
+#[test]
+fn a_valid_token_at_a_wrong_path_is_answered_like_any_other_and_leaves_a_warning() {
+    for (path, shown) in [
+        (format!("/hooks/v1/mailjet/{TOKEN}"), "/hooks/v1/mailjet/<token>,"),
+        (format!("//v1/mailjet/{TOKEN}"), "//v1/mailjet/<token>,"),
+        (format!("/v1/mailjet/{}", TOKEN.to_uppercase()), "/v1/mailjet/<token>,"),
+        (format!("/v1/mailjet/{TOKEN};jsessionid=1"), "/v1/mailjet/<token>;jsessionid=1,"),
+    ] {
+        let tap = Tap::new();
+        let listener = tap.listen().start();
+        let endpoint = listener.endpoint();
+        let expected = endpoint.with_path("/").post("{}").without_date();
+        assert_eq!(endpoint.with_path(&path).post("{}").without_date(), expected, "{path}");
+        let warning = listener.program.stderr().wait_for("a request with a valid token came to");
+        assert!(warning.contains(shown) && warning.contains("/v1/mailjet/<token>. Correct"), "{warning}");
+        listener.stop().assert_code(0);
+    }
+}
+
+#[test]
+fn a_client_that_speaks_another_protocol_leaves_a_warning_that_says_what_to_change() {
+    let cases: [(&[u8], &str); 4] = [
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 5000 80\r\nPOST / HTTP/1.1\r\n\r\n", "PROXY protocol"),
+        (b"\r\n\r\n\0\r\nQUIT\n!\x11\0\x0c\x7f\0\0\x01\x7f\0\0\x01\0\x01\0\x02", "PROXY protocol"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "HTTP/2"),
+        (b"\x16\x03\x01\0\x05\x01\0\0\x01\x03\r\n\r\n", "it speaks TLS"),
+    ];
+    for (bytes, expected) in cases {
+        let tap = Tap::new();
+        let listener = tap.listen().start();
+        let mut client = listener.endpoint().connect();
+        client.send(bytes);
+        let warning = listener.program.stderr().wait_for("a client cannot be understood");
+        assert!(warning.contains(expected), "{warning}");
+        listener.endpoint().post_accepted(DOCUMENTED_EVENTS[0]);
+    }
 }

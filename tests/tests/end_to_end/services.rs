@@ -15,6 +15,7 @@ use end_to_end::wait;
 const LISTENER: &str = "tap-mailjet-webhooks.service";
 const DRAIN: &str = "tap-mailjet-webhooks-drain.service";
 const TIMER: &str = "tap-mailjet-webhooks-drain.timer";
+const SOCKET: &str = "tap-mailjet-webhooks.socket";
 
 /// A file of `scripts/`.
 fn script(name: &str) -> String {
@@ -29,8 +30,8 @@ fn programs() -> String {
 }
 
 /// Copies the units into `folder`, with the paths of the programs under test.
-fn units(folder: &Path) -> [PathBuf; 3] {
-    [LISTENER, DRAIN, TIMER].map(|name| {
+fn units(folder: &Path) -> [PathBuf; 4] {
+    [LISTENER, DRAIN, TIMER, SOCKET].map(|name| {
         let path = folder.join(name);
         let unit = script(&format!("systemd/{name}")).replace("/usr/local/bin/", &programs());
         fs::write(&path, unit).expect("a unit can be written");
@@ -228,4 +229,29 @@ fn the_crontab_drains_beside_a_listener() {
 fn the_systemd_timer_drains_beside_a_listener() {
     assert!(script(&format!("systemd/{DRAIN}")).contains("\nSuccessExitStatus=75\n"));
     assert_drains_beside_a_listener(&unit_command(), 75);
+}
+
+/// As systemd starts a service with a socket unit. The test stands in for it.
+#[test]
+fn sockets_that_the_service_manager_passes_on_are_used() {
+    let tap = Tap::new();
+    // `systemd-socket-activate` and systemd itself pass descriptors from 3 on.
+    let script = "import os, socket, sys
+sockets = [socket.create_server(('127.0.0.1', 0)) for _ in range(2)]
+for number, passed in enumerate(sockets, 3):
+    print('port', passed.getsockname()[1], file=sys.stderr, flush=True)
+duplicates = [os.dup2(passed.fileno(), 20 + number) for number, passed in enumerate(sockets)]
+for number, duplicate in enumerate(duplicates, 3):
+    os.dup2(duplicate, number)
+os.environ.update(LISTEN_FDS='2', LISTEN_PID=str(os.getpid()), LISTEN_FDNAMES='admin:webhooks')
+os.execv(sys.argv[1], sys.argv[1:])";
+    let listener = tap.listen().wrapped_in(&["python3", "-c", script]).start();
+    let endpoint = listener.endpoint();
+    let ports: Vec<_> = listener.program.stderr().so_far();
+    let ports: Vec<_> = ports.iter().filter_map(|line| line.strip_prefix("port ")).collect();
+    assert_eq!(endpoint.address.port().to_string(), ports[1]);
+    endpoint.post_accepted(DOCUMENTED_EVENTS[0]);
+    assert_eq!(listener.admin().address.port().to_string(), ports[0]);
+    assert_eq!(listener.admin().with_path("/healthz").request("GET").status, 200);
+    listener.stop().assert_code(0);
 }

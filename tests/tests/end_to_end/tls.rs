@@ -270,3 +270,14 @@ fn a_chain_that_clients_refuse_is_a_warning_that_says_so() {
         assert!(warnings.iter().all(|line| line.contains(expected)), "{warnings:?}");
     }
 }
+
+#[test]
+fn plain_http_on_the_tls_port_leaves_a_warning_that_says_what_to_change() {
+    let certificate = Certificate::new();
+    let tap = Tap::new().with_tls(&certificate);
+    let listener = tap.listen().start();
+    let mut plain = listener.endpoint().connect();
+    plain.send("POST / HTTP/1.1\r\nHost: test\r\n\r\n");
+    let warning = listener.program.stderr().wait_for("a client cannot be understood");
+    assert!(warning.contains("it speaks plain HTTP") && warning.contains("https://"), "{warning}");
+}

@@ -185,3 +185,34 @@ fn a_command_that_only_reads_creates_no_spool() {
         assert!(!tap.spool().path.exists(), "{arguments:?}");
     }
 }
+
+/// Whoever sees a URL uses it at once.
+#[test]
+fn a_new_url_is_accepted_as_soon_as_it_is_shown() {
+    let tap = Tap::new().with_created_urls();
+    let listener = tap.listen().start();
+    for label in ["one", "two"] {
+        let made = tap.url(&["new", "--label", label]).finish();
+        let path = Endpoint::parse(&made.stdout[0]).path;
+        listener.endpoint().with_path(&path).post_accepted(DOCUMENTED_EVENTS[0]);
+    }
+}
+
+#[test]
+fn a_url_that_nobody_can_post_to_comes_with_a_warning() {
+    for (address, public_url, is_warned) in [
+        ("0.0.0.0:8480", None, true),
+        ("[::]:8480", None, true),
+        ("127.0.0.1:0", None, true),
+        ("0.0.0.0:8480", Some("https://hooks.example.com"), false),
+        ("192.0.2.1:8480", None, false),
+    ] {
+        let mut tap = Tap::new().with_created_urls().set("listen_address", address);
+        if let Some(url) = public_url {
+            tap = tap.set("public_url", url);
+        }
+        let made = tap.url(&["new"]).finish();
+        made.assert_code(0);
+        assert_eq!(made.stderr_contains("nobody can post"), is_warned, "{address}: {:?}", made.stderr);
+    }
+}

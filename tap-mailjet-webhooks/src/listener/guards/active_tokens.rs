@@ -16,7 +16,7 @@ use crate::os::worker::Worker;
 use crate::spool::{Registry, SpoolError, SpoolErrorKind, TokenHash};
 
 /// How often the registry is read. A revoked URL has to stop working within a second.
-const REFRESH_INTERVAL: Duration = Duration::from_millis(300);
+pub(crate) const REFRESH_INTERVAL: Duration = Duration::from_millis(300);
 
 /// The tokens that a listener admits at the moment. Clones share them.
 #[derive(Debug, Clone)]

@@ -103,10 +103,19 @@ impl AddressGuard {
     }
 }
 
-/// Reads an address with or without a port, which some proxies append.
+/// Reads an address. Some proxies append a port, put it into quotes, or append the zone of a link-local
+/// address (`fe80::1%eth0`).
 fn parse_address(hop: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(hop).ok()?;
-    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let text = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text).trim();
+    let text = match text.split_once('%') {
+        Some((address, zone)) => {
+            let after_zone = zone.find(']').map_or("", |end| &zone[end..]);
+            format!("{address}{after_zone}")
+        }
+        None => text.to_owned(),
+    };
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(&text);
     let address = bare.parse().or_else(|_| text.parse().map(|socket: SocketAddr| socket.ip())).ok()?;
     Some(IpAddr::to_canonical(&address))
 }
@@ -177,6 +186,11 @@ mod tests {
             ("127.0.0.1", &["203.0.113.5:4711"], Some("203.0.113.5")),
             ("127.0.0.1", &["[2001:db8::5]:4711"], Some("2001:db8::5")),
             ("127.0.0.1", &["[2001:db8::5]"], Some("2001:db8::5")),
+            // In quotes, and with a zone.
+            ("127.0.0.1", &["\"203.0.113.5\""], Some("203.0.113.5")),
+            ("127.0.0.1", &["\"[2001:db8::5]:4711\""], Some("2001:db8::5")),
+            ("127.0.0.1", &["fe80::5%eth0"], Some("fe80::5")),
+            ("127.0.0.1", &["[fe80::5%eth0]:4711"], Some("fe80::5")),
             // A trusted proxy that does not report an address: the client is unknown.
             ("127.0.0.1", &["203.0.113.5, unknown"], None),
             ("127.0.0.1", &["203.0.113.5, _hidden"], None),

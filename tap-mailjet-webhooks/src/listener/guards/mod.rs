@@ -54,8 +54,11 @@ impl Guards {
     /// The token comes first: to clients that do not know one, every path looks the same.
     pub(super) fn admit(&self, head: &RequestHead) -> Result<(TokenHash, Option<u64>), Refusal> {
         let RequestHead { peer, path, method, headers } = head;
-        let token = path.as_str().strip_prefix(token::PATH).and_then(|token| self.tokens.admit(token));
-        let token = token.ok_or(Refusal::NotFound)?;
+        let text = path.as_str().strip_prefix(token::PATH);
+        // Many tools add a slash.
+        let text = text.map(|text| text.strip_suffix('/').unwrap_or(text));
+        let token = text.and_then(|text| self.tokens.admit(text));
+        let token = token.ok_or_else(|| self.not_found(path.as_str()))?;
         if let Some(addresses) = &self.addresses {
             addresses.check(*peer, headers).map_err(|client| Refusal::AddressNotAllowed { client })?;
         }
@@ -68,4 +71,20 @@ impl Guards {
         framing::check_codings(headers)?;
         Ok((token, framing::claimed_length(headers, self.max_body_bytes)?))
     }
+
+    /// Returns the refusal for a path that is not a webhook's. If it holds an active token all the same, the
+    /// log will say so.
+    fn not_found(&self, path: &str) -> Refusal {
+        let runs = path.split(|c: char| !c.is_ascii_hexdigit()).filter(|run| run.len() == token::DIGITS);
+        for run in runs {
+            if self.tokens.admit(&run.to_ascii_lowercase()).is_some() {
+                let shown = path.replace(run, "<token>").chars().take(MAX_SHOWN_PATH).collect();
+                return Refusal::WrongPath { shown };
+            }
+        }
+        Refusal::NotFound
+    }
 }
+
+/// How many characters of a wrong path the log shows.
+const MAX_SHOWN_PATH: usize = 200;

@@ -7,6 +7,8 @@ use crate::spool::TokenHash;
 
 /// The path of a webhook URL, up to the token.
 pub const PATH: &str = "/v1/mailjet/";
+/// The digits of a token.
+pub const DIGITS: usize = 64;
 /// How many webhook URLs may be active at a time: one can be created and registered with Mailjet before the
 /// other is revoked.
 pub const MAX_ACTIVE: usize = 2;
@@ -33,7 +35,7 @@ impl Token {
     }
 
     pub(crate) fn is_well_formed(text: &str) -> bool {
-        text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        text.len() == DIGITS && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     }
 
     /// Returns the whole webhook URL, for Mailjet.

@@ -19,7 +19,7 @@ use crate::spool::{AppendError, Batch, Sequence, SequenceUnit, SpoolError};
 
 /// How long a probe waits for another process's transaction. A batch waits longer, and a probe asks whether
 /// it would have to.
-const PROBE_LOCK_TIMEOUT: Duration = Duration::from_millis(500);
+const PROBE_LOCK_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// How much of a rejected item's hash is stored: enough that no two are alike by chance.
 const BODY_HASH_BYTES: usize = 16;
