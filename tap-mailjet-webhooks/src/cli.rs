@@ -1,8 +1,9 @@
 //! The command line: its parser, and which command each of its forms runs.
 
 use catalog::plugin::about::AboutFormat;
-use catalog::plugin::logging::{LogConfig, Stderr};
+use catalog::plugin::logging::LogConfig;
 use catalog::plugin::settings::LoadedConfig;
+use catalog::plugin::standard_stream::StandardStream;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use tracing::warn;
@@ -148,7 +149,7 @@ impl ConfigArgs {
         let LoadedConfig { config, warnings } = Config::load(&self.sources)?;
         let line = LiveLine::default();
         let log = LogConfig { level: config.log_level, format: config.log_format };
-        Stderr::open()
+        StandardStream::stderr()
             .and_then(|stderr| log.start(env!("CARGO_PKG_NAME"), line.writer(stderr)))
             .map_err(CommandError::Log)?;
         for warning in warnings {

@@ -1,14 +1,18 @@
 //! The command line: its parser, and what the program does.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use catalog::plugin::about::{AboutFormat, Program};
-use catalog::plugin::logging::{LogConfig, Stderr};
+use catalog::plugin::logging::LogConfig;
 use catalog::plugin::settings::{self, LoadedConfig};
+use catalog::plugin::signals;
+use catalog::plugin::standard_stream::StandardStream;
 use clap::Parser;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use tracing::warn;
 
@@ -51,13 +55,21 @@ impl Cli {
     pub fn execute(self) -> Result<(), TargetError> {
         if self.about {
             let about = PROGRAM.about::<Config>(self.format);
-            return io::stdout().write_all(about.as_bytes()).map_err(TargetError::About);
+            let mut output = StandardStream::stdout().map_err(TargetError::StandardStream)?;
+            return output.write_all(about.as_bytes()).map_err(TargetError::About);
         }
         // From here on, a signal ends the run only after everything that was read is stored.
-        let signals = Signals::new([SIGTERM, SIGINT]).map_err(TargetError::Signals)?;
+        let mut ends = vec![SIGTERM, SIGINT];
+        ends.extend((!signals::is_ignored(SIGHUP)).then_some(SIGHUP));
+        let signals = Signals::new(ends).map_err(TargetError::Signals)?;
+        // A write beyond the limit on file sizes (ulimit -f) then fails with an error, instead of ending
+        // the process.
+        flag::register(SIGXFSZ, Arc::default()).map_err(TargetError::Signals)?;
         let LoadedConfig { config, warnings } = settings::load::<Config>(&self.config, ENVIRONMENT_PREFIX)?;
         let log = LogConfig { level: config.log_level, format: config.log_format };
-        Stderr::open().and_then(|stderr| log.start(PROGRAM.name, stderr)).map_err(TargetError::Log)?;
+        StandardStream::stderr()
+            .and_then(|stderr| log.start(PROGRAM.name, stderr))
+            .map_err(TargetError::Log)?;
         for warning in warnings {
             warn!("{warning}");
         }
@@ -65,8 +77,9 @@ impl Cli {
             Some(path) => {
                 Box::new(File::open(&path).map_err(|source| TargetError::OpenInput { path, source })?)
             }
-            None => Box::new(io::stdin()),
+            None => Box::new(StandardStream::stdin().map_err(TargetError::StandardStream)?),
         };
-        run(&config, input, io::stdout(), signals)
+        let output = StandardStream::stdout().map_err(TargetError::StandardStream)?;
+        run(&config, input, output, signals)
     }
 }

@@ -22,6 +22,8 @@ pub enum TargetError {
          ulimit -u)"
     )]
     Log(io::Error),
+    #[error("stdin or stdout cannot be opened: {0}")]
+    StandardStream(io::Error),
     #[error("stdout cannot be written: {0}")]
     About(io::Error),
     #[error("signals cannot be handled: {0}")]

@@ -50,6 +50,7 @@ impl<'c> MessageHandler<'c> {
                 }
                 // A partial line is dropped: no STATE covers it, so the tap sends it again.
                 InputEvent::Stopped => return Ok("stopped by a signal"),
+                InputEvent::Wake => {}
                 InputEvent::End => {
                     self.handle(lines.count + 1, &lines.rest).map_err(in_unfinished_line)?;
                     return Ok("the input is at its end");
@@ -68,6 +69,8 @@ impl<'c> MessageHandler<'c> {
 
     /// Handles one line, given with its number.
     fn handle(&mut self, number: u64, line: &[u8]) -> Result<(), TargetError> {
+        // Some editors and shells begin a file with a byte order mark.
+        let line = if number == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line };
         if line.trim_ascii().is_empty() {
             return Ok(());
         }

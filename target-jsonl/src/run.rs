@@ -8,6 +8,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
 
+use catalog::plugin::logging;
 use signal_hook::iterator::Signals;
 use tracing::info;
 
@@ -17,9 +18,21 @@ use crate::input::read_in_background;
 use crate::messages::MessageHandler;
 use crate::sink::{Directory, RowBuffer, Writer};
 
+/// How long a run may take to end after a signal.
+const END_TIME: Duration = Duration::from_secs(60);
 /// Commands that may wait for the disk. With the size of a batch of rows, this bounds the memory that they
 /// take.
 const MAX_WAITING_COMMANDS: usize = 16;
+
+/// Ends the process if a signal has not ended the run for long: a disk may hang, or a schema take forever.
+/// What no STATE covers, the tap sends again.
+fn end_at_last() {
+    thread::sleep(END_TIME);
+    let failure = "the run did not end within 60 seconds after a signal: the disk or the reader of stdout \
+                   hangs, or a schema takes forever. No STATE covers what is missing, so run the tap again";
+    logging::print_failure(env!("CARGO_PKG_NAME"), &failure);
+    std::process::exit(1);
+}
 
 /// Reads messages from `input` until it ends or one of the signals arrives, stores the records, and prints
 /// STATEs to `output`. However the run ends, even with an error: everything before that point is stored, and
@@ -34,7 +47,18 @@ pub(crate) fn run(
     info!("writing to {}", directory.path.display());
     let (input, stop) = read_in_background(input);
     let stop_on_signal = stop.clone();
-    thread::spawn(move || signals.forever().for_each(|_| stop_on_signal.stop()));
+    thread::spawn(move || {
+        let mut signals = signals.forever();
+        if signals.next().is_none() {
+            return;
+        }
+        info!("a signal asks to stop: reading on to the end of the input");
+        stop_on_signal.finish();
+        thread::spawn(end_at_last);
+        if signals.next().is_some() {
+            stop_on_signal.stop();
+        }
+    });
 
     let (commands, received_commands) = sync_channel(MAX_WAITING_COMMANDS);
     let state_interval = Duration::from_secs_f64(config.state_interval_seconds);

@@ -89,7 +89,9 @@ impl Pipeline {
 
     /// Asks the target to stop, and waits for its end. To the tap, that looks like a kill.
     pub fn stop_target(mut self) {
+        // The second signal stops it at once. Two of one kind may arrive as one.
         self.target.signal(Signal::TERM);
+        self.target.signal(Signal::INT);
         assert_eq!(self.target.wait(), Some(0), "{}", self.target.stderr().so_far().join("\n"));
         self.wait_without_reader();
     }

@@ -4,3 +4,5 @@ pub mod about;
 pub mod logging;
 pub mod paths;
 pub mod settings;
+pub mod signals;
+pub mod standard_stream;

@@ -78,6 +78,7 @@ impl Merged {
 
     fn add_file(&mut self, name: &str, text: &[u8]) -> Result<(), SettingsError> {
         let not_an_object = |reason: String| SettingsError::NotAnObject { name: name.to_owned(), reason };
+        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
         let object: Map<String, Value> = match serde_json::from_slice(text) {
             Ok(Value::Object(object)) => object,
             Ok(other) => return Err(not_an_object(format!("it holds {}", kind_of(&other)))),

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use catalog::plugin::signals;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 
@@ -12,7 +13,8 @@ use tracing::info;
 /// A SIGHUP that the parent process has ignored stays ignored, as `nohup` wants it. SIGUSR1 and SIGUSR2,
 /// which some log rotations send to everything, are logged and change nothing.
 pub fn stop_signal() -> io::Result<impl Future<Output = ()> + Send + 'static> {
-    let hangup = if is_hangup_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
+    let is_ignored = signals::is_ignored(SignalKind::hangup().as_raw_value());
+    let hangup = if is_ignored { None } else { Some(signal(SignalKind::hangup())?) };
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut quit = signal(SignalKind::quit())?;
@@ -45,12 +47,4 @@ async fn received(signal: Option<Signal>) {
         Some(mut signal) => drop(signal.recv().await),
         None => std::future::pending().await,
     }
-}
-
-/// Whether this process was started with SIGHUP ignored. Without procfs, it is taken for not ignored.
-fn is_hangup_ignored() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.is_some_and(|mask| mask >> (SignalKind::hangup().as_raw_value() - 1) & 1 == 1)
 }

@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use catalog::plugin::logging::Stderr;
+use catalog::plugin::standard_stream::StandardStream;
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing::info;
 
@@ -44,8 +44,8 @@ impl Default for LiveLine {
 
 impl LiveLine {
     /// Returns a writer to `stderr` that hides the live line while it writes.
-    pub fn writer(&self, stderr: Stderr) -> impl Write + Send + use<> {
-        struct Suspending(ProgressBar, Stderr);
+    pub fn writer(&self, stderr: StandardStream) -> impl Write + Send + use<> {
+        struct Suspending(ProgressBar, StandardStream);
         impl Write for Suspending {
             fn write(&mut self, text: &[u8]) -> io::Result<usize> {
                 self.0.suspend(|| self.1.write(text))

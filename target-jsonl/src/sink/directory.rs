@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use tracing::warn;
+
 use super::error::SinkError;
 
 /// A directory that exists, and still exists after a crash.
@@ -45,8 +47,16 @@ fn or_current(path: &Path) -> &Path {
     if path.as_os_str().is_empty() { Path::new(".") } else { path }
 }
 
+/// Syncs a directory. Some file systems cannot: there, a new file may not survive a power cut in the moments
+/// after it was created.
 fn sync(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
+    match File::open(path)?.sync_all() {
+        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {
+            warn!("{}: this file system cannot sync a directory ({error}); going on", path.display());
+            Ok(())
+        }
+        other => other,
+    }
 }
 
 #[cfg(test)]

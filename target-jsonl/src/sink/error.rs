@@ -22,6 +22,12 @@ pub enum SinkError {
         path = .0.display(), mib = MAX_LINE_BYTES >> 20
     )]
     NotJsonLines(PathBuf),
+    #[error(
+        "{} was deleted while it was written: rows since the last STATE are lost with it, and no STATE \
+         covers them; run the tap again",
+        .0.display()
+    )]
+    Deleted(PathBuf),
     #[error("stdout cannot be written: {0}; the records are stored, but the STATE that covers them is lost")]
     Stdout(io::Error),
 }

@@ -1,10 +1,11 @@
 //! One JSON Lines file that is appended to.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use serde_json::value::RawValue;
 use tracing::warn;
 
 use super::error::SinkError;
@@ -36,31 +37,66 @@ impl JsonlFile {
                 );
             }
         }
+        let mut file = JsonlFile { path: path.to_owned(), file, is_dirty: false };
+        file.complete_last_line()?;
+        Ok(file)
+    }
+
+    /// Completes a last line that only lacks its line ending, and cuts off half a line.
+    fn complete_last_line(&mut self) -> Result<(), SinkError> {
+        let JsonlFile { path, file, .. } = self;
         let advice = "its last line must be checked before appending; check the file's permissions";
         let unreadable = || SinkError::storage(path, "read", advice);
         let size = file.metadata().map_err(unreadable())?.len();
-        match torn_bytes(&file, size).map_err(unreadable())? {
-            Some(0) => {}
-            Some(torn) => {
-                warn!(
-                    "{} ends in the middle of a line, left by a crash; its last {torn} bytes are cut off, \
-                     and the tap sends them again",
-                    path.display()
-                );
-                let cut = file.set_len(size - torn).and_then(|()| file.sync_all());
-                cut.map_err(SinkError::storage(path, "cut back to its last whole line", "check the disk"))?;
-            }
-            None => return Err(SinkError::NotJsonLines(path.to_owned())),
+        let Some(unfinished) = unfinished_bytes(file, size).map_err(unreadable())? else {
+            return Err(SinkError::NotJsonLines(path.clone()));
+        };
+        if unfinished == 0 {
+            return Ok(());
         }
-        Ok(JsonlFile { path: path.to_owned(), file, is_dirty: false })
+        let mut tail = vec![0; usize::try_from(unfinished).expect("a line fits into memory")];
+        file.read_exact_at(&mut tail, size - unfinished).map_err(unreadable())?;
+        let whole = whole_rows(&tail) as u64;
+        let torn = unfinished - whole;
+        if torn > 0 {
+            warn!(
+                "{} ends in the middle of a line, left by a crash; its last {torn} bytes are cut off, and \
+                 the tap sends them again",
+                path.display()
+            );
+            let cut = file.set_len(size - torn);
+            cut.map_err(SinkError::storage(path, "cut back to its last whole line", "check the disk"))?;
+        }
+        if whole > 0 {
+            warn!("the last line of {} lacked its line ending, which has been added", path.display());
+            file.write_all(b"\n").map_err(SinkError::storage(path, "completed", "check the disk"))?;
+        }
+        file.sync_all().map_err(SinkError::sync(path))
     }
 
-    /// Appends whole lines.
-    pub(crate) fn append(&mut self, lines: &[u8]) -> Result<(), SinkError> {
+    /// Opens the file again if another program has renamed or deleted it: rows that go into a file without
+    /// a name are lost. Returns whether it did.
+    fn follow_name(&mut self) -> Result<bool, SinkError> {
+        let advice = "check the file's permissions";
+        let own = self.file.metadata().map_err(SinkError::storage(&self.path, "inspected", advice))?;
+        let is_same = |found: Metadata| (found.dev(), found.ino()) == (own.dev(), own.ino());
+        if fs::metadata(&self.path).is_ok_and(is_same) {
+            return Ok(false);
+        }
+        self.sync()?;
+        warn!("{} was renamed or replaced; from here on, rows go into a new file", self.path.display());
+        *self = JsonlFile::open(&self.path.clone())?;
+        Ok(true)
+    }
+
+    /// Appends whole lines. Returns whether a new file was opened for that.
+    pub(crate) fn append(&mut self, lines: &[u8]) -> Result<bool, SinkError> {
+        let is_new = self.follow_name()?;
         self.is_dirty = true;
         let advice = "no STATE was printed for the missing records; free some space or check the disk, then \
                       run the tap again";
-        self.file.write_all(lines).map_err(SinkError::storage(&self.path, "written", advice))
+        self.file.write_all(lines).map_err(SinkError::storage(&self.path, "written", advice))?;
+        Ok(is_new)
     }
 
     /// Makes sure that everything written is on disk.
@@ -69,13 +105,30 @@ impl JsonlFile {
             return Ok(());
         }
         self.file.sync_data().map_err(SinkError::sync(&self.path))?;
+        if self.file.metadata().is_ok_and(|file| file.is_file() && file.nlink() == 0) {
+            return Err(SinkError::Deleted(self.path.clone()));
+        }
         self.is_dirty = false;
         Ok(())
     }
 }
 
+/// Returns how many bytes at the start of `tail` are whole rows: JSON objects, one after the other. Old
+/// text files have only carriage returns between them.
+fn whole_rows(tail: &[u8]) -> usize {
+    let mut rows = serde_json::Deserializer::from_slice(tail).into_iter::<&RawValue>();
+    let mut whole = 0;
+    while let Some(Ok(row)) = rows.next() {
+        if !row.get().starts_with('{') {
+            break;
+        }
+        whole = rows.byte_offset();
+    }
+    whole
+}
+
 /// Counts the bytes after the last line ending. Returns `None` if there are more than the longest line has.
-fn torn_bytes(file: &File, size: u64) -> io::Result<Option<u64>> {
+fn unfinished_bytes(file: &File, size: u64) -> io::Result<Option<u64>> {
     const BLOCK: u64 = 64 << 10;
     let mut block = Vec::new();
     let mut start = size;
@@ -108,6 +161,12 @@ mod tests {
             ("{\"a\":1}\n{\"a\":".to_owned(), "{\"a\":1}\n"),
             ("{\"a\":1}\n\n{".to_owned(), "{\"a\":1}\n\n"),
             ("{\"a\":".to_owned(), ""),
+            ("{\"a\":1}".to_owned(), "{\"a\":1}\n"),
+            ("{\"a\":1}\n{\"a\":2}".to_owned(), "{\"a\":1}\n{\"a\":2}\n"),
+            ("{\"a\":1}\r{\"a\":2}\r".to_owned(), "{\"a\":1}\r{\"a\":2}\n"),
+            ("{\"a\":1}\n\0\0\0\0".to_owned(), "{\"a\":1}\n"),
+            ("{\"a\":1}\n{\"a\":2}\0\0".to_owned(), "{\"a\":1}\n{\"a\":2}\n"),
+            ("{\"a\":1}\n12".to_owned(), "{\"a\":1}\n"),
             (format!("{{\"a\":1}}\n{{\"a\":\"{long}"), "{\"a\":1}\n"),
             (format!("{{\"a\":\"{long}"), ""),
         ];

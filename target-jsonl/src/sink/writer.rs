@@ -67,7 +67,7 @@ impl<W: Write> Writer<W> {
                     self.files.push(file);
                     self.has_new_files = true;
                 }
-                Ok(Command::Append(file, rows)) => self.files[file.0].append(&rows)?,
+                Ok(Command::Append(file, rows)) => self.has_new_files |= self.files[file.0].append(&rows)?,
                 Ok(Command::State(value)) => self.state = Some(value),
                 Err(RecvTimeoutError::Timeout) => self.sync_and_print_state()?,
                 Err(RecvTimeoutError::Disconnected) => return self.sync_and_print_state(),

@@ -4,6 +4,7 @@ use jsonschema::{Draft, ValidationError, Validator};
 use serde_json::{Map, Value};
 
 use super::date_time::is_date_time;
+use super::multiple_of;
 
 /// A draft of JSON Schema, as Singer targets read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +44,8 @@ impl Dialect {
         let options = jsonschema::options()
             .with_draft(self.0)
             .should_validate_formats(true)
-            .with_format("date-time", is_date_time);
+            .with_format("date-time", is_date_time)
+            .with_keyword("multipleOf", multiple_of::factory);
         let unchecked = UNCHECKED_FORMATS.split(' ');
         unchecked.fold(options, |options, name| options.with_format(name, |_| true)).build(schema)
     }

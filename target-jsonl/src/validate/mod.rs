@@ -8,6 +8,7 @@
 
 mod date_time;
 mod dialect;
+mod multiple_of;
 mod value_check;
 
 use std::borrow::Cow;

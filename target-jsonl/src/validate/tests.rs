@@ -153,7 +153,7 @@ fn an_error_names_the_field_the_rule_and_what_is_right() {
         {"id": 7, "name": 5} -> "name" breaks the rule "type": it must be null or string, and is integer
         {"id": 7} -> "name" breaks the rule "required": it is missing
         {"name": "x"} -> "id" breaks the rule "key_properties": it is missing
-        {"id": 7, "name": "x", "at": "yesterday"} -> "at" breaks the rule "format": it must be an RFC 3339
+        {"id": 7, "name": "x", "at": "yesterday"} -> "at" breaks the rule "format": it must be a date-time
         {"id": 7, "name": "x", "rank": 10} -> "rank" breaks the rule "maximum": the value is greater than
         {"id": 7, "name": "x", "home": {"zip": 5}} -> "home/zip" breaks the rule "type": the value is not of
         {"id": 7, "name": "x", "home": {}} -> "home" breaks the rule "required": "zip" is a required property

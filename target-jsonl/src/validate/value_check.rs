@@ -91,7 +91,8 @@ impl ValueCheck {
                 Some(RecordError::new("", "type", reason))
             }
             ValueCheck::Type { .. } => {
-                let reason = "it must be an RFC 3339 date-time, such as 2017-12-22T21:36:21Z";
+                let reason = "it must be a date-time, such as 2017-12-22T21:36:21Z; set \"validate_records\" \
+                              to false to store it as it is";
                 Some(RecordError::new("", "format", reason))
             }
             ValueCheck::Schema(validator) => find_violation(validator, value),

@@ -161,3 +161,121 @@ fn a_state_does_not_cover_records_that_cannot_be_written_or_synced() {
         assert_eq!(outcome.stdout, "", "{device}");
     }
 }
+
+#[test]
+fn a_last_line_that_only_lacks_its_line_ending_is_completed() {
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.path("out")).expect("a directory");
+    fs::write(sandbox.path("out/data.jsonl"), "{\"id\":1}\n{\"id\":2}").expect("a file");
+    let outcome = sandbox.run(json!({}), &format!("{SCHEMA}\n{}", record(3)));
+    assert!(outcome.success().stderr.contains("lacked its line ending"), "{}", outcome.stderr);
+    assert_eq!(sandbox.read("data.jsonl"), "{\"id\":1}\n{\"id\":2}\n{\"id\":3}\n");
+}
+
+/// Log rotation, or somebody who puts a file away.
+#[test]
+fn a_file_that_is_renamed_is_followed_by_a_new_one() {
+    let sandbox = Sandbox::new();
+    let mut target = sandbox.start(json!({ "state_interval_seconds": 0 }));
+    target.write(&format!("{SCHEMA}\n{}{}", record(1), state(1)));
+    assert_eq!(target.line(), "{\"data\":1}\n");
+    fs::rename(sandbox.path("out/data.jsonl"), sandbox.path("out/old.jsonl")).expect("a rename");
+    target.write(&(record(2) + &state(2)));
+    assert_eq!(target.line(), "{\"data\":2}\n");
+    drop(target.stdin.take());
+    let outcome = target.wait();
+    assert!(outcome.success().stderr.contains("was renamed or replaced"), "{}", outcome.stderr);
+    assert_eq!(
+        (sandbox.read("old.jsonl").as_str(), sandbox.read("data.jsonl").as_str()),
+        ("{\"id\":1}\n", "{\"id\":2}\n")
+    );
+}
+
+/// No STATE may cover rows that went with their file.
+#[test]
+fn a_file_that_is_deleted_with_rows_that_no_state_covers_ends_the_run() {
+    let sandbox = Sandbox::new();
+    let mut target = sandbox.start(json!({ "state_interval_seconds": 86_400 }));
+    target.write(&format!("{SCHEMA}\n{}{}", record(1), state(1)));
+    assert_eq!(target.line(), "{\"data\":1}\n");
+    target.write(&record(2));
+    crate::harness::wait_until(|| sandbox.read("data.jsonl").lines().count() == 2);
+    fs::remove_file(sandbox.path("out/data.jsonl")).expect("the file");
+    target.write(&state(2));
+    drop(target.stdin.take());
+    let outcome = target.wait();
+    assert!(outcome.error().contains("was deleted while it was written"), "{}", outcome.stderr);
+    assert_eq!(outcome.stdout, "");
+}
+
+/// Node, for one, makes the pipes that it hands to a program non-blocking.
+#[test]
+fn streams_that_do_not_block_are_waited_for() {
+    use rustix::fs::{OFlags, fcntl_setfl};
+    use std::io::Write as _;
+    use std::process::Stdio;
+    let sandbox = Sandbox::new();
+    let (stdin, mut input) = std::io::pipe().expect("a pipe");
+    let (mut output, stdout) = std::io::pipe().expect("a pipe");
+    for end in [std::os::fd::AsFd::as_fd(&stdin), std::os::fd::AsFd::as_fd(&stdout)] {
+        fcntl_setfl(end, OFlags::NONBLOCK).expect("a flag");
+    }
+    let mut command = sandbox.command(json!({ "state_interval_seconds": 0 }));
+    let mut child =
+        command.stdin(stdin).stdout(stdout).stderr(Stdio::null()).spawn().expect("the binary starts");
+    drop(command);
+    let long = "x".repeat(300_000);
+    let line = |n: u32| format!("{{\"type\":\"STATE\",\"value\":{{\"n\":{n},\"x\":\"{long}\"}}}}\n");
+    let states = [0, 1, 2].map(line).concat();
+    let writing = std::thread::spawn(move || {
+        writeln!(input, "{SCHEMA}").expect("the target reads");
+        for id in 0..1000 {
+            input.write_all(record(id).as_bytes()).expect("the target reads");
+        }
+        input.write_all(states.as_bytes()).expect("the target reads");
+    });
+    let mut printed = String::new();
+    std::io::Read::read_to_string(&mut output, &mut printed).expect("text");
+    writing.join().expect("everything is written");
+    assert!(child.wait().expect("the run ends").success());
+    assert!(printed.lines().last().is_some_and(|line| line.contains("\"n\":2") && line.len() > long.len()));
+    assert_eq!(sandbox.read("data.jsonl").lines().count(), 1000);
+}
+
+#[test]
+fn a_byte_order_mark_is_skipped_in_the_input_and_in_the_configuration() {
+    let sandbox = Sandbox::new();
+    let config = json!({ "destination_path": sandbox.path("out") });
+    fs::write(sandbox.path("bom.json"), format!("\u{feff}{config}")).expect("a file");
+    let mut command = crate::harness::bare_command(&sandbox.path("."));
+    command.args(["-c", "bom.json"]);
+    let outcome =
+        crate::harness::finish(&mut command, format!("\u{feff}{SCHEMA}\r\n{}", record(1)).as_bytes());
+    outcome.success();
+    assert_eq!(sandbox.read("data.jsonl"), "{\"id\":1}\n");
+}
+
+/// Other taps' schemas.
+#[test]
+fn date_times_and_decimals_of_other_taps_are_accepted() {
+    let sandbox = Sandbox::new();
+    let schema = json!({"type": "SCHEMA", "stream": "s", "key_properties": [], "schema": {"properties": {
+        "at": {"type": "string", "format": "date-time"}, "price": {"type": "number", "multipleOf": 0.01},
+    }}});
+    let row = |row: &str| format!("{{\"type\":\"RECORD\",\"stream\":\"s\",\"record\":{row}}}\n");
+    let rows = [
+        r#"{"at":"2024-01-02T03:04:05","price":19.99}"#,
+        r#"{"at":"2024-01-02 03:04:05","price":0.30}"#,
+        r#"{"at":"2024-01-02T03:04:05+0000","price":4.02}"#,
+        r#"{"at":"2024-01-02","price":1e2}"#,
+    ];
+    let input = format!("{schema}\n{}", rows.map(row).concat());
+    sandbox.run(json!({}), &input).success();
+    assert_eq!(sandbox.read("s.jsonl"), rows.join("\n") + "\n");
+    for (wrong, rule) in
+        [(r#"{"at":"soon"}"#, "\"validate_records\" to false"), (r#"{"price":0.005}"#, "multiple")]
+    {
+        let outcome = sandbox.run(json!({}), &format!("{schema}\n{}", row(wrong)));
+        assert!(outcome.error().contains(rule), "{}", outcome.stderr);
+    }
+}

@@ -61,7 +61,7 @@ fn records_reach_the_file_while_the_input_is_idle() {
 
 #[test]
 fn after_a_signal_whole_messages_are_stored_and_the_last_state_is_printed() {
-    for signal in [Signal::TERM, Signal::INT] {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let sandbox = Sandbox::new();
         let mut target = sandbox.start(json!({ "state_interval_seconds": NEVER }));
         target.write(&format!("{SCHEMA}\n{}{}", record(1), state(1)));
@@ -80,7 +80,7 @@ fn after_a_signal_whole_messages_are_stored_and_the_last_state_is_printed() {
 }
 
 #[test]
-fn a_signal_ends_a_busy_run() {
+fn a_second_signal_ends_a_busy_run_at_once() {
     let sandbox = Sandbox::new();
     let mut target = sandbox.start(json!({ "state_interval_seconds": 0 }));
     let mut stdin = target.stdin.take().expect("stdin is a pipe");
@@ -94,7 +94,9 @@ fn a_signal_ends_a_busy_run() {
     });
     let first = target.line();
     assert!(first.starts_with("{\"data\":"), "{first}");
+    // Two signals of one kind may arrive as one.
     target.signal(Signal::TERM);
+    target.signal(Signal::INT);
     let outcome = target.wait();
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
     writing.join().expect("the pipe is closed");
@@ -161,4 +163,21 @@ fn a_closed_stdout_ends_the_run_once_the_records_are_stored() {
     drop(stdin);
     assert!(outcome.error().starts_with("stdout cannot be written: Broken pipe"), "{}", outcome.stderr);
     assert_eq!(sandbox.read("data.jsonl"), "{\"id\":1}\n");
+}
+
+/// The tap is usually asked to stop as well. What it still writes must not be repeated by the next run.
+#[test]
+fn after_a_signal_the_input_is_read_to_its_end() {
+    let sandbox = Sandbox::new();
+    let mut target = sandbox.start(json!({ "state_interval_seconds": NEVER }));
+    target.write(&format!("{SCHEMA}\n{}{}", record(1), state(1)));
+    assert_eq!(target.line(), "{\"data\":1}\n");
+    target.signal(Signal::TERM);
+    for id in 2..500 {
+        target.write(&(record(id) + &state(id)));
+    }
+    drop(target.stdin.take());
+    let outcome = target.wait();
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (0, "{\"data\":499}\n"), "{}", outcome.stderr);
+    assert_eq!(sandbox.read("data.jsonl").lines().count(), 499);
 }

@@ -11,8 +11,10 @@ use end_to_end::faults::{Fault, FaultInjector, SpoolFile, SystemCall};
 use end_to_end::http::post_head;
 use end_to_end::message::Message;
 use end_to_end::oracle::Oracle;
+use end_to_end::pipeline::Pipeline;
 use end_to_end::program::{self, ChildProcess, KillOnPanic, Signal};
 use end_to_end::tap::{FinishedTap, Tap};
+use end_to_end::target::Target;
 use end_to_end::wait;
 
 fn ends_with_state(finished: &FinishedTap) -> bool {
@@ -170,6 +172,27 @@ fn signals_that_are_not_meant_for_the_tap_do_not_end_it() {
         endpoint.post_accepted(DOCUMENTED_EVENTS[0]);
     }
     listener.stop().assert_code(0);
+}
+
+/// Ctrl-C, a closed terminal and `kill -- -PGID` signal the tap and the target at once.
+#[test]
+fn a_signal_to_the_whole_pipeline_ends_both_with_code_0_and_repeats_nothing() {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        let tap = Tap::new();
+        let target = Target::in_folder(tap.folder());
+        let mut pipeline = Pipeline::start(&tap, &target);
+        let endpoint = pipeline.tap.endpoint();
+        for number in 0..5 {
+            endpoint.post_accepted(grouped(&numbered_events(number * 200, 200)));
+        }
+        pipeline.target.signal(signal);
+        pipeline.tap.program.signal(signal);
+        pipeline.finish();
+        Pipeline::start_drain(&tap, &target).finish();
+        let mut numbers: Vec<_> = target.rows().iter().map(number_of).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, (0..1000).collect::<Vec<_>>(), "{signal:?}");
+    }
 }
 
 /// The test takes the thirty seconds after which a stopped tap gives up.

@@ -6,7 +6,6 @@
 mod environment;
 mod escape;
 mod line;
-mod stderr;
 mod writer;
 
 use std::fmt;
@@ -23,7 +22,6 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use self::escape::push_escaped;
 use self::line::LineFormat;
-pub use self::stderr::Stderr;
 use self::writer::LogWriter;
 
 /// How much is logged: the value of the key `log_level`. Each level includes the one before it.
