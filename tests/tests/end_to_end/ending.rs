@@ -388,7 +388,7 @@ fn a_drain_of_an_empty_spool_writes_schemas_and_a_state() {
 /// A drain must not wait for events that are no longer in the spool.
 #[test]
 fn a_drain_of_a_trimmed_spool_ends() {
-    let tap = Tap::new().set("retention_days", 0);
+    let tap = Tap::new().set("retention_days", 0).set("confirm_without_state", true);
     let running = tap.run().start();
     running.endpoint().post_accepted(DOCUMENTED_EVENTS[0]);
     wait::until("the spool is trimmed", || tap.spool().events().is_empty().then_some(()));
