@@ -54,7 +54,7 @@ fn the_status_matches_the_metrics_with_and_without_a_running_tap() {
     }
     assert_eq!(
         (&shown["events"], &shown["rejected"], &shown["unconfirmed_events"]),
-        (&json!(4), &json!(2), &json!(2))
+        (&json!(4), &json!(1), &json!(2))
     );
     let process = json!(running.program.id().to_string());
     assert_eq!((&shown["listener"], &shown["emitter"]), (&process, &process));

@@ -1,11 +1,17 @@
 //! The Singer catalog: `--discover` prints it, and `--catalog` reads it with streams and columns selected.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod read;
+mod stream;
 
-use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
-use crate::column::{Column, ColumnSource, ColumnType};
+use serde_json::{Value, json};
+
+pub use self::stream::StreamSelection;
+use crate::column::ColumnType;
 use crate::stream::{PRIMARY_KEY_COLUMN, Stream, StreamId};
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The columns that `--discover` knew, in the metadata of a stream.
 const KNOWN_COLUMNS: &str = "tap-mailjet-webhooks.columns";
@@ -163,240 +169,6 @@ impl Selection {
             }
         }
         warnings
-    }
-}
-
-/// What a catalog says about one stream. The default is every column, with the tap's own schema.
-#[derive(Debug, Clone, Default)]
-pub struct StreamSelection {
-    /// Whether the stream itself is selected, if the catalog says so.
-    selected: Option<bool>,
-    /// Fields and columns that the catalog deselects, in lower case: `email` also stands for `Email`.
-    deselected: HashSet<String>,
-    /// The schemas of columns in the catalog.
-    schemas: Map<String, Value>,
-    /// `table-key-properties`, or `key_properties` if only that was changed.
-    key: Option<Vec<String>>,
-    /// The name that messages have instead of the stream's own.
-    alias: Option<String>,
-    /// Columns that were deleted from the schema by hand.
-    deleted: Vec<String>,
-    /// Documented fields that the schema lacks, and that are written.
-    unlisted: Vec<String>,
-    /// What the catalog says about replication: names of keys and their values.
-    replication: Vec<(&'static str, Value)>,
-    /// Values of `selected` that say nothing, and where they are.
-    unreadable: Vec<(String, Value)>,
-}
-
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-
-impl StreamSelection {
-    fn parse(stream: &str, entry: &Value) -> Result<Self, CatalogError> {
-        let items = entry["metadata"].as_array().map_or(&[][..], Vec::as_slice);
-        let is_of_stream = |item: &&Value| item["breadcrumb"] == json!([]);
-        let of_stream = items.iter().find(is_of_stream).map_or(&Value::Null, |item| &item["metadata"]);
-        let mut of_fields = HashMap::new();
-        for item in items {
-            if let Some(name) = field_of(&item["breadcrumb"]) {
-                of_fields.entry(name).or_insert(&item["metadata"]);
-            }
-        }
-        let selected = is_selected(of_stream, &[&entry["selected"], &entry["schema"]["selected"]]);
-        let key = key_of(stream, of_stream, entry)?;
-        let schemas = entry["schema"]["properties"].as_object().cloned().unwrap_or_default();
-        let deleted = deleted_columns(of_stream, &schemas);
-        let unlisted = unlisted_fields(stream, of_stream, &schemas);
-        let mut older = HashMap::new();
-        collect_selected(&entry["schema"], "", &mut older);
-        let is_deselected = |name: &&String| {
-            let metadata = of_fields.get(*name).copied().unwrap_or(&Value::Null);
-            is_selected(metadata, &[older.get(*name).copied().unwrap_or(&Value::Null)]) == Some(false)
-        };
-        let names = of_fields.keys().chain(older.keys());
-        let deselected =
-            names.filter(is_deselected).chain(&deleted).map(|name| name.to_lowercase()).collect();
-        let mut unreadable = Vec::new();
-        let places =
-            of_fields.iter().map(|(name, metadata)| (format!("column \"{name}\""), &metadata["selected"]));
-        let places = places.chain(older.iter().map(|(name, value)| (format!("column \"{name}\""), *value)));
-        let of_entry = [&of_stream["selected"], &entry["selected"], &entry["schema"]["selected"]];
-        for (place, value) in places.chain(of_entry.map(|value| ("the stream itself".to_owned(), value))) {
-            if !value.is_null() && parse_bool(value).is_none() {
-                unreadable.push((place, value.clone()));
-            }
-        }
-        unreadable.sort_by(|(one, _), (other, _)| one.cmp(other));
-        let replication = [
-            ("replication-method", &of_stream["replication-method"]),
-            ("forced-replication-method", &of_stream["forced-replication-method"]),
-            ("replication-key", &of_stream["replication-key"]),
-            ("replication_method", &entry["replication_method"]),
-            ("replication_key", &entry["replication_key"]),
-        ];
-        let replication = replication.into_iter().filter(|(_, value)| !value.is_null());
-        let alias = entry["stream"].as_str().filter(|alias| !alias.is_empty() && *alias != stream);
-        Ok(StreamSelection {
-            selected,
-            deselected,
-            schemas,
-            key,
-            alias: alias.map(str::to_owned),
-            deleted,
-            unlisted,
-            replication: replication.map(|(key, value)| (key, value.clone())).collect(),
-            unreadable,
-        })
-    }
-
-    /// Returns the name that messages of the stream have: its own, or another that the catalog gives it.
-    pub fn stream_name(&self, id: StreamId) -> &str {
-        self.alias.as_deref().unwrap_or(id.name())
-    }
-
-    /// Returns the columns that the catalog declares, and the type of each, if a column can have that type.
-    pub fn declared(&self) -> impl Iterator<Item = (&str, ColumnType)> {
-        self.schemas
-            .iter()
-            .filter_map(|(name, schema)| Some((name.as_str(), ColumnType::from_schema(schema)?)))
-    }
-
-    /// Whether a column is written. It is not if it is deselected, or if a field that it may come from is
-    /// (`a` for `a__st` and `a__b`; both `a` and `a_` for `a___b`).
-    pub fn selects(&self, column: &Column) -> bool {
-        column.is_automatic() || self.selects_field(&column.name, 0)
-    }
-
-    /// Whether the values of a field are written. `own` is where the field's own name begins in `name`: in
-    /// `a___b`, 4 if `a_` has a field `b`, and 3 if `a` has a field `_b`. The caller knows that the fields
-    /// before it are selected.
-    ///
-    /// A deselected object takes its fields with it, whatever the catalog says about them.
-    pub fn selects_field(&self, name: &str, own: usize) -> bool {
-        if self.deselected.is_empty() {
-            return true;
-        }
-        let (folded, own) = (name.to_lowercase(), name[..own].to_lowercase().len());
-        let covers = |deselected: &String| {
-            let rest = folded.strip_prefix(deselected.as_str());
-            deselected.len() >= own && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("__"))
-        };
-        !self.deselected.iter().any(covers)
-    }
-
-    /// Whether anything inside an object is deselected, at any depth.
-    pub fn deselects_within(&self, object: &str) -> bool {
-        if self.deselected.is_empty() {
-            return false;
-        }
-        let within = format!("{}__", object.to_lowercase());
-        self.deselected.iter().any(|name| name.starts_with(&within))
-    }
-
-    /// Whether nothing is deselected.
-    pub fn selects_all(&self) -> bool {
-        self.deselected.is_empty()
-    }
-
-    /// Returns a column's schema in the catalog, if it has one.
-    pub fn schema(&self, name: &str) -> Option<&Value> {
-        self.schemas.get(name)
-    }
-
-    /// Returns the columns that identify a row of `stream`.
-    pub fn key_properties(&self, stream: &Stream) -> Result<Vec<String>, CatalogError> {
-        let Some(key) = &self.key else { return Ok(vec![PRIMARY_KEY_COLUMN.to_owned()]) };
-        for name in key {
-            let column = stream.columns.iter().find(|column| column.name == *name);
-            if !column.is_some_and(|column| self.selects(column)) {
-                return Err(CatalogError::KeyNotSelected { stream: stream.id.name(), column: name.clone() });
-            }
-        }
-        Ok(key.clone())
-    }
-}
-
-/// Returns the key that the catalog asks for. `table-key-properties` counts, unless only the older
-/// `key_properties` was changed.
-fn key_of(stream: &str, of_stream: &Value, entry: &Value) -> Result<Option<Vec<String>>, CatalogError> {
-    let usual = json!([PRIMARY_KEY_COLUMN]);
-    let places = [
-        ("table-key-properties", &of_stream["table-key-properties"]),
-        ("key_properties", &entry["key_properties"]),
-    ];
-    let Some((place, found)) = places.into_iter().find(|(_, found)| !found.is_null() && **found != usual)
-    else {
-        return Ok(None);
-    };
-    let names = serde_json::from_value(found.clone());
-    let not_names = |_| CatalogError::KeyNotNames { stream: stream.to_owned(), place, found: found.clone() };
-    names.map(Some).map_err(not_names)
-}
-
-/// Returns the columns that were deleted from the schema by hand: those that `--discover` has printed and
-/// that the schema lacks. A catalog that was not printed by `--discover`, or has no schema, deletes
-/// nothing.
-fn deleted_columns(of_stream: &Value, schemas: &Map<String, Value>) -> Vec<String> {
-    let known = of_stream[KNOWN_COLUMNS].as_array().filter(|_| !schemas.is_empty());
-    let names = known.into_iter().flatten().filter_map(Value::as_str);
-    names.filter(|name| !schemas.contains_key(*name)).map(str::to_owned).collect()
-}
-
-/// Returns the documented fields that a schema lacks, if it is not known whether they were deleted.
-fn unlisted_fields(stream: &str, of_stream: &Value, schemas: &Map<String, Value>) -> Vec<String> {
-    let id =
-        StreamId::from_name(stream).filter(|_| of_stream[KNOWN_COLUMNS].is_null() && !schemas.is_empty());
-    let columns = id.map_or_else(Vec::new, |id| Stream::new(id, "").columns).into_iter();
-    let fields = columns.filter(|column| column.source == ColumnSource::Field).map(|column| column.name);
-    fields.filter(|name| !schemas.contains_key(name)).collect()
-}
-
-/// Returns the column that a breadcrumb leads to: `["properties", "a"]` to `a`, and
-/// `["properties", "a", "properties", "b"]` to `a__b`, the column of a field of an object.
-fn field_of(breadcrumb: &Value) -> Option<String> {
-    let steps = breadcrumb.as_array()?.chunks(2).map(|step| match step {
-        [Value::String(properties), Value::String(name)] if properties == "properties" => Some(name.as_str()),
-        _ => None,
-    });
-    let names = steps.collect::<Option<Vec<_>>>()?;
-    if names.is_empty() { None } else { Some(names.join("__")) }
-}
-
-/// Collects the values of `selected` in a schema, by column. This is Singer's older way to select.
-fn collect_selected<'a>(schema: &'a Value, parents: &str, selected: &mut HashMap<String, &'a Value>) {
-    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
-        let name = format!("{parents}{name}");
-        selected.insert(name.clone(), &field["selected"]);
-        collect_selected(field, &format!("{name}__"), selected);
-    }
-}
-
-/// Whether something is selected: by its metadata, or by one of the older ways.
-fn is_selected(metadata: &Value, older: &[&Value]) -> Option<bool> {
-    match metadata["inclusion"].as_str() {
-        Some("unsupported") => return Some(false),
-        Some("automatic") => return Some(true),
-        _ => {}
-    }
-    let places = [&metadata["selected"]].into_iter().chain(older.iter().copied());
-    places.chain([&metadata["selected-by-default"]]).find_map(parse_bool)
-}
-
-/// Reads a boolean. The specification writes the text "true" where most catalogs have the boolean.
-fn parse_bool(value: &Value) -> Option<bool> {
-    match value {
-        Value::Bool(value) => Some(*value),
-        Value::Number(number) => match number.as_u64() {
-            Some(0) => Some(false),
-            Some(1) => Some(true),
-            _ => None,
-        },
-        Value::String(text) => match text.trim().to_ascii_lowercase().as_str() {
-            "true" | "yes" | "on" | "1" => Some(true),
-            "false" | "no" | "off" | "0" => Some(false),
-            _ => None,
-        },
-        _ => None,
     }
 }
 
@@ -659,7 +431,7 @@ mod tests {
     fn catalog_json_is_what_discover_prints() {
         let printed = format!("{:#}\n", default_catalog());
         assert!(
-            include_str!("../catalog.json") == printed,
+            include_str!("../../catalog.json") == printed,
             "catalog/catalog.json is out of date; update it with\n    \
              cargo run -q -p tap-mailjet-webhooks -- --discover > catalog/catalog.json"
         );
