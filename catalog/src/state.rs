@@ -74,7 +74,13 @@ impl State {
 
     /// Whether any stream has a bookmark.
     pub fn has_bookmark(&self) -> bool {
-        self.bookmarks.values().any(|bookmark| matches!(position(bookmark), Ok(Some(_))))
+        self.streams().next().is_some()
+    }
+
+    /// Returns the names of the streams with a bookmark. They may be anything.
+    pub fn streams(&self) -> impl Iterator<Item = &str> {
+        let is_set = |bookmark| matches!(position(bookmark), Ok(Some(_)));
+        self.bookmarks.iter().filter(move |(_, bookmark)| is_set(bookmark)).map(|(stream, _)| stream.as_str())
     }
 
     /// Returns the sequence up to which `stream` has been written, if it has a bookmark.

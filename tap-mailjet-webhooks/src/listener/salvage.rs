@@ -31,7 +31,13 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 pub(super) fn salvage(body: &[u8], found: &mut Builder<'_>) -> Result<(), Refusal> {
     let mut documents = Salvage { body, at: 0, is_by_line: false, found };
     documents.skip_space_and(b"");
-    if !matches!(documents.peek(), Some(b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n')) {
+    let starts_as_json = match documents.peek() {
+        Some(b'{' | b'[') => true,
+        // A form may begin as a number or a word does: with a hyphen, or with a field called `number`.
+        Some(b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => name_format(body).is_none(),
+        _ => false,
+    };
+    if !starts_as_json {
         return documents.reject_rest(not_json(body));
     }
     while let Some(first) = documents.peek() {

@@ -263,11 +263,14 @@ mod tests {
     #[test]
     fn a_body_without_events_is_rejected_whole_and_the_reason_is_given() {
         let scalar = "the body is JSON, but neither an object nor an array of objects";
-        let cases: [(&[u8], &str); 9] = [
+        let multipart = b"--x\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n--x--\r\n";
+        let cases: [(&[u8], &str); 11] = [
             (b"5", scalar),
             (b"\"text\"", scalar),
             (b"garbage", "the body is not JSON: expected value at line 1 column 1"),
             (b"event=open&time=1", "the body is not JSON: it looks like a URL-encoded form"),
+            (b"number=1&time=1", "the body is not JSON: it looks like a URL-encoded form"),
+            (multipart, "the body is not JSON: it looks like a multipart form"),
             (b"\x1f\x8b\x08\0\x01", "the body is not JSON: it looks like gzip data"),
             (b"{\0\"\0a\0\"\0", "the body is not JSON: it looks like text in UTF-16"),
             (b"{\"a\":1", "the body is not JSON: EOF while parsing an object at line 1 column 6"),

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use end_to_end::events::{grouped, number_of, numbered_event, numbered_events};
 use end_to_end::message::Message;
 use end_to_end::program::Signal;
-use end_to_end::tap::{FinishedTap, Tap};
+use end_to_end::tap::{FinishedTap, Tap, state_value};
 
 /// The numbers of the events that a run has written.
 fn numbers(finished: &FinishedTap) -> Vec<u64> {
@@ -175,6 +175,24 @@ fn a_bookmark_that_a_tool_has_rounded_skips_nothing() {
     let nothing = tap.drain().state().finish();
     nothing.assert_code(0);
     assert_eq!(numbers(&nothing), [0; 0]);
+}
+
+#[test]
+fn a_state_with_the_bookmark_of_another_stream_only_is_a_warning_that_names_both() {
+    let tap = Tap::new();
+    tap.spool_bodies([numbered_event(1).as_str()]);
+    let first = tap.drain().finish();
+    let state = state_value(first.records()[0].sequence()).to_string();
+    let renamed = state.replace("\"data\"", "\"Data\"");
+    for (text, expected_numbers, expected_warnings) in [(renamed, vec![1], 1), (state, vec![], 0)] {
+        std::fs::write(tap.state_file(), text).expect("a state file can be written");
+        let again = tap.drain().state().finish();
+        again.assert_code(0);
+        assert_eq!(numbers(&again), expected_numbers);
+        let warning = "the state has no bookmark of \"data\", only of \"Data\"; writing everything";
+        let warnings = again.stderr.iter().filter(|line| line.contains(warning)).count();
+        assert_eq!(warnings, expected_warnings, "{:?}", again.stderr);
+    }
 }
 
 /// The shell empties the file before the tap has read it.

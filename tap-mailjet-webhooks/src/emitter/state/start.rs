@@ -78,6 +78,9 @@ impl Start {
             }
             positions.0.push(StreamPosition { bookmark, ..position });
         }
+        if state.has_bookmark() {
+            warn_of_streams_without_bookmark(&state, &positions, reader)?;
+        }
         let waiting = positions.backlog(ItemKind::Event, reader)?;
         let rejected = positions.backlog(ItemKind::Rejected, reader)?;
         log_start(positions.through(ItemKind::Event), waiting, rejected, state_path.is_some());
@@ -96,6 +99,37 @@ fn warn_of_no_bookmark(path: &Path, written_through: Option<Sequence>) {
              (> {path}), append to it (>> {path})"
         ),
     }
+}
+
+/// Says which streams everything is written to, although the state has bookmarks: a stream that was selected
+/// only now, or one whose name in the state somebody has changed.
+fn warn_of_streams_without_bookmark(
+    state: &State,
+    positions: &Positions,
+    reader: &mut dyn EventReader,
+) -> Result<(), SpoolError> {
+    let mut from_start = Vec::new();
+    for position in &positions.0 {
+        let is_new = super::bookmark(state, position.stream).is_none();
+        if is_new && !reader.backlog_past(position.kind(), Sequence::START)?.is_empty() {
+            from_start.push(position.stream.name());
+        }
+    }
+    if !from_start.is_empty() {
+        warn!(
+            "the state has no bookmark of {}, only of {}; writing everything that the spool holds for {}",
+            quoted(from_start.iter().copied()),
+            quoted(state.streams()),
+            if from_start.len() == 1 { "this stream" } else { "these streams" }
+        );
+    }
+    Ok(())
+}
+
+/// Lists names. A state may hold any number of them, of any length.
+fn quoted<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let short = |name: &str| format!("\"{}\"", name.chars().take(63).collect::<String>());
+    names.take(10).map(short).collect::<Vec<_>>().join(", ")
 }
 
 /// Returns the bookmark of a stream or, if a tool has rounded it and the spool holds items around it, the
