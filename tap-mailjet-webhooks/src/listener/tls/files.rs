@@ -112,7 +112,7 @@ impl TlsFiles {
             .map_err(|error| invalid(format!("is not PEM ({error})")))?;
         let has_key = memmem::find(&text, b"PRIVATE KEY-----").is_some();
         let first = chain.first().ok_or_else(|| {
-            let hint = if has_key { ", but a private key; are the two keys swapped?" } else { "" };
+            let hint = if has_key { " but a private key, as if the two settings were swapped" } else { "" };
             invalid(format!("holds no certificate{hint}"))
         })?;
         let validity_period = ValidityPeriod::from_certificate(first).map_err(invalid)?;
