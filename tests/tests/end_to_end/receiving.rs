@@ -349,6 +349,7 @@ fn a_slash_after_the_token_is_accepted() {
 fn a_valid_token_at_a_wrong_path_is_answered_like_any_other_and_leaves_a_warning() {
     for (path, shown) in [
         (format!("/hooks/v1/mailjet/{TOKEN}"), "/hooks/v1/mailjet/<token>,"),
+        (format!("/{}/{TOKEN}", TOKEN.to_uppercase()), "/<token>/<token>,"),
         (format!("//v1/mailjet/{TOKEN}"), "//v1/mailjet/<token>,"),
         (format!("/v1/mailjet/{}", TOKEN.to_uppercase()), "/v1/mailjet/<token>,"),
         (format!("/v1/mailjet/{TOKEN};jsessionid=1"), "/v1/mailjet/<token>;jsessionid=1,"),

@@ -151,13 +151,8 @@ fn a_bookmark_that_a_tool_has_rounded_skips_nothing() {
     tap.spool_bodies([grouped(&numbered_events(0, 1000)).as_str()]);
     tap.drain().finish().assert_code(0);
     let sequences = tap.spool().sequences();
-    #[allow(clippy::cast_precision_loss)]
-    let rounded_up = sequences[700..900].iter().map(|sequence| (sequence, *sequence as f64)).find_map(
-        |(sequence, number)| {
-            let rounded: i64 = number.to_string().parse().expect("an integer");
-            (rounded > *sequence).then_some((*sequence, rounded))
-        },
-    );
+    let mut printed = sequences[700..900].iter().map(|sequence| (*sequence, as_double(*sequence)));
+    let rounded_up = printed.find(|(sequence, printed)| printed > sequence);
     let (stored, rounded) = rounded_up.expect("half of them are rounded up");
     tap.append_state(rounded);
     let drained = tap.drain().state().finish();
@@ -169,12 +164,40 @@ fn a_bookmark_that_a_tool_has_rounded_skips_nothing() {
     let left = tap.spool().sequences();
     assert!(left.iter().any(|sequence| *sequence == stored + 1), "what may not be stored is not trimmed");
 
-    // The last bookmark that was written is certainly no rounded one, whatever it looks like.
+    // A bookmark that no double is printed as is certainly not rounded.
     let last = *sequences.last().expect("an event");
     tap.append_state(last);
     let nothing = tap.drain().state().finish();
     nothing.assert_code(0);
     assert_eq!(numbers(&nothing), [0; 0]);
+}
+
+/// What a tool makes of the bookmark may be the last that was written, of which nothing is stored.
+#[test]
+fn a_bookmark_that_was_rounded_to_the_last_written_one_skips_nothing() {
+    let (tap, stored, last) = (0..30)
+        .find_map(|_| {
+            let tap = Tap::new().set("sequence_unit", "nanosecond").set("retention_days", 0);
+            tap.spool_bodies([grouped(&numbered_events(0, 301)).as_str()]);
+            let sequences = tap.spool().sequences();
+            let last = *sequences.last().expect("an event");
+            let stored = sequences[..300].iter().copied().find(|sequence| as_double(*sequence) == last)?;
+            Some((tap, stored, last))
+        })
+        .expect("half of the groups end with a number that doubles are printed as");
+    tap.drain().finish().assert_code(0);
+    tap.append_state(last);
+    let drained = tap.drain().state().finish();
+    drained.assert_code(0);
+    let first = drained.records()[0].sequence();
+    assert!(first <= stored + 1, "{first} comes after {stored}, which was stored");
+    assert!(drained.stderr_contains("looks rounded"), "{:?}", drained.stderr);
+}
+
+/// A number as a tool prints it that knows only doubles.
+#[allow(clippy::cast_precision_loss)]
+fn as_double(sequence: i64) -> i64 {
+    (sequence as f64).to_string().parse().expect("an integer")
 }
 
 #[test]

@@ -140,9 +140,7 @@ fn unless_rounded(
     reader: &mut dyn EventReader,
 ) -> Result<Sequence, SpoolError> {
     let bookmark = position.bookmark;
-    let Some(smallest) = smallest_before_rounding(bookmark).filter(|_| bookmark != written_through) else {
-        return Ok(bookmark);
-    };
+    let Some(smallest) = smallest_before_rounding(bookmark) else { return Ok(bookmark) };
     let largest = bookmark.get().saturating_add(bookmark.get() - smallest.get());
     let mut is_ambiguous = false;
     for kind in ItemKind::ALL {

@@ -76,13 +76,12 @@ impl Guards {
     /// log will say so.
     fn not_found(&self, path: &str) -> Refusal {
         let runs = path.split(|c: char| !c.is_ascii_hexdigit()).filter(|run| run.len() == token::DIGITS);
-        for run in runs {
-            if self.tokens.admit(&run.to_ascii_lowercase()).is_some() {
-                let shown = path.replace(run, "<token>").chars().take(MAX_SHOWN_PATH).collect();
-                return Refusal::WrongPath { shown };
-            }
+        if !runs.clone().any(|run| self.tokens.admit(&run.to_ascii_lowercase()).is_some()) {
+            return Refusal::NotFound;
         }
-        Refusal::NotFound
+        // There may be several tokens, or one in several spellings.
+        let without_tokens = runs.fold(path.to_owned(), |shown, run| shown.replace(run, "<token>"));
+        Refusal::WrongPath { shown: without_tokens.chars().take(MAX_SHOWN_PATH).collect() }
     }
 }
 
