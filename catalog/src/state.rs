@@ -3,6 +3,8 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::stream::StreamId;
+
 /// The value of a STATE message: a bookmark for each stream.
 ///
 /// Anything that the tap does not know (another stream's bookmark, a key that Meltano added) is kept
@@ -62,7 +64,8 @@ impl State {
             return Err(StateError::NoBookmarks);
         }
         for (stream, bookmark) in &bookmarks {
-            if position(bookmark).is_err() {
+            // Whatever another tap keeps in a bookmark is none of our business.
+            if StreamId::from_name(stream).is_some() && position(bookmark).is_err() {
                 let value = bookmark.get("replication_key_value").unwrap_or(bookmark);
                 // The value may be anything, of any length.
                 let value = value.to_string().chars().take(100).collect();
@@ -188,6 +191,16 @@ mod tests {
                 r#""click":{"replication_key_value":3,"note":"kept"}}}"#
             )
         );
+    }
+
+    #[test]
+    fn the_bookmark_of_a_stream_of_another_tap_may_be_anything() {
+        let text =
+            br#"{"bookmarks":{"users":{"since":"2026-01-01"},"x":5,"data":{"replication_key_value":7}}}"#;
+        let state = State::parse(text).expect("a state");
+        assert_eq!(state.bookmark("data"), Some(7));
+        let written = serde_json::to_string(&state).expect("a state is JSON");
+        assert!(written.contains(r#""users":{"since":"2026-01-01"},"x":5"#), "{written}");
     }
 
     #[test]
