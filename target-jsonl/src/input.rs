@@ -16,7 +16,7 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// while the disk is slow.
 const MAX_WAITING_CHUNKS: usize = 8;
 
-/// After [`StopHandle::finish`], the input is read for so long at most. A tap that was signalled as well
+/// How long the input is read at most after [`StopHandle::finish`]. A tap that was signalled as well
 /// takes up to 25 seconds to write what it has.
 const FINISH_TIME: Duration = Duration::from_secs(30);
 /// How long the input may be silent in that time.

@@ -24,7 +24,7 @@ const END_TIME: Duration = Duration::from_secs(60);
 /// take.
 const MAX_WAITING_COMMANDS: usize = 16;
 
-/// Ends the process if a signal has not ended the run for long: a disk may hang, or a schema take forever.
+/// Ends the process if the run goes on for long after a signal: a disk may hang, or a schema take forever.
 /// What no STATE covers, the tap sends again.
 fn end_at_last() {
     thread::sleep(END_TIME);

@@ -94,7 +94,7 @@ impl Selection {
         let entries = catalog["streams"].as_array().ok_or(CatalogError::NoStreams)?;
         let streams = entries.iter().filter_map(|entry| {
             let (id, stream) = (entry["tap_stream_id"].as_str(), entry["stream"].as_str());
-            // By its id. One without a known id may be meant by its name.
+            // An entry without a known id is matched by its name.
             let known = [id, stream].into_iter().flatten().find(|name| StreamId::from_name(name).is_some());
             let name = known.or(id).or(stream)?;
             Some(StreamSelection::parse(name, entry).map(|stream| (name.to_owned(), stream)))

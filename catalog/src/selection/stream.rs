@@ -30,7 +30,7 @@ pub struct StreamSelection {
     pub(super) unlisted: Vec<String>,
     /// What the catalog says about replication: names of keys and their values.
     pub(super) replication: Vec<(&'static str, Value)>,
-    /// Values of `selected` that say nothing, and where they are.
+    /// Values of `selected` that are neither true nor false, and where they are.
     pub(super) unreadable: Vec<(String, Value)>,
 }
 

@@ -106,7 +106,7 @@ pub struct Config {
     /// one JSON column, and the schema never changes.
     #[schemars(with = "String", extend("x-form" = "columns or extra"))]
     pub unknown_fields: UnknownFields,
-    /// So many columns may appear in a stream besides the documented ones. The values of further fields go
+    /// How many columns may appear in a stream besides the documented ones. The values of further fields go
     /// into `_sdc_extra`. A row of PostgreSQL holds little more than the default.
     #[schemars(range(min = 0, max = 1000))]
     pub max_discovered_columns: usize,

@@ -99,7 +99,7 @@ impl ForeignProtocolLog {
     }
 }
 
-/// Returns what a client speaks that sends these bytes, and what to change.
+/// Returns which protocol a client's first bytes show, and what to change.
 fn advice(first: &[u8], is_tls: bool) -> Option<&'static str> {
     let is_http =
         [b"POST ".as_slice(), b"GET ", b"HEAD ", b"PUT "].iter().any(|verb| first.starts_with(verb));

@@ -13,7 +13,7 @@
 //! | [`body`] | how a body is read |
 //! | [`split`](mod@split), [`salvage`] | which slices of a body are events, and what is left of a broken
 //! one |
-//! | [`foreign_protocol`] | what clients speak that the listener does not |
+//! | [`foreign_protocol`] | clients that speak another protocol |
 //! | [`foreign_format`] | what a body that is not JSON looks like |
 //! | [`event_counts`] | how many events of each type a body holds |
 //! | [`refusal`] | how a request can fail: status, message, tag and log level |

@@ -78,7 +78,7 @@ pub struct Items {
 impl Items {
     /// The most bytes that the numbers of one item can take.
     const MAX_STEP_BYTES: usize = 30;
-    /// So many different reasons are kept. Items beyond them get the last one.
+    /// How many different reasons are kept. Items beyond them get the last one.
     const MAX_REASONS: usize = 16;
 
     /// An empty list.

@@ -194,7 +194,7 @@ fn a_bookmark_that_was_rounded_to_the_last_written_one_skips_nothing() {
     assert!(drained.stderr_contains("looks rounded"), "{:?}", drained.stderr);
 }
 
-/// A number as a tool prints it that knows only doubles.
+/// A number as printed by a tool that knows only doubles.
 #[allow(clippy::cast_precision_loss)]
 fn as_double(sequence: i64) -> i64 {
     (sequence as f64).to_string().parse().expect("an integer")

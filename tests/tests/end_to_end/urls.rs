@@ -186,7 +186,7 @@ fn a_command_that_only_reads_creates_no_spool() {
     }
 }
 
-/// Whoever sees a URL uses it at once.
+/// A user may use a URL as soon as it is shown.
 #[test]
 fn a_new_url_is_accepted_as_soon_as_it_is_shown() {
     let tap = Tap::new().with_created_urls();

@@ -49,7 +49,7 @@ fn parse_filter(value: &str) -> Result<Option<Targets>, String> {
     if value.is_empty() {
         return Ok(None);
     }
-    // `Targets` takes a word that is no level for a module whose lines are all logged.
+    // `Targets` reads a word that is not a level as the name of a module, and logs all its lines.
     let mut levels = value.split(',').filter(|word| !word.contains('='));
     if let Some(word) = levels.find(|word| word.trim().parse::<LevelFilter>().is_err()) {
         return Err(format!("there is no level {word:?}"));

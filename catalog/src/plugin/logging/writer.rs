@@ -1,4 +1,4 @@
-//! The way of a log line to stderr. It never blocks, stalls or fails the program: a line that cannot be
+//! Writes log lines to stderr. This never blocks, stalls or fails the program: a line that cannot be
 //! written is counted, and the next one that can be written is preceded by that count.
 
 use std::io::{self, Write};
@@ -8,9 +8,9 @@ use std::time::Duration;
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Log lines may take so many bytes of memory while stderr does not take them. Further lines are lost.
+/// The most memory, in bytes, that log lines may take while they wait for stderr. Further lines are lost.
 const MAX_QUEUED_BYTES: usize = 1 << 20;
-/// A line counts as at least so many bytes, for what the queue itself needs. This bounds their number.
+/// The fewest bytes that a line counts as: the queue itself needs some. This bounds the number of lines.
 const MIN_LINE_BYTES: usize = 64;
 /// How long the end of the program waits for stderr to take what is queued.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);

@@ -50,7 +50,7 @@ impl ExtraColumn {
 pub struct ColumnRules {
     /// How to handle fields that the catalog does not know.
     pub unknown_fields: UnknownFields,
-    /// So many columns may appear besides the documented ones, and those that a catalog declares.
+    /// How many columns may appear besides the documented ones and those that a catalog declares.
     pub max_discovered: usize,
     /// The type of the column that holds the values without a column of their own.
     pub extra_column: ExtraColumn,

@@ -107,7 +107,7 @@ fn advice(source: &io::Error) -> String {
     match source.kind() {
         io::ErrorKind::PermissionDenied => format!(
             "this process runs as user {user}, who must be able to write the spool's files and their folder. \
-             If they belong to another user, run as that user, or give them away with chown"
+             If they belong to another user, run as that user, or change their owner with chown"
         ),
         _ if file::is_no_room(source) => {
             "make room, raise the quota or limit, or set spool_path to a file on another disk".to_owned()
