@@ -107,7 +107,7 @@ pub struct Config {
     #[schemars(with = "String", extend("x-form" = "columns or extra"))]
     pub unknown_fields: UnknownFields,
     /// How many columns may appear in a stream besides the documented ones. The values of further fields go
-    /// into `_sdc_extra`. A row of PostgreSQL holds little more than the default.
+    /// into `_sdc_extra`. A row of PostgreSQL has to fit into 8 kB, which several hundred texts may not.
     #[schemars(range(min = 0, max = 1000))]
     pub max_discovered_columns: usize,
     /// The type of the column `_sdc_extra`. `text`: JSON text, which every target and mapper keeps. `object`:
@@ -120,8 +120,8 @@ pub struct Config {
     /// The largest number of records between two STATEs.
     #[schemars(range(min = 1))]
     pub state_interval_records: u64,
-    /// Whether an event counts as stored once stdout has taken it, if no run was ever given a state. Without
-    /// it, nothing counts as stored then, and nothing is deleted.
+    /// Whether an event counts as stored once stdout has taken it, if no run was ever given a state. If
+    /// false, nothing counts as stored then, and nothing is deleted.
     pub confirm_without_state: bool,
     /// How many days an event stays in the spool after it arrived, so that it can be emitted again. An event
     /// that no state confirms stays longer.
