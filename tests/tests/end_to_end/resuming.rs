@@ -184,7 +184,7 @@ fn a_bookmark_that_was_rounded_to_the_last_written_one_skips_nothing() {
             let stored = sequences[..300].iter().copied().find(|sequence| as_double(*sequence) == last)?;
             Some((tap, stored, last))
         })
-        .expect("half of the groups end with a number that doubles are printed as");
+        .expect("more than a third of the groups end with a number that doubles are printed as");
     tap.drain().finish().assert_code(0);
     tap.append_state(last);
     let drained = tap.drain().state().finish();
