@@ -78,11 +78,11 @@ impl Start {
             }
             positions.0.push(StreamPosition { bookmark, ..position });
         }
-        if state.has_bookmark() {
-            warn_of_streams_without_bookmark(&state, &positions, reader)?;
-        }
         let waiting = positions.backlog(ItemKind::Event, reader)?;
         let rejected = positions.backlog(ItemKind::Rejected, reader)?;
+        if state.has_bookmark() {
+            warn_of_streams_without_bookmark(&state, &positions, waiting, rejected);
+        }
         log_start(positions.through(ItemKind::Event), waiting, rejected, state_path.is_some());
         Ok(Start { state, positions, waiting })
     }
@@ -103,18 +103,24 @@ fn warn_of_no_bookmark(path: &Path, written_through: Option<Sequence>) {
 
 /// Says which streams everything is written to, although the state has bookmarks: a stream that was selected
 /// only now, or one whose name in the state somebody has changed.
+///
+/// `waiting` and `rejected` are past the smallest position of their kind, so they are all that the spool
+/// holds if one of these streams is of that kind.
 fn warn_of_streams_without_bookmark(
     state: &State,
     positions: &Positions,
-    reader: &mut dyn EventReader,
-) -> Result<(), SpoolError> {
-    let mut from_start = Vec::new();
-    for position in &positions.0 {
-        let is_new = super::bookmark(state, position.stream).is_none();
-        if is_new && !reader.backlog_past(position.kind(), Sequence::START)?.is_empty() {
-            from_start.push(position.stream.name());
-        }
-    }
+    waiting: Backlog,
+    rejected: Backlog,
+) {
+    let starts_with_something = |position: &&StreamPosition| {
+        let backlog = match position.kind() {
+            ItemKind::Event => waiting,
+            ItemKind::Rejected => rejected,
+        };
+        super::bookmark(state, position.stream).is_none() && !backlog.is_empty()
+    };
+    let from_start: Vec<_> =
+        positions.0.iter().filter(starts_with_something).map(|position| position.stream.name()).collect();
     if !from_start.is_empty() {
         warn!(
             "the state has no bookmark of {}, only of {}; writing everything that the spool holds for {}",
@@ -123,7 +129,6 @@ fn warn_of_streams_without_bookmark(
             if from_start.len() == 1 { "this stream" } else { "these streams" }
         );
     }
-    Ok(())
 }
 
 /// Lists names. A state may hold any number of them, of any length.
