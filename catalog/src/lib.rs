@@ -3,6 +3,7 @@
 //! All modules but [`plugin`] are the vocabulary of events, streams and messages. They do no I/O and write no
 //! log.
 
+pub mod byte_order_mark;
 pub mod column;
 pub mod event;
 pub mod members;

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::byte_order_mark::without_byte_order_mark;
 use crate::stream::StreamId;
 
 /// The value of a STATE message: a bookmark for each stream.
@@ -107,12 +108,10 @@ impl State {
 
 /// Removes what editors and power cuts leave around a state.
 fn trim(text: &[u8]) -> &[u8] {
-    const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
     let is_blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0;
     let start = text.iter().position(|byte| !is_blank(byte)).unwrap_or(text.len());
     let end = text.iter().rposition(|byte| !is_blank(byte)).map_or(start, |last| last + 1);
-    let text = &text[start..end];
-    text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
+    without_byte_order_mark(&text[start..end])
 }
 
 /// Adds the bookmarks of a state, however it is wrapped. Returns whether it is a state.

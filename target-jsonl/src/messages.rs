@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use catalog::byte_order_mark::without_byte_order_mark;
 use catalog::message::{IncomingMessage, MessageError, Record};
 use tracing::warn;
 
@@ -70,7 +71,7 @@ impl<'c> MessageHandler<'c> {
     /// Handles one line, given with its number.
     fn handle(&mut self, number: u64, line: &[u8]) -> Result<(), TargetError> {
         // Some editors and shells begin a file with a byte order mark.
-        let line = if number == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line };
+        let line = if number == 1 { without_byte_order_mark(line) } else { line };
         if line.trim_ascii().is_empty() {
             return Ok(());
         }

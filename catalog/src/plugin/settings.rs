@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::paths::{self, FileError};
+use crate::byte_order_mark::without_byte_order_mark;
 use crate::schema::{properties_of, type_of};
 
 /// A valid configuration, and warnings about it.
@@ -78,8 +79,7 @@ impl Merged {
 
     fn add_file(&mut self, name: &str, text: &[u8]) -> Result<(), SettingsError> {
         let not_an_object = |reason: String| SettingsError::NotAnObject { name: name.to_owned(), reason };
-        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-        let object: Map<String, Value> = match serde_json::from_slice(text) {
+        let object: Map<String, Value> = match serde_json::from_slice(without_byte_order_mark(text)) {
             Ok(Value::Object(object)) => object,
             Ok(other) => return Err(not_an_object(format!("it holds {}", kind_of(&other)))),
             Err(error) => return Err(not_an_object(format!("it is not JSON ({error})"))),

@@ -8,10 +8,9 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 pub use self::stream::StreamSelection;
+use crate::byte_order_mark::without_byte_order_mark;
 use crate::column::ColumnType;
 use crate::stream::{PRIMARY_KEY_COLUMN, Stream, StreamId};
-
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The columns that `--discover` knew, in the metadata of a stream.
 const KNOWN_COLUMNS: &str = "tap-mailjet-webhooks.columns";
@@ -89,7 +88,7 @@ pub enum CatalogError {
 impl Selection {
     /// Reads a catalog: what `--discover` prints, changed by the user or by Meltano.
     pub fn parse(text: &[u8]) -> Result<Self, CatalogError> {
-        let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+        let text = without_byte_order_mark(text);
         let catalog: Value = serde_json::from_slice(text)?;
         let entries = catalog["streams"].as_array().ok_or(CatalogError::NoStreams)?;
         let streams = entries.iter().filter_map(|entry| {

@@ -15,6 +15,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use catalog::byte_order_mark::BYTE_ORDER_MARK;
 use serde_json::value::RawValue;
 
 use super::foreign_format::name_format;
@@ -25,7 +26,6 @@ const NOT_UTF8: &str = "the event holds bytes that are not UTF-8, which are read
                         accepted, and this is its original";
 const NO_EVENT: &str = "the body is JSON, but neither an object nor an array of objects";
 const BREAKS_OFF: &str = "the array breaks off before its end";
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Adds everything that `body` holds to `found`.
 pub(super) fn salvage(body: &[u8], found: &mut Builder<'_>) -> Result<(), Refusal> {

@@ -9,6 +9,7 @@ use std::fmt;
 use std::ops::Range;
 
 use bytes::Bytes;
+use catalog::byte_order_mark::without_byte_order_mark;
 use serde::de::{Deserializer as _, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -64,9 +65,7 @@ pub fn split(body: &Bytes, reservation: &mut Reservation) -> Result<Split, Refus
         }
         _ => {}
     }
-    let content = body.trim_ascii();
-    let content = content.strip_prefix(b"\xef\xbb\xbf".as_slice()).unwrap_or(content);
-    if content.is_empty() {
+    if without_byte_order_mark(body.trim_ascii()).is_empty() {
         return Err(Refusal::BodyEmpty);
     }
     let mut found = Builder::new(body, reservation, true);

@@ -1,11 +1,12 @@
 //! PEM files as people leave them: joined without a line break, indented, or saved by an editor that adds a
 //! byte order mark.
 
+use catalog::byte_order_mark::without_byte_order_mark;
 use memchr::memmem;
 
 /// Returns the text of a PEM file with each boundary on a line of its own.
 pub(super) fn tidy(text: &[u8]) -> Vec<u8> {
-    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    let text = without_byte_order_mark(text);
     let mut tidy = Vec::with_capacity(text.len() + 64);
     let mut rest = text;
     while let Some(start) = memmem::find(rest, b"-----BEGIN ") {
