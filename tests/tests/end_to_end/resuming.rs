@@ -194,6 +194,23 @@ fn a_bookmark_that_was_rounded_to_the_last_written_one_skips_nothing() {
     assert!(drained.stderr_contains("looks rounded"), "{:?}", drained.stderr);
 }
 
+/// The first sequence of each millisecond is a number that doubles are printed as.
+#[test]
+fn a_bookmark_before_others_of_its_millisecond_repeats_nothing() {
+    let tap = Tap::new().set("sequence_unit", "nanosecond");
+    tap.spool_bodies([r#"[1,{"event":"open"},{"event":"click"}]"#]);
+    let first = tap.drain().finish();
+    let state = first.messages().into_iter().rev().find_map(|message| match message {
+        Message::State(state) => Some(state),
+        _ => None,
+    });
+    tap.append_to_state(&format!("{}\n", state.expect("a STATE")));
+    let nothing = tap.drain().state().finish();
+    nothing.assert_code(0);
+    let written = nothing.messages().into_iter().filter_map(Message::record).count();
+    assert_eq!((written, nothing.stderr_contains("looks rounded")), (0, false), "{:?}", nothing.stderr);
+}
+
 /// A number as printed by a tool that knows only doubles.
 #[allow(clippy::cast_precision_loss)]
 fn as_double(sequence: i64) -> i64 {

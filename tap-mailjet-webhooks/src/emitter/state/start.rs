@@ -137,8 +137,8 @@ fn quoted<'a>(names: impl Iterator<Item = &'a str>) -> String {
     names.take(10).map(short).collect::<Vec<_>>().join(", ")
 }
 
-/// Returns the bookmark of a stream or, if a tool has rounded it and the spool holds items around it, the
-/// smallest that it may have been: events are repeated rather than skipped.
+/// Returns the bookmark of a stream or, if a tool may have rounded it up and the spool holds items just
+/// before it, the smallest that it may have been: events are repeated rather than skipped.
 fn unless_rounded(
     position: StreamPosition,
     written_through: Sequence,
@@ -146,16 +146,12 @@ fn unless_rounded(
 ) -> Result<Sequence, SpoolError> {
     let bookmark = position.bookmark;
     let Some(smallest) = smallest_before_rounding(bookmark) else { return Ok(bookmark) };
-    let largest = bookmark.get().saturating_add(bookmark.get() - smallest.get());
     let mut is_ambiguous = false;
     for kind in ItemKind::ALL {
-        reader.read_past(kind, smallest.previous(), u32::MAX, &mut |item| {
+        reader.read_past(kind, smallest.previous(), 1, &mut |item| {
             let sequence = item.map_or_else(|damage| damage.after.next(), |item| item.sequence);
-            if sequence == bookmark {
-                return ControlFlow::Continue(());
-            }
-            // Another item as near as this one may be what the bookmark was.
-            is_ambiguous |= sequence.get() <= largest;
+            // The bookmark may have been this item. If it was one of the later items, nothing is skipped.
+            is_ambiguous |= sequence < bookmark;
             ControlFlow::Break(())
         })?;
     }
