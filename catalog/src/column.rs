@@ -109,6 +109,11 @@ impl ColumnType {
         }
     }
 
+    /// Whether this is the suffix of a split column.
+    pub fn is_split_suffix(suffix: &str) -> bool {
+        Self::FIELD_TYPES.into_iter().any(|column_type| column_type.split_suffix() == suffix)
+    }
+
     /// Returns the type with this name in JSON Schema, if there is one.
     pub fn from_json_type(json_type: &str) -> Option<Self> {
         Self::FIELD_TYPES.into_iter().find(|column_type| column_type.json_type() == json_type)

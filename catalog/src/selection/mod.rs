@@ -1,7 +1,10 @@
 //! The Singer catalog: `--discover` prints it, and `--catalog` reads it with streams and columns selected.
 
+mod columns;
+mod metadata;
 mod read;
 mod stream;
+mod warnings;
 
 use std::collections::BTreeMap;
 
@@ -9,7 +12,6 @@ use serde_json::{Value, json};
 
 pub use self::stream::StreamSelection;
 use crate::byte_order_mark::without_byte_order_mark;
-use crate::column::ColumnType;
 use crate::stream::{PRIMARY_KEY_COLUMN, Stream, StreamId};
 
 /// The columns that `--discover` knew, in the metadata of a stream.
@@ -63,6 +65,8 @@ fn entry(stream: &Stream) -> Value {
 pub struct Selection {
     /// By the stream's name. `None` without a catalog.
     streams: Option<BTreeMap<String, StreamSelection>>,
+    /// Entries of the catalog, counted from 1, that do not say which stream they are for.
+    nameless: Vec<usize>,
 }
 
 /// Why a catalog cannot be used.
@@ -79,6 +83,16 @@ pub enum CatalogError {
     )]
     KeyNotNames { stream: String, place: &'static str, found: Value },
     #[error(
+        "stream \"{stream}\": metadata is {found}; it must be a list, such as [{{\"breadcrumb\": [], \
+         \"metadata\": {{\"selected\": true}}}}]"
+    )]
+    MetadataNotList { stream: String, found: Value },
+    #[error(
+        "the streams \"{one}\" and \"{other}\" would both be written as \"{name}\", and many databases \
+         ignore case; change \"stream\" in the entry of one of them, or deselect it"
+    )]
+    SameName { one: &'static str, other: &'static str, name: String },
+    #[error(
         "stream \"{stream}\": table-key-properties names \"{column}\", which is not a selected column; \
          select it, or remove it from the key"
     )]
@@ -91,14 +105,42 @@ impl Selection {
         let text = without_byte_order_mark(text);
         let catalog: Value = serde_json::from_slice(text)?;
         let entries = catalog["streams"].as_array().ok_or(CatalogError::NoStreams)?;
-        let streams = entries.iter().filter_map(|entry| {
+        let mut selection = Selection::default();
+        let mut streams = BTreeMap::new();
+        for (number, entry) in (1..).zip(entries) {
             let (id, stream) = (entry["tap_stream_id"].as_str(), entry["stream"].as_str());
             // An entry without a known id is matched by its name.
             let known = [id, stream].into_iter().flatten().find(|name| StreamId::from_name(name).is_some());
-            let name = known.or(id).or(stream)?;
-            Some(StreamSelection::parse(name, entry).map(|stream| (name.to_owned(), stream)))
-        });
-        Ok(Selection { streams: Some(streams.collect::<Result<_, _>>()?) })
+            let Some(name) = known.or(id).or(stream) else {
+                selection.nameless.push(number);
+                continue;
+            };
+            let mut stream = StreamSelection::parse(name, entry)?;
+            if let Some(earlier) = streams.remove(name) {
+                stream.add_earlier(earlier);
+            }
+            streams.insert(name.to_owned(), stream);
+        }
+        selection.streams = Some(streams);
+        selection.check_names()?;
+        Ok(selection)
+    }
+
+    /// Refuses two selected streams with the same name, whose rows would be mixed in one table.
+    fn check_names(&self) -> Result<(), CatalogError> {
+        let mut names: BTreeMap<String, StreamId> = BTreeMap::new();
+        for id in StreamId::all() {
+            let Some(stream) = self.stream(id) else { continue };
+            let name = stream.stream_name(id);
+            if let Some(one) = names.insert(name.to_lowercase(), id) {
+                return Err(CatalogError::SameName {
+                    one: one.name(),
+                    other: id.name(),
+                    name: name.to_owned(),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Returns what is selected of a stream, or `None` if the stream is not selected.
@@ -111,69 +153,12 @@ impl Selection {
             }
         }
     }
-
-    /// Returns a line for each thing in the catalog that the tap ignores. The names of its system columns
-    /// start with `system_prefix`.
-    pub fn warnings(&self, system_prefix: &str) -> Vec<String> {
-        let Some(streams) = &self.streams else { return Vec::new() };
-        let is_unknown = |name: &&String| !StreamId::all().any(|id| id.name() == *name);
-        let unknown = streams.keys().filter(is_unknown);
-        let mut warnings: Vec<_> =
-            unknown.map(|name| format!("there is no stream \"{name}\"; it is ignored")).collect();
-        for id in StreamId::all() {
-            let Some(stream) = self.stream(id) else { continue };
-            let replication_key = format!("{system_prefix}sequence");
-            for (key, found) in &stream.replication {
-                if *found != INCREMENTAL && *found != replication_key.as_str() {
-                    warnings.push(format!(
-                        "stream \"{}\": {key} is {found}, which is ignored: the tap's only replication \
-                         method is {INCREMENTAL}, and its only replication key is {replication_key}. To \
-                         write everything again, run with a new state file",
-                        id.name()
-                    ));
-                }
-            }
-            for (place, found) in &stream.unreadable {
-                warnings.push(format!(
-                    "stream \"{}\", {place}: \"selected\" is {found}, which is neither true nor false; it is \
-                     ignored",
-                    id.name()
-                ));
-            }
-            if !stream.unlisted.is_empty() {
-                warnings.push(format!(
-                    "stream \"{}\": the schema lacks the fields {}, which are written all the same. To leave \
-                     them out, set \"selected\": false in their metadata, or delete them from what \
-                     --discover prints now",
-                    id.name(),
-                    stream.unlisted.join(", ")
-                ));
-            }
-            for name in stream.deleted.iter().filter(|name| Stream::is_automatic(name, system_prefix)) {
-                warnings.push(format!(
-                    "stream \"{}\": the column \"{name}\" was deleted from the schema, but is written: a row \
-                     cannot do without it",
-                    id.name()
-                ));
-            }
-            for (column, schema) in &stream.schemas {
-                let Some(found) = ColumnType::unsupported_type(schema) else { continue };
-                warnings.push(format!(
-                    "stream \"{}\", column \"{}\": the schema says {found}, which no column can have; it is \
-                     ignored. Its \"type\" must be one of \"string\", \"integer\", \"number\", \"boolean\" \
-                     and \"object\", alone or in a list with \"null\"",
-                    id.name(),
-                    column.escape_debug()
-                ));
-            }
-        }
-        warnings
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::column::ColumnType;
     use crate::event::EventType;
     use crate::stream::{DEFAULT_SYSTEM_PREFIX, discovered_column};
 
@@ -301,7 +286,7 @@ mod tests {
                 set_column(catalog, "email", "selected", json!(false));
             });
             let choice = selection.stream(StreamId::Data).expect("selected");
-            choice.key_properties(&stream).map_err(|error| error.to_string())
+            choice.key_properties(StreamId::Data, stream.columns.iter()).map_err(|error| error.to_string())
         };
         assert_eq!(key(json!(["MessageID", "event"])), Ok(vec!["MessageID".to_owned(), "event".to_owned()]));
         assert_eq!(key(json!([])), Ok(vec![]));
@@ -410,7 +395,8 @@ mod tests {
         });
         let choice = renamed.stream(StreamId::Data).expect("selected");
         assert_eq!(choice.stream_name(StreamId::Data), "mailjet_events");
-        let key = choice.key_properties(&Stream::new(StreamId::Data, DEFAULT_SYSTEM_PREFIX));
+        let columns = Stream::new(StreamId::Data, DEFAULT_SYSTEM_PREFIX).columns;
+        let key = choice.key_properties(StreamId::Data, columns.iter());
         assert_eq!(key.expect("a key"), ["MessageID", "event"]);
         let with_mark = format!("\u{feff}{}", default_catalog());
         assert!(Selection::parse(with_mark.as_bytes()).expect("a catalog").stream(StreamId::Data).is_some());

@@ -1,15 +1,16 @@
 //! What a catalog says about one stream.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::CatalogError;
-use super::read::{
-    collect_selected, deleted_columns, field_of, is_selected, key_of, parse_bool, unlisted_fields,
-};
+use super::columns::ColumnChoices;
+use super::metadata::Metadata;
+use super::read::{collect_selected, deleted_columns, is_selected, key_of, unlisted_fields};
+use super::warnings::warnings_of_stream;
+use super::{CatalogError, KNOWN_COLUMNS};
 use crate::column::{Column, ColumnType};
-use crate::stream::{PRIMARY_KEY_COLUMN, Stream, StreamId};
+use crate::stream::{PRIMARY_KEY_COLUMN, StreamId};
 
 /// What a catalog says about one stream. The default is every column, with the tap's own schema.
 #[derive(Debug, Clone, Default)]
@@ -30,46 +31,40 @@ pub struct StreamSelection {
     pub(super) unlisted: Vec<String>,
     /// What the catalog says about replication: names of keys and their values.
     pub(super) replication: Vec<(&'static str, Value)>,
-    /// Values of `selected` that are neither true nor false, and where they are.
-    pub(super) unreadable: Vec<(String, Value)>,
+    /// Columns that metadata selects or deselects.
+    pub(super) mentioned: Vec<String>,
+    /// What the schema has or had, down into objects, in lower case.
+    pub(super) known: HashSet<String>,
+    /// What the tap ignores of the entry, whether or not the stream is selected.
+    pub(super) stream_warnings: Vec<String>,
+    /// What it ignores about columns.
+    pub(super) column_warnings: Vec<String>,
 }
 
 impl StreamSelection {
     pub(super) fn parse(stream: &str, entry: &Value) -> Result<Self, CatalogError> {
-        let items = entry["metadata"].as_array().map_or(&[][..], Vec::as_slice);
-        let is_of_stream = |item: &&Value| item["breadcrumb"] == json!([]);
-        let of_stream = items.iter().find(is_of_stream).map_or(&Value::Null, |item| &item["metadata"]);
-        let mut of_fields = HashMap::new();
-        for item in items {
-            if let Some(name) = field_of(&item["breadcrumb"]) {
-                of_fields.entry(name).or_insert(&item["metadata"]);
-            }
-        }
-        let selected = is_selected(of_stream, &[&entry["selected"], &entry["schema"]["selected"]]);
-        let key = key_of(stream, of_stream, entry)?;
-        let schemas = entry["schema"]["properties"].as_object().cloned().unwrap_or_default();
-        let deleted = deleted_columns(of_stream, &schemas);
-        let unlisted = unlisted_fields(stream, of_stream, &schemas);
-        let mut older = HashMap::new();
+        let metadata = Metadata::parse(stream, entry)?;
+        let (of_stream, mut stream_warnings) = (&metadata.of_stream, Vec::new());
+        let key = key_of(stream, of_stream, entry, &mut stream_warnings)?;
+        let older_of_stream = [&entry["selected"], &entry["schema"]["selected"]];
+        let properties = &entry["schema"]["properties"];
+        let schemas = properties.as_object().cloned().unwrap_or_default();
+        let has_properties = properties.is_object();
+        let deleted = if has_properties { deleted_columns(of_stream, &schemas) } else { Vec::new() };
+        let unlisted = if has_properties { unlisted_fields(stream, of_stream, &schemas) } else { Vec::new() };
+        let mut older = BTreeMap::new();
         collect_selected(&entry["schema"], "", &mut older);
-        let is_deselected = |name: &&String| {
-            let metadata = of_fields.get(*name).copied().unwrap_or(&Value::Null);
-            is_selected(metadata, &[older.get(*name).copied().unwrap_or(&Value::Null)]) == Some(false)
-        };
-        let names = of_fields.keys().chain(older.keys());
-        let deselected =
-            names.filter(is_deselected).chain(&deleted).map(|name| name.to_lowercase()).collect();
-        let mut unreadable = Vec::new();
-        let places =
-            of_fields.iter().map(|(name, metadata)| (format!("column \"{name}\""), &metadata["selected"]));
-        let places = places.chain(older.iter().map(|(name, value)| (format!("column \"{name}\""), *value)));
-        let of_entry = [&of_stream["selected"], &entry["selected"], &entry["schema"]["selected"]];
-        for (place, value) in places.chain(of_entry.map(|value| ("the stream itself".to_owned(), value))) {
-            if !value.is_null() && parse_bool(value).is_none() {
-                unreadable.push((place, value.clone()));
-            }
+        let columns = ColumnChoices::new(stream, &metadata.of_columns, &older);
+        let mut column_warnings = columns.warnings();
+        if !has_properties && (!properties.is_null() || !of_stream[KNOWN_COLUMNS].is_null()) {
+            column_warnings.push(
+                "the schema has no object \"properties\": every column is written that the metadata does not \
+                 deselect"
+                    .to_owned(),
+            );
         }
-        unreadable.sort_by(|(one, _), (other, _)| one.cmp(other));
+        stream_warnings.extend(metadata.warnings());
+        stream_warnings.extend(warnings_of_stream(entry, of_stream, &older_of_stream));
         let replication = [
             ("replication-method", &of_stream["replication-method"]),
             ("forced-replication-method", &of_stream["forced-replication-method"]),
@@ -80,16 +75,40 @@ impl StreamSelection {
         let replication = replication.into_iter().filter(|(_, value)| !value.is_null());
         let alias = entry["stream"].as_str().filter(|alias| !alias.is_empty() && *alias != stream);
         Ok(StreamSelection {
-            selected,
-            deselected,
+            selected: is_selected(of_stream, &older_of_stream, false),
+            deselected: columns.deselected.iter().chain(&deleted).map(|name| name.to_lowercase()).collect(),
+            mentioned: columns.mentioned,
+            known: older.into_keys().chain(deleted.iter().cloned()).map(|name| name.to_lowercase()).collect(),
             schemas,
             key,
             alias: alias.map(str::to_owned),
             deleted,
             unlisted,
             replication: replication.map(|(key, value)| (key, value.clone())).collect(),
-            unreadable,
+            stream_warnings,
+            column_warnings,
         })
+    }
+
+    /// Adds an earlier entry of the catalog for the same stream. This one counts, but what the earlier one
+    /// deselects is not written either.
+    pub(super) fn add_earlier(&mut self, earlier: StreamSelection) {
+        if earlier.selected == Some(false) {
+            self.selected = Some(false);
+        }
+        self.deselected.extend(earlier.deselected);
+        let repeats = "the catalog has several entries for it: the last one counts, but what any of them \
+                       deselects is not written";
+        for (lines, earlier) in [
+            (&mut self.stream_warnings, earlier.stream_warnings),
+            (&mut self.column_warnings, earlier.column_warnings),
+        ] {
+            let new: Vec<_> = earlier.into_iter().filter(|line| !lines.contains(line)).collect();
+            lines.extend(new);
+        }
+        if !self.stream_warnings.iter().any(|line| line == repeats) {
+            self.stream_warnings.push(repeats.to_owned());
+        }
     }
 
     /// Returns the name that messages of the stream have: its own, or another that the catalog gives it.
@@ -146,15 +165,18 @@ impl StreamSelection {
         self.schemas.get(name)
     }
 
-    /// Returns the columns that identify a row of `stream`.
-    pub fn key_properties(&self, stream: &Stream) -> Result<Vec<String>, CatalogError> {
+    /// Returns the columns that identify a row of the stream `id`, which has `columns`.
+    pub fn key_properties<'a>(
+        &self,
+        id: StreamId,
+        columns: impl Iterator<Item = &'a Column>,
+    ) -> Result<Vec<String>, CatalogError> {
         let Some(key) = &self.key else { return Ok(vec![PRIMARY_KEY_COLUMN.to_owned()]) };
-        for name in key {
-            let column = stream.columns.iter().find(|column| column.name == *name);
-            if !column.is_some_and(|column| self.selects(column)) {
-                return Err(CatalogError::KeyNotSelected { stream: stream.id.name(), column: name.clone() });
-            }
+        let selected: HashSet<&str> =
+            columns.filter(|column| self.selects(column)).map(|column| column.name.as_str()).collect();
+        match key.iter().find(|name| !selected.contains(name.as_str())) {
+            Some(column) => Err(CatalogError::KeyNotSelected { stream: id.name(), column: column.clone() }),
+            None => Ok(key.clone()),
         }
-        Ok(key.clone())
     }
 }

@@ -51,6 +51,7 @@ mod sample;
 // Property tests over any event: nothing is lost, everything is valid, and a restart changes nothing.
 mod properties;
 // The same for any choice of columns, types and names.
+mod catalogs;
 mod choices;
 // `snapshot-sql`, on real databases filled by real targets.
 mod snapshot_sql;

@@ -351,39 +351,3 @@ fn an_event_stream_gets_new_columns_of_its_own() {
     assert!(!last("click").contains(&"score".to_owned()));
     assert_eq!(finished.records_of("open")[0].text("url"), "https://example.com/");
 }
-
-/// Somebody deletes a column with personal data, renames a table, and asks for a full table.
-#[test]
-fn a_catalog_that_was_edited_by_hand_is_obeyed_or_a_warning_names_what_is_not() {
-    let tap = Tap::new();
-    let secret =
-        r#"{"event":"open","email":"SECRET@example.com","Email":"SECRET","user":{"email":"x"},"n":1}"#;
-    tap.spool_bodies([secret, r#"{"event":"open","email":{"a":"SECRET"}}"#, r#"{"event":"open","email":5}"#]);
-    tap.drain().finish().assert_code(0);
-    let mut catalog = discovered(&tap);
-    let stream = &mut catalog["streams"][0];
-    let properties = stream["schema"]["properties"].as_object_mut().expect("an object");
-    for name in ["email", "email__it", "user__email"] {
-        assert!(properties.shift_remove(name).is_some(), "{name}");
-    }
-    properties.insert("not_seen_yet".to_owned(), json!({"type": ["null", "integer"]}));
-    stream["stream"] = json!("mailjet_events");
-    stream["key_properties"] = json!(["event", "MessageID"]);
-    stream["replication_method"] = json!("FULL_TABLE");
-    let text = format!("\u{feff}{catalog}");
-    fs::write(tap.folder().join("catalog.json"), text).expect("a catalog can be written");
-    let finished = tap.drain().args(&["--catalog", "catalog.json"]).finish();
-    finished.assert_code(0);
-    assert_valid(&finished.messages());
-    let out = finished.stdout.join("\n");
-    assert!(!out.contains("SECRET") && !out.contains("user__email") && !out.contains("\"email"), "{out}");
-    let columns = columns_of(&finished.messages(), "mailjet_events").pop().expect("a SCHEMA");
-    assert!(columns.contains(&"not_seen_yet".to_owned()) && columns.contains(&"n".to_owned()), "{columns:?}");
-    assert_eq!((finished.records().len(), finished.records_of("mailjet_events").len()), (0, 3));
-    assert!(out.contains(r#""key_properties":["event","MessageID"]"#), "{out}");
-    assert!(
-        finished.messages().last().and_then(Message::bookmark).is_some(),
-        "bookmarks keep the stream's own name"
-    );
-    assert!(finished.stderr_contains("replication_method is \"FULL_TABLE\""), "{:?}", finished.stderr);
-}

@@ -108,26 +108,24 @@ impl Table {
         selection: StreamSelection,
         rules: ColumnRules,
     ) -> Result<Self, CatalogError> {
-        let has = |stream: &Stream, name: &str| {
-            stream.columns.iter().any(|column| column.name.eq_ignore_ascii_case(name))
-        };
         let discovered = stream.columns.len().saturating_sub(stream.documented);
-        if rules.unknown_fields == UnknownFields::Extra && !has(&stream, EXTRA_COLUMN) {
+        let mut taken: HashSet<_> = stream.columns.iter().map(|column| column.name.to_lowercase()).collect();
+        if rules.unknown_fields == UnknownFields::Extra && taken.insert(EXTRA_COLUMN.to_lowercase()) {
             let column_type = rules.extra_column.column_type();
             stream.columns.push(discovered_column(EXTRA_COLUMN.to_owned(), column_type));
         }
         let declared: Vec<Column> = selection
             .declared()
-            .filter(|(name, _)| {
-                !has(&stream, name) && target_safe::is_target_safe_name(name) && !Stream::is_system(name)
-            })
+            .filter(|(name, _)| target_safe::is_target_safe_name(name) && !Stream::is_system(name))
+            // The first of several names that differ only by case has the column, as elsewhere.
+            .filter(|(name, _)| taken.insert(name.to_lowercase()))
             .map(|(name, column_type)| discovered_column(name.to_owned(), column_type))
             .collect();
         let mut table = Table {
             id: stream.id,
             name: selection.stream_name(stream.id).to_owned(),
             replication_key: stream.replication_key().to_owned(),
-            key_properties: selection.key_properties(&stream)?,
+            key_properties: selection.key_properties(stream.id, stream.columns.iter().chain(&declared))?,
             selection,
             rules,
             columns: Vec::new(),
