@@ -124,7 +124,7 @@ impl StreamSelection {
             match first.entry(name.to_lowercase()) {
                 Entry::Vacant(free) => drop(free.insert(name)),
                 Entry::Occupied(taken) => {
-                    pairs.push(format!("{} from {}", list(&[name]), list(&[taken.get()])))
+                    pairs.push(format!("{} from {}", list(&[name]), list(&[taken.get()])));
                 }
             }
         }

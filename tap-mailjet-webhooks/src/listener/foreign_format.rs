@@ -47,7 +47,7 @@ pub(super) fn name_format(body: &[u8]) -> Option<&'static str> {
 fn is_form(text: &[u8]) -> bool {
     let name = text.split(|byte| *byte == b'=').next().unwrap_or_default();
     let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.%+[]*".contains(byte);
-    name.len() < text.len() && !name.is_empty() && name.iter().all(is_of_name)
+    name.len() < text.len() && name.first().is_some_and(|first| *first != b'[') && name.iter().all(is_of_name)
 }
 
 #[cfg(test)]

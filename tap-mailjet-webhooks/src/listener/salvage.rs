@@ -3,81 +3,96 @@
 //! One bad byte must not cost the other events of a group. So this reads several documents in a row, and
 //! decides about each document, and each element of an array, by itself:
 //!
-//! - An object that is JSON is an event. So is one that becomes JSON once a raw control character within a
-//!   string is escaped and a byte that is not UTF-8 is read as U+FFFD. In the latter case, the original bytes
-//!   become a rejected item as well.
-//! - An object that is closed but not JSON is rejected, and what follows is read on.
-//! - Where something is never closed, it is not clear what belongs to it. It is rejected to the end of the
-//!   body, or to the next line that starts a document.
+//! - An object that is JSON is an event. So is one that becomes JSON once it is [repaired](super::repair). If
+//!   it holds bytes that are not UTF-8, the original bytes become a rejected item as well.
+//! - Whatever else has an end is rejected, and what follows is read on.
+//! - Where a bracket or a quotation mark is missing, it is not clear what belongs to a value. It is rejected up
+//!   to where the next one seems to begin; see [`Salvage::end_of_broken`].
 //!
-//! It takes a few passes over each byte, never recurses, and keeps every byte that is not a separator.
+//! If nothing in a body is an event, the body is rejected whole. Its bytes are read a bounded number of
+//! times, and every byte is kept that is not a separator.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
-use catalog::byte_order_mark::BYTE_ORDER_MARK;
+use catalog::byte_order_mark::{BYTE_ORDER_MARK, without_byte_order_mark};
+use memchr::memmem;
 use serde_json::value::RawValue;
 
 use super::foreign_format::name_format;
 use super::refusal::Refusal;
+use super::scanner::{Scanner, skip_space};
 use super::split::{Builder, NOT_AN_OBJECT};
 
 const NOT_UTF8: &str = "the event holds bytes that are not UTF-8, which are read as U+FFFD. The event is \
                         accepted, and this is its original";
 const NO_EVENT: &str = "the body is JSON, but neither an object nor an array of objects";
-const BREAKS_OFF: &str = "the array breaks off before its end";
+const TOO_BROKEN: &str = "so much before it is broken that the rest of the body was not searched for events";
+/// How often each byte may be read in search of the end of broken values, on average. One missing bracket
+/// costs two readings of what follows it; only a hostile body needs more.
+const READINGS: usize = 16;
 
 /// Adds everything that `body` holds to `found`.
 pub(super) fn salvage(body: &[u8], found: &mut Builder<'_>) -> Result<(), Refusal> {
-    let mut documents = Salvage { body, at: 0, is_by_line: false, found };
-    documents.skip_space_and(b"");
-    let starts_as_json = match documents.peek() {
-        Some(b'{' | b'[') => true,
-        // A form may begin as a number or a word does: with a hyphen, or with a field called `number`.
-        Some(b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => name_format(body).is_none(),
-        _ => false,
+    if let Some(format) = name_format(without_byte_order_mark(body)) {
+        return found.reject_body(format!("the body is not JSON: it looks like {format}").into());
+    }
+    let work_left = body.len().saturating_mul(READINGS);
+    let mut salvage = Salvage { body, at: 0, is_in_array: false, work_left, found };
+    salvage.read()?;
+    if salvage.found.has_events() {
+        return Ok(());
+    }
+    let reason = match parse(body) {
+        Ok(()) => NO_EVENT.into(),
+        Err(error) => format!("the body is not JSON: {error}").into(),
     };
-    if !starts_as_json {
-        return documents.reject_rest(not_json(body));
-    }
-    while let Some(first) = documents.peek() {
-        if first == b'[' {
-            documents.read_array()?;
-        } else {
-            documents.read_value(Place::Document)?;
-        }
-        documents.skip_space_and(b",");
-    }
-    Ok(())
-}
-
-/// Where a value is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// In the body itself.
-    Document,
-    /// In an array.
-    Element,
+    found.reject_body(reason)
 }
 
 struct Salvage<'a, 'f, 'b> {
     body: &'a [u8],
     at: usize,
-    /// Whether each document ends with its line: one was never closed, and to look for the end of each of the
-    /// others to the end of the body would take forever.
-    is_by_line: bool,
+    /// Whether the values are the elements of an array, rather than documents.
+    is_in_array: bool,
+    /// How many more bytes may be read in search of the end of broken values.
+    work_left: usize,
     found: &'f mut Builder<'b>,
 }
 
+/// A value that is not whole.
+#[derive(Debug, Clone, Copy)]
+struct Broken {
+    start: usize,
+    /// The first token that JSON does not allow where it is, or the end of the body.
+    stuck_at: usize,
+}
+
 impl Salvage<'_, '_, '_> {
-    fn peek(&self) -> Option<u8> {
-        self.body.get(self.at).copied()
+    fn read(&mut self) -> Result<(), Refusal> {
+        loop {
+            let before = self.at;
+            self.skip_separators();
+            match self.body.get(self.at) {
+                Some(b'[') if !self.is_in_array => {
+                    self.at += 1;
+                    self.is_in_array = true;
+                }
+                Some(b']') if self.is_in_array => {
+                    self.at += 1;
+                    self.is_in_array = false;
+                }
+                Some(_) => self.read_value()?,
+                // Whole elements may be missing, so this is said even if only a comma is left.
+                None if self.is_in_array => return self.found.break_off(before..self.body.len()),
+                None => return Ok(()),
+            }
+        }
     }
 
-    /// Skips space, byte order marks and the bytes in `separators`.
-    fn skip_space_and(&mut self, separators: &[u8]) {
-        while let Some(byte) = self.peek() {
-            if byte.is_ascii_whitespace() || separators.contains(&byte) {
+    /// Skips space, commas and byte order marks.
+    fn skip_separators(&mut self) {
+        while let Some(byte) = self.body.get(self.at) {
+            if byte.is_ascii_whitespace() || *byte == b',' {
                 self.at += 1;
             } else if self.body[self.at..].starts_with(BYTE_ORDER_MARK) {
                 self.at += BYTE_ORDER_MARK.len();
@@ -87,164 +102,150 @@ impl Salvage<'_, '_, '_> {
         }
     }
 
-    fn read_array(&mut self) -> Result<(), Refusal> {
-        self.at += 1;
-        loop {
-            let before = self.at;
-            self.skip_space_and(b",");
-            match self.peek() {
-                Some(b']') => {
-                    self.at += 1;
-                    return Ok(());
+    /// Reads a document that is not an array, or an element of an array.
+    fn read_value(&mut self) -> Result<(), Refusal> {
+        let start = self.at;
+        if matches!(self.body[start], b'}' | b']' | b':') {
+            self.at += 1;
+            return self.reject_text(start..self.at);
+        }
+        match self.end_of_whole(start) {
+            Ok(end) => {
+                self.at = end;
+                self.read_whole(start..end)
+            }
+            Err(broken) => {
+                let end = self.end_of_broken(broken);
+                self.at = end.unwrap_or(self.body.len());
+                let range = start..start + without_separator(&self.body[start..self.at]).len();
+                match end {
+                    None if self.work_left == 0 => self.found.reject_text(range, || TOO_BROKEN.into()),
+                    _ => self.reject_text(range),
                 }
-                Some(_) => self.read_value(Place::Element)?,
-                // Whole elements may be missing, so this is said even if only a comma is left.
-                None => return self.found.reject(before..self.body.len(), BREAKS_OFF.into()),
             }
         }
     }
 
-    /// Reads a value that is not an array of events.
-    fn read_value(&mut self, place: Place) -> Result<(), Refusal> {
-        let start = self.at;
-        let limit = if self.is_by_line { end_of_line(self.body, start) } else { self.body.len() };
-        let Some(end) = end_of_value(&self.body[..limit], start) else {
-            return self.reject_unclosed(place);
-        };
-        self.at = end;
-        let text = &self.body[start..end];
+    fn read_whole(&mut self, range: Range<usize>) -> Result<(), Refusal> {
+        let text = &self.body[range.clone()];
         if text[0] == b'{' {
-            return self.read_object(text, start..end);
+            return self.read_object(text, range);
         }
-        let reason = match (is_json(text), place) {
-            (true, Place::Element) => NOT_AN_OBJECT.into(),
-            (true, Place::Document) => NO_EVENT.into(),
-            (false, _) => format!("it is not JSON: {}", json_error(text)).into(),
-        };
-        self.found.reject(start..end, reason)
-    }
-
-    /// Rejects a value that is never closed, to the end of the body or to the next line of JSON Lines.
-    fn reject_unclosed(&mut self, place: Place) -> Result<(), Refusal> {
-        let start = self.at;
-        let next = (place == Place::Document).then(|| next_line_of_json(self.body, start)).flatten();
-        self.is_by_line = next.is_some();
-        self.at = next.unwrap_or(self.body.len());
-        let reason = match self.body[start..self.at].trim_ascii() {
-            whole if whole.len() == self.body.trim_ascii().len() => not_json(self.body),
-            part => format!("it is never closed: {}", json_error(part)).into(),
-        };
-        self.found.reject(start..self.at, reason)
+        match parse(text) {
+            Ok(()) if self.is_in_array => self.found.reject(range, NOT_AN_OBJECT.into()),
+            Ok(()) => self.found.reject(range, NO_EVENT.into()),
+            Err(_) => self.reject_text(range),
+        }
     }
 
     fn read_object(&mut self, text: &[u8], range: Range<usize>) -> Result<(), Refusal> {
-        if is_json(text) {
+        if parse(text).is_ok() {
             return self.found.add_event(text, range);
         }
-        let repaired = repair(text);
-        if !is_json(&repaired) {
-            return self.found.reject(range, format!("it is not JSON: {}", json_error(text)).into());
+        let is_repaired = self.found.add_repaired(range.clone(), |repaired| parse(repaired).is_ok())?;
+        match str::from_utf8(text) {
+            _ if !is_repaired => self.reject_text(range),
+            Ok(_) => Ok(()),
+            Err(_) => self.found.keep_original(range, NOT_UTF8.into()),
         }
-        self.found.add_event(&repaired, range.clone())?;
-        if str::from_utf8(text).is_err() { self.found.keep_original(range, NOT_UTF8.into()) } else { Ok(()) }
     }
 
-    fn reject_rest(&mut self, reason: Cow<'static, str>) -> Result<(), Refusal> {
-        let rest = self.at..self.body.len();
-        self.at = self.body.len();
-        self.found.reject(rest, reason)
+    fn reject_text(&mut self, range: Range<usize>) -> Result<(), Refusal> {
+        let text = &self.body[range.clone()];
+        self.found.reject_text(range, || match parse(text) {
+            Ok(()) => "there is more of it than the tap repairs".into(),
+            Err(error) => format!("it is not JSON: {error}").into(),
+        })
     }
-}
 
-fn is_json(text: &[u8]) -> bool {
-    serde_json::from_slice::<&RawValue>(text).is_ok()
-}
-
-fn json_error(text: &[u8]) -> String {
-    match serde_json::from_slice::<&RawValue>(text) {
-        Ok(_) => "unexpected text".to_owned(),
-        Err(error) => error.to_string(),
-    }
-}
-
-/// Says why a body is not JSON.
-fn not_json(body: &[u8]) -> Cow<'static, str> {
-    match name_format(body) {
-        Some(format) => format!("the body is not JSON: it looks like {format}").into(),
-        None => format!("the body is not JSON: {}", json_error(body)).into(),
-    }
-}
-
-/// Returns the end of the value that starts at `start`, by its brackets and quotes alone; `None` if it is
-/// never closed.
-fn end_of_value(body: &[u8], start: usize) -> Option<usize> {
-    let mut depth = 0_usize;
-    let mut at = start;
-    loop {
-        match *body.get(at)? {
-            b'"' => at = end_of_string(body, at)? - 1,
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            _ if depth == 0 => {
-                // A number, a word, or anything else up to what could separate it from the next value.
-                let is_end = |byte: &u8| byte.is_ascii_whitespace() || b",[]{}\"".contains(byte);
-                let rest = &body[at..];
-                return Some(at + rest.iter().position(is_end).unwrap_or(rest.len()));
+    /// Returns the end of the value that starts at `start`, if each of its tokens is where JSON allows it.
+    fn end_of_whole(&mut self, start: usize) -> Result<usize, Broken> {
+        let mut scanner = Scanner::new(self.body, start);
+        let stuck_at = loop {
+            match scanner.next_token() {
+                Some(token) if !token.is_allowed => break token.start,
+                Some(_) if scanner.is_at_end() => return Ok(scanner.position()),
+                Some(_) => {}
+                None => break scanner.position(),
             }
-            _ => {}
-        }
-        at += 1;
-        if depth == 0 {
-            return Some(at);
-        }
+        };
+        self.work_left = self.work_left.saturating_sub(scanner.position() - start);
+        Err(Broken { start, stuck_at })
     }
-}
 
-/// Returns the end of the string that starts at `start`.
-fn end_of_string(body: &[u8], start: usize) -> Option<usize> {
-    let mut at = start + 1;
-    loop {
-        at += memchr::memchr2(b'"', b'\\', body.get(at..)?)?;
-        if body[at] == b'"' {
-            return Some(at + 1);
-        }
-        at += 2;
-    }
-}
-
-/// Returns where the line that holds `at` ends.
-fn end_of_line(body: &[u8], at: usize) -> usize {
-    memchr::memchr(b'\n', &body[at..]).map_or(body.len(), |length| at + length)
-}
-
-/// Returns the start of the next line that begins with a bracket.
-fn next_line_of_json(body: &[u8], after: usize) -> Option<usize> {
-    let breaks = memchr::memchr_iter(b'\n', &body[after..]).map(|at| after + at + 1);
-    let mut starts = breaks.filter(|at| matches!(body.get(*at), Some(b'{' | b'[')));
-    starts.next()
-}
-
-/// Escapes control characters within strings, and reads bytes that are not UTF-8 as U+FFFD.
-fn repair(text: &[u8]) -> Vec<u8> {
-    let text = String::from_utf8_lossy(text);
-    let mut repaired = Vec::with_capacity(text.len());
-    let (mut is_string, mut is_escaped) = (false, false);
-    for byte in text.bytes() {
-        match byte {
-            0..0x20 if is_string => {
-                if is_escaped {
-                    // A backslash before a raw line break stands for the line break.
-                    repaired.pop();
-                }
-                repaired.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
-                is_escaped = false;
-                continue;
+    /// Returns where a broken value ends, by the first of these:
+    ///
+    /// - Its brackets close, and what follows could follow a value.
+    /// - A whole object begins a line, or stands where no object can be within the value. This is the next
+    ///   one if a brace is missing.
+    /// - A whole object with a field `event` comes after a comma or a bracket. This is the next one if a
+    ///   quotation mark is missing: the rest of the body then looks like the inside of strings. The field
+    ///   tells it from objects that are elements of an array in the broken value.
+    ///
+    /// `None` if there is no such place, or no work left.
+    fn end_of_broken(&mut self, broken: Broken) -> Option<usize> {
+        let closed = self.end_by_brackets(broken.start);
+        let limit = closed.unwrap_or(self.body.len());
+        let mut at = broken.start + 1;
+        while self.work_left > 0 && at < limit {
+            let Some(distance) = memchr::memchr(b'{', &self.body[at..limit]) else { break };
+            self.work_left = self.work_left.saturating_sub(distance);
+            let start = at + distance;
+            if self.is_next_object(start, broken) {
+                return Some(start);
             }
-            b'"' if !is_escaped => is_string = !is_string,
-            _ => {}
+            at = start + 1;
         }
-        is_escaped = is_string && byte == b'\\' && !is_escaped;
-        repaired.push(byte);
+        closed.filter(|_| self.work_left > 0)
     }
-    repaired
+
+    fn end_by_brackets(&mut self, start: usize) -> Option<usize> {
+        let mut scanner = Scanner::new(self.body, start);
+        let end = loop {
+            match scanner.next_token() {
+                Some(_) if scanner.is_at_end() => break Some(scanner.position()),
+                Some(_) if scanner.position() - start > self.work_left => break None,
+                Some(_) => {}
+                // The end of the body, or of the array around the value.
+                None => break self.is_in_array.then_some(scanner.position()),
+            }
+        };
+        self.work_left = self.work_left.saturating_sub(scanner.position() - start);
+        end.filter(|end| self.may_end_at(*end))
+    }
+
+    /// Whether what follows could follow a value: not a field of the same object, for example.
+    fn may_end_at(&self, end: usize) -> bool {
+        let next = skip_space(self.body, end);
+        match self.body.get(next) {
+            None | Some(b'{' | b'[') => true,
+            Some(b']') => self.is_in_array,
+            Some(b',') => !matches!(self.body.get(skip_space(self.body, next + 1)), Some(b'"' | b'}')),
+            Some(_) => self.body[end..next].contains(&b'\n'),
+        }
+    }
+
+    /// Whether the object that starts at `start` is the next value after the broken one.
+    fn is_next_object(&mut self, start: usize, broken: Broken) -> bool {
+        let before = &self.body[..start];
+        let is_sure = start == broken.stuck_at || before.ends_with(b"\n");
+        if !is_sure && !matches!(before.trim_ascii_end().last(), Some(b',' | b'[' | b']' | b'}')) {
+            return false;
+        }
+        let Ok(end) = self.end_of_whole(start) else { return false };
+        let text = &self.body[start..end];
+        self.work_left = self.work_left.saturating_sub(text.len());
+        (is_sure || memmem::find(text, b"\"event\"").is_some()) && self.may_end_at(end)
+    }
+}
+
+/// Removes space at the end, and the comma before it.
+fn without_separator(text: &[u8]) -> &[u8] {
+    let text = text.trim_ascii_end();
+    text.strip_suffix(b",").unwrap_or(text)
+}
+
+/// Whether a text is JSON.
+fn parse(text: &[u8]) -> serde_json::Result<()> {
+    serde_json::from_slice::<&RawValue>(text).map(|_| ())
 }

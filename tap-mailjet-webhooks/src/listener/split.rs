@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 
 use super::event_counts::EventCounts;
 use super::refusal::Refusal;
+use super::repair::{repair, repaired_len};
 use super::salvage::salvage;
 use crate::spool::{Items, Reservation};
 
@@ -23,8 +24,12 @@ pub(super) const NOT_AN_OBJECT: &str = "the array element is not a JSON object, 
 /// Values that a body may hold. Mailjet sends the events of a second; hostile clients send more.
 pub(super) const MAX_ELEMENTS: usize = 100_000;
 
+const BREAKS_OFF: &str = "the array breaks off before its end";
 /// The least memory that is taken for the text of repaired items.
 const LEAST_GROWTH: usize = 4 << 10;
+/// By how many bytes all repairs in a body may lengthen it, or by a quarter if that is more. A body of
+/// nothing but control characters would otherwise take more memory than there is, each time it is sent.
+const MAX_REPAIR_GROWTH: usize = 1 << 20;
 
 /// What a body holds.
 #[derive(Debug)]
@@ -85,8 +90,20 @@ pub(super) struct Builder<'a> {
     error: Option<Cow<'static, str>>,
     /// Values that were added.
     elements: usize,
-    /// The run of rejected values that ends with the last value, and why its first one was rejected.
-    run: Option<(Range<usize>, Cow<'static, str>)>,
+    /// By how many bytes repaired events are longer than their originals.
+    repair_growth: usize,
+    /// The run of rejected values that ends with the last value.
+    run: Option<Run>,
+}
+
+/// Rejected values with only separators between them. They become one item.
+#[derive(Debug)]
+struct Run {
+    range: Range<usize>,
+    /// Why the first one was rejected.
+    reason: Cow<'static, str>,
+    /// Whether any of it is text that is not JSON. Then nobody can say how many values it is.
+    is_text: bool,
 }
 
 impl<'a> Builder<'a> {
@@ -99,6 +116,7 @@ impl<'a> Builder<'a> {
             event_counts: EventCounts::default(),
             error: None,
             elements: 0,
+            repair_growth: 0,
             run: None,
         }
     }
@@ -123,15 +141,69 @@ impl<'a> Builder<'a> {
         self.items.push_event(range, self.reservation).map_err(Refusal::Spool)
     }
 
-    /// Rejects a part of the body, together with the rejected part before it, if there is only a separator
-    /// between the two.
-    pub(super) fn reject(&mut self, range: Range<usize>, reason: Cow<'static, str>) -> Result<(), Refusal> {
-        self.count_element()?;
-        match &mut self.run {
-            Some((run, _)) => run.end = range.end,
-            None => self.run = Some((range, reason)),
+    /// Adds an event that is JSON only once it is [repaired](super::repair). Returns whether it is:
+    /// `is_json` says so of the repaired text, which must not be much longer than the body.
+    pub(super) fn add_repaired(
+        &mut self,
+        range: Range<usize>,
+        is_json: impl Fn(&[u8]) -> bool,
+    ) -> Result<bool, Refusal> {
+        let text = &self.body[range.clone()];
+        let length = repaired_len(text);
+        let growth = self.repair_growth + length.saturating_sub(text.len());
+        if growth > MAX_REPAIR_GROWTH.max(self.body.len() / 4) {
+            return Ok(false);
         }
+        let _held_meanwhile = self.reservation.reserve_beside(length).map_err(Refusal::Spool)?;
+        let mut repaired = Vec::with_capacity(length);
+        repair(text, |part| repaired.extend_from_slice(part));
+        if !is_json(&repaired) {
+            return Ok(false);
+        }
+        self.repair_growth = growth;
+        self.add_event(&repaired, range)?;
+        Ok(true)
+    }
+
+    /// Rejects a value that is JSON, together with the rejected values before it.
+    pub(super) fn reject(&mut self, range: Range<usize>, reason: Cow<'static, str>) -> Result<(), Refusal> {
+        if self.run.as_ref().is_none_or(|run| !run.is_text) {
+            self.count_element()?;
+        }
+        self.extend_run(range, || reason);
         Ok(())
+    }
+
+    /// Rejects text that is not JSON, together with the rejected values before it. A run of it counts as one
+    /// value. `reason` is needed only if it begins the run.
+    pub(super) fn reject_text(
+        &mut self,
+        range: Range<usize>,
+        reason: impl FnOnce() -> Cow<'static, str>,
+    ) -> Result<(), Refusal> {
+        if self.run.is_none() {
+            self.count_element()?;
+        }
+        self.extend_run(range, reason).is_text = true;
+        Ok(())
+    }
+
+    /// Rejects what is left of an array that breaks off.
+    pub(super) fn break_off(&mut self, range: Range<usize>) -> Result<(), Refusal> {
+        match &mut self.run {
+            Some(run) => {
+                run.range.end = range.end;
+                run.reason = format!("{}; {BREAKS_OFF}", run.reason).into();
+                Ok(())
+            }
+            None => self.reject_text(range, || BREAKS_OFF.into()),
+        }
+    }
+
+    /// Rejects the whole body, in which there is no event.
+    pub(super) fn reject_body(&mut self, reason: Cow<'static, str>) -> Result<(), Refusal> {
+        self.run = None;
+        self.reject_text(0..self.body.len(), || reason)
     }
 
     /// Keeps the original of an event that was repaired, as an item of its own.
@@ -140,13 +212,25 @@ impl<'a> Builder<'a> {
         range: Range<usize>,
         reason: Cow<'static, str>,
     ) -> Result<(), Refusal> {
-        self.run = Some((range, reason));
+        self.run = Some(Run { range, reason, is_text: true });
         self.end_run()
+    }
+
+    /// Whether anything is an event so far.
+    pub(super) fn has_events(&self) -> bool {
+        self.items.receipt().accepted > 0
+    }
+
+    fn extend_run(&mut self, range: Range<usize>, reason: impl FnOnce() -> Cow<'static, str>) -> &mut Run {
+        let end = range.end;
+        let run = self.run.get_or_insert_with(|| Run { range, reason: reason(), is_text: false });
+        run.range.end = end;
+        run
     }
 
     /// Ends the run of rejected values, so that the next one becomes an item of its own.
     fn end_run(&mut self) -> Result<(), Refusal> {
-        let Some((range, reason)) = self.run.take() else { return Ok(()) };
+        let Some(Run { range, reason, .. }) = self.run.take() else { return Ok(()) };
         self.error.get_or_insert_with(|| reason.clone());
         let range = self.place(&self.body[range.clone()], range)?;
         self.items.push_rejected(range, reason, self.reservation).map_err(Refusal::Spool)
@@ -162,7 +246,8 @@ impl<'a> Builder<'a> {
         let Some(rebuilt) = &mut self.rebuilt else { return Ok(range) };
         let start = rebuilt.len();
         if rebuilt.capacity() - start < text.len() {
-            let more = text.len().max(rebuilt.capacity()).max(LEAST_GROWTH);
+            // By a quarter, because four times the largest body is all that is sure to be there.
+            let more = text.len().max(rebuilt.capacity() / 4).max(LEAST_GROWTH);
             self.reservation.grow(more).map_err(Refusal::Spool)?;
             rebuilt.reserve_exact(more);
         }
@@ -263,7 +348,7 @@ mod tests {
     fn a_body_without_events_is_rejected_whole_and_the_reason_is_given() {
         let scalar = "the body is JSON, but neither an object nor an array of objects";
         let multipart = b"--x\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n--x--\r\n";
-        let cases: [(&[u8], &str); 11] = [
+        let cases: [(&[u8], &str); 13] = [
             (b"5", scalar),
             (b"\"text\"", scalar),
             (b"garbage", "the body is not JSON: expected value at line 1 column 1"),
@@ -273,8 +358,10 @@ mod tests {
             (b"\x1f\x8b\x08\0\x01", "the body is not JSON: it looks like gzip data"),
             (b"{\0\"\0a\0\"\0", "the body is not JSON: it looks like text in UTF-16"),
             (b"{\"a\":1", "the body is not JSON: EOF while parsing an object at line 1 column 6"),
-            (b"{'a':1}", "it is not JSON: key must be a string at line 1 column 2"),
-            (b"{\"a\":\xff}", "it is not JSON: expected value at line 1 column 6"),
+            (b"{'a':1}", "the body is not JSON: key must be a string at line 1 column 2"),
+            (b"{\"a\":\xff}", "the body is not JSON: expected value at line 1 column 6"),
+            (b"[1,2", "the body is not JSON: EOF while parsing a list at line 1 column 4"),
+            (b"5 6", "the body is not JSON: trailing characters at line 1 column 3"),
         ];
         for (body, reason) in cases {
             assert_items(body, &[(body, Some(reason))]);
@@ -304,37 +391,143 @@ mod tests {
         assert_items(r#"[{"a":1}] x"#, &[(a, None), (b"x", Some("it is not JSON"))]);
     }
 
+    /// The texts of the events in a body, and how many items were rejected.
+    fn events(body: &str) -> (Vec<String>, usize) {
+        let found = items(body).expect("items");
+        let rejected = found.iter().filter(|(_, reason)| reason.is_some()).count();
+        let events = found.into_iter().filter(|(_, reason)| reason.is_none());
+        (events.map(|(text, _)| String::from_utf8(text).expect("text")).collect(), rejected)
+    }
+
     #[test]
     fn a_broken_element_costs_no_other() {
-        let (a, c): (&[u8], &[u8]) = (br#"{"a":1}"#, br#"{"c":"]}"}"#);
-        for broken in [r#"{"b":nope}"#, r#"{"b":1,}"#, r#"{"b" 1}"#, "truth", "[1,{}", "{'b':[1}"] {
-            let body = format!(r#"[{{"a":1}},{broken},{{"c":"]}}"}}]"#);
-            let found = items(&body).expect("items");
-            assert_eq!(found[0].0, a, "{body}");
-            if found.len() == 3 {
-                assert_eq!((&*found[1].0, &*found[2].0), (broken.as_bytes(), c), "{body}");
-            } else {
-                // It is not clear what belongs to a value whose brackets do not match.
-                assert!(found.len() == 2 && broken.contains("[1"), "{body}");
+        let (first, last) = (r#"{"event":"open","a":[1,{"x":"]}"}]}"#, r#"{"event":"click","c":{"d":2}}"#);
+        for broken in [
+            // Something within it is not JSON.
+            r#"{"b":nope}"#,
+            r#"{"b":1,}"#,
+            r#"{"b" 1}"#,
+            r#"{"b":1 "c":2}"#,
+            "{'b':[1]}",
+            "truth",
+            r#"{"b":"\x"}"#,
+            // A bracket is missing.
+            r#"{"event":"spam","b":1"#,
+            r#"{"event":"spam","b":{"x":1}"#,
+            r#"{"event":"spam","b":{"x":1,"c":2}"#,
+            r#"{"event":"spam","b":[1,2}"#,
+            r#"{"event":"spam","b":[{"x":1},{"y":2}}"#,
+            r#"{"event":"spam","b":{"x":[1},"c":2}"#,
+            r#"{"event":"spam","b":1]"#,
+            r#""event":"spam","b":1}"#,
+            // A bracket too many.
+            r#"{"event":"spam"}}"#,
+            r#"{{"event":"spam","b":1}"#,
+            r#"{"event":"spam","b":[1]]}"#,
+            // A quotation mark is missing or too many.
+            r#"{"event":"spam,"b":1}"#,
+            r#"{event":"spam","b":1}"#,
+            r#"{"event":"spam","b":"x}"#,
+            r#"{"event":"spam","url":"https://example.com,"ip":"192.0.2.1","tags":[{"x":1},{"y":2}],"b":1}"#,
+            r#"{"event":"spam","b":"say "hello" to {them}, please","c":2}"#,
+        ] {
+            for separator in [",", ", ", ",\n  ", "\n"] {
+                for (open, close) in [("[", "]"), ("", ""), ("[", "")] {
+                    let body = format!("{open}{}{close}", [first, broken, last].join(separator));
+                    let (found, rejected) = events(&body);
+                    let expected = if broken == r#"{{"event":"spam","b":1}"# {
+                        vec![first, r#"{"event":"spam","b":1}"#, last]
+                    } else if broken == r#"{"event":"spam"}}"# {
+                        vec![first, r#"{"event":"spam"}"#, last]
+                    } else {
+                        vec![first, last]
+                    };
+                    assert_eq!(found, expected, "{body}");
+                    assert!(rejected > 0, "{body}: the loss is reported");
+                }
             }
         }
-        // An array that breaks off, wherever that is.
+    }
+
+    #[test]
+    fn an_array_that_breaks_off_costs_only_its_last_element() {
         let whole = br#"[{"a":1},{"b":[{"x":1},{"y":2}]},{"c":3}]"#;
-        for end in 1..whole.len() {
+        for end in 10..whole.len() {
             let found = items(&whole[..end]).expect("items");
             let events = found.iter().filter(|(_, reason)| reason.is_none()).count();
             let expected = [8, 32, 40].into_iter().filter(|last| end >= *last).count();
             assert_eq!(events, expected, "{}", String::from_utf8_lossy(&whole[..end]));
             assert!(found.last().is_some_and(|(_, reason)| reason.is_some()), "the loss is reported");
         }
-        // Each line of JSON Lines is a document.
-        let lines = "{\"a\":1}\n{\"b\":[1\n{\"c\":3}\n{\"d\n{\"c\":3}\n";
-        let unclosed = Some("it is never closed");
-        let d: (&[u8], &[u8]) = (b"{\"c\":3}", b"{\"d\n");
+        let found = items(r#"[{"a":1},2"#).expect("items");
+        let reason = found[1].1.as_deref().expect("a reason");
+        assert!(reason.ends_with("; the array breaks off before its end"), "{reason}");
+    }
+
+    #[test]
+    fn each_line_of_json_lines_is_a_document() {
+        let lines = "{\"a\":1}\n{\"b\":[1\n{\"c\":3}\n{\"d\n{\"c\":4}\n";
+        let unclosed = Some("it is not JSON: EOF while parsing");
         assert_items(
             lines,
-            &[(a, None), (b"{\"b\":[1\n", unclosed), (d.0, None), (d.1, unclosed), (d.0, None)],
+            &[
+                (br#"{"a":1}"#, None),
+                (br#"{"b":[1"#, unclosed),
+                (br#"{"c":3}"#, None),
+                (b"{\"d", unclosed),
+                (br#"{"c":4}"#, None),
+            ],
         );
+        // A broken element in an array that is written over several lines.
+        let lines = "[\n  {\n    \"event\": \"open\"\n  },\n  {\n    \"event\": \"sp\n  },\n  {\n    \"event\": \
+                     \"click\"\n  }\n]\n";
+        let (found, rejected) = events(lines);
+        assert!(found.len() == 2 && found[1].contains("click") && rejected == 1, "{found:?}");
+    }
+
+    #[test]
+    fn what_programs_put_around_json_costs_no_event() {
+        let event = r#"{"event":"open","a":1}"#;
+        for (before, after) in [
+            ("/* v1 */[", "]"),
+            (")]}'\n[", "]"),
+            (")]}',\n", ""),
+            ("callback([", "]);"),
+            ("while(1);[", "]"),
+            ("HTTP/1.1 200 OK\r\n\r\n[", "]"),
+            ("data: ", "\n\n"),
+            ("[", "]\0\0"),
+            ("", "]"),
+        ] {
+            let body = format!("{before}{event},{event}{after}");
+            let (found, rejected) = events(&body);
+            assert_eq!(found, [event, event], "{body}");
+            assert!(rejected > 0, "{body}");
+        }
+    }
+
+    /// However a body is broken, each byte of it is read a bounded number of times.
+    #[test]
+    fn a_hostile_body_does_not_take_forever() {
+        for part in [
+            "{",
+            "[",
+            "[{",
+            "{\"a\":[{},",
+            "{\"a\"[[[{\"event\":1},",
+            "{\"a\":[{\"event\":1},",
+            "{\"a\"},",
+            "\"",
+            "},{\"event\"",
+            "\n{\"a\":",
+            "}",
+            ":",
+            "x\"",
+        ] {
+            let body = part.repeat((1 << 20) / part.len());
+            let found = split_within(64 << 20, body.as_bytes());
+            assert!(matches!(found, Ok(_) | Err(Refusal::TooManyElements)), "{part}");
+        }
     }
 
     #[test]
@@ -348,16 +541,21 @@ mod tests {
         let expected =
             [(first, None), (repaired, None), (bad, reason), (repaired, None), (bad, reason), (last, None)];
         assert_items(&group, &expected);
-        assert_items("{\"a\":\"x\n\ty\\\n\0\"}", &[(br#"{"a":"x\u000a\u0009y\u000a\u0000"}"#, None)]);
+        assert_items("{\"a\":\"x\n\ty\\\n\0\"}", &[(br#"{"a":"x\n\ty\n\u0000"}"#, None)]);
         assert_items("[{\"a\":\"\u{1b}\"}]", &[(br#"{"a":"\u001b"}"#, None)]);
     }
 
     #[test]
     fn a_body_of_too_many_values_is_refused() {
-        for (element, separator) in [("{}", ","), ("0", ","), ("{}", " "), ("nope", ",")] {
-            let body = |count| format!("[{}]", vec![element; count].join(separator));
-            assert_eq!(items(body(MAX_ELEMENTS + 1)), Err(Refusal::TooManyElements), "{element}{separator}");
+        for (element, separator) in [("{}", ","), ("0", ","), ("{}", " "), ("{},nope", ",")] {
+            let body = format!("[{}]", vec![element; MAX_ELEMENTS + 1].join(separator));
+            let refused = split_within(4 << 20, body.as_bytes()).expect_err("too many");
+            assert_eq!(refused, Refusal::TooManyElements, "{element}{separator}");
         }
+        // Nobody can say how many values text is that is not JSON.
+        let text = format!("{{\"event\":\"open\"}} {}", "nope ".repeat(MAX_ELEMENTS + 1));
+        let receipt = split_within(4 << 20, text.as_bytes()).expect("one event").items.receipt();
+        assert_eq!((receipt.accepted, receipt.rejected), (1, 1));
         assert_eq!(
             split_within(4 << 20, format!("[{}{{}}]", "{},".repeat(99_999)).as_bytes())
                 .expect("few")
@@ -378,6 +576,29 @@ mod tests {
             let refused = split_within(64 << 10, body.as_bytes()).expect_err("it takes more than that");
             assert_eq!(refused, Refusal::Spool(AppendError::Overloaded));
             split_within(2 << 20, body.as_bytes()).expect("that is enough");
+        }
+    }
+
+    /// Memory for four times the largest body is always there, so that is all that a body may need.
+    #[test]
+    fn what_a_repair_would_lengthen_too_much_is_kept_as_it_is() {
+        const BODY_BYTES: usize = 8 << 20;
+        let long = |filler: &[u8], bytes: usize| {
+            [b"{\"event\":\"open\",\"a\":\"", &*filler.repeat(bytes / filler.len()), b"\"}"].concat()
+        };
+        let several = |part: Vec<u8>| [b"[", &*vec![part; 8].join(&b","[..]), b"]"].concat();
+        for (body, accepted, rejected) in [
+            (long(b"\x01", BODY_BYTES), 0, 1),
+            (long(b"\n", BODY_BYTES), 0, 1),
+            (long(b"\xff", BODY_BYTES), 0, 1),
+            (long(b"xxxxxx\n", BODY_BYTES), 1, 0),
+            (long(b"xxxxxxxxx\xff", BODY_BYTES), 1, 1),
+            (several(long(b"\xff", BODY_BYTES / 8)), 1, 2),
+            (several(long(b"xxxxxxxxx\xff", BODY_BYTES / 8)), 8, 8),
+        ] {
+            let split = split_within(3 * body.len() + (1 << 20), &body).expect("there is enough memory");
+            let receipt = split.items.receipt();
+            assert_eq!((receipt.accepted, receipt.rejected), (accepted, rejected));
         }
     }
 

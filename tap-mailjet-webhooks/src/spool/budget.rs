@@ -72,6 +72,11 @@ impl Shared {
 }
 
 impl Reservation {
+    /// Reserves `bytes` of the same budget for something that is needed for a shorter time.
+    pub fn reserve_beside(&self, bytes: usize) -> Result<Reservation, AppendError> {
+        Ok(Reservation { permit: self.budget.take(bytes)?, budget: Arc::clone(&self.budget) })
+    }
+
     /// Reserves `bytes` more for something that has begun.
     pub fn grow(&mut self, bytes: usize) -> Result<(), AppendError> {
         let more = self.budget.take(bytes)?;

@@ -21,7 +21,7 @@ fn data_that_is_not_an_event_becomes_a_row_with_a_reason() {
             text(r#"{"event":"open""#),
         ),
         (b"5", "the body is JSON, but neither an object nor an array of objects", text("5")),
-        (b"\"\xff\0\"", "it is not JSON: ", bytes("\"\u{fffd}\u{fffd}\"", "Iv8AIg==")),
+        (b"\"\xff\0\"", "the body is not JSON: control character", bytes("\"\u{fffd}\u{fffd}\"", "Iv8AIg==")),
         (
             b"\x1f\x8b\x08\0",
             "the body is not JSON: it looks like gzip data",
@@ -120,6 +120,39 @@ fn a_byte_that_is_not_utf8_costs_no_event_and_stays_recoverable() {
     assert!(rows[0].text("reason").contains("The event is accepted"), "{}", rows[0].text);
     let exported = tap.command(&["spool", "export"]).finish();
     assert!(exported.stdout.iter().any(|line| line.contains(&base64_of(&bad))), "the spool has it, too");
+}
+
+/// A group in which one event lost a character, and 999 did not.
+#[test]
+fn a_missing_bracket_or_quotation_mark_costs_no_other_event_of_a_group() {
+    let tap = Tap::new();
+    let running = tap.run().start();
+    let event = |number: usize| {
+        format!(
+            r#"{{"event":"open","time":{number},"email":"ada@example.com","geo":{{"country":"FR"}},"tags":["a"]}}"#
+        )
+    };
+    let broken = [
+        (event(500).replacen('}', "", 1), "a brace"),
+        (event(500).replacen(']', "", 1), "a bracket"),
+        (event(500).replacen("com\"", "com", 1), "a quotation mark"),
+        (event(500).replacen(':', "", 1), "a colon"),
+        (event(500).replacen("\"open\"", "open", 1), "two quotation marks"),
+    ];
+    for (number, (broken, missing)) in broken.iter().enumerate() {
+        let mut group: Vec<_> = (0..1000).map(event).collect();
+        group[500].clone_from(broken);
+        let reply = running.endpoint().post(format!("[{}]", group.join(",")));
+        let answer = (reply.status, &reply.json()["accepted"], &reply.json()["rejected"]);
+        assert_eq!(answer, (200, &999.into(), &1.into()), "{missing}: {}", reply.body);
+        let rows = running.wait_records(999 * (number + 1));
+        let times = rows.iter().skip(999 * number).map(|row| row.integer("time"));
+        assert!(times.eq((0..1000).filter(|time| *time != 500)), "{missing}");
+    }
+    let finished = running.stop();
+    let rejected = finished.records_of("_sdc_rejected");
+    let records: Vec<_> = rejected.iter().map(|row| row.text("record")).collect();
+    assert_eq!(records, broken.map(|(broken, _)| broken));
 }
 
 fn base64_of(bytes: &[u8]) -> String {
