@@ -6,6 +6,7 @@ use end_to_end::events::{grouped, number_of, numbered_event, numbered_events};
 use end_to_end::message::Message;
 use end_to_end::program::Signal;
 use end_to_end::tap::{FinishedTap, Tap, state_value};
+use end_to_end::wait;
 
 /// The numbers of the events that a run has written.
 fn numbers(finished: &FinishedTap) -> Vec<u64> {
@@ -175,7 +176,39 @@ fn a_bookmark_that_a_tool_has_rounded_skips_nothing() {
 /// What a tool makes of the bookmark may be the last that was written, of which nothing is stored.
 #[test]
 fn a_bookmark_that_was_rounded_to_the_last_written_one_skips_nothing() {
-    let (tap, stored, last) = (0..30)
+    let (tap, stored, last) = spool_whose_last_sequence_is_another_one_rounded();
+    tap.drain().finish().assert_code(0);
+    tap.append_state(last);
+    let drained = tap.drain().state().finish();
+    drained.assert_code(0);
+    let first = drained.records()[0].sequence();
+    assert!(first <= stored + 1, "{first} comes after {stored}, which was stored");
+    assert!(drained.stderr_contains("looks rounded"), "{:?}", drained.stderr);
+}
+
+/// The same while a run follows its state file.
+#[test]
+fn a_bookmark_that_was_rounded_to_the_last_written_one_trims_nothing_that_is_not_stored() {
+    let (tap, stored, last) = spool_whose_last_sequence_is_another_one_rounded();
+    let first = tap.spool().sequences()[0];
+    let tap = tap.set("state_interval_records", 1);
+    tap.append_to_state("{}\n");
+    let running = tap.run().state().start();
+    running.wait_bookmark(last);
+    // The tool that keeps the state has got no further than this.
+    assert_eq!(as_double(stored), last);
+    tap.append_state(last);
+    wait::until("what is certainly stored is trimmed", || {
+        tap.spool().sequences().first().is_some_and(|left| *left > first).then_some(())
+    });
+    running.stop().assert_code(0);
+    let left = tap.spool().sequences();
+    assert!(left.contains(&(stored + 1)), "{stored} was stored, and {left:?} is left");
+}
+
+/// A spool, a sequence in it, and the last sequence, which is what a tool makes of the other one.
+fn spool_whose_last_sequence_is_another_one_rounded() -> (Tap, i64, i64) {
+    (0..30)
         .find_map(|_| {
             let tap = Tap::new().set("sequence_unit", "nanosecond").set("retention_days", 0);
             tap.spool_bodies([grouped(&numbered_events(0, 301)).as_str()]);
@@ -184,14 +217,7 @@ fn a_bookmark_that_was_rounded_to_the_last_written_one_skips_nothing() {
             let stored = sequences[..300].iter().copied().find(|sequence| as_double(*sequence) == last)?;
             Some((tap, stored, last))
         })
-        .expect("more than a third of the groups end with a number that doubles are printed as");
-    tap.drain().finish().assert_code(0);
-    tap.append_state(last);
-    let drained = tap.drain().state().finish();
-    drained.assert_code(0);
-    let first = drained.records()[0].sequence();
-    assert!(first <= stored + 1, "{first} comes after {stored}, which was stored");
-    assert!(drained.stderr_contains("looks rounded"), "{:?}", drained.stderr);
+        .expect("more than a third of the groups end with a number that doubles are printed as")
 }
 
 /// The first sequence of each millisecond is a number that doubles are printed as.

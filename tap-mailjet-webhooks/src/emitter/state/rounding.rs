@@ -9,6 +9,9 @@ use super::Sequence;
 /// The first integer after which doubles skip some.
 const FIRST_SKIPPED: i64 = 1 << f64::MANTISSA_DIGITS;
 
+/// How far rounding moves a bookmark at most.
+pub(super) const LARGEST_DISTANCE: u64 = 1 << (i64::MAX.ilog2() + 1 - f64::MANTISSA_DIGITS);
+
 /// Returns the smallest sequence that a bookmark may have been before it was rounded; `None` if it was not:
 /// a double would be printed otherwise.
 #[allow(clippy::cast_precision_loss)] // That is what this is about.

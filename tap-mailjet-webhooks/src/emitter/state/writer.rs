@@ -120,8 +120,8 @@ impl StateWriter {
         {
             registry.note_written_through(bookmark)?;
             self.written_through = bookmark;
-            self.written.set_largest_bookmark(bookmark);
         }
+        self.written.note_bookmarks(positions);
         Ok(())
     }
 }

@@ -1,12 +1,13 @@
 //! What has been written to each stream. Compared with a state, it decides what may be trimmed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use catalog::state::State;
 use catalog::stream::StreamId;
 use parking_lot::Mutex;
 
-use super::rounding::smallest_before_rounding;
+use super::rounding::{LARGEST_DISTANCE, smallest_before_rounding};
 use crate::spool::{Backlog, EventReader, ItemKind, Sequence, SpoolError};
 
 /// How far a selected stream has been written.
@@ -72,12 +73,19 @@ impl Positions {
 #[derive(Debug, Clone)]
 pub struct Written(Arc<Mutex<WrittenState>>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct WrittenState {
     positions: Positions,
     /// No STATE written from this spool has a bookmark past this.
     largest_bookmark: Sequence,
+    /// By the stream's name.
+    bookmarks: BTreeMap<&'static str, RecentBookmarks>,
 }
+
+/// Bookmarks that a stream had in the STATEs of this run and at its start, in order. Only those are kept that
+/// could be confused by rounding with the last one, or with that of the last record.
+#[derive(Debug, Default)]
+struct RecentBookmarks(Vec<Sequence>);
 
 /// Up to where the target has stored the items of each kind.
 ///
@@ -96,7 +104,7 @@ pub(super) struct ForeignBookmark(pub(super) &'static str);
 impl Written {
     /// Nothing has been written by this run. `largest_bookmark` is that of the STATEs of earlier runs.
     pub(crate) fn new(largest_bookmark: Sequence) -> Self {
-        Written(Arc::new(Mutex::new(WrittenState { positions: Positions::default(), largest_bookmark })))
+        Written(Arc::new(Mutex::new(WrittenState { largest_bookmark, ..WrittenState::default() })))
     }
 
     /// Notes that stdout has taken everything up to these positions.
@@ -104,9 +112,13 @@ impl Written {
         self.0.lock().positions = positions;
     }
 
-    /// Notes the largest bookmark of any STATE, before that STATE is written.
-    pub(crate) fn set_largest_bookmark(&self, sequence: Sequence) {
-        self.0.lock().largest_bookmark = sequence;
+    /// Notes where the run starts, and the bookmarks of each STATE before it is written.
+    pub(crate) fn note_bookmarks(&self, positions: &Positions) {
+        let mut written = self.0.lock();
+        for position in &positions.0 {
+            written.largest_bookmark = written.largest_bookmark.max(position.bookmark);
+            written.bookmarks.entry(position.stream.name()).or_default().add(position);
+        }
     }
 
     pub(super) fn confirm_all(&self) -> Confirmed {
@@ -122,7 +134,8 @@ impl Written {
     /// without new events then stays behind or is missing, and would block trimming forever. So a stream has
     /// confirmed everything once it has confirmed the last record that was written to it, if there was one.
     ///
-    /// A bookmark that a tool may have rounded up confirms only what it was at least.
+    /// A bookmark that a tool may have rounded up confirms only what it was at least: a smaller one that a
+    /// STATE had.
     pub(super) fn confirm(&self, state: &State) -> Result<Confirmed, ForeignBookmark> {
         let written = self.0.lock();
         // What has been written is on its way into a STATE, if it is not in one yet.
@@ -131,9 +144,10 @@ impl Written {
         let largest = last_record.unwrap_or(Sequence::START).max(written.largest_bookmark);
         let stored = |position: &StreamPosition| {
             let bookmark = super::bookmark(state, position.stream)?;
-            let is_known = Some(bookmark) == position.last_record || bookmark == written.largest_bookmark;
-            let smallest = if is_known { None } else { smallest_before_rounding(bookmark) };
-            Some(smallest.unwrap_or(bookmark))
+            let smallest = smallest_before_rounding(bookmark);
+            let recent = written.bookmarks.get(position.stream.name());
+            let is_exact = recent.is_some_and(|recent| recent.has_only(bookmark, smallest, position));
+            Some(smallest.filter(|_| !is_exact).unwrap_or(bookmark))
         };
         let is_foreign = |position: &&StreamPosition| stored(position) > Some(largest);
         if let Some(position) = positions.iter().find(is_foreign) {
@@ -148,6 +162,27 @@ impl Written {
             });
             by_stream.min()
         }))
+    }
+}
+
+impl RecentBookmarks {
+    fn add(&mut self, position: &StreamPosition) {
+        let StreamPosition { bookmark, last_record, .. } = *position;
+        if self.0.last() == Some(&bookmark) {
+            return;
+        }
+        let is_near = |other: Sequence, kept: &Sequence| kept.get().abs_diff(other.get()) <= LARGEST_DISTANCE;
+        self.0.retain(|kept| is_near(bookmark, kept) || last_record.is_some_and(|last| is_near(last, kept)));
+        self.0.push(bookmark);
+    }
+
+    /// Whether `bookmark` is the stream's last one, or that of its last record, and no other one is at least
+    /// `smallest` and smaller than `bookmark`.
+    fn has_only(&self, bookmark: Sequence, smallest: Option<Sequence>, position: &StreamPosition) -> bool {
+        let is_last = Some(bookmark) == position.last_record || self.0.last() == Some(&bookmark);
+        let may_be =
+            |other: &Sequence| smallest.is_some_and(|smallest| smallest <= *other && *other < bookmark);
+        is_last && !self.0.iter().any(may_be)
     }
 }
 
@@ -216,6 +251,38 @@ mod tests {
             let expected =
                 Confirmed { events: events.map(Sequence::new), rejected: rejected.map(Sequence::new) };
             assert_eq!(written.confirm(&state), Ok(expected), "{bookmarks:?} of {last_records:?}");
+        }
+    }
+
+    /// 1565276078922000095, as jq 1.6 prints it, is another bookmark that this run has written.
+    #[test]
+    fn a_bookmark_that_may_be_another_one_rounded_confirms_only_the_smaller() {
+        const BASE: i64 = 1_565_276_078_922_000_000;
+        let position = |bookmark: i64| StreamPosition {
+            last_record: Some(Sequence::new(BASE + bookmark)),
+            ..StreamPosition::new(StreamId::Data, Sequence::new(BASE + bookmark))
+        };
+        // The bookmarks of the start and of STATEs, that of the state, and what it confirms.
+        let cases: [(&[i64], i64, i64); 7] = [
+            (&[0, 100], 100, -156),
+            (&[95, 100], 100, -156),
+            (&[-5_000_000, 100], 100, 100),
+            (&[-300, 100], 100, 100),
+            (&[-5_000_000, 95, 700, 6_000], 100, -156),
+            (&[-5_000_000, 95, 2_000, 95_000], 95_000, 95_000),
+            (&[0], 0, 0),
+        ];
+        for (written, bookmark, expected) in cases {
+            let shared = Written::new(Sequence::START);
+            for bookmark in written {
+                shared.note_bookmarks(&Positions(vec![position(*bookmark)]));
+                shared.set_positions(Positions(vec![position(*bookmark)]));
+            }
+            let mut state = State::default();
+            state.set_bookmark("data", "_sdc_sequence", BASE + bookmark);
+            let confirmed = shared.confirm(&state).expect("it is this spool's");
+            let found = confirmed.through(ItemKind::Event).map(|sequence| sequence.get() - BASE);
+            assert_eq!(found, Some(expected), "{bookmark} of {written:?}");
         }
     }
 
