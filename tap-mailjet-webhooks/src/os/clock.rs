@@ -1,9 +1,25 @@
 //! The wall clock, and how its moments are written.
 
 use std::fmt;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, SecondsFormat};
+
+use super::uptime::Uptime;
+
+/// What tells the time.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    /// The time of day, which somebody can set.
+    pub wall: fn() -> UnixMillis,
+    /// How long the machine has been running, if that is known. Nobody can set that.
+    pub uptime: fn() -> Option<Uptime>,
+}
+
+impl Clock {
+    /// The machine's clocks.
+    pub const SYSTEM: Clock = Clock { wall: UnixMillis::now, uptime: Uptime::read };
+}
 
 /// A moment in Unix milliseconds, by a clock that may be wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,6 +58,12 @@ impl UnixMillis {
         UnixMillis(self.0.saturating_sub(millis(duration)))
     }
 
+    /// Returns the moment `duration` later.
+    #[must_use]
+    pub fn saturating_add(self, duration: Duration) -> Self {
+        UnixMillis(self.0.saturating_add(millis(duration)))
+    }
+
     /// Writes the moment as RFC 3339 text in UTC, with milliseconds and a Z.
     ///
     /// A moment that RFC 3339 cannot express becomes the nearest one that it can, because targets stop at
@@ -63,33 +85,6 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// A wall clock that never runs ahead of the time that has really elapsed since it was started.
-///
-/// If the system's clock is set an hour forward, events must not be deleted an hour early: setting the clock
-/// back does not bring them back.
-#[derive(Debug)]
-pub struct CappedClock {
-    wall: fn() -> UnixMillis,
-    started_at: UnixMillis,
-    started: Instant,
-}
-
-impl CappedClock {
-    /// Starts a clock that follows `wall` from now on.
-    pub fn start(wall: fn() -> UnixMillis) -> Self {
-        CappedClock { wall, started_at: wall(), started: Instant::now() }
-    }
-
-    /// Reads the clock.
-    pub fn now(&self) -> UnixMillis {
-        self.cap((self.wall)(), self.started.elapsed())
-    }
-
-    fn cap(&self, wall: UnixMillis, elapsed: Duration) -> UnixMillis {
-        wall.min(UnixMillis(self.started_at.0.saturating_add(millis(elapsed))))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,19 +103,6 @@ mod tests {
         ];
         for (millis, text) in cases {
             assert_eq!(UnixMillis::new(millis).to_rfc3339(), text);
-        }
-    }
-
-    #[test]
-    fn a_capped_clock_runs_no_faster_than_elapsed_time() {
-        const HOUR: i64 = 3_600_000;
-        let clock = CappedClock::start(|| UnixMillis::new(10 * HOUR));
-        // Hours elapsed, what the wall clock says, and what the capped clock says.
-        let cases =
-            [(0, 10, 10), (1, 11, 11), (1, 12, 11), (1, 10, 10), (2, 9, 9), (3, 13, 13), (3, 500, 13)];
-        for (elapsed, wall, expected) in cases {
-            let now = clock.cap(UnixMillis::new(wall * HOUR), Duration::from_secs(3600 * elapsed));
-            assert_eq!(now.get(), expected * HOUR, "after {elapsed} hours, the wall clock at {wall}");
         }
     }
 }

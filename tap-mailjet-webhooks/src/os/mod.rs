@@ -1,4 +1,4 @@
-//! Stdout, signals, systemd, open files, threads, the clock, log throttling.
+//! Stdout, signals, systemd, open files, threads, clocks, log throttling.
 
 pub mod clock;
 pub(crate) mod log_throttle;
@@ -7,4 +7,5 @@ pub mod signals;
 pub mod stdout;
 pub mod systemd;
 pub mod thread;
+pub mod uptime;
 pub mod worker;

@@ -50,6 +50,7 @@ mod error;
 mod event_log;
 mod registry;
 mod sequence;
+mod spool_clock;
 mod sqlite;
 mod stats;
 mod watermark;
@@ -59,7 +60,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::os::clock::UnixMillis;
+use crate::os::clock::Clock;
 
 pub use batch::{Batch, Items, Receipt};
 pub use budget::{Budget, Reservation};
@@ -83,15 +84,12 @@ pub enum SpoolLocation {
 
 /// Opens a spool for reading and writing, and creates it if it does not exist.
 pub fn open(location: &SpoolLocation) -> Result<Arc<dyn Spool>, SpoolError> {
-    open_with_clock(location, UnixMillis::now)
+    open_with_clock(location, Clock::SYSTEM)
 }
 
-/// Opens a spool like [`open`], with `clock` in place of this machine's. An implementation that uses a
+/// Opens a spool like [`open`], with `clock` in place of this machine's clocks. An implementation that uses a
 /// server's clock ignores it.
-pub fn open_with_clock(
-    location: &SpoolLocation,
-    clock: fn() -> UnixMillis,
-) -> Result<Arc<dyn Spool>, SpoolError> {
+pub fn open_with_clock(location: &SpoolLocation, clock: Clock) -> Result<Arc<dyn Spool>, SpoolError> {
     match location {
         SpoolLocation::Sqlite(path) => Ok(Arc::new(sqlite::SqliteSpool::create_or_open(path, clock)?)),
     }

@@ -1,8 +1,13 @@
 //! The table of single facts about the spool itself.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, OptionalExtension};
 
+use crate::os::clock::UnixMillis;
+use crate::os::uptime::Uptime;
 use crate::spool::Sequence;
+use crate::spool::spool_clock::NotedTime;
 
 /// The largest sequence that was ever trimmed.
 pub(super) const TRIMMED_THROUGH: &str = "trimmed_through";
@@ -13,7 +18,35 @@ pub(super) const WRITTEN_THROUGH: &str = "written_through";
 /// The largest sequence up to which the target has confirmed all events.
 pub(super) const CONFIRMED_THROUGH: &str = "confirmed_through";
 
-pub(super) const ALL: [&str; 4] = [TRIMMED_THROUGH, STATE_GIVEN, WRITTEN_THROUGH, CONFIRMED_THROUGH];
+/// The spool's time when it was last noted, in Unix milliseconds.
+pub(super) const TIME: &str = "time";
+/// Which boot of the machine that was in, and how many milliseconds after it.
+pub(super) const TIME_BOOT: &str = "time_boot";
+pub(super) const TIME_UPTIME: &str = "time_uptime";
+/// Two moments of the spool's time, and the last sequence at each of them.
+pub(super) const OLDER_MARK: Mark = Mark { time: "older_mark_time", sequence: "older_mark_sequence" };
+pub(super) const NEWER_MARK: Mark = Mark { time: "newer_mark_time", sequence: "newer_mark_sequence" };
+
+/// The names of two facts: a moment, and the last sequence then.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mark {
+    time: &'static str,
+    sequence: &'static str,
+}
+
+pub(super) const ALL: [&str; 11] = [
+    TRIMMED_THROUGH,
+    STATE_GIVEN,
+    WRITTEN_THROUGH,
+    CONFIRMED_THROUGH,
+    TIME,
+    TIME_BOOT,
+    TIME_UPTIME,
+    OLDER_MARK.time,
+    OLDER_MARK.sequence,
+    NEWER_MARK.time,
+    NEWER_MARK.sequence,
+];
 
 pub(super) fn read(connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
     connection.query_row("SELECT value FROM fact WHERE name = ?1", [name], |row| row.get(0)).optional()
@@ -34,6 +67,43 @@ pub(super) fn raise(connection: &Connection, name: &str, sequence: Sequence) -> 
         Some(before) if before >= sequence => Ok(()),
         _ => set(connection, name, sequence.get()),
     }
+}
+
+/// Reads the spool's time as it was last noted.
+pub(super) fn read_time(connection: &Connection) -> rusqlite::Result<Option<NotedTime>> {
+    let fact = |name| read(connection, name);
+    let (Some(time), Some(boot), Some(uptime)) = (fact(TIME)?, fact(TIME_BOOT)?, fact(TIME_UPTIME)?) else {
+        return Ok(None);
+    };
+    let since_boot = Duration::from_millis(u64::try_from(uptime).unwrap_or(0));
+    Ok(Some(NotedTime { time: UnixMillis::new(time), uptime: Uptime { boot, since_boot } }))
+}
+
+/// Notes the spool's time.
+pub(super) fn set_time(connection: &Connection, noted: NotedTime) -> rusqlite::Result<()> {
+    let uptime = i64::try_from(noted.uptime.since_boot.as_millis()).unwrap_or(i64::MAX);
+    set(connection, TIME, noted.time.get())?;
+    set(connection, TIME_BOOT, noted.uptime.boot)?;
+    set(connection, TIME_UPTIME, uptime)
+}
+
+/// Reads a mark.
+pub(super) fn read_mark(
+    connection: &Connection,
+    mark: Mark,
+) -> rusqlite::Result<Option<(UnixMillis, Sequence)>> {
+    let time = read(connection, mark.time)?.map(UnixMillis::new);
+    Ok(time.zip(read_sequence(connection, mark.sequence)?))
+}
+
+/// Sets a mark.
+pub(super) fn set_mark(
+    connection: &Connection,
+    mark: Mark,
+    (time, sequence): (UnixMillis, Sequence),
+) -> rusqlite::Result<()> {
+    set(connection, mark.time, time.get())?;
+    set(connection, mark.sequence, sequence.get())
 }
 
 /// Returns the sequence that new ones continue after. It is the largest that was ever assigned, even if its

@@ -66,11 +66,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tracing::warn;
+
 use super::{
     EventReader, ItemKind, Limits, Registry, RegistryView, Role, RoleLock, SequenceUnit, Spool, SpoolError,
     SpoolView, StatsReader, Trimmer, Watermark, Writer, WriterHandle,
 };
-use crate::os::clock::UnixMillis;
+use crate::os::clock::Clock;
 use crate::os::log_throttle::LogThrottle;
 use database::Database;
 use error::SqliteError;
@@ -89,7 +91,7 @@ const IMPATIENT_LOCK_TIMEOUT: Duration = Duration::from_millis(100);
 pub(super) struct SqliteSpool {
     path: PathBuf,
     is_writable: bool,
-    clock: fn() -> UnixMillis,
+    clock: Clock,
     watermark: Watermark,
 }
 
@@ -103,8 +105,12 @@ fn table(kind: ItemKind) -> &'static str {
 
 impl SqliteSpool {
     /// Opens the spool at `path`, and creates it and its directory if they do not exist.
-    pub(super) fn create_or_open(path: &Path, clock: fn() -> UnixMillis) -> Result<Self, SpoolError> {
-        drop(Database::create_or_open(path)?);
+    pub(super) fn create_or_open(path: &Path, clock: Clock) -> Result<Self, SpoolError> {
+        let mut database = Database::create_or_open(path)?;
+        if let Err(error) = trim::note_first_time(&mut database, clock) {
+            // On a full disk, a spool that can be emptied is worth more than this note.
+            warn!("{error}");
+        }
         file::warn_if_remote(path);
         let (path, watermark) = (path.to_owned(), Watermark::default());
         Ok(SqliteSpool { path, is_writable: true, clock, watermark })
@@ -114,7 +120,7 @@ impl SqliteSpool {
     pub(super) fn open_existing(path: &Path) -> Result<Self, SpoolError> {
         drop(Database::open_existing(path)?);
         let (path, watermark) = (path.to_owned(), Watermark::default());
-        Ok(SqliteSpool { path, is_writable: false, clock: UnixMillis::now, watermark })
+        Ok(SqliteSpool { path, is_writable: false, clock: Clock::SYSTEM, watermark })
     }
 
     /// Opens a connection that only reads. If this process may write, SQLite must be able to as well: the
@@ -141,7 +147,7 @@ impl SpoolView for SqliteSpool {
     }
 
     fn registry_view(&self) -> Result<Box<dyn RegistryView>, SpoolError> {
-        Ok(Box::new(SqliteRegistry { database: self.open_for_reading()?, clock: self.clock }))
+        Ok(Box::new(SqliteRegistry { database: self.open_for_reading()?, clock: self.clock.wall }))
     }
 
     fn stats_reader(&self) -> Result<Box<dyn StatsReader>, SpoolError> {
@@ -175,7 +181,7 @@ impl Spool for SqliteSpool {
         self.watermark.advance(last);
         let headroom = Headroom::measure(&database, limits)?;
         headroom.warn_if_never_enough(&self.path);
-        let store = SqliteGroupStore { database, files, unit, headroom, clock: self.clock };
+        let store = SqliteGroupStore { database, files, unit, headroom, clock: self.clock.wall };
         let started = Writer::start(store, limits.memory_bytes, self.watermark.clone());
         Ok(started.map_err(SqliteError::from)?)
     }
@@ -189,14 +195,17 @@ impl Spool for SqliteSpool {
     }
 
     fn registry(&self) -> Result<Box<dyn Registry>, SpoolError> {
-        Ok(Box::new(SqliteRegistry { database: Database::create_or_open(&self.path)?, clock: self.clock }))
+        Ok(Box::new(SqliteRegistry {
+            database: Database::create_or_open(&self.path)?,
+            clock: self.clock.wall,
+        }))
     }
 
     fn impatient_registry(&self) -> Result<Box<dyn Registry>, SpoolError> {
         let database = Database::create_or_open(&self.path)?;
         let limited = database.connection.busy_timeout(IMPATIENT_LOCK_TIMEOUT);
         limited.map_err(database.failed("opening"))?;
-        Ok(Box::new(SqliteRegistry { database, clock: self.clock }))
+        Ok(Box::new(SqliteRegistry { database, clock: self.clock.wall }))
     }
 
     fn tidy_up(&self) {
