@@ -1,7 +1,6 @@
 //! The command line: its parser, and what the program does.
 
-use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,7 +17,8 @@ use tracing::warn;
 
 use crate::config::{Config, ENVIRONMENT_PREFIX};
 use crate::error::TargetError;
-use crate::run::run;
+use crate::input::{self, Source};
+use crate::run::{follow_signals, run};
 
 const PROGRAM: Program = Program {
     name: env!("CARGO_PKG_NAME"),
@@ -62,6 +62,8 @@ impl Cli {
         let mut ends = vec![SIGTERM, SIGINT];
         ends.extend((!signals::is_ignored(SIGHUP)).then_some(SIGHUP));
         let signals = Signals::new(ends).map_err(TargetError::Signals)?;
+        let (input, feeder, stop) = input::channel();
+        follow_signals(signals, stop.clone());
         // A write beyond the limit on file sizes (ulimit -f) then fails with an error, instead of ending
         // the process.
         flag::register(SIGXFSZ, Arc::default()).map_err(TargetError::Signals)?;
@@ -73,13 +75,11 @@ impl Cli {
         for warning in warnings {
             warn!("{warning}");
         }
-        let input: Box<dyn Read + Send> = match self.input {
-            Some(path) => {
-                Box::new(File::open(&path).map_err(|source| TargetError::OpenInput { path, source })?)
-            }
-            None => Box::new(StandardStream::stdin().map_err(TargetError::StandardStream)?),
-        };
+        feeder.start(match self.input {
+            Some(path) => Source::File(path),
+            None => Source::Stdin(StandardStream::stdin().map_err(TargetError::StandardStream)?),
+        });
         let output = StandardStream::stdout().map_err(TargetError::StandardStream)?;
-        run(&config, input, output, signals)
+        run(&config, &input, stop, output)
     }
 }

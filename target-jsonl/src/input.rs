@@ -1,13 +1,20 @@
 //! Reads the input in a thread of its own.
 //!
-//! A read blocks for as long as the tap is silent. If the thread that handles messages did the reading, a
-//! signal or a failing disk would have to wait for the tap's next line.
+//! A read blocks for as long as the tap is silent, and opening a FIFO until somebody writes to it. If the
+//! thread that handles messages did that, a signal or a failing disk would have to wait for the tap's next
+//! line.
 
-use std::io::{self, ErrorKind, Read};
+use std::fs::File;
+use std::io::{self, ErrorKind, IsTerminal, Read};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use catalog::plugin::standard_stream::StandardStream;
+
+use crate::error::TargetError;
 
 /// The most that is read at once.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -16,11 +23,17 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// while the disk is slow.
 const MAX_WAITING_CHUNKS: usize = 8;
 
-/// How long the input is read at most after [`StopHandle::finish`]. A tap that was signalled as well
-/// takes up to 25 seconds to write what it has.
-const FINISH_TIME: Duration = Duration::from_secs(30);
-/// How long the input may be silent in that time.
-const FINISH_SILENCE: Duration = Duration::from_secs(3);
+/// How long the input is read at most after [`StopHandle::finish`]. A tap that was signalled as well may be
+/// silent for 30 seconds, until its last requests are answered, and then writes what it has.
+const FINISH_TIME: Duration = Duration::from_secs(40);
+
+/// Where the messages come from.
+pub(crate) enum Source {
+    /// Stdin.
+    Stdin(StandardStream),
+    /// A file that has to be opened. Opening a FIFO blocks until somebody writes to it.
+    File(PathBuf),
+}
 
 /// What happens to the input.
 pub(crate) enum InputEvent {
@@ -28,6 +41,8 @@ pub(crate) enum InputEvent {
     Chunk(Vec<u8>),
     /// The input is at its end.
     End,
+    /// The input cannot be opened.
+    NotOpened(TargetError),
     /// The input cannot be read any further.
     Failed(io::Error),
     /// [`StopHandle::stop`] was called, or the time after [`StopHandle::finish`] is over: the rest of the
@@ -45,44 +60,87 @@ enum Request {
     Stop,
 }
 
+#[derive(Debug)]
+struct Shared {
+    request: Request,
+    /// Whether the input may still bring messages that are worth waiting for after a signal: it is open, and
+    /// no terminal.
+    is_worth_waiting_for: bool,
+}
+
 /// The input as it arrives.
 pub(crate) struct Input {
     events: Receiver<InputEvent>,
-    request: Arc<Mutex<Request>>,
+    shared: Arc<Mutex<Shared>>,
+}
+
+/// Where the reading thread puts what it reads.
+pub(crate) struct Feeder {
+    events: SyncSender<InputEvent>,
+    shared: Arc<Mutex<Shared>>,
 }
 
 /// Stops the reading of an [`Input`], from any thread.
 #[derive(Clone)]
 pub(crate) struct StopHandle {
     events: SyncSender<InputEvent>,
-    request: Arc<Mutex<Request>>,
+    shared: Arc<Mutex<Shared>>,
 }
 
-/// Starts a thread that reads `source`. Nothing waits for the thread to end, because it may be blocked in a
-/// read.
-pub(crate) fn read_in_background(source: impl Read + Send + 'static) -> (Input, StopHandle) {
-    let (sender, receiver) = sync_channel(MAX_WAITING_CHUNKS);
-    let request = Arc::new(Mutex::new(Request::Read));
-    let stop = StopHandle { events: sender.clone(), request: Arc::clone(&request) };
-    thread::spawn(move || read(source, &sender));
-    (Input { events: receiver, request }, stop)
+/// Creates an input that [`Feeder::start`] starts to read.
+pub(crate) fn channel() -> (Input, Feeder, StopHandle) {
+    let (events, receiver) = sync_channel(MAX_WAITING_CHUNKS);
+    let shared = Arc::new(Mutex::new(Shared { request: Request::Read, is_worth_waiting_for: false }));
+    let input = Input { events: receiver, shared: Arc::clone(&shared) };
+    let feeder = Feeder { events: events.clone(), shared: Arc::clone(&shared) };
+    (input, feeder, StopHandle { events, shared })
 }
 
-fn read(mut source: impl Read, events: &SyncSender<InputEvent>) {
-    let mut buffer = vec![0; CHUNK_BYTES];
-    loop {
-        let event = match source.read(&mut buffer) {
-            Ok(0) => InputEvent::End,
-            Ok(length) => InputEvent::Chunk(buffer[..length].to_vec()),
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(error) => InputEvent::Failed(error),
-        };
-        let is_last = !matches!(event, InputEvent::Chunk(_));
-        // Sending fails once the run is over.
-        if events.send(event).is_err() || is_last {
-            return;
+impl Feeder {
+    /// Starts a thread that reads `source`. Nothing waits for the thread to end, because it may be blocked in
+    /// opening or reading.
+    pub(crate) fn start(self, source: Source) {
+        match source {
+            Source::Stdin(stdin) => {
+                // Somebody who types Ctrl-C types no more messages.
+                lock(&self.shared).is_worth_waiting_for = !io::stdin().is_terminal();
+                thread::spawn(move || self.read(stdin));
+            }
+            Source::File(path) => {
+                thread::spawn(move || match File::open(&path) {
+                    Ok(file) => {
+                        lock(&self.shared).is_worth_waiting_for = true;
+                        self.read(file);
+                    }
+                    Err(source) => {
+                        let error = TargetError::OpenInput { path, source };
+                        let _ = self.events.send(InputEvent::NotOpened(error));
+                    }
+                });
+            }
         }
     }
+
+    fn read(&self, mut source: impl Read) {
+        let mut buffer = vec![0; CHUNK_BYTES];
+        loop {
+            let event = match source.read(&mut buffer) {
+                Ok(0) => InputEvent::End,
+                Ok(length) => InputEvent::Chunk(buffer[..length].to_vec()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => InputEvent::Failed(error),
+            };
+            let is_last = !matches!(event, InputEvent::Chunk(_));
+            // Sending fails once the run is over.
+            if self.events.send(event).is_err() || is_last {
+                return;
+            }
+        }
+    }
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Input {
@@ -93,7 +151,7 @@ impl Input {
             on_idle();
         }
         loop {
-            let until = match *self.request.lock().unwrap_or_else(PoisonError::into_inner) {
+            let until = match lock(&self.shared).request {
                 Request::Stop => return InputEvent::Stopped,
                 Request::Finish { until } if until <= Instant::now() => return InputEvent::Stopped,
                 Request::Finish { until } => Some(until),
@@ -107,8 +165,7 @@ impl Input {
             waiting = match until {
                 None => self.events.recv().map_err(|_| TryRecvError::Disconnected),
                 Some(until) => {
-                    let silence = FINISH_SILENCE.min(until.saturating_duration_since(Instant::now()));
-                    match self.events.recv_timeout(silence) {
+                    match self.events.recv_timeout(until.saturating_duration_since(Instant::now())) {
                         Ok(event) => Ok(event),
                         Err(RecvTimeoutError::Timeout) => return InputEvent::Stopped,
                         Err(RecvTimeoutError::Disconnected) => Err(TryRecvError::Disconnected),
@@ -120,10 +177,15 @@ impl Input {
 }
 
 impl StopHandle {
-    /// Reads on to the end of the input, but only for a while, and not while it is silent for long: the tap
-    /// was probably asked to stop as well, and everything that it still writes need not be repeated.
+    /// Reads on to the end of the input, but only for a while: the tap was probably asked to stop as well, and
+    /// everything that it still writes need not be repeated. Silence does not end that earlier, since the
+    /// tap's last request may take a while.
     pub(crate) fn finish(&self) {
-        self.ask(Request::Finish { until: Instant::now() + FINISH_TIME });
+        let request = match lock(&self.shared).is_worth_waiting_for {
+            true => Request::Finish { until: Instant::now() + FINISH_TIME },
+            false => Request::Stop,
+        };
+        self.ask(request);
     }
 
     /// Makes the input's next event [`InputEvent::Stopped`].
@@ -132,7 +194,7 @@ impl StopHandle {
     }
 
     fn ask(&self, request: Request) {
-        *self.request.lock().unwrap_or_else(PoisonError::into_inner) = request;
+        lock(&self.shared).request = request;
         // This wakes a waiting receiver. If the queue is full, the receiver is not waiting.
         let _ = self.events.try_send(InputEvent::Wake);
     }
@@ -140,31 +202,33 @@ impl StopHandle {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::os::fd::OwnedFd;
+
     use super::*;
+
+    /// Starts to read a pipe, of which the writing end is returned.
+    fn piped() -> (Input, StopHandle, io::PipeWriter) {
+        let (input, feeder, stop) = channel();
+        let (reader, writer) = io::pipe().expect("a pipe");
+        feeder.start(Source::Stdin(StandardStream::from(OwnedFd::from(reader))));
+        (input, stop, writer)
+    }
 
     #[test]
     fn a_stop_ends_the_wait_and_the_waiting_input_is_not_read() {
-        let (input, stop) = read_in_background(&b"one\n"[..]);
+        let (input, stop, mut writer) = piped();
+        writer.write_all(b"one\n").expect("a write");
         assert!(matches!(input.next(|| ()), InputEvent::Chunk(_)));
-        assert!(matches!(input.next(|| ()), InputEvent::End));
         stop.stop();
-        assert!(matches!(input.next(|| ()), InputEvent::Stopped));
-
-        let (input, stop) = read_in_background(&b"one\n"[..]);
-        stop.stop();
+        writer.write_all(b"two\n").expect("a write");
         assert!(matches!(input.next(|| ()), InputEvent::Stopped));
     }
 
     #[test]
-    fn an_input_that_is_to_be_finished_is_read_to_its_end_or_until_it_is_silent() {
-        let (input, stop) = read_in_background(&b"one\n"[..]);
-        stop.finish();
-        assert!(matches!(input.next(|| ()), InputEvent::Chunk(_)));
-        assert!(matches!(input.next(|| ()), InputEvent::End));
-
-        let (reader, _writer) = io::pipe().expect("a pipe");
-        let (input, stop) = read_in_background(reader);
-        stop.finish();
-        assert!(matches!(input.next(|| ()), InputEvent::Stopped));
+    fn an_input_that_cannot_be_opened_is_an_event() {
+        let (input, feeder, _stop) = channel();
+        feeder.start(Source::File(PathBuf::from("/nonexistent/input")));
+        assert!(matches!(input.next(|| ()), InputEvent::NotOpened(TargetError::OpenInput { .. })));
     }
 }

@@ -46,6 +46,7 @@ impl<'c> MessageHandler<'c> {
         loop {
             match input.next(|| self.rows.flush()) {
                 InputEvent::Chunk(chunk) => lines.feed(&chunk, |number, line| self.handle(number, line))?,
+                InputEvent::NotOpened(error) => return Err(error),
                 InputEvent::Failed(source) => {
                     return Err(TargetError::ReadInput { line: lines.count, source });
                 }

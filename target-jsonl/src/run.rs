@@ -1,9 +1,9 @@
-//! The three threads of a run, and how it ends.
+//! The three threads of a run, and how a signal ends it.
 //!
 //! A slow disk does not stop the reading, and a silent tap does not hold back a STATE: one thread reads the
 //! input, one handles the messages, one writes, fsyncs and prints.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tracing::info;
 
 use crate::config::Config;
 use crate::error::TargetError;
-use crate::input::read_in_background;
+use crate::input::{Input, StopHandle};
 use crate::messages::MessageHandler;
 use crate::sink::{Directory, RowBuffer, Writer};
 
@@ -23,6 +23,18 @@ const END_TIME: Duration = Duration::from_secs(60);
 /// Commands that may wait for the disk. With the size of a batch of rows, this bounds the memory that they
 /// take.
 const MAX_WAITING_COMMANDS: usize = 16;
+
+/// Reads on to the end of the input once one of the signals arrives. Further signals change nothing: a tap in
+/// the same pipeline, which gets them too, needs somebody to read its last STATE.
+pub(crate) fn follow_signals(mut signals: Signals, stop: StopHandle) {
+    thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            thread::spawn(end_at_last);
+            stop.finish();
+            info!("a signal asks to stop: reading on to the end of the input");
+        }
+    });
+}
 
 /// Ends the process if the run goes on for long after a signal: a disk may hang, or a schema take forever.
 /// What no STATE covers, the tap sends again.
@@ -34,32 +46,17 @@ fn end_at_last() {
     std::process::exit(1);
 }
 
-/// Reads messages from `input` until it ends or one of the signals arrives, stores the records, and prints
-/// STATEs to `output`. However the run ends, even with an error: everything before that point is stored, and
-/// its STATE is printed.
+/// Handles messages until the input ends or `stop` is used, stores the records, and prints STATEs to
+/// `output`. However the run ends, even with an error: everything before that point is stored, and its STATE
+/// is printed.
 pub(crate) fn run(
     config: &Config,
-    input: impl Read + Send + 'static,
+    input: &Input,
+    stop: StopHandle,
     output: impl Write + Send,
-    mut signals: Signals,
 ) -> Result<(), TargetError> {
     let directory = Directory::open(&config.destination())?;
     info!("writing to {}", directory.path.display());
-    let (input, stop) = read_in_background(input);
-    let stop_on_signal = stop.clone();
-    thread::spawn(move || {
-        let mut signals = signals.forever();
-        if signals.next().is_none() {
-            return;
-        }
-        info!("a signal asks to stop: reading on to the end of the input");
-        stop_on_signal.finish();
-        thread::spawn(end_at_last);
-        if signals.next().is_some() {
-            stop_on_signal.stop();
-        }
-    });
-
     let (commands, received_commands) = sync_channel(MAX_WAITING_COMMANDS);
     let state_interval = Duration::from_secs_f64(config.state_interval_seconds);
     let mut writer = Writer::new(directory.clone(), state_interval, output);
@@ -78,7 +75,7 @@ pub(crate) fn run(
         };
         let rows = RowBuffer::new(directory, suffix, commands);
         let mut messages = MessageHandler::new(config, rows);
-        let end = messages.handle_all(&input);
+        let end = messages.handle_all(input);
         // Ends the writer, too: it stops once its commands have no sender.
         let stored = messages.finish();
         // The writer's error comes first: if it failed, what other errors call stored may not be.

@@ -1,6 +1,7 @@
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Command, Stdio};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::harness::{SCHEMA, Sandbox, record, state, wait_until};
@@ -55,13 +56,14 @@ fn records_reach_the_file_while_the_input_is_idle() {
     let mut target = sandbox.start(json!({ "state_interval_seconds": NEVER }));
     target.write(&format!("{SCHEMA}\n{}", record(1)));
     wait_until(|| sandbox.read("data.jsonl") == "{\"id\":1}\n");
-    target.signal(Signal::TERM);
+    drop(target.stdin.take());
     assert_eq!(target.wait().code, 0);
 }
 
+/// The tap goes on for longer than the target waits. The test takes the forty seconds that this is.
 #[test]
-fn after_a_signal_whole_messages_are_stored_and_the_last_state_is_printed() {
-    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+fn a_while_after_a_signal_whole_messages_are_stored_and_the_last_state_is_printed() {
+    let waiting = [Signal::TERM, Signal::INT, Signal::HUP].map(|signal| {
         let sandbox = Sandbox::new();
         let mut target = sandbox.start(json!({ "state_interval_seconds": NEVER }));
         target.write(&format!("{SCHEMA}\n{}{}", record(1), state(1)));
@@ -70,6 +72,9 @@ fn after_a_signal_whole_messages_are_stored_and_the_last_state_is_printed() {
         target.write(&format!("{}{}{{\"type\":\"RECORD\",\"stream\":\"da", record(2), state(2)));
         wait_until(|| sandbox.read("data.jsonl") == "{\"id\":1}\n{\"id\":2}\n");
         target.signal(signal);
+        (sandbox, target)
+    });
+    for (sandbox, mut target) in waiting {
         let stdin = target.stdin.take();
         let outcome = target.wait();
         drop(stdin);
@@ -79,28 +84,44 @@ fn after_a_signal_whole_messages_are_stored_and_the_last_state_is_printed() {
     }
 }
 
+/// Nobody writes to a FIFO, or a person types: nothing is worth waiting for.
 #[test]
-fn a_second_signal_ends_a_busy_run_at_once() {
+fn a_signal_ends_a_run_at_once_whose_input_is_not_open_or_is_a_terminal() {
     let sandbox = Sandbox::new();
-    let mut target = sandbox.start(json!({ "state_interval_seconds": 0 }));
-    let mut stdin = target.stdin.take().expect("stdin is a pipe");
-    let writing = std::thread::spawn(move || {
-        let mut id = 0;
-        let mut outcome = writeln!(stdin, "{SCHEMA}");
-        while outcome.is_ok() {
-            id += 1;
-            outcome = stdin.write_all((record(id) + &state(id)).as_bytes());
+    let fifo = sandbox.path("fifo");
+    let made = Command::new("mkfifo").arg(&fifo).status().expect("mkfifo can run");
+    assert!(made.success());
+    let mut on_fifo = sandbox.command(json!({}));
+    on_fifo.arg("--input").arg(&fifo);
+    let mut on_terminal = Command::new("script");
+    let command =
+        format!("{} --config {}", env!("CARGO_BIN_EXE_target-jsonl"), sandbox.path("config.json").display());
+    on_terminal.args(["--quiet", "--return", "--command", &command, "/dev/null"]);
+    for mut command in [on_fifo, on_terminal] {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        // `script` shows what a terminal would show.
+        let output: Box<dyn Read> = match command.get_program() == "script" {
+            true => Box::new(child.stdout.take().expect("a pipe")),
+            false => Box::new(child.stderr.take().expect("a pipe")),
+        };
+        let mut lines = BufReader::new(output).lines().map_while(Result::ok);
+        assert!(lines.any(|line| line.contains("writing to")), "the signals are handled by then");
+        match child.stdin.take() {
+            // Ctrl-C.
+            Some(mut terminal) if command.get_program() == "script" => {
+                terminal.write_all(b"\x03").expect("it is read");
+                assert!(lines.any(|line| line.contains("stopped by a signal")));
+            }
+            _ => kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs"),
         }
-    });
-    let first = target.line();
-    assert!(first.starts_with("{\"data\":"), "{first}");
-    // Two signals of one kind may arrive as one.
-    target.signal(Signal::TERM);
-    target.signal(Signal::INT);
-    let outcome = target.wait();
-    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
-    writing.join().expect("the pipe is closed");
-    assert_covered(&sandbox.read("data.jsonl"), outcome.stdout.lines().last().unwrap_or(&first));
+        drop(lines);
+        assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    }
 }
 
 /// Records that a STATE covers survive a kill, and the next run repairs the end of the file.
@@ -167,12 +188,14 @@ fn a_closed_stdout_ends_the_run_once_the_records_are_stored() {
 
 /// The tap is usually asked to stop as well. What it still writes must not be repeated by the next run.
 #[test]
-fn after_a_signal_the_input_is_read_to_its_end() {
+fn after_a_signal_and_more_of_them_the_input_is_read_to_its_end() {
     let sandbox = Sandbox::new();
     let mut target = sandbox.start(json!({ "state_interval_seconds": NEVER }));
     target.write(&format!("{SCHEMA}\n{}{}", record(1), state(1)));
     assert_eq!(target.line(), "{\"data\":1}\n");
-    target.signal(Signal::TERM);
+    for signal in [Signal::TERM, Signal::INT, Signal::TERM] {
+        target.signal(signal);
+    }
     for id in 2..500 {
         target.write(&(record(id) + &state(id)));
     }
