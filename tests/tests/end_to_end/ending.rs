@@ -195,6 +195,33 @@ fn a_signal_to_the_whole_pipeline_ends_both_with_code_0_and_repeats_nothing() {
     }
 }
 
+/// Both are signalled, twice, while the sender of a webhook pauses: the tap is silent, and its last STATE comes
+/// late.
+#[test]
+fn a_signal_to_the_whole_pipeline_waits_for_a_slow_webhook() {
+    const PAUSE: Duration = Duration::from_secs(6);
+    let tap = Tap::new();
+    let target = Target::in_folder(tap.folder());
+    let mut pipeline = Pipeline::start(&tap, &target);
+    let endpoint = pipeline.tap.endpoint();
+    endpoint.post_accepted(numbered_event(6));
+    let mut client = endpoint.connect();
+    let event = numbered_event(7);
+    client.send(post_head(&endpoint.path, &[("Expect", "100-continue")], event.len()));
+    assert_eq!(client.reply().status, 100);
+    for signal in [Signal::TERM, Signal::INT] {
+        pipeline.target.signal(signal);
+        pipeline.tap.program.signal(signal);
+    }
+    let _ = pipeline.target.stderr().wait_for("a signal asks to stop");
+    std::thread::sleep(PAUSE);
+    client.send(event);
+    assert_eq!(client.reply().status, 200);
+    pipeline.finish();
+    assert_eq!(target.rows().iter().map(number_of).collect::<Vec<_>>(), [6, 7]);
+    assert_eq!(tap.bookmarks().last(), tap.spool().sequences().last(), "a STATE covers both");
+}
+
 /// The test takes the thirty seconds after which a stopped tap gives up.
 #[test]
 fn a_disk_that_does_not_answer_cannot_stop_a_tap_from_ending() {
