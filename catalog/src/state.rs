@@ -21,6 +21,8 @@ pub struct State {
 pub enum StateError {
     #[error("it is not JSON ({0})")]
     NotJson(#[from] serde_json::Error),
+    #[error("it is text in UTF-16, as some editors and shells write it; save it as UTF-8")]
+    Utf16,
     #[error("it has no \"bookmarks\" object; a state looks like {}", State::example())]
     NoBookmarks,
     #[error(
@@ -28,6 +30,12 @@ pub enum StateError {
          from 0 to 9223372036854775807"
     )]
     BadPosition { stream: String, value: String },
+    #[error(
+        "the bookmark of stream \"{stream}\" is {bookmark}, without a \"replication_key_value\"; a state looks \
+         like {}",
+        State::example()
+    )]
+    NoPosition { stream: String, bookmark: String },
 }
 
 /// Keys of a state that say nothing about how far a stream has got.
@@ -35,6 +43,8 @@ const SILENT_KEYS: [&str; 3] = ["currently_syncing", "type", "time_extracted"];
 /// Keys under which tools keep a state: Singer's STATE message, Meltano, and Meltano's exported states. A
 /// later one completes an earlier one.
 const WRAPPERS: [&str; 5] = ["value", "singer_state", "completed", "partial", "partial_state"];
+/// What text in UTF-16 starts with.
+const UTF16_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 /// How deep a state may be wrapped: Meltano's export wraps it twice.
 const MAX_WRAPPERS: u32 = 3;
 
@@ -44,6 +54,9 @@ impl State {
     ///
     /// An object that says nothing, such as `{}`, is the state of a first run.
     pub fn parse(text: &[u8]) -> Result<Self, StateError> {
+        if UTF16_MARKS.iter().any(|mark| text.starts_with(mark)) {
+            return Err(StateError::Utf16);
+        }
         State::from_value(serde_json::from_slice(trim(text))?)
     }
 
@@ -67,10 +80,13 @@ impl State {
         for (stream, bookmark) in &bookmarks {
             // Whatever another tap keeps in a bookmark is none of our business.
             if StreamId::from_name(stream).is_some() && position(bookmark).is_err() {
-                let value = bookmark.get("replication_key_value").unwrap_or(bookmark);
-                // The value may be anything, of any length.
-                let value = value.to_string().chars().take(100).collect();
-                return Err(StateError::BadPosition { stream: stream.chars().take(100).collect(), value });
+                // Either may be anything, of any length.
+                let shown = |value: &Value| value.to_string().chars().take(100).collect();
+                let stream = stream.clone();
+                return Err(match bookmark.get("replication_key_value") {
+                    Some(value) => StateError::BadPosition { stream, value: shown(value) },
+                    None => StateError::NoPosition { stream, bookmark: shown(bookmark) },
+                });
             }
         }
         Ok(State { bookmarks })
@@ -273,14 +289,16 @@ mod tests {
                 "stream \"data\" has the replication_key_value \"x\"",
             ),
             (r#"{"bookmarks": {"data": {"replication_key_value": 1.5}}}"#, "1.5, which is not an integer"),
-            (r#"{"bookmarks": {"data": 5}}"#, "the replication_key_value 5, which"),
-            (r#"{"bookmarks": {"data": {"last": 5}}}"#, "which is not an integer"),
-            (r#"{"bookmarks": {"data": "x"}}"#, "stream \"data\" has the replication_key_value \"x\""),
+            (r#"{"bookmarks": {"data": 5}}"#, "stream \"data\" is 5, without a \"replication_key_value\""),
+            (r#"{"bookmarks": {"data": {"last": 5}}}"#, "is {\"last\":5}, without a"),
+            (r#"{"bookmarks": {"data": "x"}}"#, "stream \"data\" is \"x\", without a"),
             (r#"{"bookmarks": {"data": {"replication_key_value": -1}}}"#, "-1, which is not an integer"),
         ];
         for (text, expected) in cases {
             let error = State::parse(text.as_bytes()).expect_err(text).to_string();
             assert!(error.contains(expected), "{text}: {error}");
         }
+        let utf16: Vec<u8> = "\u{feff}{}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert!(matches!(State::parse(&utf16), Err(StateError::Utf16)));
     }
 }

@@ -263,14 +263,17 @@ fn a_state_with_the_bookmark_of_another_stream_only_is_a_warning_that_names_both
 
 /// The shell empties the file before the tap has read it.
 #[test]
-fn an_emptied_state_file_is_a_warning_that_says_why_everything_comes_again() {
+fn an_emptied_or_missing_state_file_is_a_warning_that_says_why_everything_comes_again() {
     let tap = Tap::new();
     tap.spool_bodies([numbered_event(1).as_str()]);
     let first = tap.drain().state().finish();
+    assert!(first.stderr_contains("there is no state file "), "{:?}", first.stderr);
+    let again = tap.drain().state().finish();
+    assert_eq!(numbers(&again), [1]);
     assert!(
-        first.stderr_contains("holds no bookmark yet; starting from the beginning"),
+        again.stderr_contains("WARN there is no state file") && again.stderr_contains("Check the path"),
         "{:?}",
-        first.stderr
+        again.stderr
     );
     for text in ["", "{}\n", "\0\0"] {
         std::fs::write(tap.state_file(), text).expect("a state file can be written");

@@ -32,8 +32,8 @@ pub enum StateFileError {
     #[error("state file {path}: there is no directory {directory}; correct --state or create the directory")]
     NoDirectory { path: PathBuf, directory: PathBuf },
     #[error(
-        "state file {path}: its last complete line is not a state: {source}. Remove that line, so that the \
-         line before it counts, or remove the file to start from the beginning"
+        "state file {path}: its last complete line is not a state: {source}. Correct or remove that line (the \
+         line before it then counts), or remove the file to start from the beginning"
     )]
     NotAState { path: PathBuf, source: StateError },
 }
@@ -102,8 +102,11 @@ fn version_of(metadata: &Metadata) -> FileVersion {
 /// Returns the last complete state with a bookmark in a file, or in the end of one. Without a bookmark
 /// anywhere, it is the empty state if the file holds one, and otherwise `None`.
 pub fn last_state(tail: &[u8]) -> Result<Option<State>, StateError> {
-    if let Ok(state) = State::parse(tail) {
-        return Ok(Some(state));
+    match State::parse(tail) {
+        Ok(state) => return Ok(Some(state)),
+        // None of its lines could be read.
+        Err(StateError::Utf16) => return Err(StateError::Utf16),
+        Err(_) => {}
     }
     match last_state_in_lines(tail) {
         // It may be one document in several lines, with others before or after it.

@@ -90,9 +90,15 @@ impl Start {
 
 /// Says why everything is written, although a state file was named.
 fn warn_of_no_bookmark(path: &Path, written_through: Option<Sequence>) {
+    let is_missing = !path.exists();
     let path = path.display();
     match written_through {
+        None if is_missing => warn!("there is no state file {path} yet; starting from the beginning"),
         None => warn!("state file {path} holds no bookmark yet; starting from the beginning"),
+        Some(sequence) if is_missing => warn!(
+            "there is no state file {path}, although earlier runs have written everything up to {sequence}: \
+             everything that the spool holds is written again. Check the path, or whether the file was moved"
+        ),
         Some(sequence) => warn!(
             "state file {path} holds no bookmark, although earlier runs have written everything up to \
              {sequence}: everything that the spool holds is written again. If the shell empties the file \
