@@ -31,8 +31,8 @@ pub enum StateError {
     )]
     BadPosition { stream: String, value: String },
     #[error(
-        "the bookmark of stream \"{stream}\" is {bookmark}, without a \"replication_key_value\"; a state looks \
-         like {}",
+        "the bookmark of stream \"{stream}\" is {bookmark}, without a \"replication_key_value\"; a state \
+         looks like {}",
         State::example()
     )]
     NoPosition { stream: String, bookmark: String },

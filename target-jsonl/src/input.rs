@@ -23,9 +23,12 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// while the disk is slow.
 const MAX_WAITING_CHUNKS: usize = 8;
 
-/// How long the input is read at most after [`StopHandle::finish`]. A tap that was signalled as well may be
-/// silent for 30 seconds, until its last requests are answered, and then writes what it has.
+/// How long the input is read at most after [`StopHandle::finish`]. A tap that was signalled as well may take
+/// 30 seconds to end.
 const FINISH_TIME: Duration = Duration::from_secs(40);
+/// How long the input may be silent in that time. While tap-mailjet-webhooks waits for its last requests, it
+/// writes a STATE every second.
+const FINISH_SILENCE: Duration = Duration::from_secs(5);
 
 /// Where the messages come from.
 pub(crate) enum Source {
@@ -165,7 +168,8 @@ impl Input {
             waiting = match until {
                 None => self.events.recv().map_err(|_| TryRecvError::Disconnected),
                 Some(until) => {
-                    match self.events.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                    let silence = FINISH_SILENCE.min(until.saturating_duration_since(Instant::now()));
+                    match self.events.recv_timeout(silence) {
                         Ok(event) => Ok(event),
                         Err(RecvTimeoutError::Timeout) => return InputEvent::Stopped,
                         Err(RecvTimeoutError::Disconnected) => Err(TryRecvError::Disconnected),
@@ -177,9 +181,8 @@ impl Input {
 }
 
 impl StopHandle {
-    /// Reads on to the end of the input, but only for a while: the tap was probably asked to stop as well, and
-    /// everything that it still writes need not be repeated. Silence does not end that earlier, since the
-    /// tap's last request may take a while.
+    /// Reads on to the end of the input, but only for a while, and not while it is silent for long: the tap
+    /// was probably asked to stop as well, and everything that it still writes need not be repeated.
     pub(crate) fn finish(&self) {
         let request = match lock(&self.shared).is_worth_waiting_for {
             true => Request::Finish { until: Instant::now() + FINISH_TIME },

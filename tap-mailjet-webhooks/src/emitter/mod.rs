@@ -55,6 +55,9 @@ const FULL_BYTES: usize = 1 << 20;
 /// do nothing else.
 const IDLE_AFTER: Duration = Duration::from_millis(100);
 
+/// How often a STATE is repeated while a run that was asked to end waits for its last requests.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+
 /// What a run writes: the selected streams, and how their columns are named and filled.
 #[derive(Debug)]
 pub struct OutputSpec {
@@ -189,6 +192,10 @@ impl<W: Write> Emitter<W> {
             match watermark.wait_past(committed, IDLE_AFTER) {
                 Wakeup::Closed => break Ended::AllWritten,
                 Wakeup::TimedOut if self.state_writer.has_news => self.write_state_if_room()?,
+                // A target that was signalled as well must see that there is more to come.
+                Wakeup::TimedOut if control.is_ending() && self.state_writer.is_silent_for(SIGN_OF_LIFE) => {
+                    self.write_state_if_room()?;
+                }
                 Wakeup::TimedOut | Wakeup::Advanced => {}
             }
         };

@@ -23,6 +23,11 @@ impl StopControl {
         let _ = self.deadline.set(deadline);
     }
 
+    /// Whether the run has been asked to end.
+    pub(super) fn is_ending(&self) -> bool {
+        self.deadline.get().is_some()
+    }
+
     pub(super) fn is_over(&self) -> bool {
         self.deadline.get().is_some_and(|deadline| Instant::now() >= *deadline)
     }

@@ -6,8 +6,8 @@
 //! - An object that is JSON is an event. So is one that becomes JSON once it is [repaired](super::repair). If
 //!   it holds bytes that are not UTF-8, the original bytes become a rejected item as well.
 //! - Whatever else has an end is rejected, and what follows is read on.
-//! - Where a bracket or a quotation mark is missing, it is not clear what belongs to a value. It is rejected up
-//!   to where the next one seems to begin; see [`Salvage::end_of_broken`].
+//! - Where a bracket or a quotation mark is missing, it is not clear what belongs to a value. It is
+//!   rejected up to where the next one seems to begin; see [`Salvage::end_of_broken`].
 //!
 //! If nothing in a body is an event, the body is rejected whole. Its bytes are read a bounded number of
 //! times, and every byte is kept that is not a separator.

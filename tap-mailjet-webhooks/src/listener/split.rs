@@ -479,8 +479,8 @@ mod tests {
             ],
         );
         // A broken element in an array that is written over several lines.
-        let lines = "[\n  {\n    \"event\": \"open\"\n  },\n  {\n    \"event\": \"sp\n  },\n  {\n    \"event\": \
-                     \"click\"\n  }\n]\n";
+        let lines = "[\n  {\n    \"event\": \"open\"\n  },\n  {\n    \"event\": \"sp\n  },\n  {\n    \
+                     \"event\": \"click\"\n  }\n]\n";
         let (found, rejected) = events(lines);
         assert!(found.len() == 2 && found[1].contains("click") && rejected == 1, "{found:?}");
     }

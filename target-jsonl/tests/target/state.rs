@@ -60,7 +60,7 @@ fn records_reach_the_file_while_the_input_is_idle() {
     assert_eq!(target.wait().code, 0);
 }
 
-/// The tap goes on for longer than the target waits. The test takes the forty seconds that this is.
+/// The tap is silent for longer than the target waits.
 #[test]
 fn a_while_after_a_signal_whole_messages_are_stored_and_the_last_state_is_printed() {
     let waiting = [Signal::TERM, Signal::INT, Signal::HUP].map(|signal| {

@@ -195,11 +195,11 @@ fn a_signal_to_the_whole_pipeline_ends_both_with_code_0_and_repeats_nothing() {
     }
 }
 
-/// Both are signalled, twice, while the sender of a webhook pauses: the tap is silent, and its last STATE comes
-/// late.
+/// Both are signalled, twice, while the sender of a webhook pauses: the tap is silent, and its last STATE
+/// comes late.
 #[test]
 fn a_signal_to_the_whole_pipeline_waits_for_a_slow_webhook() {
-    const PAUSE: Duration = Duration::from_secs(6);
+    const PAUSE: Duration = Duration::from_secs(8);
     let tap = Tap::new();
     let target = Target::in_folder(tap.folder());
     let mut pipeline = Pipeline::start(&tap, &target);

@@ -231,8 +231,8 @@ fn a_body_of_millions_of_elements_takes_little_more_memory_than_its_text() {
     let endpoint = listener.endpoint();
     endpoint.post_accepted(DOCUMENTED_EVENTS[0]);
     let before = listener.program.peak_memory();
-    for element in ["0,", "{},", "x,"] {
-        let body = format!("[{}0]", element.repeat(4_000_000));
+    for element in ["0,", "{},", "{},x,"] {
+        let body = format!("[{}0]", element.repeat(16_000_000 / element.len()));
         let reply = endpoint.post(&body);
         assert_eq!(
             (reply.status, reply.json()["error"].as_str()),

@@ -203,7 +203,7 @@ fn an_unsupported_column_schema_is_a_warning_given_once() {
         ("time", r#""type": ["integer","string"]"#),
         ("url", "5"),
     ] {
-        let warning = format!(r#"stream "data", column "{column}": the schema says {found}"#);
+        let warning = format!(r#"stream "data": column "{column}": the schema says {found}"#);
         let lines: Vec<_> = finished.stderr.iter().filter(|line| line.contains(&warning)).collect();
         assert_eq!(lines.len(), 1, "{warning} in {:?}", finished.stderr);
         assert!(lines[0].contains(r#"one of "string", "integer", "number", "boolean" and "object""#));

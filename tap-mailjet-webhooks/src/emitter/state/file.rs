@@ -32,8 +32,8 @@ pub enum StateFileError {
     #[error("state file {path}: there is no directory {directory}; correct --state or create the directory")]
     NoDirectory { path: PathBuf, directory: PathBuf },
     #[error(
-        "state file {path}: its last complete line is not a state: {source}. Correct or remove that line (the \
-         line before it then counts), or remove the file to start from the beginning"
+        "state file {path}: its last complete line is not a state: {source}. Correct or remove that line \
+         (the line before it then counts), or remove the file to start from the beginning"
     )]
     NotAState { path: PathBuf, source: StateError },
 }

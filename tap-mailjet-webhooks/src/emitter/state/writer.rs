@@ -1,6 +1,6 @@
 //! When a STATE is written, and what the spool has to note first.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use catalog::message::OutgoingMessage;
 use catalog::state::State;
@@ -62,6 +62,11 @@ impl StateWriter {
     pub(crate) fn is_due(&self) -> bool {
         self.records >= self.pace.state_interval_records
             || self.last_written.elapsed() >= self.pace.state_interval
+    }
+
+    /// Whether the last STATE was written this long ago.
+    pub(crate) fn is_silent_for(&self, duration: Duration) -> bool {
+        self.last_written.elapsed() >= duration
     }
 
     /// Appends a STATE to `out`, or leaves it for later if the disk has no room for the note that has to come
