@@ -4,7 +4,8 @@
 //! BLAKE3 hash of the event's canonical text, formatted as a UUID. The canonical text is JSON in UTF-8
 //! without whitespace, in which
 //!
-//! - the members of an object are sorted by name (bytewise; repeated names keep their order),
+//! - the members of an object are sorted by the canonical text of their names (bytewise; repeated names keep
+//!   their order),
 //! - a string has only the escapes that JSON demands (`"`, `\` and control characters, in the short form if
 //!   there is one, otherwise as `\u00xx` in lower case), so that `\u00e9` and `é` are the same,
 //! - a lone surrogate, which has no UTF-8, is escaped as `\ud800`, in lower case,
@@ -16,7 +17,7 @@
 
 use std::borrow::Cow;
 
-use catalog::members::{self, Member, Members};
+use catalog::members::{self, Members};
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
@@ -60,25 +61,27 @@ pub(super) struct CanonicalOrder {
 
 impl CanonicalOrder {
     pub(super) fn new(members: Members<'_, '_>) -> Self {
-        let mut sorted: Vec<(Cow<'_, str>, usize, Member<'_>)> =
-            members.iter().enumerate().map(|(index, member)| (member.name(), index, member)).collect();
+        let mut sorted: Vec<(Cow<'_, str>, usize)> =
+            members.iter().map(|member| canonical(member.quoted_name)).zip(0..).collect();
         // The sort is stable because the order of two members with one name is part of the event's content.
-        // (A name that is not Unicode stands here as its JSON text, which another name may be.)
-        sorted.sort_by(|(a, _, one), (b, _, other)| {
-            a.cmp(b).then_with(|| is_unicode(one.quoted_name).cmp(&is_unicode(other.quoted_name)))
-        });
+        sorted.sort_by(|(one, _), (other, _)| bare(one).cmp(bare(other)));
         let mut order = CanonicalOrder { members: Vec::with_capacity(sorted.len()), text: b"{".to_vec() };
-        for (position, (_, index, member)) in sorted.into_iter().enumerate() {
+        for (position, (name, index)) in sorted.into_iter().enumerate() {
             if position > 0 {
                 order.text.push(b',');
             }
-            write_string(member.quoted_name, &mut order.text);
+            order.text.extend_from_slice(name.as_bytes());
             order.text.push(b':');
             order.members.push((index, order.text.len()));
         }
         order.text.push(b'}');
         order
     }
+}
+
+/// Returns a string without its quotes, but with its escapes.
+fn bare(quoted: &str) -> &str {
+    &quoted[1..quoted.len() - 1]
 }
 
 fn write_object(members: Members<'_, '_>, order: &CanonicalOrder, max_depth: usize, out: &mut Vec<u8>) {
@@ -120,36 +123,37 @@ fn write_value(value: &str, max_depth: usize, out: &mut Vec<u8>) {
 }
 
 fn write_string(quoted: &str, out: &mut Vec<u8>) {
-    if memchr::memchr(b'\\', quoted.as_bytes()).is_none() {
-        out.extend_from_slice(quoted.as_bytes());
-        return;
-    }
-    match serde_json::from_str::<String>(quoted) {
-        Ok(text) => serde_json::to_writer(out, &text).expect("text is JSON and memory takes every write"),
-        Err(_) => write_string_with_lone_surrogates(quoted, out),
-    }
+    out.extend_from_slice(canonical(quoted).as_bytes());
 }
 
-/// Writes a string that is not Unicode: between its lone surrogates, it is.
-fn write_string_with_lone_surrogates(quoted: &str, out: &mut Vec<u8>) {
-    out.push(b'"');
-    let mut rest = &quoted[1..quoted.len() - 1];
+/// Returns the canonical text of a string.
+fn canonical(quoted: &str) -> Cow<'_, str> {
+    if memchr::memchr(b'\\', quoted.as_bytes()).is_none() {
+        return Cow::Borrowed(quoted);
+    }
+    Cow::Owned(match serde_json::from_str::<String>(quoted) {
+        Ok(text) => members::json_string(&text),
+        Err(_) => canonical_with_lone_surrogates(quoted),
+    })
+}
+
+/// Returns the canonical text of a string that is not Unicode: between its lone surrogates, it is.
+fn canonical_with_lone_surrogates(quoted: &str) -> String {
+    let mut out = "\"".to_owned();
+    let mut rest = bare(quoted);
     loop {
         let surrogate = target_safe::find_lone_surrogate(rest);
         let text =
             serde_json::from_str::<String>(&format!("\"{}\"", &rest[..surrogate.unwrap_or(rest.len())]));
         let json = members::json_string(&text.expect("a string without lone surrogates is Unicode"));
-        out.extend_from_slice(&json.as_bytes()[1..json.len() - 1]);
+        out.push_str(bare(&json));
         let Some(at) = surrogate else { break };
         // `\u` and four digits.
-        out.extend_from_slice(rest[at..at + 6].to_ascii_lowercase().as_bytes());
+        out.push_str(&rest[at..at + 6].to_ascii_lowercase());
         rest = &rest[at + 6..];
     }
-    out.push(b'"');
-}
-
-fn is_unicode(quoted: &str) -> bool {
-    target_safe::find_lone_surrogate(quoted).is_none()
+    out.push('"');
+    out
 }
 
 #[cfg(test)]
@@ -202,6 +206,8 @@ mod tests {
             (r#"{"a":"\ud800"}"#, r#"{"a":"\uD800"}"#),
             (r#"{"a":"\udc00 \u00e9\n\ud800"}"#, r#"{"a":"\uDC00 é\u000a\uD800"}"#),
             (r#"{"\ud800":1,"\"\\ud800\"":2}"#, r#"{"\"\\ud800\"":2,"\uD800":1}"#),
+            (r#"{"\uD800":1,"\uda00":2}"#, r#"{"\uDA00":2,"\ud800":1}"#),
+            (r#"{"a\uDFFF":1,"a\ud800":2,"a\"":3}"#, r#"{"a\u0022":3,"a\uD800":2,"a\udfff":1}"#),
         ];
         for (one, other) in same.map(|other| (one, other)).into_iter().chain(lone_surrogates) {
             assert_eq!(key(one), key(other), "{one} {other}");
@@ -214,13 +220,14 @@ mod tests {
             r#"{};{"a":null};{"a":1};{"a":1.0};{"a":1e0};{"a":"1"};{"a":true};{"a":"true"};{"A":1};"#,
             r#"{"a":1,"b":2};{"a":2,"b":1};{"a":1,"a":2};{"a":2,"a":1};"#,
             r#"{"a":[1,2]};{"a":[2,1]};{"a":[12]};{"a":"[1,2]"};{"a":{}};{"a":[]};{"a":""};{"a":" "};"#,
-            r#"{"a":"\ud800"};{"a":"\ud801"};{"a":"\\ud800"}"#,
+            r#"{"a":"\ud800"};{"a":"\ud801"};{"a":"\\ud800"};"#,
+            r#"{"\ud800":1,"\uD800":2};{"\uD800":2,"\ud800":1}"#,
         );
         let mut keys: Vec<_> = different.split(';').map(key).collect();
-        assert_eq!(keys.len(), 24);
+        assert_eq!(keys.len(), 26);
         keys.sort_unstable();
         keys.dedup();
-        assert_eq!(keys.len(), 24);
+        assert_eq!(keys.len(), 26);
     }
 
     #[test]
