@@ -32,12 +32,18 @@ impl<'a> Member<'a> {
     /// Returns the name without quotes and escapes. A name that is not Unicode (with half a surrogate pair)
     /// is its JSON text.
     pub fn name(&self) -> Cow<'a, str> {
-        let bare = &self.quoted_name[1..self.quoted_name.len() - 1];
-        if !bare.contains('\\') {
-            return Cow::Borrowed(bare);
-        }
-        serde_json::from_str::<String>(self.quoted_name).map_or(Cow::Borrowed(self.quoted_name), Cow::Owned)
+        name_of(self.quoted_name)
     }
+}
+
+/// Returns a name without quotes and escapes. A name that is not Unicode (with half a surrogate pair) is its
+/// JSON text.
+pub fn name_of(quoted_name: &str) -> Cow<'_, str> {
+    let bare = &quoted_name[1..quoted_name.len() - 1];
+    if !bare.contains('\\') {
+        return Cow::Borrowed(bare);
+    }
+    serde_json::from_str::<String>(quoted_name).map_or(Cow::Borrowed(quoted_name), Cow::Owned)
 }
 
 /// Writes text as a JSON string.
@@ -130,9 +136,98 @@ pub fn parse_object_and_member(text: &str, name: &str) -> Option<(Vec<MemberSpan
     Some((outer, inner))
 }
 
-/// Splits the array `text` into its elements.
-pub fn parse_array(text: &str) -> serde_json::Result<Vec<&RawValue>> {
-    serde_json::from_str(text)
+/// A part of a JSON value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Token<'a> {
+    /// The bracket that opens an object or array.
+    Open(u8),
+    /// The bracket that closes it.
+    Close(u8),
+    /// The name of a member, with its quotes and escapes. The member's value follows.
+    Name(&'a str),
+    /// A string, a number, `true`, `false` or `null`.
+    Scalar(&'a str),
+}
+
+/// Iterates over the parts of a value in one pass, at any depth, without recursion.
+#[derive(Debug)]
+pub struct Tokens<'a> {
+    text: &'a str,
+    at: usize,
+    /// The brackets that are open.
+    open: Vec<u8>,
+    is_name_next: bool,
+}
+
+impl<'a> Tokens<'a> {
+    /// The parts of `value`. Where it is not JSON, they mean nothing.
+    pub fn new(value: &'a str) -> Self {
+        Tokens { text: value, at: 0, open: Vec::new(), is_name_next: false }
+    }
+
+    /// Skips the rest of the innermost object or array that is open. Returns its text, without the bracket
+    /// that opened it.
+    pub fn skip_to_close(&mut self) -> &'a str {
+        let (start, depth) = (self.at, self.open.len());
+        while self.open.len() >= depth && self.next().is_some() {}
+        &self.text[start..self.at]
+    }
+}
+
+impl<'a> Iterator for Tokens<'a> {
+    type Item = Token<'a>;
+
+    fn next(&mut self) -> Option<Token<'a>> {
+        let bytes = self.text.as_bytes();
+        let is_between = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b',' | b':');
+        self.at += bytes.get(self.at..)?.iter().take_while(|byte| is_between(byte)).count();
+        let start = self.at;
+        let is_name = std::mem::replace(&mut self.is_name_next, false);
+        match *bytes.get(start)? {
+            bracket @ (b'{' | b'[') => {
+                self.at += 1;
+                self.open.push(bracket);
+                self.is_name_next = bracket == b'{';
+                return Some(Token::Open(bracket));
+            }
+            bracket @ (b'}' | b']') => {
+                self.at += 1;
+                self.open.pop();
+                self.is_name_next = self.open.last() == Some(&b'{');
+                return Some(Token::Close(bracket));
+            }
+            b'"' => {
+                self.at += 1;
+                while *bytes.get(self.at)? != b'"' {
+                    self.at += if bytes[self.at] == b'\\' { 2 } else { 1 };
+                    self.at = next_special_byte(bytes, self.at)?;
+                }
+                self.at += 1;
+            }
+            _ => {
+                let is_part = |byte: &u8| !is_between(byte) && !matches!(byte, b'}' | b']');
+                self.at += bytes[start..].iter().take_while(|byte| is_part(byte)).count();
+            }
+        }
+        let text = &self.text[start..self.at];
+        if is_name {
+            return Some(Token::Name(text));
+        }
+        self.is_name_next = self.open.last() == Some(&b'{');
+        Some(Token::Scalar(text))
+    }
+}
+
+/// Whether a JSON value has more than `limit` values in it: members of objects, and elements of arrays that
+/// are neither objects nor arrays.
+pub fn has_more_values(text: &str, limit: usize) -> bool {
+    let mut is_named = false;
+    let is_value = |token: &Token<'_>| {
+        let was_named = std::mem::replace(&mut is_named, matches!(token, Token::Name(_)));
+        is_named || (matches!(token, Token::Scalar(_)) && !was_named)
+    };
+    // Each value is followed by at least one byte.
+    text.len() / 2 > limit && Tokens::new(text).filter(is_value).nth(limit).is_some()
 }
 
 /// Levels of nesting that the scanner follows by recursion. Anything deeper is left to `serde_json`, which
@@ -368,6 +463,52 @@ pub(crate) mod tests {
         ];
         assert_eq!(named, expected.map(|(name, value, is_plain)| (Cow::Borrowed(name), value, is_plain)));
         assert!(parse_object("[]").is_none());
+    }
+
+    #[test]
+    fn tokens_are_the_parts_of_a_value_at_any_depth() {
+        use Token::{Close, Name, Open, Scalar};
+        let text = r#" {"a": [1,-2.5e1 , "x\"]" ],"\u0062" :{}, "c":null,"":{"d":[[]]}} "#;
+        let expected = [
+            Open(b'{'),
+            Name(r#""a""#),
+            Open(b'['),
+            Scalar("1"),
+            Scalar("-2.5e1"),
+            Scalar(r#""x\"]""#),
+            Close(b']'),
+            Name(r#""\u0062""#),
+            Open(b'{'),
+            Close(b'}'),
+            Name(r#""c""#),
+            Scalar("null"),
+            Name(r#""""#),
+            Open(b'{'),
+            Name(r#""d""#),
+            Open(b'['),
+            Open(b'['),
+            Close(b']'),
+            Close(b']'),
+            Close(b'}'),
+            Close(b'}'),
+        ];
+        assert_eq!(Tokens::new(text).collect::<Vec<_>>(), expected);
+        let mut tokens = Tokens::new(text);
+        let _ = tokens.by_ref().take(3).last();
+        assert_eq!(tokens.skip_to_close(), r#"1,-2.5e1 , "x\"]" ]"#);
+        assert_eq!(tokens.next(), Some(Name(r#""\u0062""#)));
+        let deep = "[".repeat(1_000_000) + &"]".repeat(1_000_000);
+        assert_eq!(Tokens::new(&deep).count(), 2_000_000);
+    }
+
+    #[test]
+    fn values_are_counted_at_any_depth() {
+        for (text, count) in
+            [("[[[]]]", 0), ("[1,2]", 2), (r#"{"a":[1,2,{"b":",,,"}],"c":null}"#, 5), (r#"[{"":0}]"#, 1)]
+        {
+            assert!(!has_more_values(text, count), "{text}");
+            assert!(count == 0 || has_more_values(text, count - 1), "{text}");
+        }
     }
 
     /// Returns the members that `serde_json` finds, as pairs of texts; `None` if `text` is not a JSON object.

@@ -262,7 +262,7 @@ pub const ODD_EVENTS: &[OddEvent] = &[
         ),
         changes: &[(
             "_sdc_extra",
-            r#"{"_sdc_sequence":5,"__sdc_primary_key":"x","_sdc_extra__a":1,"_sdc_batched_at":""}"#,
+            r#"{"_sdc_sequence":5,"__sdc_primary_key":"x","_sdc_extra":{"a":1},"_sdc_batched_at":""}"#,
         )],
     },
     OddEvent {

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use catalog::event::EventType;
 use catalog::stream::StreamId;
 
-use super::read_ahead::Block;
+use super::read_ahead::{Block, Item};
 use super::streams::Streams;
 use super::{OutputSpec, OutputSpecError};
 use crate::os::clock::UnixMillis;
@@ -32,8 +32,12 @@ impl DryRun {
     pub fn write_event(&mut self, event: StoredItem<'_>, now: UnixMillis, out: &mut Vec<u8>) {
         let mut block = Block::default();
         block.push(Ok(event));
-        if let Some(Ok(event)) = block.get(0) {
-            let Ok(_) = self.0.write_event(&event, now, out, |_| Ok::<_, Infallible>(()));
+        match block.first() {
+            Some((Item::Event(event), following)) => {
+                let Ok(_) = self.0.write_event(&event, following, now, out, |_| Ok::<_, Infallible>(()));
+            }
+            Some((Item::TooManyValues(item), _)) => drop(self.0.write_too_many_values(item, now, out)),
+            Some((Item::Damage(_), _)) | None => {}
         }
     }
 }

@@ -42,7 +42,7 @@ use crate::spool::{
     Backlog, EventReader, ItemKind, Registry, SequenceUnit, Spool, SpoolError, Wakeup, Watermark,
 };
 use progress::EmitterProgress;
-use read_ahead::ReadAhead;
+use read_ahead::{Item, ReadAhead};
 use state::{Start, StateWriter};
 use streams::Streams;
 
@@ -236,10 +236,17 @@ impl<W: Write> Emitter<W> {
             records += match read_ahead.pop() {
                 None => break,
                 // If this fails, nothing of the batch is ever written.
-                Some(Ok(event)) => streams.write_event(&event, batched_at, messages, |columns| {
-                    registry.add_discovered_columns(columns)
-                })?,
-                Some(Err(damage)) => streams.write_damage(ItemKind::Event, damage, batched_at, messages),
+                Some((Item::Event(event), following)) => {
+                    streams.write_event(&event, following, batched_at, messages, |columns| {
+                        registry.add_discovered_columns(columns)
+                    })?
+                }
+                Some((Item::TooManyValues(item), _)) => {
+                    streams.write_too_many_values(item, batched_at, messages)
+                }
+                Some((Item::Damage(damage), _)) => {
+                    streams.write_damage(ItemKind::Event, damage, batched_at, messages)
+                }
             };
             events += 1;
         }

@@ -14,6 +14,9 @@ use crate::spool::{Damage, EventReader, ItemKind, Sequence, SpoolError, StoredIt
 /// How many items are read from the spool at once.
 const BLOCK_ITEMS: u32 = 1_000;
 const FULL_BYTES: usize = 1 << 19;
+/// How many values an event may have, nested ones included. Mailjet's have about thirty. What is computed for
+/// a value takes many times the memory of its shortest text, `0,`.
+pub(super) const MAX_VALUES: usize = 100_000;
 
 /// Reads the spool's events in order.
 pub(super) struct ReadAhead {
@@ -77,10 +80,11 @@ impl ReadAhead {
         Ok(())
     }
 
-    pub(super) fn pop(&mut self) -> Option<Result<Event<'_>, &Damage>> {
+    /// Moves on to the next item. Returns it, and the items after it that have been read.
+    pub(super) fn pop(&mut self) -> Option<(Item<'_>, Following<'_>)> {
         let item = self.block.get(self.next)?;
         self.next += 1;
-        Some(item)
+        Some((item, Following { block: &self.block, from: self.next }))
     }
 }
 
@@ -91,6 +95,32 @@ impl Drop for ReadAhead {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+/// What was read at one position in the spool.
+pub(super) enum Item<'b> {
+    Event(Event<'b>),
+    /// An event of more than [`MAX_VALUES`] values, which is not split into its members.
+    TooManyValues(StoredItem<'b>),
+    /// A range of events that cannot be read.
+    Damage(&'b Damage),
+}
+
+/// The items that follow one in its block.
+#[derive(Clone, Copy)]
+pub(super) struct Following<'b> {
+    block: &'b Block,
+    from: usize,
+}
+
+impl<'b> Following<'b> {
+    /// Returns the events among them.
+    pub(super) fn events(self) -> impl Iterator<Item = Event<'b>> {
+        (self.from..).map_while(move |index| self.block.get(index)).filter_map(|item| match item {
+            Item::Event(event) => Some(event),
+            Item::TooManyValues(_) | Item::Damage(_) => None,
+        })
     }
 }
 
@@ -109,10 +139,17 @@ pub(super) struct Block {
 struct EventSpan {
     sequence: Sequence,
     received_at: UnixMillis,
-    /// The key of an event whose text is not a JSON object.
-    unreadable: Option<PrimaryKey>,
+    content: Content,
     text: Range<usize>,
     spans: Range<usize>,
+}
+
+/// What the text of an event is.
+enum Content {
+    Object,
+    TooManyValues,
+    /// Not a JSON object. Its key was computed from its bytes.
+    Unreadable(PrimaryKey),
 }
 
 impl Block {
@@ -136,19 +173,24 @@ impl Block {
             Err(damage) => return self.items.push(Err(damage)),
         };
         let (text_start, spans_start) = (self.text.len(), self.spans.len());
-        let text =
-            str::from_utf8(event.body).ok().filter(|text| members::parse_object_into(text, &mut self.spans));
-        let unreadable = if let Some(text) = text {
-            self.text.push_str(text);
-            None
-        } else {
-            self.text.push_str(&members::json_string(&lossy_text(event.body)));
-            Some(PrimaryKey::hash(event.body))
+        let content = match str::from_utf8(event.body) {
+            Ok(text) if members::has_more_values(text, MAX_VALUES) => {
+                self.text.push_str(text);
+                Content::TooManyValues
+            }
+            Ok(text) if members::parse_object_into(text, &mut self.spans) => {
+                self.text.push_str(text);
+                Content::Object
+            }
+            _ => {
+                self.text.push_str(&members::json_string(&lossy_text(event.body)));
+                Content::Unreadable(PrimaryKey::hash(event.body))
+            }
         };
         self.items.push(Ok(EventSpan {
             sequence: event.sequence,
             received_at: event.received_at,
-            unreadable,
+            content,
             text: text_start..self.text.len(),
             spans: spans_start..self.spans.len(),
         }));
@@ -162,16 +204,28 @@ impl Block {
         })
     }
 
-    /// Returns the item at `index`: an event, or a range of events that cannot be read.
-    pub(super) fn get(&self, index: usize) -> Option<Result<Event<'_>, &Damage>> {
-        Some(self.items.get(index)?.as_ref().map(|span| {
-            let text = &self.text[span.text.clone()];
-            Event {
-                sequence: span.sequence,
-                received_at: span.received_at,
-                members: Members::new(text, &self.spans[span.spans.clone()]),
-                unreadable: span.unreadable.map(|key| Unreadable { key, text }),
+    /// Returns the item at `index`.
+    fn get(&self, index: usize) -> Option<Item<'_>> {
+        let span = match self.items.get(index)? {
+            Ok(span) => span,
+            Err(damage) => return Some(Item::Damage(damage)),
+        };
+        let (sequence, received_at) = (span.sequence, span.received_at);
+        let text = &self.text[span.text.clone()];
+        let unreadable = match span.content {
+            Content::TooManyValues => {
+                let item = StoredItem { sequence, received_at, reason: None, body: text.as_bytes() };
+                return Some(Item::TooManyValues(item));
             }
-        }))
+            Content::Object => None,
+            Content::Unreadable(key) => Some(Unreadable { key, text }),
+        };
+        let members = Members::new(text, &self.spans[span.spans.clone()]);
+        Some(Item::Event(Event { sequence, received_at, members, unreadable }))
+    }
+
+    /// Returns the first item, and those after it.
+    pub(super) fn first(&self) -> Option<(Item<'_>, Following<'_>)> {
+        Some((self.get(0)?, Following { block: self, from: 1 }))
     }
 }

@@ -9,15 +9,21 @@ use catalog::stream::StreamId;
 use tracing::warn;
 
 use super::OutputSpec;
+use super::read_ahead::{Following, MAX_VALUES};
 use super::record::{Event, RecordWriter, Table, stream_with_discovered_columns};
 use super::state::{Positions, StreamPosition};
 use crate::os::clock::UnixMillis;
+use crate::os::log_throttle::LogThrottle;
 use crate::spool::{Damage, DiscoveredColumn, ItemKind, Sequence, StoredItem};
 
 /// How many types of unselected events are counted under their own names. The others are counted together.
 const MAX_TYPES: usize = 50;
 /// How many characters of such a type's name are kept.
 const MAX_NAME_CHARACTERS: usize = 100;
+
+/// The longest RECORD of an event. An event of 20 MB, the largest that a listener accepts by default, can
+/// only be longer if most of it is escaped several times.
+const MAX_ROW_BYTES: usize = 64 << 20;
 
 #[derive(Debug)]
 pub(super) struct Streams {
@@ -29,6 +35,7 @@ pub(super) struct Streams {
     unselected: BTreeMap<String, u64>,
     /// How often something could not be read.
     damages: u64,
+    too_large_throttle: LogThrottle,
 }
 
 /// A stream, and how far it has got.
@@ -45,19 +52,25 @@ impl StreamProgress {
         self.position.stream
     }
 
-    /// Whether the stream has events of this type (`None`: of a type that Mailjet does not document).
-    fn has(&self, event_type: Option<EventType>) -> bool {
-        match self.id() {
-            StreamId::Data => true,
-            StreamId::Event(own) => event_type == Some(own),
-            StreamId::Rejected => false,
-        }
-    }
-
     fn note_record(&mut self, sequence: Sequence) {
         self.position.last_record = Some(sequence);
         self.records += 1;
     }
+}
+
+/// Whether a stream has events of this type (`None`: of a type that Mailjet does not document).
+fn has_event(id: StreamId, event_type: Option<EventType>) -> bool {
+    match id {
+        StreamId::Data => true,
+        StreamId::Event(own) => event_type == Some(own),
+        StreamId::Rejected => false,
+    }
+}
+
+/// Returns the type of an event, if anything depends on it.
+fn type_of(event: &Event<'_>, depends_on_type: bool) -> Option<EventType> {
+    let name = if depends_on_type { event::type_name(event.members.text) } else { None };
+    EventType::from_name(&name?)
 }
 
 impl Streams {
@@ -89,6 +102,7 @@ impl Streams {
             depends_on_type,
             unselected: BTreeMap::new(),
             damages: 0,
+            too_large_throttle: LogThrottle::default(),
         })
     }
 
@@ -119,28 +133,49 @@ impl Streams {
 
     /// Appends an event to each stream that has it and is not past it. Returns the number of records.
     ///
-    /// `add_columns` gets new columns before anything with a value in them is written.
+    /// `add_columns` gets new columns before anything with a value in them is written. If there are any,
+    /// those of the `following` events are added with them, so that they take one SCHEMA together.
+    ///
+    /// A row that is longer than [`MAX_ROW_BYTES`] is not written. The event then goes, whole, to the
+    /// stream of rejected items.
     pub(super) fn write_event<E>(
         &mut self,
         event: &Event<'_>,
+        following: Following<'_>,
         batched_at: UnixMillis,
         out: &mut Vec<u8>,
         mut add_columns: impl FnMut(&[DiscoveredColumn]) -> Result<(), E>,
     ) -> Result<u64, E> {
-        let type_name = if self.depends_on_type { event::type_name(event.members.text) } else { None };
+        let depends_on_type = self.depends_on_type;
+        let type_name = if depends_on_type { event::type_name(event.members.text) } else { None };
         let event_type = type_name.as_deref().and_then(EventType::from_name);
         let mut writer = self.records.event(event, batched_at);
-        let (mut records, mut has_stream) = (0, false);
+        let (mut records, mut has_stream, mut is_too_long) = (0, false, false);
         for (index, stream) in self.selected.iter_mut().enumerate() {
-            if !stream.has(event_type) {
+            if !has_event(stream.id(), event_type) {
                 continue;
             }
             has_stream = true;
-            if event.sequence > stream.position.bookmark {
-                writer.write(index, &mut stream.table, out, &mut add_columns)?;
+            if event.sequence <= stream.position.bookmark {
+                continue;
+            }
+            let id = stream.id();
+            let following = following.events().filter(|event| has_event(id, type_of(event, depends_on_type)));
+            let start = writer.write(index, &mut stream.table, following, out, &mut add_columns)?;
+            if out.len() - start > MAX_ROW_BYTES {
+                out.truncate(start);
+                is_too_long = true;
+            } else {
                 stream.note_record(event.sequence);
                 records += 1;
             }
+        }
+        if is_too_long {
+            let (sequence, received_at) = (event.sequence, event.received_at);
+            let item =
+                StoredItem { sequence, received_at, reason: None, body: event.members.text.as_bytes() };
+            let reason = format!("its row would be longer than {} MiB", MAX_ROW_BYTES >> 20);
+            records += self.reject_event(item, &reason, batched_at, out);
         }
         if !has_stream {
             self.count_unselected(type_name.unwrap_or_default().into_owned());
@@ -164,6 +199,48 @@ impl Streams {
         });
         self.advance(ItemKind::Rejected, item.sequence);
         records
+    }
+
+    /// Appends an event that has too many values for a row to the stream of rejected items, if that is
+    /// selected. Returns the number of records.
+    pub(super) fn write_too_many_values(
+        &mut self,
+        item: StoredItem<'_>,
+        batched_at: UnixMillis,
+        out: &mut Vec<u8>,
+    ) -> u64 {
+        let mut streams = self.selected.iter().filter(|stream| stream.position.kind() == ItemKind::Event);
+        let records = match streams.any(|stream| item.sequence > stream.position.bookmark) {
+            true => {
+                self.reject_event(item, &format!("it has more than {MAX_VALUES} values"), batched_at, out)
+            }
+            false => 0,
+        };
+        self.advance(ItemKind::Event, item.sequence);
+        records
+    }
+
+    /// Appends an event that cannot be a row to the stream of rejected items, if that is selected. Like the
+    /// row for damage, this is not a record of the stream's own.
+    fn reject_event(
+        &mut self,
+        item: StoredItem<'_>,
+        why: &str,
+        batched_at: UnixMillis,
+        out: &mut Vec<u8>,
+    ) -> u64 {
+        let sequence = item.sequence;
+        let reason = format!("the event is too large for a row: {why}");
+        let item = StoredItem { reason: Some(&reason), ..item };
+        let is_written = self.write_rejected_row(item, batched_at, out).is_some();
+        if let Some(suppressed) = self.too_large_throttle.allow() {
+            let consequence = match is_written {
+                true => "it goes to the stream _sdc_rejected",
+                false => "it is not written, because the stream _sdc_rejected is not selected",
+            };
+            warn!("event {sequence}: {reason}; {consequence}{suppressed}");
+        }
+        u64::from(is_written)
     }
 
     /// Skips items that cannot be read. Appends a row that says so to the stream of rejected items, if that

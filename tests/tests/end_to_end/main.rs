@@ -53,6 +53,8 @@ mod properties;
 // The same for any choice of columns, types and names.
 mod catalogs;
 mod choices;
+// Events of extreme sizes and shapes.
+mod sizes;
 // `snapshot-sql`, on real databases filled by real targets.
 mod snapshot_sql;
 // The targets that people really use, value by value.

@@ -83,26 +83,33 @@ impl RecordWriter {
 impl EventWriter<'_, '_> {
     /// Appends the event's RECORD in `table`, the selected stream at `stream_index`, to `out`.
     ///
-    /// If that adds columns to the table, `add_columns` gets them first, and a SCHEMA goes before the RECORD.
-    pub(crate) fn write<E>(
+    /// If that adds columns to the table, those of the `following` events of the stream are added with them.
+    /// `add_columns` gets them first, and a SCHEMA goes before the RECORD. Returns where the RECORD starts.
+    pub(crate) fn write<'f, E>(
         &mut self,
         stream_index: usize,
         table: &mut Table,
+        following: impl Iterator<Item = Event<'f>>,
         out: &mut Vec<u8>,
         add_columns: impl FnOnce(&[DiscoveredColumn]) -> Result<(), E>,
-    ) -> Result<(), E> {
+    ) -> Result<usize, E> {
+        let mut start = out.len();
         let EventWriter { event, layout, system } = self;
         let template =
             layout.as_mut().and_then(|layout| layout.templates.get(stream_index, table, event.members));
         if template.is_some_and(|template| template.write(table, event.members, system, out)) {
-            return Ok(());
+            return Ok(start);
         }
         let row = table.place(event);
+        if !table.new_columns.is_empty() {
+            following.for_each(|event| drop(table.place(&event)));
+        }
         let new_columns = std::mem::take(&mut table.new_columns);
         if !new_columns.is_empty() {
             add_columns(&new_columns)?;
             if table.selects_any(&new_columns) {
                 table.write_schema(out);
+                start = out.len();
             }
         }
         write_record(table, system, out, |column, source, out| match source {
@@ -112,7 +119,7 @@ impl EventWriter<'_, '_> {
             ColumnSource::Extra => row.write_extra(out),
             _ => out.extend_from_slice(row.json(column).as_bytes()),
         });
-        Ok(())
+        Ok(start)
     }
 }
 

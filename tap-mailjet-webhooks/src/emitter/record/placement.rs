@@ -33,7 +33,7 @@ use tracing::warn;
 use super::Event;
 use super::row::Row;
 use super::table::{Table, UnknownFields};
-use super::target_safe::{self, MAX_NAME_BYTES};
+use super::target_safe;
 
 /// The levels of objects that are flattened.
 const MAX_FLATTEN_DEPTH: usize = 16;
@@ -128,10 +128,10 @@ impl Table {
         if self.selection.deselects_within(name) {
             return true;
         }
-        // The fields of an object with a long name could have no column, and each would repeat that name: a
+        // The fields of an object with such a name could have no column, and each would repeat that name: a
         // megabyte, a hundred thousand times over, would be a row that no target can store.
-        if self.rules.unknown_fields == UnknownFields::Extra || max_depth == 0 || name.len() > MAX_NAME_BYTES
-        {
+        let has_columns = || target_safe::is_target_safe_name(&format!("{name}__a"));
+        if self.rules.unknown_fields == UnknownFields::Extra || max_depth == 0 || !has_columns() {
             return false;
         }
         let keeps_objects = match column.map(|index| &self.columns[index]) {
@@ -179,6 +179,7 @@ mod tests {
     use catalog::selection::Selection;
     use catalog::stream::{DEFAULT_SYSTEM_PREFIX, Stream, StreamId};
 
+    use super::super::target_safe::MAX_NAME_BYTES;
     use super::*;
     use crate::emitter::record::primary_key::PrimaryKey;
     use crate::emitter::record::{ColumnRules, ExtraColumn, Unreadable};
@@ -258,7 +259,7 @@ mod tests {
             (r#"{"_sdc_sequence":7,"_SDC_x":8}"#, r#"_sdc_extra={"_sdc_sequence":7,"_SDC_x":8}"#),
             (r#"{"__sdc_primary_key":9}"#, r#"_sdc_extra={"__sdc_primary_key":9}"#),
             (r#"{"a\u0000b":"c\u0000d"}"#, r#"_sdc_extra={"\"a\\u0000b\"":"\"c\\u0000d\""}"#),
-            (r#"{"_sdc_extra":{"a":7}}"#, r#"_sdc_extra={"_sdc_extra__a":7}"#),
+            (r#"{"_sdc_extra":{"a":7}}"#, r#"_sdc_extra={"_sdc_extra":{"a":7}}"#),
             (
                 &format!(r#"{{"{longest}":1,"{longest}x":2}}"#),
                 &format!(r#"{longest}=1 _sdc_extra={{"{longest}x":2}}"#),
@@ -275,13 +276,10 @@ mod tests {
             (r#"{"😀":[1e400]}"#, r#"_sdc_extra={"😀":"[1e400]"}"#),
             (r#"{"😀":[{"a":1,"a":2}]}"#, r#"_sdc_extra={"😀":"[{\"a\":1,\"a\":2}]"}"#),
             (&format!(r#"{{"d":{}}}"#, deep(15)), &format!("d{}=1", "__a".repeat(15))),
-            (
-                &format!(r#"{{"😀":{}}}"#, deep(17)),
-                &format!(r#"_sdc_extra={{"😀{}":{{"a":1}}}}"#, "__a".repeat(16)),
-            ),
+            (&format!(r#"{{"d":{}}}"#, deep(17)), &format!(r#"d{}="{{\"a\":1}}""#, "__a".repeat(16))),
             (
                 &format!(r#"{{"{longest}":{{"a":1}},"{longest}n":{{"a":1,"b":2}}}}"#),
-                &format!(r#"_sdc_extra={{"{longest}__a":1,"{longest}n":{{"a":1,"b":2}}}}"#),
+                &format!(r#"{longest}="{{\"a\":1}}" _sdc_extra={{"{longest}n":{{"a":1,"b":2}}}}"#),
             ),
         ];
         for (event, expected) in cases {

@@ -16,15 +16,16 @@
 //! repeated event has the same key as its first delivery.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
-use catalog::members::{self, Members};
+use catalog::members::{self, Members, Token, Tokens};
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
 use super::target_safe;
 
-/// The levels of nesting that are put into canonical form. Each level is parsed once more, so this bounds the
-/// time.
+/// The levels of nesting that are put into canonical form. The members of an object are copied once for each
+/// level around it, so this bounds the time.
 const MAX_DEPTH: usize = 128;
 
 /// The key of a row: a UUID in lower case, as ASCII that needs no escapes in JSON.
@@ -100,25 +101,88 @@ fn write_object(members: Members<'_, '_>, order: &CanonicalOrder, max_depth: usi
 }
 
 fn write_value(value: &str, max_depth: usize, out: &mut Vec<u8>) {
-    match value.as_bytes()[0] {
-        b'"' => write_string(value, out),
-        b'{' if max_depth > 0 => {
-            let spans = members::parse_object(value).expect("a part of valid JSON is valid");
-            let members = Members::new(value, &spans);
-            write_object(members, &CanonicalOrder::new(members), max_depth - 1, out);
+    let mut tokens = Tokens::new(value);
+    // The objects and arrays around the next value.
+    let mut open: Vec<Open> = Vec::new();
+    while let Some(token) = tokens.next() {
+        match (token, open.last_mut()) {
+            (Token::Close(_), _) => {}
+            (Token::Name(_), Some(around)) => around.begin_item(out),
+            (_, Some(around)) if !around.is_object => around.begin_item(out),
+            _ => {}
         }
-        b'[' if max_depth > 0 => {
-            let elements = members::parse_array(value).expect("a part of valid JSON is valid");
-            out.push(b'[');
-            for (position, element) in elements.iter().enumerate() {
-                if position > 0 {
-                    out.push(b',');
+        match token {
+            Token::Name(name) => {
+                write_string(name, out);
+                if let Some(item) = open.last_mut().and_then(|around| around.items.last_mut()) {
+                    item.name = item.start..out.len();
                 }
-                write_value(element.get(), max_depth - 1, out);
+                out.push(b':');
             }
-            out.push(b']');
+            Token::Scalar(text) if text.starts_with('"') => write_string(text, out),
+            Token::Scalar(text) => out.extend_from_slice(text.as_bytes()),
+            Token::Open(bracket) => {
+                out.push(bracket);
+                if open.len() == max_depth {
+                    out.extend_from_slice(tokens.skip_to_close().as_bytes());
+                } else {
+                    open.push(Open { is_object: bracket == b'{', start: out.len(), items: Vec::new() });
+                }
+            }
+            Token::Close(bracket) => {
+                if let Some(object) = open.pop().filter(|closed| closed.is_object) {
+                    object.sort(out);
+                }
+                out.push(bracket);
+            }
         }
-        _ => out.extend_from_slice(value.as_bytes()),
+    }
+}
+
+/// An object or array that is being written.
+struct Open {
+    is_object: bool,
+    /// Where its first item starts.
+    start: usize,
+    /// The members of an object, or one item if an array is not empty.
+    items: Vec<Item>,
+}
+
+/// Where a member and its name, with quotes, stand in the canonical text.
+struct Item {
+    start: usize,
+    name: Range<usize>,
+}
+
+impl Open {
+    fn begin_item(&mut self, out: &mut Vec<u8>) {
+        if !self.items.is_empty() {
+            out.push(b',');
+        }
+        if self.is_object || self.items.is_empty() {
+            self.items.push(Item { start: out.len(), name: 0..0 });
+        }
+    }
+
+    /// Puts the members that have been written into canonical order.
+    fn sort(self, out: &mut Vec<u8>) {
+        let name = |item: &Item| &out[item.name.start + 1..item.name.end - 1];
+        if self.items.is_sorted_by(|one, other| name(one) <= name(other)) {
+            return;
+        }
+        let ends = self.items.iter().skip(1).map(|next| next.start - 1).chain([out.len()]);
+        let mut members: Vec<_> = self.items.iter().zip(ends).collect();
+        // The sort is stable because the order of two members with one name is part of the event's content.
+        members.sort_by(|(one, _), (other, _)| name(one).cmp(name(other)));
+        let mut sorted = Vec::with_capacity(out.len() - self.start);
+        for (position, (item, end)) in members.into_iter().enumerate() {
+            if position > 0 {
+                sorted.push(b',');
+            }
+            sorted.extend_from_slice(&out[item.start..end]);
+        }
+        out.truncate(self.start);
+        out.extend_from_slice(&sorted);
     }
 }
 

@@ -14,6 +14,10 @@ use serde_json::{Map, Value, json};
 use super::target_safe;
 use crate::spool::DiscoveredColumn;
 
+/// How long the names of the columns that have appeared may be on average. Each row repeats the name of each
+/// column.
+const MEAN_NAME_BYTES: usize = 32;
+
 /// How to handle a field that the catalog does not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -94,8 +98,9 @@ pub(crate) struct Table {
     pub(super) rules: ColumnRules,
     /// In the order in which they are written.
     pub(super) columns: Vec<OutputColumn>,
-    /// How many of them have appeared.
+    /// How many of them have appeared, and the bytes of their names.
     discovered: usize,
+    discovered_name_bytes: usize,
     index_by_name: HashMap<String, usize>,
     lowercase_names: HashSet<String>,
     /// Columns that the registry does not know yet.
@@ -108,7 +113,9 @@ impl Table {
         selection: StreamSelection,
         rules: ColumnRules,
     ) -> Result<Self, CatalogError> {
-        let discovered = stream.columns.len().saturating_sub(stream.documented);
+        let discovered = stream.columns.get(stream.documented..).unwrap_or_default();
+        let discovered_name_bytes = discovered.iter().map(|column| column.name.len()).sum();
+        let discovered = discovered.len();
         let mut taken: HashSet<_> = stream.columns.iter().map(|column| column.name.to_lowercase()).collect();
         if rules.unknown_fields == UnknownFields::Extra && taken.insert(EXTRA_COLUMN.to_lowercase()) {
             let column_type = rules.extra_column.column_type();
@@ -130,6 +137,7 @@ impl Table {
             rules,
             columns: Vec::new(),
             discovered,
+            discovered_name_bytes,
             index_by_name: HashMap::new(),
             lowercase_names: HashSet::new(),
             new_columns: Vec::new(),
@@ -165,6 +173,7 @@ impl Table {
     pub(super) fn can_add_column(&self, name: &str) -> bool {
         self.rules.unknown_fields == UnknownFields::Columns
             && self.discovered < self.rules.max_discovered
+            && self.discovered_name_bytes + name.len() <= self.rules.max_discovered * MEAN_NAME_BYTES
             && target_safe::is_target_safe_name(name)
             && !self.lowercase_names.contains(&name.to_lowercase())
             // A column may have the name of a deselected field although its values do not come from that
@@ -175,6 +184,7 @@ impl Table {
     /// Adds a column that was not known before.
     pub(super) fn add_new_column(&mut self, name: &str, column_type: ColumnType) {
         self.discovered += 1;
+        self.discovered_name_bytes += name.len();
         self.new_columns.push(DiscoveredColumn {
             stream: self.id.name().to_owned(),
             name: name.to_owned(),
@@ -187,6 +197,7 @@ impl Table {
     pub(super) fn add_extra_column(&mut self) {
         self.add_new_column(EXTRA_COLUMN, self.rules.extra_column.column_type());
         self.discovered -= 1;
+        self.discovered_name_bytes -= EXTRA_COLUMN.len();
     }
 
     fn add_column(&mut self, column: Column) {

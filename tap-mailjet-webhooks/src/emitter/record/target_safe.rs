@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use catalog::column::ColumnType;
-use catalog::members::{self, Members};
+use catalog::members::{self, Token, Tokens};
 
 /// The levels of nesting that every JSON parser accepts: `serde_json` stops at 128, Python's parser at about
 /// 1000.
@@ -83,28 +83,23 @@ pub(super) fn is_target_safe(json: &str) -> bool {
     if is_number(json) {
         ColumnType::infer(json) != ColumnType::Text
     } else {
-        is_target_safe_text(json) && is_target_safe_structure(json, MAX_DEPTH)
+        is_target_safe_text(json) && is_target_safe_structure(json)
     }
 }
 
 /// Whether `json` follows all rules of [`is_target_safe`] but that for strings.
-fn is_target_safe_structure(json: &str, max_depth: usize) -> bool {
-    match json.as_bytes().first() {
-        Some(b'{' | b'[') if max_depth == 0 => false,
-        Some(b'{') => {
-            let spans = members::parse_object(json).expect("a part of valid JSON is valid");
-            let members = Members::new(json, &spans);
-            let mut names = HashSet::with_capacity(spans.len());
-            members.iter().all(|member| {
-                names.insert(member.name()) && is_target_safe_structure(member.value, max_depth - 1)
-            })
+fn is_target_safe_structure(json: &str) -> bool {
+    // The names in each object that is open; none for an array.
+    let mut open: Vec<HashSet<Cow<'_, str>>> = Vec::new();
+    Tokens::new(json).all(|token| match token {
+        Token::Open(_) => {
+            open.push(HashSet::new());
+            open.len() <= MAX_DEPTH
         }
-        Some(b'[') => {
-            let elements = members::parse_array(json).expect("a part of valid JSON is valid");
-            elements.iter().all(|element| is_target_safe_structure(element.get(), max_depth - 1))
-        }
-        _ => !is_number(json) || is_in_range(json),
-    }
+        Token::Close(_) => open.pop().is_some(),
+        Token::Name(name) => open.last_mut().is_some_and(|names| names.insert(members::name_of(name))),
+        Token::Scalar(text) => !is_number(text) || is_in_range(text),
+    })
 }
 
 /// Whether a number is neither too large nor too small for a double, and not too long for PostgreSQL.
