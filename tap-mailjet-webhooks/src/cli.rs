@@ -8,6 +8,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use tracing::warn;
 
+use crate::commands::columns::ColumnsCommand;
 use crate::commands::run::RunArgs;
 use crate::commands::send_test::SendTestArgs;
 use crate::commands::snapshot_sql::SnapshotSqlArgs;
@@ -71,6 +72,9 @@ enum Command {
     /// Create, list and revoke the secret URLs that Mailjet posts to
     #[command(subcommand)]
     Url(UrlCommand),
+    /// List the columns that appeared in events, or take some back
+    #[command(subcommand)]
+    Columns(ColumnsCommand),
     /// Inspect, check or export the spool, whether or not a tap is running
     #[command(subcommand)]
     Spool(SpoolCommand),
@@ -129,6 +133,7 @@ impl Command {
                 listen::execute(config, &line)
             }
             Command::Url(command) => commands::url::execute(&config.read_required()?.0, command),
+            Command::Columns(command) => commands::columns::execute(&config.read_required()?.0, &command),
             Command::Spool(command) => {
                 let (config, _) = config.read_required()?;
                 match command {

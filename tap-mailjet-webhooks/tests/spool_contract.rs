@@ -366,6 +366,11 @@ async fn the_registry_remembers_columns_and_positions<F: Fixture>() {
     let spool = fixture.open();
     let mut registry = spool.registry().expect("a registry");
     assert_eq!(registry.discovered_columns().expect("columns"), [column("b"), column("a")]);
+    assert_eq!(registry.columns_forgotten().expect("a number"), 0);
+    assert!(registry.forget_discovered_column("data", "b").expect("an answer"));
+    assert!(!registry.forget_discovered_column("data", "b").expect("an answer"));
+    assert_eq!(registry.discovered_columns().expect("columns"), [column("a")]);
+    assert_eq!(registry.columns_forgotten().expect("a number"), 1);
     assert!(registry.state_was_given().expect("an answer"));
     assert_eq!(registry.written_through().expect("an answer"), None);
     let stats = spool.stats_reader().and_then(|mut reader| reader.read()).expect("stats");

@@ -2,6 +2,7 @@
 
 pub mod about;
 mod catalog_file;
+pub mod columns;
 pub mod discover;
 pub mod listen;
 pub mod run;
@@ -12,6 +13,7 @@ pub mod spool_export;
 mod spool_items;
 pub mod spool_status;
 pub mod spool_verify;
+mod text_table;
 pub mod url;
 
 use std::io::{self, ErrorKind, Write};
@@ -56,6 +58,8 @@ pub enum CommandError {
     SpoolDamaged(#[from] spool_export::SpoolDamaged),
     #[error(transparent)]
     SpoolProblems(#[from] spool_verify::SpoolProblems),
+    #[error(transparent)]
+    UnknownColumn(#[from] columns::UnknownColumn),
     #[error(transparent)]
     Url(#[from] url::UrlError),
     #[error(transparent)]

@@ -3,6 +3,7 @@
 use clap::Subcommand;
 use tracing::{info, warn};
 
+use super::text_table::table;
 use super::{CommandError, print, print_once};
 use crate::config::Config;
 use crate::listener::REFRESH_INTERVAL;
@@ -123,14 +124,4 @@ fn label(text: &str) -> Result<String, &'static str> {
         return Err("a label has up to 100 characters, in one line");
     }
     Ok(text.to_owned())
-}
-
-/// Aligns cells in columns.
-fn table<const N: usize>(rows: &[[String; N]]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let line = |row: &[String; N]| {
-        let cells = row.iter().enumerate().map(|(column, cell)| format!("{cell:0$}  ", width(column)));
-        cells.collect::<String>().trim_end().to_owned() + "\n"
-    };
-    rows.iter().map(line).collect()
 }

@@ -102,6 +102,8 @@ pub struct Emitter<W> {
     messages: Vec<u8>,
     events: u64,
     state_writer: StateWriter,
+    /// What [`Registry::columns_forgotten`] returned last.
+    columns_forgotten: i64,
     progress: EmitterProgress,
     idle: IdleTimer,
 }
@@ -124,6 +126,7 @@ impl<W: Write> Emitter<W> {
         progress: EmitterProgress,
     ) -> Result<Self, OutputSpecError> {
         let (reader, mut registry) = (spool.reader()?, spool.registry()?);
+        let columns_forgotten = registry.columns_forgotten()?;
         let streams = Streams::new(spec, StreamId::all(), &registry.discovered_columns()?)?;
         // It is the same in every stream.
         let replication_key = Stream::new(StreamId::Data, &spec.system_prefix).replication_key().to_owned();
@@ -136,6 +139,7 @@ impl<W: Write> Emitter<W> {
             events: 0,
             idle: IdleTimer { limit: pace.idle_exit, since: Instant::now() },
             state_writer: StateWriter::new(pace, replication_key, registry.written_through()?),
+            columns_forgotten,
             registry,
             progress,
         })
@@ -209,6 +213,7 @@ impl<W: Write> Emitter<W> {
     /// Puts the next records into the buffer. Returns whether the spool had any items for that.
     fn write_batch(&mut self, read_ahead: Option<&mut ReadAhead>) -> Result<bool, EmitError> {
         let batched_at = UnixMillis::now();
+        self.forget_columns()?;
         let (events, event_records) = self.write_events(read_ahead, batched_at)?;
         let (rejected, rejected_records) = self.write_rejected(batched_at)?;
         let has_items = events > 0 || rejected > 0;
@@ -218,6 +223,17 @@ impl<W: Write> Emitter<W> {
             self.idle.since = Instant::now();
         }
         Ok(has_items)
+    }
+
+    /// Takes back columns that `columns forget` has removed since the last call.
+    fn forget_columns(&mut self) -> Result<(), SpoolError> {
+        let forgotten = self.registry.columns_forgotten()?;
+        if forgotten != self.columns_forgotten {
+            let discovered = self.registry.discovered_columns()?;
+            self.streams.forget_columns(&discovered, &mut self.messages);
+            self.columns_forgotten = forgotten;
+        }
+        Ok(())
     }
 
     /// Puts records of events into the buffer. Returns the numbers of events and of records.

@@ -125,6 +125,18 @@ impl Streams {
         self.selected.iter().map(|stream| (stream.id(), stream.records)).collect()
     }
 
+    /// Removes the columns that the registry no longer remembers, and appends the SCHEMAs that have changed.
+    /// `discovered` has the columns that it does remember.
+    pub(super) fn forget_columns(&mut self, discovered: &[DiscoveredColumn], out: &mut Vec<u8>) {
+        for stream in &mut self.selected {
+            if stream.table.forget_columns(discovered) {
+                stream.table.write_schema(out);
+            }
+        }
+        // What it keeps is computed from the columns of the tables.
+        self.records = RecordWriter::default();
+    }
+
     pub(super) fn write_schemas(&self, out: &mut Vec<u8>) {
         for stream in &self.selected {
             stream.table.write_schema(out);

@@ -102,6 +102,12 @@ pub trait Registry: RegistryView {
     /// Notes that a webhook arrived through a URL.
     fn note_webhook_url_use(&mut self, id: i64, used_at: UnixMillis) -> Result<(), SpoolError>;
 
+    /// Forgets a discovered column. Returns whether it was known.
+    fn forget_discovered_column(&mut self, stream: &str, name: &str) -> Result<bool, SpoolError>;
+
+    /// Returns how many discovered columns were ever forgotten, so that a running emitter notices it.
+    fn columns_forgotten(&mut self) -> Result<i64, SpoolError>;
+
     /// Adds all columns or none. It waits for as long as another process keeps the spool locked.
     fn add_discovered_columns(&mut self, columns: &[DiscoveredColumn]) -> Result<(), SpoolError>;
 

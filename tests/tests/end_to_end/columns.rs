@@ -412,3 +412,66 @@ fn max_discovered_columns_bounds_the_columns_that_appear() {
     let none = tap.drain().set("max_discovered_columns", 0).finish();
     assert_eq!(none.records()[0].raw("a"), "1", "columns that are known stay");
 }
+
+/// Somebody has posted many fields by mistake. They are taken back while the tap runs.
+#[test]
+fn columns_that_appeared_by_mistake_are_listed_and_taken_back_also_in_a_running_tap() {
+    let tap = Tap::new();
+    let running = tap.run().start();
+    running.endpoint().post_accepted(r#"{"event":"open","n":5,"mistake":"x","other":true,"A b":1}"#);
+    let _ = running.wait_records(1);
+    let listed = tap.command(&["columns", "list"]).finish();
+    listed.assert_code(0);
+    assert_eq!(
+        listed.stdout,
+        [
+            "stream  column      type",
+            "data    n           integer",
+            "data    mistake     string",
+            "data    other       boolean",
+            "data    _sdc_extra  string",
+        ]
+    );
+    let forgotten = tap.command(&["columns", "forget", "data", "mistake", "other"]).finish();
+    forgotten.assert_code(0);
+    assert!(forgotten.stderr_contains("\"other\" of stream \"data\" is forgotten"), "{:?}", forgotten.stderr);
+    // The tap notices it before it writes anything else.
+    running.endpoint().post_accepted(r#"{"event":"open","n":6}"#);
+    let rows = running.wait_records(2);
+    let names: Vec<_> = rows[1].column_names().collect();
+    assert!(!names.contains(&"mistake") && !names.contains(&"other"), "{names:?}");
+    assert_eq!((rows[1].raw("n"), rows[1].raw("_sdc_extra")), ("6", "null"));
+    // A field that comes again is a new column, of the type that it has now.
+    running.endpoint().post_accepted(r#"{"event":"open","mistake":7}"#);
+    assert_eq!(running.wait_records(3)[2].raw("mistake"), "7");
+    let finished = running.stop();
+    finished.assert_code(0);
+    assert_valid(&finished.messages());
+    let columns = columns_of(&finished.messages(), "data").pop().expect("a SCHEMA");
+    assert_eq!(columns[28..], ["n", "_sdc_extra", "mistake"]);
+
+    let unknown = tap.command(&["columns", "forget", "data", "nonsense"]).finish();
+    assert!(unknown.only_error().contains("no column \"nonsense\" has appeared in stream \"data\""));
+    let discovered = tap.command(&["--discover"]).finish().stdout.join("\n");
+    assert!(!discovered.contains("\"other\"") && discovered.contains("\"mistake\""));
+}
+
+/// Each field name is repeated in each row, and each column that appears takes a SCHEMA.
+#[test]
+fn long_names_take_room_from_other_columns_and_columns_of_one_block_share_a_schema() {
+    let tap = Tap::new();
+    let long = |number: usize| format!("{:n<62}", format!("f{number}_"));
+    let bodies: Vec<_> =
+        (0..200).map(|number| format!(r#"{{"event":"open","{}":{number}}}"#, long(number))).collect();
+    tap.spool_bodies(bodies.iter().map(String::as_str));
+    tap.spool_bodies([r#"{"event":"open"}"#]);
+    let finished = drain(&tap);
+    let columns = columns_of(&finished.messages(), "data");
+    assert_eq!(columns.len(), 2, "one SCHEMA at the start, one for the new columns");
+    // A hundred names of 32 bytes on average, and the column for the others.
+    assert_eq!(columns[1].len(), 28 + 3200 / 62 + 1);
+    let rows = finished.records();
+    assert!(rows[200].text.len() < 5_000, "{}", rows[200].text);
+    assert_eq!(rows[0].raw(&long(0)), "0");
+    assert_eq!(rows[199].raw("_sdc_extra"), format!(r#"{{"{}":199}}"#, long(199)));
+}

@@ -103,6 +103,8 @@ pub(crate) struct Table {
     discovered_name_bytes: usize,
     index_by_name: HashMap<String, usize>,
     lowercase_names: HashSet<String>,
+    /// The names of the columns that the registry remembers.
+    remembered: HashSet<String>,
     /// Columns that the registry does not know yet.
     pub(super) new_columns: Vec<DiscoveredColumn>,
 }
@@ -115,6 +117,7 @@ impl Table {
     ) -> Result<Self, CatalogError> {
         let discovered = stream.columns.get(stream.documented..).unwrap_or_default();
         let discovered_name_bytes = discovered.iter().map(|column| column.name.len()).sum();
+        let remembered = discovered.iter().map(|column| column.name.clone()).collect();
         let discovered = discovered.len();
         let mut taken: HashSet<_> = stream.columns.iter().map(|column| column.name.to_lowercase()).collect();
         if rules.unknown_fields == UnknownFields::Extra && taken.insert(EXTRA_COLUMN.to_lowercase()) {
@@ -140,6 +143,7 @@ impl Table {
             discovered_name_bytes,
             index_by_name: HashMap::new(),
             lowercase_names: HashSet::new(),
+            remembered,
             new_columns: Vec::new(),
         };
         for column in stream.columns {
@@ -185,6 +189,7 @@ impl Table {
     pub(super) fn add_new_column(&mut self, name: &str, column_type: ColumnType) {
         self.discovered += 1;
         self.discovered_name_bytes += name.len();
+        self.remembered.insert(name.to_owned());
         self.new_columns.push(DiscoveredColumn {
             stream: self.id.name().to_owned(),
             name: name.to_owned(),
@@ -201,9 +206,36 @@ impl Table {
     }
 
     fn add_column(&mut self, column: Column) {
+        self.add_output_column(OutputColumn::new(column, &self.selection));
+    }
+
+    fn add_output_column(&mut self, column: OutputColumn) {
         self.index_by_name.insert(column.name.clone(), self.columns.len());
         self.lowercase_names.insert(column.name.to_lowercase());
-        self.columns.push(OutputColumn::new(column, &self.selection));
+        self.columns.push(column);
+    }
+
+    /// Removes the columns that the registry no longer remembers: `discovered` has those that it does. Returns
+    /// whether the SCHEMA has changed.
+    pub(crate) fn forget_columns(&mut self, discovered: &[DiscoveredColumn]) -> bool {
+        let of_stream = discovered.iter().filter(|column| column.stream == self.id.name());
+        let still: HashSet<&str> = of_stream.map(|column| column.name.as_str()).collect();
+        let forgotten: Vec<String> =
+            self.remembered.iter().filter(|name| !still.contains(name.as_str())).cloned().collect();
+        for name in &forgotten {
+            self.remembered.remove(name);
+            if name != EXTRA_COLUMN {
+                self.discovered = self.discovered.saturating_sub(1);
+                self.discovered_name_bytes = self.discovered_name_bytes.saturating_sub(name.len());
+            }
+        }
+        let (gone, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.columns)
+            .into_iter()
+            .partition(|column| forgotten.contains(&column.name));
+        self.index_by_name.clear();
+        self.lowercase_names.clear();
+        kept.into_iter().for_each(|column| self.add_output_column(column));
+        gone.iter().any(|column| column.is_selected)
     }
 
     /// Whether any of these columns is in the SCHEMA.

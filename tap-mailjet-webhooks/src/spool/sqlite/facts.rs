@@ -18,6 +18,8 @@ pub(super) const WRITTEN_THROUGH: &str = "written_through";
 /// The largest sequence up to which the target has confirmed all events.
 pub(super) const CONFIRMED_THROUGH: &str = "confirmed_through";
 
+/// How many discovered columns were forgotten.
+pub(super) const COLUMNS_FORGOTTEN: &str = "columns_forgotten";
 /// The spool's time when it was last noted, in Unix milliseconds.
 pub(super) const TIME: &str = "time";
 /// Which boot of the machine that was in, and how many milliseconds after it.
@@ -34,11 +36,12 @@ pub(super) struct Mark {
     sequence: &'static str,
 }
 
-pub(super) const ALL: [&str; 11] = [
+pub(super) const ALL: [&str; 12] = [
     TRIMMED_THROUGH,
     STATE_GIVEN,
     WRITTEN_THROUGH,
     CONFIRMED_THROUGH,
+    COLUMNS_FORGOTTEN,
     TIME,
     TIME_BOOT,
     TIME_UPTIME,

@@ -109,6 +109,23 @@ impl Registry for SqliteRegistry {
         })?)
     }
 
+    fn forget_discovered_column(&mut self, stream: &str, name: &str) -> Result<bool, SpoolError> {
+        Ok(self.database.write_when_unlocked("forgetting a column", |transaction| {
+            let delete = "DELETE FROM discovered_column WHERE stream = ?1 AND name = ?2";
+            let is_known = transaction.execute(delete, (stream, name))? > 0;
+            if is_known {
+                let forgotten = facts::read(transaction, facts::COLUMNS_FORGOTTEN)?.unwrap_or(0);
+                facts::set(transaction, facts::COLUMNS_FORGOTTEN, forgotten + 1)?;
+            }
+            Ok(is_known)
+        })?)
+    }
+
+    fn columns_forgotten(&mut self) -> Result<i64, SpoolError> {
+        let forgotten = self.read(COLUMNS, |connection| facts::read(connection, facts::COLUMNS_FORGOTTEN))?;
+        Ok(forgotten.unwrap_or(0))
+    }
+
     fn state_was_given(&mut self) -> Result<bool, SpoolError> {
         self.read(POSITIONS, |connection| Ok(facts::read(connection, facts::STATE_GIVEN)?.is_some()))
     }
