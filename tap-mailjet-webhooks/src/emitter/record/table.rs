@@ -234,7 +234,9 @@ impl Table {
             .partition(|column| forgotten.contains(&column.name));
         self.index_by_name.clear();
         self.lowercase_names.clear();
-        kept.into_iter().for_each(|column| self.add_output_column(column));
+        for column in kept {
+            self.add_output_column(column);
+        }
         gone.iter().any(|column| column.is_selected)
     }
 
