@@ -14,6 +14,11 @@ use crate::lines::Lines;
 use crate::sink::{FileId, RowBuffer};
 use crate::validate::{RecordCheck, Validation};
 
+/// How many different warnings are logged. A hostile tap could cause any number.
+const MAX_WARNINGS: usize = 100;
+/// How much of the name of an unknown type is logged.
+const MAX_TYPE_CHARACTERS: usize = 100;
+
 /// Checks messages, and passes rows and STATEs to the sink.
 pub(crate) struct MessageHandler<'c> {
     config: &'c Config,
@@ -94,6 +99,7 @@ impl<'c> MessageHandler<'c> {
                     .to_owned(),
             ),
             IncomingMessage::Other { kind, .. } => {
+                let kind: String = kind.chars().take(MAX_TYPE_CHARACTERS).collect();
                 self.warn_once(format!("messages of the unknown type {kind:?} are ignored"));
             }
         }
@@ -151,10 +157,15 @@ impl<'c> MessageHandler<'c> {
     }
 
     fn warn_once(&mut self, message: String) {
-        if !self.warnings.contains(&message) {
-            warn!("{message}");
-            self.warnings.insert(message);
+        if self.warnings.len() > MAX_WARNINGS || self.warnings.contains(&message) {
+            return;
         }
+        if self.warnings.len() == MAX_WARNINGS {
+            warn!("there are more warnings like these, which are not logged");
+        } else {
+            warn!("{message}");
+        }
+        self.warnings.insert(message);
     }
 }
 

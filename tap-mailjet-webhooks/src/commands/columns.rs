@@ -13,8 +13,8 @@ use crate::spool::{self, Registry, SpoolView};
 pub enum ColumnsCommand {
     /// List the undocumented columns that have appeared, each with its stream and its type in JSON Schema
     List,
-    /// Forget columns: they disappear from the SCHEMA, also in a running tap. A column appears again if an event
-    /// has its field again
+    /// Forget columns: they disappear from the SCHEMA, also in a running tap. A column appears again if an
+    /// event has its field again
     Forget {
         /// The stream that the columns are in
         stream: String,
@@ -27,8 +27,8 @@ pub enum ColumnsCommand {
 /// There is no such column to forget.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "no column \"{name}\" has appeared in stream \"{stream}\"; `columns list` shows those that have. The columns \
-     named before it are forgotten"
+    "no column \"{name}\" has appeared in stream \"{stream}\"; `columns list` shows those that have. The \
+     columns named before it are forgotten"
 )]
 pub struct UnknownColumn {
     stream: String,

@@ -17,6 +17,11 @@ pub enum SinkError {
     )]
     Locked(PathBuf),
     #[error(
+        "{} is {what}, to which this target does not append; move it away, or set another \"destination_path\"",
+        path.display()
+    )]
+    NotOwnFile { path: PathBuf, what: &'static str },
+    #[error(
         "{path} has no line ending in its last {mib} MiB, so it is not JSON Lines; move it away, or set \
          another \"destination_path\"",
         path = .0.display(), mib = MAX_LINE_BYTES >> 20

@@ -1,6 +1,6 @@
 //! One JSON Lines file that is appended to.
 
-use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -9,6 +9,8 @@ use serde_json::value::RawValue;
 use tracing::warn;
 
 use super::error::SinkError;
+use super::lock_file::LockFile;
+use super::own_file::{self, OpenError};
 use crate::MAX_LINE_BYTES;
 
 /// A file that only this process appends to, and whose last line is whole.
@@ -16,6 +18,8 @@ use crate::MAX_LINE_BYTES;
 pub(crate) struct JsonlFile {
     path: PathBuf,
     file: File,
+    /// Held for as long as this process appends to the file.
+    lock: Option<LockFile>,
     /// Whether something was written that may not be on disk yet.
     is_dirty: bool,
 }
@@ -24,20 +28,17 @@ impl JsonlFile {
     /// Opens or creates the file, locks it, and cuts off the half line that a crash may have left at its end.
     pub(crate) fn open(path: &Path) -> Result<Self, SinkError> {
         let advice = "check \"destination_path\" and the permissions of the directory and file";
-        let file = OpenOptions::new().read(true).append(true).create(true).open(path);
-        let file = file.map_err(SinkError::storage(path, "opened", advice))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(SinkError::Locked(path.to_owned())),
-            // Some network file systems have no locks. That is no reason not to write there.
-            Err(TryLockError::Error(error)) => {
-                warn!(
-                    "{} cannot be locked ({error}); make sure that no other process writes to it",
-                    path.display()
-                );
+        let lock = LockFile::take(path)?;
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create(true);
+        let file = match own_file::open(&options, path) {
+            Ok(file) => file,
+            Err(OpenError::NotOwn(what)) => {
+                return Err(SinkError::NotOwnFile { path: path.to_owned(), what });
             }
-        }
-        let mut file = JsonlFile { path: path.to_owned(), file, is_dirty: false };
+            Err(OpenError::Io(error)) => return Err(SinkError::storage(path, "opened", advice)(error)),
+        };
+        let mut file = JsonlFile { path: path.to_owned(), file, lock, is_dirty: false };
         file.complete_last_line()?;
         Ok(file)
     }
@@ -80,11 +81,13 @@ impl JsonlFile {
         let advice = "check the file's permissions";
         let own = self.file.metadata().map_err(SinkError::storage(&self.path, "inspected", advice))?;
         let is_same = |found: Metadata| (found.dev(), found.ino()) == (own.dev(), own.ino());
-        if fs::metadata(&self.path).is_ok_and(is_same) {
+        if fs::symlink_metadata(&self.path).is_ok_and(is_same) {
             return Ok(false);
         }
         self.sync()?;
         warn!("{} was renamed or replaced; from here on, rows go into a new file", self.path.display());
+        // The lock is that of the name.
+        self.lock = None;
         *self = JsonlFile::open(&self.path.clone())?;
         Ok(true)
     }
@@ -198,6 +201,36 @@ mod tests {
         let first = JsonlFile::open(&path).expect("opened");
         assert!(matches!(JsonlFile::open(&path), Err(SinkError::Locked(_))));
         drop(first);
-        JsonlFile::open(&path).expect("opened again");
+        // Whoever may read the file can lock it, but that locks nobody out.
+        let reader = File::open(&path).expect("a file");
+        reader.lock().expect("a lock");
+        drop(JsonlFile::open(&path).expect("opened again"));
+        let left = fs::read_dir(directory.path()).expect("a directory").count();
+        assert_eq!(left, 1, "the lock's file is gone");
+    }
+
+    #[test]
+    fn links_and_what_is_no_file_are_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| directory.path().join(name);
+        fs::write(path("other"), "half a line").expect("a file");
+        std::os::unix::fs::symlink(path("other"), path("symbolic.jsonl")).expect("a link");
+        std::os::unix::fs::symlink("/dev/stdout", path("stdout.jsonl")).expect("a link");
+        std::os::unix::fs::symlink(path("nothing"), path("dangling.jsonl")).expect("a link");
+        fs::hard_link(path("other"), path("hard.jsonl")).expect("a link");
+        fs::create_dir(path("directory.jsonl")).expect("a directory");
+        rustix::fs::mkfifoat(rustix::fs::CWD, path("fifo.jsonl"), 0o600.into()).expect("a FIFO");
+        for (name, expected) in [
+            ("symbolic", "a symbolic link"),
+            ("stdout", "a symbolic link"),
+            ("dangling", "a symbolic link"),
+            ("hard", "a file with another name"),
+            ("fifo", "a FIFO, a socket or a device"),
+        ] {
+            let error = JsonlFile::open(&path(&format!("{name}.jsonl"))).expect_err(name).to_string();
+            assert!(error.contains(expected), "{name}: {error}");
+        }
+        JsonlFile::open(&path("directory.jsonl")).expect_err("a directory");
+        assert_eq!(fs::read_to_string(path("other")).expect("a file"), "half a line");
     }
 }

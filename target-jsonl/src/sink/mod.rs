@@ -15,6 +15,8 @@
 mod directory;
 mod error;
 mod jsonl_file;
+mod lock_file;
+mod own_file;
 mod row_buffer;
 mod writer;
 

@@ -1,5 +1,6 @@
 //! Collects rows on the thread that handles messages, so that the disk gets them in large pieces.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::mpsc::SyncSender;
 
@@ -12,6 +13,15 @@ use crate::file_name::{ENDING, FileName};
 /// How much is collected, over all files, before it is passed on: a thousand streams take no more memory than
 /// one.
 const BATCH_BYTES: usize = 512 << 10;
+
+/// Replaces carriage returns, which can only stand between the parts of a JSON text, by spaces: some readers
+/// take them for the end of a line.
+fn one_line(json: &str) -> Cow<'_, str> {
+    match memchr::memchr(b'\r', json.as_bytes()) {
+        Some(_) => Cow::Owned(json.replace('\r', " ")),
+        None => Cow::Borrowed(json),
+    }
+}
 
 /// Collects the rows of each file, and passes them to the writer in their order.
 ///
@@ -51,7 +61,7 @@ impl RowBuffer {
     /// Adds a row: its text, unchanged, as one line.
     pub(crate) fn append(&mut self, file: FileId, row: &str) {
         let rows = &mut self.rows[file.0];
-        rows.extend_from_slice(row.as_bytes());
+        rows.extend_from_slice(one_line(row).as_bytes());
         rows.push(b'\n');
         self.collected_bytes += row.len() + 1;
         if self.collected_bytes >= BATCH_BYTES {
@@ -62,7 +72,7 @@ impl RowBuffer {
     /// Passes on a STATE, after all rows before it.
     pub(crate) fn state(&mut self, value: &str) {
         self.flush();
-        self.send(Command::State(value.to_owned()));
+        self.send(Command::State(one_line(value).into_owned()));
     }
 
     /// Passes on the collected rows.

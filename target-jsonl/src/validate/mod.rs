@@ -8,6 +8,7 @@
 
 mod date_time;
 mod dialect;
+mod expansion;
 mod multiple_of;
 mod value_check;
 
@@ -70,6 +71,11 @@ struct Column {
 pub enum SchemaError {
     #[error("its schema has no \"properties\" object")]
     NoProperties,
+    #[error(
+        "its schema has more than {} parts once its references ($ref) are followed; write it with fewer of them",
+        expansion::MAX_PARTS
+    )]
+    TooLarge,
     #[error("its schema is not a valid JSON Schema: at {path}: {reason}")]
     Invalid { path: String, reason: String },
 }
@@ -115,6 +121,9 @@ impl RecordCheck {
             .map_err(|error| SchemaError::Invalid { path: "/".to_owned(), reason: error.to_string() })?;
         if !schema["properties"].is_object() {
             return Err(SchemaError::NoProperties);
+        }
+        if expansion::is_too_large(&schema) {
+            return Err(SchemaError::TooLarge);
         }
         let mut check = RecordCheck::default();
         // Compiled even if it is not used: an invalid schema is the tap's mistake, whatever we do with

@@ -1,9 +1,9 @@
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::process::Command;
 
 use serde_json::json;
 
-use crate::harness::{SCHEMA, Sandbox, record, state};
+use crate::harness::{SCHEMA, Sandbox, record, start, state};
 
 #[test]
 fn a_record_is_copied_byte_for_byte() {
@@ -141,24 +141,40 @@ fn a_file_has_one_writer_at_a_time() {
     assert_eq!(sandbox.read("data.jsonl"), "{\"id\":1}\n");
 }
 
-/// The file is a device: one that is always full, and one that can be written but not synced.
+/// The disk is full, or fails when the file is synced.
 #[test]
 fn a_state_does_not_cover_records_that_cannot_be_written_or_synced() {
-    for (device, expected) in [
-        ("/dev/full", "data.jsonl cannot be written: No space left"),
-        ("/dev/null", "data.jsonl cannot be synced to disk: "),
+    // Makes calls on one file fail; the end-to-end tests have it for the spool.
+    let library = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| library.path().join(name);
+    fs::write(path("faults.c"), include_str!("../../../tests/src/faults.c")).expect("a file");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(path("faults.so")).arg(path("faults.c"));
+    if !compiler.status().is_ok_and(|status| status.success()) {
+        eprintln!("skipped: cc cannot build the library that makes calls fail");
+        return;
+    }
+    for (call, errno, expected) in [
+        ("write", 28, "data.jsonl cannot be written: No space left"),
+        ("sync", 5, "data.jsonl cannot be synced to disk: Input/output error"),
     ] {
         let sandbox = Sandbox::new();
         fs::create_dir(sandbox.path("out")).expect("a directory");
-        symlink(device, sandbox.path("out/data.jsonl")).expect("a link");
-        let mut target = sandbox.start(json!({}));
+        fs::write(path("plan"), format!("{call} . {errno} 1000\n")).expect("a plan");
+        let mut command = sandbox.command(json!({}));
+        let file = sandbox.path("out").canonicalize().expect("a directory").join("data.jsonl");
+        command
+            .env("LD_PRELOAD", path("faults.so"))
+            .env("FAULTS_FILES", file)
+            .env("FAULTS_PLAN", path("plan"));
+        let mut target = start(&mut command);
         target.write(&format!("{SCHEMA}\n{}{}", record(1), state(1)));
         // The run ends at once, although the input is still open.
         let stdin = target.stdin.take();
         let outcome = target.wait();
         drop(stdin);
         assert!(outcome.error().contains(expected), "{}", outcome.stderr);
-        assert_eq!(outcome.stdout, "", "{device}");
+        assert_eq!(outcome.stdout, "", "{call}");
     }
 }
 

@@ -84,10 +84,7 @@ impl Sandbox {
     }
 
     pub(crate) fn start(&self, config: Value) -> Running {
-        let mut child = spawn(&mut self.command(config));
-        let stdin = child.stdin.take();
-        let stdout = child.stdout.take().map(BufReader::new);
-        Running { child, stdin, stdout }
+        start(&mut self.command(config))
     }
 }
 
@@ -110,6 +107,14 @@ fn spawn(command: &mut Command) -> Child {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary starts")
+}
+
+/// Starts a command.
+pub(crate) fn start(command: &mut Command) -> Running {
+    let mut child = spawn(command);
+    let stdin = child.stdin.take();
+    let stdout = child.stdout.take().map(BufReader::new);
+    Running { child, stdin, stdout }
 }
 
 /// Runs a command to its end.

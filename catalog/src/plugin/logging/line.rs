@@ -20,7 +20,7 @@ use super::escape::{push_escaped, shorten};
 /// Prefix of a message that is a measurement, as Singer defines it.
 const METRIC: &str = "METRIC: ";
 /// A longer message is cut, and so is a longer value of a field.
-const MAX_TEXT_BYTES: usize = 4096;
+pub(super) const MAX_TEXT_BYTES: usize = 4096;
 const RESET: &str = "\x1b[0m";
 
 /// How the program `app_name` formats its log lines.

@@ -20,8 +20,8 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use self::escape::push_escaped;
-use self::line::LineFormat;
+use self::escape::{push_escaped, shorten};
+use self::line::{LineFormat, MAX_TEXT_BYTES};
 use self::writer::LogWriter;
 
 /// How much is logged: the value of the key `log_level`. Each level includes the one before it.
@@ -155,8 +155,10 @@ pub fn print_failure(app_name: &str, failure: &dyn fmt::Display) {
 }
 
 fn plain(app_name: &str, failure: &str) -> String {
+    let mut failure = failure.to_owned();
+    shorten(&mut failure, MAX_TEXT_BYTES);
     let mut line = format!("{app_name}: ");
-    push_escaped(&mut line, failure);
+    push_escaped(&mut line, &failure);
     line.push('\n');
     line
 }

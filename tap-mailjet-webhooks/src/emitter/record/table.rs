@@ -215,8 +215,8 @@ impl Table {
         self.columns.push(column);
     }
 
-    /// Removes the columns that the registry no longer remembers: `discovered` has those that it does. Returns
-    /// whether the SCHEMA has changed.
+    /// Removes the columns that the registry no longer remembers: `discovered` has those that it does.
+    /// Returns whether the SCHEMA has changed.
     pub(crate) fn forget_columns(&mut self, discovered: &[DiscoveredColumn]) -> bool {
         let of_stream = discovered.iter().filter(|column| column.stream == self.id.name());
         let still: HashSet<&str> = of_stream.map(|column| column.name.as_str()).collect();
