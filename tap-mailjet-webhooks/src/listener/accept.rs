@@ -49,7 +49,7 @@ pub async fn serve<S: Append>(
         let next = async {
             let (stream, peer) = http::accept(&listener, &mut log_throttle).await;
             // In this order, at most one open connection has no slot.
-            (stream, peer, slots.take().await)
+            (stream, peer, slots.take(peer.ip()).await)
         };
         tokio::select! {
             biased;

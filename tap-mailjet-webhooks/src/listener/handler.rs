@@ -61,7 +61,7 @@ pub(super) fn filter<S: Append>(
                 let Connection { handler, peer, slot, .. } = connection.as_ref();
                 let _busy = slot.mark_busy();
                 let _in_progress = handler.traffic.request_started();
-                handler.answer(RequestHead { peer: *peer, path, method, headers }, body).await
+                handler.answer(RequestHead { peer: *peer, path, method, headers }, slot, body).await
             }
         })
         // None of these filters rejects a request.
@@ -77,9 +77,10 @@ impl<S: Append> Handler<S> {
     async fn answer(
         &self,
         head: RequestHead,
+        slot: &Slot,
         mut body: impl Stream<Item = Result<impl Buf + Send + 'static, warp::Error>> + Send + Unpin + 'static,
     ) -> Response {
-        match self.receive(&head, &mut body).await {
+        match self.receive(&head, slot, &mut body).await {
             Ok((receipt, error)) => {
                 if let Some(error) = &error {
                     self.refusal_log.log_rejected(receipt, error);
@@ -101,10 +102,12 @@ impl<S: Append> Handler<S> {
     async fn receive(
         &self,
         head: &RequestHead,
+        slot: &Slot,
         body: &mut (impl Stream<Item = Result<impl Buf, warp::Error>> + Send + Unpin),
     ) -> Result<(Receipt, Option<Cow<'static, str>>), Refusal> {
         let (token, claimed_length) = self.guards.admit(head)?;
-        let read = body::read(body, claimed_length, self.guards.max_body_bytes, &self.spool);
+        let reservation = body::reserve(claimed_length, &self.spool, slot).await?;
+        let read = body::read(body, claimed_length, self.guards.max_body_bytes, reservation, slot);
         let read = timeout(self.body_timeout, read).await;
         let (body, mut reservation) = read.map_err(|_| Refusal::BodyLate)??;
         let received_at = UnixMillis::now();

@@ -1,9 +1,12 @@
 //! Limits: one client cannot harm the others, and new events cannot harm the stored ones.
 
 use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
 
 use end_to_end::events::{DOCUMENTED_EVENTS, numbered_event};
-use end_to_end::http::{Client, post_head};
+use end_to_end::http::{Client, Endpoint, post_head};
 use end_to_end::tap::Tap;
 use end_to_end::wait;
 
@@ -182,6 +185,48 @@ fn with_too_little_free_disk_space_the_answer_is_503() {
     assert_eq!(tap.spool().events(), []);
 }
 
+/// Bodies that are on their way, slowly: a byte of each arrives every tenth of a second.
+struct SlowBodies {
+    /// Each client, and how many bytes it has still to send.
+    clients: Arc<Mutex<Vec<(Client, usize)>>>,
+}
+
+impl SlowBodies {
+    /// Starts four bodies of almost the largest size, which together are almost the bound on memory.
+    fn start(endpoint: &Endpoint) -> Self {
+        const UNSENT: usize = 50_000;
+        let event = DOCUMENTED_EVENTS[0];
+        let spaces = " ".repeat(19_850_000);
+        let start = || {
+            let mut client = endpoint.connect();
+            client.send(post_head(&endpoint.path, &[], event.len() + spaces.len() + UNSENT) + event);
+            client.send(&spaces);
+            (client, UNSENT)
+        };
+        let bodies = SlowBodies { clients: Arc::new(Mutex::new((0..4).map(|_| start()).collect())) };
+        endpoint.wait_read();
+        let clients = Arc::downgrade(&bodies.clients);
+        thread::spawn(move || {
+            while let Some(clients) = clients.upgrade() {
+                for (client, unsent) in clients.lock().expect("no panic").iter_mut() {
+                    if client.try_send(" ").is_ok() {
+                        *unsent -= 1;
+                    }
+                }
+                thread::sleep(Duration::from_millis(100));
+            }
+        });
+        bodies
+    }
+
+    /// Sends the rest of one of them.
+    fn finish_one(&self) {
+        let (mut client, unsent) = self.clients.lock().expect("no panic").pop().expect("one more");
+        client.send(" ".repeat(unsent));
+        assert_eq!(client.reply().status, 200);
+    }
+}
+
 /// The memory of bodies being read or waiting is bounded in bytes. Past the bound, no new body is started
 /// before half of it is free, so that the started ones get through.
 #[test]
@@ -189,38 +234,83 @@ fn past_the_memory_bound_webhooks_are_answered_503_until_half_is_free() {
     let tap = Tap::new().set("body_timeout_seconds", 600);
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
-    // The bound is four bodies of the largest size. Each of these is slightly smaller and incomplete.
-    let (event, spaces) = (DOCUMENTED_EVENTS[0], " ".repeat(19_800_000 - DOCUMENTED_EVENTS[0].len()));
-    let mut held: Vec<_> = (0..4)
-        .map(|_| {
-            let mut client = endpoint.connect();
-            client.send(post_head(&endpoint.path, &[], event.len() + spaces.len() + 1) + event);
-            client.send(&spaces);
-            client
-        })
-        .collect();
-    endpoint.wait_read();
-    let refused = endpoint.post(format!("{event}{}", &spaces[..1_000_000]));
+    let held = SlowBodies::start(&endpoint);
+    let refused = endpoint.post(format!("{}{}", DOCUMENTED_EVENTS[0], " ".repeat(1_000_000)));
     assert_eq!(refused.status, 503);
     assert_eq!(refused.header("retry-after"), Some("1"));
     assert!(refused.json()["error"].as_str().is_some_and(|error| error.contains("too much is waiting")));
     // Three are more than half, so nothing new is started, however small.
-    let mut finish = || {
-        let mut client = held.pop().expect("one more");
-        client.send(" ");
-        assert_eq!(client.reply().status, 200);
-    };
-    finish();
+    held.finish_one();
     for number in 0..20 {
         assert_eq!(endpoint.post(numbered_event(number)).status, 503);
     }
-    finish();
+    held.finish_one();
     wait::until("the listener accepts webhooks again", || {
         (endpoint.post(numbered_event(20)).status == 200).then_some(())
     });
     endpoint.post_accepted(numbered_event(21));
-    finish();
-    finish();
+    held.finish_one();
+    held.finish_one();
+}
+
+/// Someone who knows a webhook URL starts large bodies and sends only a byte of each now and then, for ten
+/// minutes.
+#[test]
+fn a_peer_with_most_of_the_memory_makes_room_for_another_peer() {
+    let tap = Tap::new().set("body_timeout_seconds", 600);
+    let listener = tap.listen().start();
+    let endpoint = listener.endpoint();
+    let _held = SlowBodies::start(&endpoint.clone().from_source("127.0.0.2"));
+    wait::until("another peer's webhook is accepted", || {
+        (endpoint.post(numbered_event(1)).status == 200).then_some(())
+    });
+    endpoint.post_accepted(numbered_event(2));
+}
+
+/// The bodies stop short, and nobody sends anything any more.
+#[test]
+fn bodies_that_make_no_progress_make_room_in_memory() {
+    let tap = Tap::new().set("body_timeout_seconds", 600);
+    let listener = tap.listen().start();
+    let endpoint = listener.endpoint();
+    let held = SlowBodies::start(&endpoint);
+    let _stalled = std::mem::take(&mut *held.clients.lock().expect("no panic"));
+    wait::until("a webhook of the same peer is accepted", || {
+        (endpoint.post(numbered_event(1)).status == 200).then_some(())
+    });
+}
+
+/// A thousand POSTs whose bodies never come.
+#[test]
+fn connections_whose_bodies_make_no_progress_give_way_like_idle_ones() {
+    let tap = Tap::new().set("body_timeout_seconds", 600).set("max_connections", 8);
+    let listener = tap.listen().start();
+    let endpoint = listener.endpoint();
+    let post_head_only = |endpoint: &Endpoint| {
+        let mut client = endpoint.connect();
+        client.send(post_head(&endpoint.path, &[], 10));
+        client
+    };
+    let silent: Vec<_> = (0..8).map(|_| post_head_only(&endpoint)).collect();
+    for number in 0..20 {
+        endpoint.post_accepted(numbered_event(number));
+    }
+    drop(silent);
+
+    // Another peer's bodies make progress, but too slowly for a webhook.
+    let other = endpoint.clone().from_source("127.0.0.3");
+    let mut slow: Vec<_> = (0..8).map(|_| post_head_only(&other)).collect();
+    let slow = thread::spawn(move || {
+        for _ in 0..5 {
+            slow.iter_mut().for_each(|client| drop(client.try_send("{")));
+            thread::sleep(Duration::from_millis(100));
+        }
+        slow
+    });
+    for number in 20..40 {
+        endpoint.post_accepted(numbered_event(number));
+    }
+    drop(slow.join());
 }
 
 /// The list of a body's events must not take many times the body's memory.
