@@ -43,12 +43,12 @@ built_in() {
     echo "${CARGO_TARGET_DIR:-target}/$([ "$1" = dev ] && echo debug || echo "$1")"
 }
 
-# need_cargo_tool NAME: installs a cargo subcommand under target/tools if it is missing.
+# need_cargo_tool NAME VERSION: installs a cargo subcommand under target/tools if it is missing.
 need_cargo_tool() {
     export PATH="$PWD/target/tools/bin:$PATH"
     command -v "$1" >/dev/null && return
     say "$1 is missing: building it under target/tools (takes a few minutes, once)"
-    cargo install --quiet --locked --root target/tools "$1"
+    cargo install --quiet --locked --root target/tools --version "$2" "$1"
 }
 
 # need_postgresql: installs the server's programs, which Debian keeps out of PATH. The tests start their own

@@ -40,6 +40,8 @@ pub enum Refusal {
     BodyBroken,
     #[error("the header Content-Length is not a number")]
     BadHeader,
+    #[error("there is more than one Host header")]
+    SeveralHosts,
     /// A proxy that drops bodies must not look like success.
     #[error("the body is empty")]
     BodyEmpty,
@@ -67,6 +69,7 @@ impl Refusal {
             Refusal::BodyEncoded => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "body_encoded", Level::WARN),
             Refusal::BodyBroken => (StatusCode::BAD_REQUEST, "body_broken", Level::DEBUG),
             Refusal::BadHeader => (StatusCode::BAD_REQUEST, "bad_header", Level::DEBUG),
+            Refusal::SeveralHosts => (StatusCode::BAD_REQUEST, "several_hosts", Level::DEBUG),
             Refusal::BodyEmpty => (StatusCode::BAD_REQUEST, "body_empty", Level::WARN),
             Refusal::TooManyElements => (StatusCode::PAYLOAD_TOO_LARGE, "too_many_elements", Level::WARN),
             Refusal::Spool(AppendError::SpoolFull) => (UNAVAILABLE, "spool_full", Level::WARN),

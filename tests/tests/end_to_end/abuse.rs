@@ -168,11 +168,12 @@ const SHAPES: &[(&str, &str, &[u16], Then)] = &[
     ("too many headers", "{many}Content-Length: {length}\r\n\r\n{event}", &[431], Closed),
     (
         "duplicate headers",
-        "Host: other\r\nContent-Type: text/plain\r\nContent-Type: x\r\n\
+        "Content-Type: text/plain\r\nContent-Type: x\r\n\
          Content-Length: {length}\r\n\r\n{event}",
         &[200],
         StaysOpen,
     ),
+    ("two hosts", "Host: other\r\nContent-Length: {length}\r\n\r\n{event}", &[400], StaysOpen),
     (
         "an upgrade that the server ignores",
         "Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: {length}\r\n\r\n{event}",

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use end_to_end::events::{grouped, number_of, numbered_event, numbered_events};
+use end_to_end::events::{DOCUMENTED_EVENTS, grouped, number_of, numbered_event, numbered_events};
 use end_to_end::faults::{Fault, FaultInjector, SpoolFile, SystemCall};
 use end_to_end::http::{Client, Endpoint};
 use end_to_end::message::Message;
@@ -269,4 +269,22 @@ fn nothing_is_lost_on_a_disk_that_fails_repeatedly() {
     let sent = oracle.stop();
     pipeline.stop();
     sent.assert_pipeline_delivered(&tap, &target, failures.len() + 1);
+}
+
+/// Somebody who may create files beside the spool puts a link in the place of a lock.
+#[test]
+fn a_lock_file_that_is_a_link_is_not_followed() {
+    let tap = Tap::new();
+    tap.spool_bodies([DOCUMENTED_EVENTS[0]]);
+    let victim = tap.folder().join("victim");
+    std::fs::write(&victim, "unchanged").expect("a file");
+    for (role, command) in [("listener", tap.listen()), ("emitter", tap.drain())] {
+        let lock = tap.folder().join(format!("spool.db.{role}.lock"));
+        let _ = std::fs::remove_file(&lock);
+        std::os::unix::fs::symlink(&victim, &lock).expect("a link");
+        let finished = command.finish();
+        assert!(finished.only_error().contains("opening the lock file"), "{:?}", finished.stderr);
+        assert_eq!(std::fs::read_to_string(&victim).expect("a file"), "unchanged");
+        std::fs::remove_file(&lock).expect("the link");
+    }
 }

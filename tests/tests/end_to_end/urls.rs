@@ -107,6 +107,25 @@ fn a_running_listener_accepts_new_urls_and_refuses_revoked_ones() {
     );
 }
 
+/// Somebody who knows a URL posts the largest webhooks that he can, one after the other, on several connections.
+#[test]
+fn a_url_can_be_revoked_while_somebody_posts_through_it_as_much_as_he_can() {
+    let tap = Tap::new().with_created_urls();
+    let (leaked, other) = (tap.create_url().path, tap.create_url().path);
+    let listener = tap.listen().start();
+    let body = format!("[{}{{}}]", r#"{"event":"open"},"#.repeat(99_999));
+    let posting = [1, 2, 3].map(|_| {
+        let (endpoint, body) = (listener.endpoint().with_path(&leaked), body.clone());
+        std::thread::spawn(move || (0..).take_while(|_| endpoint.post(&body).status != 404).count())
+    });
+    wait::until("they are stored", || (tap.spool().count_up_to(i64::MAX) > 200_000).then_some(()));
+    tap.url(&["revoke", "1"]).finish().assert_code(0);
+    for posts in posting {
+        assert!(posts.join().expect("no panic") > 0);
+    }
+    listener.endpoint().with_path(&other).post_accepted(DOCUMENTED_EVENTS[0]);
+}
+
 #[test]
 fn url_list_shows_the_last_use() {
     let tap = Tap::new().with_created_urls();

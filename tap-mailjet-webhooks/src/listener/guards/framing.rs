@@ -1,9 +1,15 @@
 //! What a request's headers say about its body: its encoding and its length.
 
 use warp::http::HeaderMap;
-use warp::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
+use warp::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
 
 use crate::listener::refusal::Refusal;
+
+/// Refuses a request with several `Host` headers, of which two servers could believe different ones (RFC 9112,
+/// section 3.2).
+pub(super) fn check_host(headers: &HeaderMap) -> Result<(), Refusal> {
+    if headers.get_all(HOST).iter().count() > 1 { Err(Refusal::SeveralHosts) } else { Ok(()) }
+}
 
 /// Refuses a body with a content coding such as gzip, or with a transfer coding other than chunks.
 pub(super) fn check_codings(headers: &HeaderMap) -> Result<(), Refusal> {

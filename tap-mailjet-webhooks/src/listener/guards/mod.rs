@@ -5,7 +5,7 @@
 //! | [`token`], [`active_tokens`] | the token in the path, and the tokens that are active at the moment |
 //! | [`address`] | the client's address, directly or behind trusted proxies |
 //! | [`credentials`] | user name and password |
-//! | [`framing`] | the headers about the body: its encoding, and the length that they claim |
+//! | [`framing`] | the host, and the headers about the body: its encoding, and the length that they claim |
 //!
 //! Past the guards, the body's real size and the time it takes are bounded while it is read.
 
@@ -59,6 +59,7 @@ impl Guards {
         let text = text.map(|text| text.strip_suffix('/').unwrap_or(text));
         let token = text.and_then(|text| self.tokens.admit(text));
         let token = token.ok_or_else(|| self.not_found(path.as_str()))?;
+        framing::check_host(headers)?;
         if let Some(addresses) = &self.addresses {
             addresses.check(*peer, headers).map_err(|client| Refusal::AddressNotAllowed { client })?;
         }

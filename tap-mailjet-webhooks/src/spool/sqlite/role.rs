@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use rustix::fs::OFlags;
+
 use super::SqliteError;
 use super::file;
 use crate::spool::Role;
@@ -31,6 +33,7 @@ pub(super) fn take(role: Role, spool: &Path) -> Result<File, SqliteError> {
         .create(true)
         .truncate(false)
         .mode(0o600)
+        .custom_flags(no_follow())
         .open(&path)
         .map_err(io("opening the lock file"))?;
     file::give_to_owner_of(spool, &file);
@@ -59,7 +62,8 @@ pub(super) fn take(role: Role, spool: &Path) -> Result<File, SqliteError> {
 /// has it. This creates nothing and keeps no process from taking the role.
 pub(super) fn holder(role: Role, spool: &Path) -> Result<Option<String>, SqliteError> {
     let io = SqliteError::io(spool, "reading its lock files");
-    let mut file = match File::open(lock_path(role, spool)) {
+    let opened = OpenOptions::new().read(true).custom_flags(no_follow()).open(lock_path(role, spool));
+    let mut file = match opened {
         // No process has ever had it.
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         other => other.map_err(io)?,
@@ -69,6 +73,12 @@ pub(super) fn holder(role: Role, spool: &Path) -> Result<Option<String>, SqliteE
         Err(TryLockError::WouldBlock) => Ok(Some(name_in(&mut file))),
         Err(TryLockError::Error(error)) => Err(io(error)),
     }
+}
+
+/// The flag with which a symbolic link is not followed: whoever may create files beside the spool could have the
+/// tap write to another file.
+fn no_follow() -> i32 {
+    i32::try_from(OFlags::NOFOLLOW.bits()).expect("the flag is a small number")
 }
 
 fn name_in(file: &mut File) -> String {
