@@ -59,6 +59,30 @@ fn name() -> impl Strategy<Value = String> {
         4 => made.prop_map(str::to_owned),
         1 => "[a-zA-Z_]{1,8}",
         1 => any::<String>(),
+        // Around the longest name of a column, and the longest of an object whose fields can have columns.
+        1 => (57_usize..65).prop_map(|length| "n".repeat(length)),
+    ]
+}
+
+/// Values around each limit on sizes: the range of a number, levels of nesting, text that grows when it is
+/// escaped.
+fn sized() -> impl Strategy<Value = String> {
+    let nested = |before: &'static str, after: &'static str| {
+        move |levels: usize| format!("{}1{}", before.repeat(levels), after.repeat(levels))
+    };
+    prop_oneof![
+        (14_usize..19).prop_map(|digits| "9".repeat(digits)),
+        (290_usize..330).prop_map(|exponent| format!("1.5e-{exponent}")),
+        (290_usize..330).prop_map(|exponent| format!("1.5E+{exponent}")),
+        (95_usize..135).prop_map(nested("[", "]")),
+        (12_usize..20).prop_map(nested(r#"{"z":1,"a":"#, "}")),
+        (95_usize..135).prop_map(nested(r#"[{"b":2,"a":"#, "}]")),
+        (0_usize..2_000).prop_map(|length| format!("\"{}\"", r"\\".repeat(length))),
+        (0_usize..500).prop_map(|length| format!("\"\\u0000{}\"", r"\u0001\u001f".repeat(length))),
+        (0_usize..150).prop_map(|count| {
+            let members = (0..count).map(|number| format!("\"f{number}\":{number}"));
+            format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+        }),
     ]
 }
 
@@ -102,6 +126,7 @@ pub(super) fn json() -> impl Strategy<Value = String> {
         1 => Just("false".to_owned()),
         1 => Just("null".to_owned()),
         1 => Just(r#""\ud800""#.to_owned()),
+        1 => sized(),
     ];
     leaf.prop_recursive(4, 24, 4, |inner| {
         let array = prop::collection::vec(inner.clone(), 0..4)
@@ -189,7 +214,11 @@ fn values(row: &Record) -> Vec<String> {
         match (name.as_str(), value.get()) {
             (_, "null" | "\"\"") => {}
             ("_sdc_extra", _) => leaves(extra_object(value).get(), &mut out),
-            (_, json) => out.push(content(json)),
+            // An object whose fields could have no columns.
+            (_, json) => match inner_object(json) {
+                Some(object) => leaves(&object, &mut out),
+                None => out.push(content(json)),
+            },
         }
     }
     out

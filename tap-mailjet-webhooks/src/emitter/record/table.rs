@@ -116,9 +116,11 @@ impl Table {
         rules: ColumnRules,
     ) -> Result<Self, CatalogError> {
         let discovered = stream.columns.get(stream.documented..).unwrap_or_default();
-        let discovered_name_bytes = discovered.iter().map(|column| column.name.len()).sum();
         let remembered = discovered.iter().map(|column| column.name.clone()).collect();
-        let discovered = discovered.len();
+        // The column for values without one is no field's, and takes no room from others.
+        let of_fields = discovered.iter().filter(|column| column.name != EXTRA_COLUMN);
+        let discovered_name_bytes = of_fields.clone().map(|column| column.name.len()).sum();
+        let discovered = of_fields.count();
         let mut taken: HashSet<_> = stream.columns.iter().map(|column| column.name.to_lowercase()).collect();
         if rules.unknown_fields == UnknownFields::Extra && taken.insert(EXTRA_COLUMN.to_lowercase()) {
             let column_type = rules.extra_column.column_type();
