@@ -27,9 +27,11 @@ const NOT_UTF8: &str = "the event holds bytes that are not UTF-8, which are read
                         accepted, and this is its original";
 const NO_EVENT: &str = "the body is JSON, but neither an object nor an array of objects";
 const TOO_BROKEN: &str = "so much before it is broken that the rest of the body was not searched for events";
-/// How often each byte may be read in search of the end of broken values, on average. One missing bracket
-/// costs two readings of what follows it; only a hostile body needs more.
-const READINGS: usize = 16;
+/// How often each byte may be read in search of the end of broken values, on average. In a group of events,
+/// each broken one costs a few kilobytes; only a hostile body needs more.
+const READINGS: usize = 6;
+/// How far the brackets of a broken value are followed before the next value is looked for.
+const NEAR_BYTES: usize = 4 << 10;
 
 /// Adds everything that `body` holds to `found`.
 pub(super) fn salvage(body: &[u8], found: &mut Builder<'_>) -> Result<(), Refusal> {
@@ -184,11 +186,27 @@ impl Salvage<'_, '_, '_> {
     ///
     /// `None` if there is no such place, or no work left.
     fn end_of_broken(&mut self, broken: Broken) -> Option<usize> {
-        let closed = self.end_by_brackets(broken.start);
-        let limit = closed.unwrap_or(self.body.len());
-        let mut at = broken.start + 1;
-        while self.work_left > 0 && at < limit {
-            let Some(distance) = memchr::memchr(b'{', &self.body[at..limit]) else { break };
+        let Broken { start, stuck_at } = broken;
+        // Up to here, its brackets cannot close.
+        if let Some(next) = self.next_object(start + 1..stuck_at + 1, broken) {
+            return Some(next);
+        }
+        let all = self.body.len();
+        let closed = self.end_by_brackets(start, all.min(start + NEAR_BYTES));
+        let end = match (closed, self.next_object(stuck_at + 1..closed.unwrap_or(all), broken)) {
+            (None, Some(next)) => Some(self.end_by_brackets(start, next).unwrap_or(next)),
+            (None, None) => self.end_by_brackets(start, all),
+            (closed, next) => next.or(closed),
+        };
+        end.filter(|_| self.work_left > 0)
+    }
+
+    /// Returns the first object that starts in `range` and is the next value after the broken one.
+    fn next_object(&mut self, range: Range<usize>, broken: Broken) -> Option<usize> {
+        let end = range.end.min(self.body.len());
+        let mut at = range.start;
+        while self.work_left > 0 && at < end {
+            let distance = memchr::memchr(b'{', &self.body[at..end])?;
             self.work_left = self.work_left.saturating_sub(distance);
             let start = at + distance;
             if self.is_next_object(start, broken) {
@@ -196,15 +214,17 @@ impl Salvage<'_, '_, '_> {
             }
             at = start + 1;
         }
-        closed.filter(|_| self.work_left > 0)
+        None
     }
 
-    fn end_by_brackets(&mut self, start: usize) -> Option<usize> {
+    /// Returns where the brackets of a value close, if that is before `limit`.
+    fn end_by_brackets(&mut self, start: usize, limit: usize) -> Option<usize> {
+        let limit = limit.min(start.saturating_add(self.work_left));
         let mut scanner = Scanner::new(self.body, start);
         let end = loop {
             match scanner.next_token() {
+                _ if scanner.position() > limit => break None,
                 Some(_) if scanner.is_at_end() => break Some(scanner.position()),
-                Some(_) if scanner.position() - start > self.work_left => break None,
                 Some(_) => {}
                 // The end of the body, or of the array around the value.
                 None => break self.is_in_array.then_some(scanner.position()),

@@ -155,6 +155,29 @@ fn a_missing_bracket_or_quotation_mark_costs_no_other_event_of_a_group() {
     assert_eq!(records, broken.map(|(broken, _)| broken));
 }
 
+/// Something on the way damages every tenth event.
+#[test]
+fn many_broken_events_in_a_group_cost_none_of_the_others() {
+    let tap = Tap::new();
+    let running = tap.run().start();
+    let event = |number: usize| {
+        let event =
+            format!(r#"{{"event":"open","time":{number},"geo":{{"country":"FR"}},"Payload":"{number}"}}"#);
+        match number % 40 {
+            5 => event.replacen('}', "", 1),
+            15 => event.replacen("open\"", "open", 1),
+            25 => event.replacen(':', "", 1),
+            35 => event.replacen("\"FR\"", "FR", 1),
+            _ => event,
+        }
+    };
+    let reply = running.endpoint().post(format!("[{}]", (0..4000).map(event).collect::<Vec<_>>().join(",")));
+    assert_eq!((reply.status, &reply.json()["accepted"]), (200, &3600.into()), "{}", reply.body);
+    let times = running.wait_records(3600).into_iter().map(|row| row.integer("time"));
+    assert!(times.eq((0..4000).filter(|time| time % 10 != 5)));
+    running.stop().assert_code(0);
+}
+
 fn base64_of(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
