@@ -107,7 +107,8 @@ fn a_running_listener_accepts_new_urls_and_refuses_revoked_ones() {
     );
 }
 
-/// Somebody who knows a URL posts the largest webhooks that he can, one after the other, on several connections.
+/// Somebody who knows a URL posts the largest webhooks that he can, one after the other, on several
+/// connections.
 #[test]
 fn a_url_can_be_revoked_while_somebody_posts_through_it_as_much_as_he_can() {
     let tap = Tap::new().with_created_urls();

@@ -5,8 +5,8 @@ use warp::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HOST, HeaderValue, TR
 
 use crate::listener::refusal::Refusal;
 
-/// Refuses a request with several `Host` headers, of which two servers could believe different ones (RFC 9112,
-/// section 3.2).
+/// Refuses a request with several `Host` headers, of which two servers could believe different ones (RFC
+/// 9112, section 3.2).
 pub(super) fn check_host(headers: &HeaderMap) -> Result<(), Refusal> {
     if headers.get_all(HOST).iter().count() > 1 { Err(Refusal::SeveralHosts) } else { Ok(()) }
 }

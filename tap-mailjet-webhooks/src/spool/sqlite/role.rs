@@ -75,8 +75,8 @@ pub(super) fn holder(role: Role, spool: &Path) -> Result<Option<String>, SqliteE
     }
 }
 
-/// The flag with which a symbolic link is not followed: whoever may create files beside the spool could have the
-/// tap write to another file.
+/// The flag with which a symbolic link is not followed: whoever may create files beside the spool could
+/// have the tap write to another file.
 fn no_follow() -> i32 {
     i32::try_from(OFlags::NOFOLLOW.bits()).expect("the flag is a small number")
 }
