@@ -86,7 +86,8 @@ impl StreamSelection {
         let is_automatic = |name: &&String| Stream::is_automatic(name, system_prefix);
         for name in self.deleted.iter().filter(is_automatic) {
             warnings.push(format!(
-                "the column \"{name}\" was deleted from the schema, but is written: a row cannot do without it"
+                "the column \"{name}\" was deleted from the schema, but is written: a row cannot do without \
+                 it"
             ));
         }
         let deleted = |name: &String| self.deleted.contains(name);

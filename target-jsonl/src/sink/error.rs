@@ -17,7 +17,8 @@ pub enum SinkError {
     )]
     Locked(PathBuf),
     #[error(
-        "{} is {what}, to which this target does not append; move it away, or set another \"destination_path\"",
+        "{} is {what}, to which this target does not append; move it away, or set another \
+         \"destination_path\"",
         path.display()
     )]
     NotOwnFile { path: PathBuf, what: &'static str },

@@ -72,7 +72,8 @@ pub enum SchemaError {
     #[error("its schema has no \"properties\" object")]
     NoProperties,
     #[error(
-        "its schema has more than {} parts once its references ($ref) are followed; write it with fewer of them",
+        "its schema has more than {} parts once its references ($ref) are followed; write it with fewer of \
+         them",
         expansion::MAX_PARTS
     )]
     TooLarge,

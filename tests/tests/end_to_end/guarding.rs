@@ -302,7 +302,9 @@ fn connections_whose_bodies_make_no_progress_give_way_like_idle_ones() {
     let mut slow: Vec<_> = (0..8).map(|_| post_head_only(&other)).collect();
     let slow = thread::spawn(move || {
         for _ in 0..5 {
-            slow.iter_mut().for_each(|client| drop(client.try_send("{")));
+            for client in &mut slow {
+                drop(client.try_send("{"));
+            }
             thread::sleep(Duration::from_millis(100));
         }
         slow

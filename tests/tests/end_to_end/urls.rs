@@ -117,12 +117,17 @@ fn a_url_can_be_revoked_while_somebody_posts_through_it_as_much_as_he_can() {
     let body = format!("[{}{{}}]", r#"{"event":"open"},"#.repeat(99_999));
     let posting = [1, 2, 3].map(|_| {
         let (endpoint, body) = (listener.endpoint().with_path(&leaked), body.clone());
-        std::thread::spawn(move || (0..).take_while(|_| endpoint.post(&body).status != 404).count())
+        // A stranger's body is not read to its end, so the connection may break before the 404 is read.
+        let is_accepted = move || {
+            let reply = endpoint.connect().post(&endpoint.path, &body);
+            reply.is_ok_and(|reply| reply.status != 404)
+        };
+        std::thread::spawn(move || while is_accepted() {})
     });
     wait::until("they are stored", || (tap.spool().count_up_to(i64::MAX) > 200_000).then_some(()));
     tap.url(&["revoke", "1"]).finish().assert_code(0);
-    for posts in posting {
-        assert!(posts.join().expect("no panic") > 0);
+    for thread in posting {
+        thread.join().expect("each is refused in the end");
     }
     listener.endpoint().with_path(&other).post_accepted(DOCUMENTED_EVENTS[0]);
 }
