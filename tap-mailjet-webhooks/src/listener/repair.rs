@@ -13,8 +13,8 @@ pub(super) fn repair(text: &[u8], mut put: impl FnMut(&[u8])) {
                 0..0x20 if is_string => {
                     put(&valid[start..at]);
                     // A backslash before a raw line break stands for the line break.
-                    let escape = escape(*byte);
-                    put(escape.strip_prefix(b"\\").filter(|_| is_escaped).unwrap_or(&escape));
+                    let (escape, length) = escape(*byte);
+                    put(&escape[usize::from(is_escaped)..length]);
                     start = at + 1;
                     is_escaped = false;
                     continue;
@@ -39,15 +39,20 @@ pub(super) fn repaired_len(text: &[u8]) -> usize {
     length
 }
 
-fn escape(control: u8) -> Vec<u8> {
-    match control {
-        b'\n' => b"\\n".to_vec(),
-        b'\r' => b"\\r".to_vec(),
-        b'\t' => b"\\t".to_vec(),
-        0x08 => b"\\b".to_vec(),
-        0x0c => b"\\f".to_vec(),
-        _ => format!("\\u{control:04x}").into_bytes(),
-    }
+/// Returns the escape of a control character, and its length.
+fn escape(control: u8) -> ([u8; 6], usize) {
+    let short = match control {
+        b'\n' => b'n',
+        b'\r' => b'r',
+        b'\t' => b't',
+        0x08 => b'b',
+        0x0c => b'f',
+        _ => {
+            let digit = |value: u8| b"0123456789abcdef"[usize::from(value)];
+            return ([b'\\', b'u', b'0', b'0', digit(control >> 4), digit(control & 0xf)], 6);
+        }
+    };
+    ([b'\\', short, 0, 0, 0, 0], 2)
 }
 
 #[cfg(test)]
