@@ -25,6 +25,7 @@
 //!
 //! Load and faults:
 //!
+//! - [`hostile`]: the bodies that take the most time and memory
 //! - [`load`]: the webhooks that the oracle posts, and at which rate
 //! - [`oracle`]: posts like Mailjet, remembers what was acknowledged, and checks that all of it arrives
 //! - [`delivered`]: the rows that have arrived at the destination
@@ -46,6 +47,7 @@ pub mod delivered;
 pub mod events;
 pub mod faults;
 pub mod growth;
+pub mod hostile;
 pub mod http;
 pub mod lines;
 pub mod load;

@@ -43,15 +43,19 @@ fn install_puts_programs_man_pages_and_completions_in_their_standard_places() {
 fn the_benchmark_runs_and_writes_its_results() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = script("scripts/bench", "--quick");
-    command.args(["--only", "grouped,drain,target,growth", "--folder"]).arg(folder.path());
+    command.args(["--only", "grouped,drain,target,hostile,growth", "--folder"]).arg(folder.path());
     let printed = program::run(command.stdin(Stdio::null()));
     let read = |name| fs::read_to_string(folder.path().join(name)).expect("results");
     let table = read("results.md");
     assert!(printed.contains(&table), "the table is printed");
     // The figures themselves do not matter here, since other tests run at the same time.
-    for what in
-        ["events in posts of 100", "drain of 20 000 events", "target-jsonl, 5000 records", "trim, an event"]
-    {
+    for what in [
+        "events in posts of 100",
+        "drain of 20 000 events",
+        "target-jsonl, 5000 records",
+        "the worst body, listener",
+        "trim, an event",
+    ] {
         assert!(table.lines().any(|line| line.starts_with(&format!("| {what}"))), "{what}:\n{table}");
     }
     assert!(table.contains("- processor: "), "the machine is named:\n{table}");

@@ -4,6 +4,7 @@
 use std::fs;
 
 use end_to_end::events::{number_of, numbered_event};
+use end_to_end::hostile::worst_bodies;
 use end_to_end::message::Record;
 use end_to_end::pipeline::Pipeline;
 use end_to_end::tap::Tap;
@@ -15,41 +16,6 @@ const BODY_BYTES: usize = 19_900_000;
 /// What the README promises.
 const MOST_MEMORY: usize = 512 << 20;
 
-/// A body of the largest size: `part` between `before` and `after`, again and again.
-fn repeated(before: &str, part: &str, after: &str) -> String {
-    let length = BODY_BYTES - before.len() - after.len();
-    format!("{before}{}{after}", part.repeat(length / part.len()))
-}
-
-/// Whoever knows a URL can send these.
-fn worst_bodies() -> Vec<(&'static str, String)> {
-    let open = r#"{"event":"open","#;
-    let nested = |levels: usize, before: &str, after: &str| {
-        let before = format!("{open}\"a\":{}\"", before.repeat(levels));
-        repeated(&before, "x", &format!("\"{}}}", after.repeat(levels)))
-    };
-    let half = BODY_BYTES / 2 - 20;
-    vec![
-        (
-            "members without a column",
-            repeated(&format!("{open}\"{}\":{{", "n".repeat(63)), r#""":1,"#, r#""":1}}"#),
-        ),
-        ("members with one name", repeated(&format!("{open}\"a\":{{"), r#""":1,"#, r#""":1}}"#)),
-        ("fields with one name", repeated(open, r#""":1,"#, r#""":1}"#)),
-        ("numbers", repeated(&format!("{open}\"a\":["), "0,", "0]}")),
-        ("objects", repeated(&format!("{open}\"a\":["), "{},", "{}]}")),
-        ("brackets", format!("{open}\"a\":{}{}}}", "[".repeat(half), "]".repeat(half))),
-        ("a text in arrays", nested(95, "[", "]")),
-        ("a text in objects", nested(60, r#"[{"z":1,"a":"#, "}]")),
-        ("text that no target stores", repeated(&format!("{open}\"\u{1f600}\":\"\\u0000"), r"\\", r#""}"#)),
-        ("control characters", repeated(&format!("{open}\"Payload\":\""), r"\u0001", r#""}"#)),
-        ("raw control characters", repeated(&format!("{open}\"a\":\""), "\u{1}", r#""}"#)),
-        ("a name", repeated(&format!("{open}\""), "n", r#"":{"a":1,"b":2,"c":3}}"#)),
-        ("no events", repeated("[", "0,", "0]")),
-        ("quotation marks", repeated("[", r#""","#, r#"""]"#)),
-    ]
-}
-
 /// The listener, the emitter, the bundled target and the state survive each of them, one after the other, and
 /// so do the events behind them.
 #[test]
@@ -57,7 +23,7 @@ fn no_event_stops_a_pipeline_or_takes_more_memory_than_promised() {
     let tap = Tap::new();
     let target = Target::in_folder(tap.folder());
     let listener = tap.listen().start();
-    for (what, body) in worst_bodies() {
+    for (what, body) in worst_bodies(BODY_BYTES) {
         let reply = listener.endpoint().post(&body);
         assert!(matches!(reply.status, 200 | 413), "{what}: {} {}", reply.status, reply.body);
     }

@@ -4,6 +4,7 @@ mod backlog;
 mod drain;
 mod grouped;
 mod growth;
+mod hostile;
 mod memory;
 mod pipeline;
 mod single;
@@ -34,6 +35,7 @@ pub(crate) const ALL: &[Part] = &[
         run: pipeline::run,
     },
     Part { name: "memory", about: "the listener's memory, and the shortest command", run: memory::run },
+    Part { name: "hostile", about: "the webhooks that take the most time", run: hostile::run },
     Part {
         name: "growth",
         about: "the cost of an event in a big spool and in a small one",
