@@ -132,7 +132,7 @@ fn what_a_catalog_says_in_vain_is_one_warning_for_each_kind_of_mistake() {
                 let e_mail = json!({"breadcrumb": ["properties", "e-mail"], "metadata": {"selected": false}});
                 items(catalog).push(e_mail);
             },
-            "metadata selects or deselects \"e-mail\", which neither the schema nor Mailjet's documentation has",
+            "metadata selects or deselects \"e-mail\", which neither the schema nor Mailjet's documentation",
         ),
         (
             |catalog| {
