@@ -27,8 +27,8 @@ pub enum ColumnsCommand {
 /// There is no such column to forget.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "no column \"{name}\" has appeared in stream \"{stream}\"; `columns list` shows those that have. The \
-     columns named before it are forgotten"
+    "no column \"{name}\" has appeared in stream \"{stream}\", so nothing is forgotten; `columns list` shows those \
+     that have"
 )]
 pub struct UnknownColumn {
     stream: String,
@@ -58,10 +58,13 @@ fn list(spool: &dyn SpoolView) -> Result<(), CommandError> {
 }
 
 fn forget(registry: &mut dyn Registry, stream: &str, names: &[String]) -> Result<(), CommandError> {
+    let known = registry.discovered_columns()?;
+    let is_known = |name: &String| known.iter().any(|column| column.stream == stream && column.name == *name);
+    if let Some(name) = names.iter().find(|name| !is_known(name)) {
+        return Err(UnknownColumn { stream: stream.to_owned(), name: name.clone() }.into());
+    }
     for name in names {
-        if !registry.forget_discovered_column(stream, name)? {
-            return Err(UnknownColumn { stream: stream.to_owned(), name: name.clone() }.into());
-        }
+        registry.forget_discovered_column(stream, name)?;
         info!("column \"{name}\" of stream \"{stream}\" is forgotten; the target's table keeps it");
     }
     Ok(())

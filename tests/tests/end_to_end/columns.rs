@@ -450,7 +450,7 @@ fn columns_that_appeared_by_mistake_are_listed_and_taken_back_also_in_a_running_
     let columns = columns_of(&finished.messages(), "data").pop().expect("a SCHEMA");
     assert_eq!(columns[28..], ["n", "_sdc_extra", "mistake"]);
 
-    let unknown = tap.command(&["columns", "forget", "data", "nonsense"]).finish();
+    let unknown = tap.command(&["columns", "forget", "data", "mistake", "nonsense"]).finish();
     assert!(unknown.only_error().contains("no column \"nonsense\" has appeared in stream \"data\""));
     let discovered = tap.command(&["--discover"]).finish().stdout.join("\n");
     assert!(!discovered.contains("\"other\"") && discovered.contains("\"mistake\""));
