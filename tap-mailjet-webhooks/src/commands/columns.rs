@@ -27,8 +27,8 @@ pub enum ColumnsCommand {
 /// There is no such column to forget.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "no column \"{name}\" has appeared in stream \"{stream}\", so nothing is forgotten; `columns list` shows those \
-     that have"
+    "no column \"{name}\" has appeared in stream \"{stream}\", so nothing is forgotten; `columns list` shows \
+     those that have"
 )]
 pub struct UnknownColumn {
     stream: String,
