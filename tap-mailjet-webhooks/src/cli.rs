@@ -9,6 +9,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use tracing::warn;
 
 use crate::commands::columns::ColumnsCommand;
+use crate::commands::mailjet::MailjetCommand;
 use crate::commands::run::RunArgs;
 use crate::commands::send_test::SendTestArgs;
 use crate::commands::snapshot_sql::SnapshotSqlArgs;
@@ -72,6 +73,9 @@ enum Command {
     /// Create, list and revoke the secret URLs that Mailjet posts to
     #[command(subcommand)]
     Url(UrlCommand),
+    /// Register webhook URLs with Mailjet, and see what is registered
+    #[command(subcommand)]
+    Mailjet(MailjetCommand),
     /// List the columns that appeared in events, or take some back
     #[command(subcommand)]
     Columns(ColumnsCommand),
@@ -133,6 +137,7 @@ impl Command {
                 listen::execute(config, &line)
             }
             Command::Url(command) => commands::url::execute(&config.read_required()?.0, command),
+            Command::Mailjet(command) => commands::mailjet::execute(&config.read_required()?.0, command),
             Command::Columns(command) => commands::columns::execute(&config.read_required()?.0, &command),
             Command::Spool(command) => {
                 let (config, _) = config.read_required()?;

@@ -13,9 +13,9 @@ use bytes::Bytes;
 
 use tap_mailjet_webhooks::os::clock::{Clock, UnixMillis};
 use tap_mailjet_webhooks::spool::{
-    self, Append, AppendError, Backlog, Batch, Damage, DiscoveredColumn, ItemKind, Items, Limits, Receipt,
-    Role, RoleLock, Sequence, SequenceUnit, Spool, SpoolErrorKind, SpoolLocation, StoredItem, TokenHash,
-    Wakeup, WebhookUrl, Writer, WriterHandle,
+    self, Append, AppendError, Backlog, Batch, Damage, DiscoveredColumn, ItemKind, Items, Limits,
+    MailjetAccount, Receipt, Retirement, Role, RoleLock, Sequence, SequenceUnit, Spool, SpoolErrorKind,
+    SpoolLocation, StoredItem, TokenHash, Wakeup, WebhookUrl, Writer, WriterHandle,
 };
 
 const LIMITS: Limits = Limits { spool_max_bytes: 1 << 30, min_free_bytes: 0, memory_bytes: 1 << 20 };
@@ -327,9 +327,9 @@ async fn webhook_urls_are_limited_and_their_ids_are_never_reused<F: Fixture>() {
     set_clock(10);
     let mut registry = fixture.open().registry().expect("a registry");
     let hash = |byte| TokenHash([byte; 32]);
-    let first = registry.add_webhook_url(hash(1), Some("primary"), 2).expect("room").expect("an id");
-    let second = registry.add_webhook_url(hash(2), None, 2).expect("room").expect("an id");
-    assert_eq!(registry.add_webhook_url(hash(3), None, 2).expect("an answer"), None);
+    let first = registry.add_webhook_url(hash(1), Some("primary"), None, 2).expect("room").expect("an id");
+    let second = registry.add_webhook_url(hash(2), None, None, 2).expect("room").expect("an id");
+    assert_eq!(registry.add_webhook_url(hash(3), None, None, 2).expect("an answer"), None);
     registry.note_webhook_url_use(first, UnixMillis::new(70)).expect("a note");
     registry.note_webhook_url_use(first, UnixMillis::new(60)).expect("a note");
     let urls = fixture.open().registry_view().expect("a view").webhook_urls().expect("URLs");
@@ -339,13 +339,59 @@ async fn webhook_urls_are_limited_and_their_ids_are_never_reused<F: Fixture>() {
         token: hash(1),
         created_at: UnixMillis::new(10),
         last_used_at: Some(UnixMillis::new(70)),
+        account: None,
+        is_pending: false,
+        retirement: None,
     };
     assert_eq!((urls.len(), &urls[0]), (2, &expected));
 
     assert!(registry.revoke_webhook_url(first).expect("an answer"));
     assert!(!registry.revoke_webhook_url(first).expect("an answer"), "it is not active any more");
-    let third = registry.add_webhook_url(hash(4), None, 2).expect("room").expect("an id");
+    let third = registry.add_webhook_url(hash(4), None, None, 2).expect("room").expect("an id");
     assert!(third > second && second > first);
+    assert_eq!(registry.revoked_tokens().expect("tokens"), [hash(1)]);
+}
+
+async fn a_retiring_webhook_url_is_revoked_once_it_was_unused_for_long_enough<F: Fixture>() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let fixture = F::new();
+    let mut registry = fixture.open().registry().expect("a registry");
+    let account = MailjetAccount::new("one".to_owned());
+    let mut add = |byte, account| {
+        registry.add_webhook_url(TokenHash([byte; 32]), None, account, 9).expect("room").expect("an id")
+    };
+    let (by_hand, others, old, new) = (
+        add(1, None),
+        add(2, Some(&MailjetAccount::new("two".to_owned()))),
+        add(3, None),
+        add(4, Some(&account)),
+    );
+    registry.note_registered(&account, &[old]).expect("a note");
+    let accounts: Vec<_> =
+        registry.webhook_urls().expect("URLs").into_iter().map(|url| url.account).collect();
+    assert_eq!(accounts[2..], [Some(account.clone()), Some(account.clone())]);
+    registry.complete_registration(&account, new, &[old], 24 * HOUR).expect("a registration");
+
+    assert!(!registry.note_webhook_url_disuse(old, 23 * HOUR).expect("a note"));
+    registry.note_webhook_url_use(old, UnixMillis::new(5)).expect("a note");
+    // Neither another process nor the clock changes how long it was unused.
+    set_clock(i64::MAX);
+    let mut registry = fixture.open().registry().expect("a registry");
+    assert!(!registry.note_webhook_url_disuse(old, 23 * HOUR).expect("a note"));
+    let urls = registry.webhook_urls().expect("URLs");
+    assert_eq!(urls[2].retirement, Some(Retirement { after: 24 * HOUR, unused_for: 23 * HOUR }));
+    let (pending, retiring): (Vec<_>, Vec<_>) =
+        urls.iter().map(|url| (url.is_pending, url.retirement.is_some())).unzip();
+    assert_eq!((pending, retiring), (vec![false, true, false, false], vec![false, false, true, false]));
+    assert!(registry.note_webhook_url_disuse(old, HOUR).expect("a note"));
+    assert!(!registry.note_webhook_url_disuse(old, HOUR).expect("it is revoked already"));
+    assert!(!registry.note_webhook_url_disuse(new, 99 * HOUR).expect("it is not being retired"));
+
+    assert!(registry.retire_webhook_url(by_hand, HOUR).expect("an answer"));
+    assert!(!registry.retire_webhook_url(old, HOUR).expect("an answer"), "it is revoked already");
+    assert!(registry.note_webhook_url_disuse(by_hand, HOUR).expect("a note"));
+    let left: Vec<_> = registry.webhook_urls().expect("URLs").into_iter().map(|url| url.id).collect();
+    assert_eq!(left, [others, new]);
 }
 
 async fn the_registry_remembers_columns_and_positions<F: Fixture>() {
@@ -433,6 +479,7 @@ macro_rules! contract_tests {
             trimming_stops_at_the_first_item_that_has_to_stay,
             a_role_has_one_holder_and_ends_with_its_lock,
             webhook_urls_are_limited_and_their_ids_are_never_reused,
+            a_retiring_webhook_url_is_revoked_once_it_was_unused_for_long_enough,
             the_registry_remembers_columns_and_positions,
             stats_follow_what_is_added_and_trimmed,
         ]);

@@ -5,6 +5,7 @@ mod catalog_file;
 pub mod columns;
 pub mod discover;
 pub mod listen;
+pub mod mailjet;
 pub mod run;
 pub mod sample;
 pub mod send_test;
@@ -20,8 +21,10 @@ use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use catalog::event::EventType;
 use catalog::plugin::paths::FileError;
 use catalog::selection::CatalogError;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::config::ConfigError;
 use crate::emitter::OutputSpecError;
@@ -63,6 +66,8 @@ pub enum CommandError {
     #[error(transparent)]
     Url(#[from] url::UrlError),
     #[error(transparent)]
+    Mailjet(#[from] mailjet::MailjetError),
+    #[error(transparent)]
     Post(#[from] PostError),
     #[error(transparent)]
     EventsRefused(#[from] send_test::EventsRefused),
@@ -81,7 +86,9 @@ impl CommandError {
     pub fn exit_code(&self) -> ExitCode {
         use SpoolErrorKind::{RoleLost, RoleTaken};
         match self {
-            CommandError::Run(RunError::Spool(error)) if matches!(error.kind(), RoleTaken | RoleLost) => {
+            CommandError::Run(RunError::Spool(error)) | CommandError::Spool(error)
+                if matches!(error.kind(), RoleTaken | RoleLost) =>
+            {
                 ExitCode::from(EX_TEMPFAIL)
             }
             _ => ExitCode::FAILURE,
@@ -103,4 +110,11 @@ fn print_once(answer: impl AsRef<[u8]>) -> Result<(), CommandError> {
 /// Turns the failure of a write to stdout into an error, unless the reader has seen enough.
 fn unless_reader_gone(error: io::Error) -> Result<(), CommandError> {
     if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(CommandError::Output(error)) }
+}
+
+/// Accepts the name of one of Mailjet's events.
+fn event_type() -> impl TypedValueParser<Value = EventType> {
+    PossibleValuesParser::new(EventType::ALL.map(EventType::name)).map(|name| {
+        EventType::ALL.into_iter().find(|event| event.name() == name).expect("one of the possible values")
+    })
 }

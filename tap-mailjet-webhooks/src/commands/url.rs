@@ -1,15 +1,21 @@
 //! `url`: creates, lists and revokes the secret URLs that Mailjet posts to.
 
+use std::time::Duration;
+
 use clap::Subcommand;
+use indicatif::HumanDuration;
 use tracing::{info, warn};
 
 use super::text_table::table;
 use super::{CommandError, print, print_once};
 use crate::config::Config;
-use crate::listener::REFRESH_INTERVAL;
 use crate::listener::token::{MAX_ACTIVE, Token};
+use crate::listener::wait_until_accepted;
 use crate::os::clock::UnixMillis;
-use crate::spool::{self, Registry, Role, Spool, SpoolView};
+use crate::spool::{self, Registry, Retirement, Spool, SpoolView};
+
+/// A year.
+const MAX_RETIREMENT: Duration = Duration::from_secs(8760 * 3600);
 
 /// Create, list and revoke webhook URLs.
 #[derive(Debug, Subcommand)]
@@ -26,6 +32,9 @@ pub enum UrlCommand {
     Revoke {
         /// The id that `url list` shows
         id: i64,
+        /// Revoke it only once it has not been used for so many hours while a listener was running
+        #[arg(long, value_name = "HOURS", value_parser = hours)]
+        when_unused: Option<Duration>,
     },
 }
 
@@ -58,10 +67,10 @@ pub fn execute(config: &Config, command: UrlCommand) -> Result<(), CommandError>
     match command {
         UrlCommand::New { label } => new(config, &*spool::open(&location)?, label.as_deref()),
         UrlCommand::List => list(&*spool::open_existing(&location)?),
-        UrlCommand::Revoke { id } => {
+        UrlCommand::Revoke { id, when_unused } => {
             // An absent spool has no URLs, and must not be created for that.
             drop(spool::open_existing(&location)?);
-            revoke(&mut *spool::open(&location)?.registry()?, id)
+            revoke(&mut *spool::open(&location)?.registry()?, id, when_unused)
         }
     }
 }
@@ -71,12 +80,10 @@ fn new(config: &Config, spool: &dyn Spool, label: Option<&str>) -> Result<(), Co
     // This can fail, and a token that was created before would never be seen.
     let public_url = config.public_url()?;
     let token = Token::random().map_err(UrlError::Random)?;
-    let id = registry.add_webhook_url(token.hash(), label, MAX_ACTIVE)?.ok_or(UrlError::TooMany)?;
+    let id = registry.add_webhook_url(token.hash(), label, None, MAX_ACTIVE)?.ok_or(UrlError::TooMany)?;
     warn_of_unusable_url(config);
-    // A running listener learns of it within this time. A URL that is shown works.
-    if !spool.role_holders(Role::Listener)?.is_empty() {
-        std::thread::sleep(2 * REFRESH_INTERVAL);
-    }
+    // A URL that is shown works.
+    wait_until_accepted(spool)?;
     print_once(token.url(public_url.as_str()) + "\n")?;
     info!(
         "this is webhook URL {id} of spool {spool}; it is not shown again, and anyone who has it can post \
@@ -101,21 +108,41 @@ fn warn_of_unusable_url(config: &Config) {
 }
 
 fn list(spool: &dyn SpoolView) -> Result<(), CommandError> {
-    let mut rows = vec![["id", "label", "created", "last used"].map(str::to_owned)];
+    let mut rows = vec![["id", "label", "created", "last used", ""].map(str::to_owned)];
     for url in spool.registry_view()?.webhook_urls()? {
         let last_used = url.last_used_at.map_or("never".to_owned(), UnixMillis::to_rfc3339);
         let label = url.label.unwrap_or_default();
-        rows.push([url.id.to_string(), label, url.created_at.to_rfc3339(), last_used]);
+        let retirement = url.retirement.map(|Retirement { after, unused_for }| {
+            let left = HumanDuration(after.saturating_sub(unused_for));
+            format!("retires after {left} more without use")
+        });
+        let created = url.created_at.to_rfc3339();
+        rows.push([url.id.to_string(), label, created, last_used, retirement.unwrap_or_default()]);
     }
     print(table(&rows))
 }
 
-fn revoke(registry: &mut dyn Registry, id: i64) -> Result<(), CommandError> {
+fn revoke(registry: &mut dyn Registry, id: i64, when_unused: Option<Duration>) -> Result<(), CommandError> {
+    if let Some(after) = when_unused {
+        if !registry.retire_webhook_url(id, after)? {
+            return Err(UrlError::Unknown(id).into());
+        }
+        let after = HumanDuration(after);
+        info!("webhook URL {id} is revoked once it has not been used for {after} while a listener runs");
+        return Ok(());
+    }
     if !registry.revoke_webhook_url(id)? {
         return Err(UrlError::Unknown(id).into());
     }
     info!("webhook URL {id} is revoked; a running listener stops accepting it within a second");
     Ok(())
+}
+
+/// Reads a number of hours, which need not be whole.
+pub(super) fn hours(text: &str) -> Result<Duration, &'static str> {
+    let hours = text.parse().ok().filter(|hours: &f64| hours.is_finite() && *hours >= 0.0);
+    let duration = hours.and_then(|hours| Duration::try_from_secs_f64(hours * 3600.0).ok());
+    duration.filter(|duration| *duration <= MAX_RETIREMENT).ok_or("it is not a number of hours up to 8760")
 }
 
 /// Checks that a label fits a line of the table.

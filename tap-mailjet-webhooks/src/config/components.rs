@@ -14,6 +14,7 @@ use crate::emitter::{ColumnRules, OutputSpec, Pace};
 use crate::listener::{
     ActiveTokens, AddressGuard, ConnectionLimits, Credentials, Guards, Setup, Tls, TlsFiles,
 };
+use crate::mailjet::{Access, Wanted};
 use crate::spool::{Limits, SpoolLocation};
 
 /// Memory for events that wait to be written, unless `max_body_bytes` needs more. A usual body takes about 1
@@ -109,6 +110,35 @@ impl Config {
         let username = ("basic_auth_username", &self.basic_auth_username);
         let both = both_or_neither(username, ("basic_auth_password", &self.basic_auth_password))?;
         Ok(both.map(|(username, password)| Credentials::new(username.clone(), password.clone())))
+    }
+
+    /// What gives access to Mailjet's API; `None` if no keys are set.
+    pub fn mailjet_access(&self) -> Result<Option<Access>, ConfigError> {
+        let api_key = ("mailjet_api_key", &self.mailjet_api_key);
+        let both = both_or_neither(api_key, ("mailjet_secret_key", &self.mailjet_secret_key))?;
+        Ok(both.map(|(api_key, secret_key)| Access {
+            url: self.mailjet_api_url.clone(),
+            api_key: api_key.clone(),
+            secret_key: secret_key.clone(),
+        }))
+    }
+
+    /// What has to be registered with Mailjet.
+    pub fn wanted_registration(&self) -> Result<Wanted, ConfigError> {
+        Ok(Wanted {
+            events: self.mailjet_events.types().to_vec(),
+            is_grouped: self.mailjet_group_events,
+            base_url: match self.public_url {
+                Some(_) => Some(self.public_url()?.to_string().into()),
+                None => None,
+            },
+        })
+    }
+
+    /// How often a listener checks what is registered with Mailjet; `None` if it never does.
+    pub fn mailjet_check_interval(&self) -> Option<Duration> {
+        let interval = seconds(self.mailjet_check_interval_seconds);
+        (!interval.is_zero()).then_some(interval)
     }
 
     /// When the emitter writes a STATE, and when it ends by itself.

@@ -9,9 +9,12 @@ use catalog::plugin::logging::{LogFormat, LogLevel};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::values::{AdminAddress, Components, PublicUrl, SpoolPath, SystemColumnPrefix, WebhookTokens};
+use super::values::{
+    AdminAddress, Components, MailjetEvents, PublicUrl, SpoolPath, SystemColumnPrefix, WebhookTokens,
+};
 use crate::emitter::{ExtraColumn, UnknownFields};
 use crate::listener::{Networks, Password, Username};
+use crate::mailjet::{ApiKey, ApiUrl};
 use crate::spool::SequenceUnit;
 
 /// The configuration. Its many fields are flat because Singer's configuration keys are, and every key has a
@@ -62,6 +65,29 @@ pub struct Config {
     #[schemars(with = "Option<String>", extend("default" = null, "secret" = true, "writeOnly" = true))]
     #[schemars(extend("x-form" = "a password without control characters"))]
     pub basic_auth_password: Option<Password>,
+    /// The API key of the Mailjet account that `mailjet register` sets up and a listener checks. Set it
+    /// together with `mailjet_secret_key`.
+    #[schemars(with = "Option<String>", extend("default" = null, "secret" = true, "writeOnly" = true))]
+    #[schemars(extend("x-form" = "an API key of Mailjet"))]
+    pub mailjet_api_key: Option<ApiKey>,
+    /// The secret key that belongs to `mailjet_api_key`.
+    #[schemars(with = "Option<String>", extend("default" = null, "secret" = true, "writeOnly" = true))]
+    #[schemars(extend("x-form" = "a secret key of Mailjet"))]
+    pub mailjet_secret_key: Option<ApiKey>,
+    /// Where Mailjet's API is: `https://api.mailjet.com`, or `https://api.us.mailjet.com` for accounts in the
+    /// USA.
+    #[schemars(with = "String", extend("x-form" = "a URL that starts with https:// and is no more than a host"))]
+    pub mailjet_api_url: ApiUrl,
+    /// The events that `mailjet register` registers.
+    #[schemars(with = "Vec<String>")]
+    #[schemars(extend("x-form" = "one or more of sent, open, click, bounce, blocked, spam and unsub"))]
+    pub mailjet_events: MailjetEvents,
+    /// Whether Mailjet shall post the events of a second in one request ("Group events").
+    pub mailjet_group_events: bool,
+    /// How often a listener with a `mailjet_api_key` checks what is registered with Mailjet, in seconds. 0:
+    /// never.
+    #[schemars(range(min = 0))]
+    pub mailjet_check_interval_seconds: f64,
     /// The networks that may send webhooks. Default: all.
     #[schemars(with = "Vec<String>")]
     #[schemars(extend("x-form" = "networks and addresses, such as 192.0.2.0/24 or 2001:db8::1"))]
@@ -153,6 +179,12 @@ impl Default for Config {
             webhook_tokens: WebhookTokens::default(),
             basic_auth_username: None,
             basic_auth_password: None,
+            mailjet_api_key: None,
+            mailjet_secret_key: None,
+            mailjet_api_url: ApiUrl::default(),
+            mailjet_events: MailjetEvents::default(),
+            mailjet_group_events: true,
+            mailjet_check_interval_seconds: 900.0,
             allowed_networks: Networks::default(),
             trusted_proxies: Networks::default(),
             tls_certificate: None,

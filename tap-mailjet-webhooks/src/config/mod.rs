@@ -13,7 +13,9 @@ mod values;
 use catalog::plugin::settings::{self, LoadedConfig, SettingsError};
 
 pub use keys::Config;
-pub use values::{AdminAddress, Components, PublicUrl, SpoolPath, SystemColumnPrefix, WebhookTokens};
+pub use values::{
+    AdminAddress, Components, MailjetEvents, PublicUrl, SpoolPath, SystemColumnPrefix, WebhookTokens,
+};
 
 use crate::listener::TlsError;
 
@@ -35,6 +37,16 @@ pub enum ConfigError {
          basic_auth_password instead, and `url new` adds them to the URL"
     )]
     CredentialsInUrl,
+    #[error(
+        "config keys \"mailjet_api_key\" and \"mailjet_secret_key\" are not set; create a pair in Mailjet under \
+         Account settings > API key management, and set both"
+    )]
+    NoMailjetKeys,
+    #[error(
+        "config key \"public_url\" is not set; set it to the address by which Mailjet reaches this machine, \
+         such as https://hooks.example.com"
+    )]
+    NoPublicUrl,
     #[error(transparent)]
     Tls(#[from] TlsError),
 }

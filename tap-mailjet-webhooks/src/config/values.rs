@@ -5,6 +5,7 @@ use std::net::{AddrParseError, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use catalog::event::EventType;
 use catalog::stream::DEFAULT_SYSTEM_PREFIX;
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -166,6 +167,45 @@ impl TryFrom<String> for SystemColumnPrefix {
     }
 }
 
+/// The events that are registered with Mailjet: at least one, in Mailjet's order.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "Vec<String>", into = "Vec<String>")]
+pub struct MailjetEvents(Vec<EventType>);
+
+impl MailjetEvents {
+    /// The types of the events.
+    pub fn types(&self) -> &[EventType] {
+        &self.0
+    }
+}
+
+impl Default for MailjetEvents {
+    fn default() -> Self {
+        MailjetEvents(EventType::ALL.to_vec())
+    }
+}
+
+impl TryFrom<Vec<String>> for MailjetEvents {
+    type Error = String;
+
+    fn try_from(names: Vec<String>) -> Result<Self, Self::Error> {
+        if let Some(name) = names.iter().find(|name| EventType::from_name(name).is_none()) {
+            return Err(format!("Mailjet has no event \"{name}\""));
+        }
+        if names.is_empty() {
+            return Err("it names no event".to_owned());
+        }
+        let is_named = |event: &EventType| names.iter().any(|name| name == event.name());
+        Ok(MailjetEvents(EventType::ALL.into_iter().filter(is_named).collect()))
+    }
+}
+
+impl From<MailjetEvents> for Vec<String> {
+    fn from(events: MailjetEvents) -> Self {
+        events.0.iter().map(|event| event.name().to_owned()).collect()
+    }
+}
+
 /// The webhook URL tokens of the configuration. Only their hashes are kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Vec<String>")]
@@ -238,6 +278,16 @@ mod tests {
         for wrong in ["", "2_", "_Mailjet_", "a-b", "é", &"x".repeat(32)] {
             assert!(prefix(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn mailjet_events_are_known_ones_in_mailjets_order() {
+        let events =
+            |names: &[&str]| MailjetEvents::try_from(names.iter().map(ToString::to_string).collect());
+        let events: Vec<_> =
+            [&["open", "sent", "open"][..], &[], &["opens"]].into_iter().map(events).collect();
+        assert_eq!(events[0], Ok(MailjetEvents(vec![EventType::Sent, EventType::Open])));
+        assert!(events[1].is_err() && events[2].clone().is_err_and(|error| error.contains("opens")));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Posts test events to a webhook URL, as Mailjet's "Send a test" button does: the same events, with the same
-//! empty fields.
+//! Posts test events to a webhook URL: those of Mailjet's "Send a test" button, with the same empty fields, or
+//! events like those of real messages.
 
 use std::time::Duration;
 
@@ -11,7 +11,10 @@ use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 use ureq::Agent;
+use ureq::config::AutoHeaderValue;
 use url::Url;
+
+use super::http;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// The bytes of an answer that are read. The answers of this program are shorter.
@@ -31,6 +34,33 @@ pub enum PostError {
     NoAnswer(String),
 }
 
+/// Whom the posts imitate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sender {
+    /// Mailjet's "Send a test" button.
+    TestButton,
+    /// Mailjet's servers.
+    Mailjet,
+}
+
+/// The user agent with which Mailjet's posts have been seen.
+const MAILJET_USER_AGENT: &str = "Go-http-client/2.0";
+
+impl Sender {
+    /// Returns an event that happened at `unix_seconds`.
+    pub fn event(self, event: EventType, unix_seconds: i64) -> String {
+        match self {
+            Sender::TestButton => test_event(event, unix_seconds).to_string(),
+            Sender::Mailjet => {
+                let mut fields: Map<String, Value> =
+                    serde_json::from_str(event.sample()).expect("samples are JSON objects");
+                fields.insert("time".to_owned(), json!(unix_seconds));
+                Value::Object(fields).to_string()
+            }
+        }
+    }
+}
+
 /// Posts test events to one webhook URL.
 #[derive(Debug)]
 pub struct TestPoster {
@@ -43,7 +73,7 @@ pub struct TestPoster {
 
 impl TestPoster {
     /// Prepares to post to `url`, which may contain a user name and password.
-    pub fn new(url: &SecretString) -> Result<Self, PostError> {
+    pub fn new(url: &SecretString, sender: Sender) -> Result<Self, PostError> {
         let mut url = Url::parse(url.expose_secret()).map_err(|error| {
             PostError::InvalidUrl(match error {
                 url::ParseError::RelativeUrlWithoutBase => "it does not start with https:// or http://",
@@ -55,27 +85,28 @@ impl TestPoster {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(PostError::InvalidUrl("it does not start with https:// or http://"));
         }
-        let agent = Agent::config_builder()
-            .timeout_global(Some(TIMEOUT))
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .build()
-            .into();
+        let agent = match sender {
+            Sender::TestButton => http::agent(TIMEOUT),
+            // Go's client sends no `Accept`.
+            Sender::Mailjet => http::agent(TIMEOUT)
+                .user_agent(MAILJET_USER_AGENT)
+                .accept(AutoHeaderValue::None)
+                .accept_encoding("gzip"),
+        };
+        let agent = agent.build().into();
         let authorization = take_credentials(&mut url)
             .map(|credentials| format!("Basic {}", STANDARD.encode(credentials)).into());
         Ok(TestPoster { agent, url: String::from(url).into(), authorization })
     }
 
-    /// Posts one event that happened at `unix_seconds`. Returns the status and, in one line, the body of the
-    /// answer.
-    pub fn post(&self, event: EventType, unix_seconds: i64) -> Result<(u16, String), PostError> {
+    /// Posts a body. Returns the status and, in one line, the body of the answer.
+    pub fn post(&self, body: &str) -> Result<(u16, String), PostError> {
         let mut request = self.agent.post(self.url.expose_secret()).content_type("application/json");
         if let Some(authorization) = &self.authorization {
             request = request.header("Authorization", authorization.expose_secret());
         }
-        let event = test_event(event, unix_seconds).to_string();
         let mut answer =
-            request.send(event.as_bytes()).map_err(|error| PostError::NoAnswer(reason(&error)))?;
+            request.send(body.as_bytes()).map_err(|error| PostError::NoAnswer(http::reason(&error)))?;
         let body = answer.body_mut().with_config().limit(ANSWER_BYTES).lossy_utf8(true).read_to_string();
         // A longer body is not from this program, and its status says enough.
         let body = body.unwrap_or_default().trim_end().replace(['\n', '\r'], " ");
@@ -92,14 +123,6 @@ fn take_credentials(url: &mut Url) -> Option<Vec<u8>> {
     let credentials = [unescaped(url.username()), unescaped(url.password().unwrap_or_default())].join(&b':');
     url.set_username("").and_then(|()| url.set_password(None)).expect("an http URL has a host");
     Some(credentials)
-}
-
-/// Says what went wrong without naming the URL.
-fn reason(error: &ureq::Error) -> String {
-    match error {
-        ureq::Error::BadUri(_) | ureq::Error::Http(_) => "it is not a valid URL".to_owned(),
-        other => other.to_string(),
-    }
 }
 
 /// Returns what the button sends: no message, and `""` for every other field, whatever its type.
@@ -151,12 +174,13 @@ mod tests {
             "http://u:hunter2@local host/hunter2",
             "http://u:hunter2@localhost:port/",
         ] {
-            let error = TestPoster::new(&url.into()).expect_err(url);
+            let error = TestPoster::new(&url.into(), Sender::TestButton).expect_err(url);
             assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
             assert!(error.to_string().contains("https://hooks.example.com/v1/mailjet/<token>"), "{error}");
         }
-        let poster = TestPoster::new(&"http://u:hunter2@127.0.0.1:9/hunter2".into()).expect("a URL");
-        let error = poster.post(EventType::Open, 0).expect_err("nothing listens on this port");
+        let poster =
+            TestPoster::new(&"http://u:hunter2@127.0.0.1:9/hunter2".into(), Sender::Mailjet).expect("a URL");
+        let error = poster.post("{}").expect_err("nothing listens on this port");
         assert!(!format!("{error} {error:?} {poster:?}").contains("hunter2"), "{error}");
     }
 

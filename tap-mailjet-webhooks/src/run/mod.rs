@@ -10,6 +10,7 @@ mod emitting;
 mod receiving;
 mod supervisor;
 
+use std::convert::Infallible;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,7 +24,9 @@ use crate::config::{Components, Config, ConfigError};
 use crate::emitter::progress::EmitterProgress;
 use crate::emitter::{EmitError, OutputSpec, OutputSpecError, StartError};
 use crate::listener::Traffic;
+use crate::mailjet::check::{self, CheckResult, CheckSetup};
 use crate::os::thread::ThreadError;
+use crate::os::worker::Worker;
 use crate::spool::{self, Backlog, Role, RoleLock, Spool, SpoolError, SpoolView};
 use crate::status::live_line::{LiveLine, ProgressReporter};
 use crate::status::singer_metrics::SingerMetrics;
@@ -179,6 +182,8 @@ struct Parts {
     supervisor: Supervisor,
     admin: Option<Admin>,
     progress: ProgressReporter,
+    /// Checks what is registered with Mailjet, until it is dropped. Nothing waits for it.
+    _mailjet_check: Option<Worker<Infallible>>,
 }
 
 impl Parts {
@@ -193,6 +198,7 @@ impl Parts {
         let (spool, components) = (&roles.spool, roles.components);
         let backlog = emitter.as_ref().map_or(Backlog::Exactly(0), |emitter| emitter.backlog);
         let traffic = Traffic::default();
+        let check_setup = if components.has_listener() { mailjet_check(config)? } else { None };
         let receiving = if let (Some(listener), Some(role)) = (sockets.webhooks, &roles.listener) {
             Some(Receiving::start(config, &**spool, role, listener, traffic.clone())?)
         } else {
@@ -200,10 +206,14 @@ impl Parts {
             spool.watermark().close();
             None
         };
+        let registration = CheckResult::default();
+        let start_check = |setup| check::start(setup, Arc::clone(spool), registration.clone());
+        let mailjet_check = check_setup.map(start_check).transpose()?;
         let source = || {
             let listener = receiving.as_ref().map(|receiving| ListenerStatus {
                 traffic: traffic.clone(),
                 commits: receiving.handle.commits.clone(),
+                registration: registration.clone(),
             });
             let spool: Arc<dyn SpoolView> = Arc::<dyn Spool>::clone(spool);
             StatusSource::new(spool, listener, components.has_emitter().then(|| emitter_progress.clone()))
@@ -223,8 +233,22 @@ impl Parts {
         let emitting = emitter.map(start).transpose()?;
         let metrics = SingerMetrics::start(components.job_type(), emitter_progress.clone());
         let progress = ProgressReporter::start(line, components, source(), backlog, metrics)?;
-        Ok(Parts { supervisor: Supervisor { receiving, emitting, traffic }, admin, progress })
+        let supervisor = Supervisor { receiving, emitting, traffic };
+        Ok(Parts { supervisor, admin, progress, _mailjet_check: mailjet_check })
     }
+}
+
+/// Returns how to check what is registered with Mailjet; `None` without keys.
+fn mailjet_check(config: &Config) -> Result<Option<CheckSetup>, ConfigError> {
+    let (Some(access), Some(interval)) = (config.mailjet_access()?, config.mailjet_check_interval()) else {
+        return Ok(None);
+    };
+    Ok(Some(CheckSetup {
+        access,
+        wanted: config.wanted_registration()?,
+        configured: config.webhook_tokens.configured().map(<[_]>::to_vec),
+        interval,
+    }))
 }
 
 /// Waits for `future`; forever if there is none.

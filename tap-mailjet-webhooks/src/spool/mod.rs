@@ -66,7 +66,10 @@ pub use batch::{Batch, Items, Receipt};
 pub use budget::{Budget, Reservation};
 pub use error::{AppendError, SpoolError, SpoolErrorKind};
 pub use event_log::{Backlog, Damage, EventReader, ItemKind, StoredItem, Trimmer};
-pub use registry::{DiscoveredColumn, Registry, RegistryView, Role, RoleLock, TokenHash, WebhookUrl};
+pub use registry::{
+    DiscoveredColumn, MailjetAccount, Registry, RegistryView, Retirement, Role, RoleLock, TokenHash,
+    WebhookUrl,
+};
 pub use sequence::{Sequence, SequenceUnit};
 pub use stats::{DiskUsage, Pending, SpoolStats, StatsReader};
 pub use watermark::{Wakeup, Watermark};

@@ -1,6 +1,7 @@
 //! The registry: the few facts that a spool keeps beside its events.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::{Sequence, SpoolError};
 use crate::os::clock::UnixMillis;
@@ -12,6 +13,8 @@ pub enum Role {
     Listener,
     /// Reads the event log, writes Singer messages and trims.
     Emitter,
+    /// Registers webhook URLs with Mailjet.
+    Registrar,
 }
 
 impl fmt::Display for Role {
@@ -19,6 +22,7 @@ impl fmt::Display for Role {
         f.write_str(match self {
             Role::Listener => "listener",
             Role::Emitter => "emitter",
+            Role::Registrar => "registrar",
         })
     }
 }
@@ -60,6 +64,39 @@ pub struct WebhookUrl {
     pub created_at: UnixMillis,
     /// When a webhook last arrived through it, to within a few seconds.
     pub last_used_at: Option<UnixMillis>,
+    /// The Mailjet account that it is, was or will be registered with; `None` if this spool has registered it
+    /// with none.
+    pub account: Option<MailjetAccount>,
+    /// Whether it was created for a registration that has not been completed yet.
+    pub is_pending: bool,
+    /// Set once it is being retired.
+    pub retirement: Option<Retirement>,
+}
+
+/// The progress of a webhook URL that is revoked once it has not been used for long enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retirement {
+    /// How long it must not have been used.
+    pub after: Duration,
+    /// How long it has not been used so far, counting only the time in which a listener would have accepted
+    /// webhooks. No clock that is set can change it.
+    pub unused_for: Duration,
+}
+
+/// Identifies an account of Mailjet, which is an API key with rows of its own. It is a hash of the API key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MailjetAccount(String);
+
+impl MailjetAccount {
+    /// Wraps the hash of an API key.
+    pub fn new(hash: String) -> Self {
+        MailjetAccount(hash)
+    }
+
+    /// The hash of the API key.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// An undocumented column that was found in events.
@@ -78,6 +115,9 @@ pub trait RegistryView: fmt::Debug + Send {
     /// Returns the active webhook URLs, oldest first.
     fn webhook_urls(&mut self) -> Result<Vec<WebhookUrl>, SpoolError>;
 
+    /// Returns the tokens of webhook URLs that were revoked.
+    fn revoked_tokens(&mut self) -> Result<Vec<TokenHash>, SpoolError>;
+
     /// Returns the discovered columns in the order in which they appeared.
     fn discovered_columns(&mut self) -> Result<Vec<DiscoveredColumn>, SpoolError>;
 }
@@ -88,18 +128,40 @@ pub trait RegistryView: fmt::Debug + Send {
 /// before it writes columns or positions.
 pub trait Registry: RegistryView {
     /// Adds a webhook URL and returns its id, or `None` if `max_active` are active already. This limit holds
-    /// even if two processes add URLs at the same time.
+    /// even if two processes add URLs at the same time. A URL for an `account` is pending until
+    /// [`complete_registration`](Registry::complete_registration).
     fn add_webhook_url(
         &mut self,
         token: TokenHash,
         label: Option<&str>,
+        account: Option<&MailjetAccount>,
         max_active: usize,
     ) -> Result<Option<i64>, SpoolError>;
 
     /// Revokes a webhook URL. Returns whether it was active.
     fn revoke_webhook_url(&mut self, id: i64) -> Result<bool, SpoolError>;
 
-    /// Notes that a webhook arrived through a URL.
+    /// Notes that the rows of `account` at Mailjet name these webhook URLs.
+    fn note_registered(&mut self, account: &MailjetAccount, ids: &[i64]) -> Result<(), SpoolError>;
+
+    /// Notes that `account` is registered with the webhook URL `id`, which is no longer pending, and lets the
+    /// URLs `retired` retire.
+    fn complete_registration(
+        &mut self,
+        account: &MailjetAccount,
+        id: i64,
+        retired: &[i64],
+        retire_after: Duration,
+    ) -> Result<(), SpoolError>;
+
+    /// Revokes a webhook URL once it has not been used for `after`. Returns whether it is active.
+    fn retire_webhook_url(&mut self, id: i64, after: Duration) -> Result<bool, SpoolError>;
+
+    /// Adds to the time for which a retiring webhook URL has not been used. Returns whether this was long
+    /// enough, so that it is now revoked.
+    fn note_webhook_url_disuse(&mut self, id: i64, more: Duration) -> Result<bool, SpoolError>;
+
+    /// Notes that a webhook arrived through a URL. If the URL is being retired, its time starts again.
     fn note_webhook_url_use(&mut self, id: i64, used_at: UnixMillis) -> Result<(), SpoolError>;
 
     /// Forgets a discovered column. Returns whether it was known.

@@ -18,6 +18,7 @@ pub mod text;
 
 use crate::emitter::progress::ProgressSnapshot;
 use crate::listener::Traffic;
+use crate::mailjet::check::CheckResult;
 use crate::os::clock::UnixMillis;
 use crate::spool::{CommitStats, Pending, SpoolStats};
 
@@ -45,6 +46,7 @@ pub struct Snapshot {
 pub struct ListenerStatus {
     pub traffic: Traffic,
     pub commits: CommitStats,
+    pub registration: CheckResult,
 }
 
 /// What a spool holds, and how messages name it.

@@ -5,12 +5,13 @@
 use prometheus_client::encoding::prometheus_text;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::{Behind, ListenerStatus, Snapshot, SpoolStatus};
 use crate::emitter::progress::ProgressSnapshot;
+use crate::mailjet::check::{CheckedEvent, CheckedRegistration};
 
 /// Renders a snapshot.
 pub fn render(snapshot: &Snapshot) -> String {
@@ -41,7 +42,7 @@ pub fn render(snapshot: &Snapshot) -> String {
 }
 
 fn register_listener(registry: &mut Registry, listener: &ListenerStatus) {
-    let ListenerStatus { traffic, commits } = listener;
+    let ListenerStatus { traffic, commits, registration } = listener;
     registry.register("requests", "Requests, by how they ended", traffic.requests.clone());
     registry.register("events_received", "Events that were stored durably", traffic.events.clone());
     registry.register(
@@ -57,6 +58,27 @@ fn register_listener(registry: &mut Registry, listener: &ListenerStatus) {
         commits.seconds.clone(),
     );
     registry.register("commit_rows", "Rows that a transaction wrote", commits.rows.clone());
+    if let Some(checked) = registration.get() {
+        register_registration(registry, &checked);
+    }
+}
+
+/// What the last check of the registration with Mailjet has found.
+fn register_registration(registry: &mut Registry, checked: &CheckedRegistration) {
+    let family = |value: fn(&CheckedEvent) -> bool| {
+        let family = Family::<[(&str, &str); 1], Gauge>::default();
+        for event in &checked.events {
+            family.get_or_create(&[("event", event.event.name())]).set(value(event).into());
+        }
+        family
+    };
+    let help = "Whether Mailjet has an active webhook URL of this tap for the event";
+    registry.register("mailjet_webhook_registered", help, family(|event| event.is_registered));
+    let help = "Whether Mailjet posts the event to that URL, and has not suspended it";
+    registry.register("mailjet_webhook_alive", help, family(|event| event.is_alive));
+    let help = "When Mailjet was last asked with success, in Unix seconds";
+    let checked_at = ConstGauge::new(checked.checked_at.get() / 1000);
+    registry.register("mailjet_webhook_last_check_seconds", help, checked_at);
 }
 
 fn register_emitter(registry: &mut Registry, emitter: &ProgressSnapshot) {

@@ -94,8 +94,11 @@ fn a_signal_ends_a_run_at_once_whose_input_is_not_open_or_is_a_terminal() {
     let mut on_fifo = sandbox.command(json!({}));
     on_fifo.arg("--input").arg(&fifo);
     let mut on_terminal = Command::new("script");
-    let command =
-        format!("exec {} --config {}", env!("CARGO_BIN_EXE_target-jsonl"), sandbox.path("config.json").display());
+    let command = format!(
+        "exec {} --config {}",
+        env!("CARGO_BIN_EXE_target-jsonl"),
+        sandbox.path("config.json").display()
+    );
     on_terminal.args(["--quiet", "--return", "--command", &command, "/dev/null"]);
     for mut command in [on_fifo, on_terminal] {
         let mut child = command

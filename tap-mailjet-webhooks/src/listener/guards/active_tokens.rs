@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use indicatif::HumanDuration;
 use parking_lot::{Mutex, RwLock};
 use subtle::ConstantTimeEq;
 use tracing::{error, info};
@@ -12,11 +13,26 @@ use super::token::{self, Token};
 use crate::os::clock::UnixMillis;
 use crate::os::log_throttle::LogThrottle;
 use crate::os::thread::ThreadError;
-use crate::os::worker::Worker;
-use crate::spool::{Registry, SpoolError, SpoolErrorKind, TokenHash};
+use crate::os::worker::{Round, Worker};
+use crate::spool::{
+    Registry, Retirement, Role, SpoolError, SpoolErrorKind, SpoolView, TokenHash, WebhookUrl,
+};
 
 /// How often the registry is read. A revoked URL has to stop working within a second.
-pub(crate) const REFRESH_INTERVAL: Duration = Duration::from_millis(300);
+const REFRESH_INTERVAL: Duration = Duration::from_millis(300);
+
+/// How often the registry learns for how long a retiring URL has not been used.
+const DISUSE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Waits until a running listener accepts a webhook URL that was just created. Returns whether a listener is
+/// running.
+pub(crate) fn wait_until_accepted(spool: &dyn SpoolView) -> Result<bool, SpoolError> {
+    let is_listening = !spool.role_holders(Role::Listener)?.is_empty();
+    if is_listening {
+        std::thread::sleep(2 * REFRESH_INTERVAL);
+    }
+    Ok(is_listening)
+}
 
 /// The tokens that a listener admits at the moment. Clones share them.
 #[derive(Debug, Clone)]
@@ -46,8 +62,8 @@ impl ActiveTokens {
 
     /// Admits the tokens in the registry.
     ///
-    /// The returned worker keeps them up to date and notes in the registry when each was last used. It fails
-    /// if the storage fails.
+    /// The returned worker keeps them up to date, notes in the registry when each was last used, and revokes
+    /// those that are being retired once they are no longer used. It fails if the storage fails.
     pub(crate) fn follow<E: From<SpoolError> + From<ThreadError>>(
         registry: Box<dyn Registry>,
     ) -> Result<(Self, Worker<SpoolError>), E> {
@@ -55,11 +71,14 @@ impl ActiveTokens {
             tokens: ActiveTokens(Arc::default()),
             registry,
             uses: BTreeMap::new(),
+            retiring: Vec::new(),
+            disuse: BTreeMap::new(),
+            last_round: Instant::now(),
             throttle: LogThrottle::default(),
         };
         let tokens = follower.tokens.clone();
         *tokens.0.write() = follower.read()?;
-        let worker = Worker::start("webhook-urls", REFRESH_INTERVAL, move |_| follower.round())?;
+        let worker = Worker::start("webhook-urls", REFRESH_INTERVAL, move |round| follower.round(round))?;
         Ok((tokens, worker))
     }
 
@@ -104,13 +123,20 @@ struct Follower {
     registry: Box<dyn Registry>,
     /// Uses that are not in the registry yet, by id.
     uses: BTreeMap<i64, UnixMillis>,
+    /// The webhook URLs that are being retired, by id.
+    retiring: Vec<(i64, Retirement)>,
+    /// For how long each of them was not used, as far as the registry does not know it yet. This listener
+    /// was accepting webhooks all that time.
+    disuse: BTreeMap<i64, Duration>,
+    last_round: Instant,
     throttle: LogThrottle,
 }
 
 impl Follower {
-    fn round(&mut self) -> Result<(), SpoolError> {
+    fn round(&mut self, round: Round) -> Result<(), SpoolError> {
         // Noting uses can wait, but a revoked token must stop working.
-        match self.refresh().and_then(|()| self.write_uses()) {
+        let refreshed = self.refresh();
+        match refreshed.and_then(|()| self.write_uses()).and_then(|()| self.write_disuse(round)) {
             Err(error) if error.kind() == SpoolErrorKind::StorageFailed => Err(error),
             Err(error) => {
                 // The known tokens stay active. Whether the tap can go on is for the writer to find out.
@@ -125,6 +151,8 @@ impl Follower {
 
     fn read(&mut self) -> Result<Vec<ActiveToken>, SpoolError> {
         let urls = self.registry.webhook_urls()?;
+        let retiring = |url: &WebhookUrl| Some((url.id, url.retirement?));
+        self.retiring = urls.iter().filter_map(retiring).collect();
         Ok(urls.into_iter().map(|url| ActiveToken::new(Some(url.id), url.token)).collect())
     }
 
@@ -142,7 +170,20 @@ impl Follower {
         for id in after.iter().filter(|id| !before.contains(id)) {
             info!("webhook URL {id} was created and is accepted from now on");
         }
+        self.count_disuse();
         Ok(())
+    }
+
+    /// Adds the time since the last round to the disuse of the retiring URLs that were not used in it.
+    fn count_disuse(&mut self) {
+        let passed = self.last_round.elapsed();
+        self.last_round += passed;
+        let (retiring, uses) = (&self.retiring, &self.uses);
+        let is_unused = |id: &i64| retiring.iter().any(|(other, _)| other == id) && !uses.contains_key(id);
+        self.disuse.retain(|id, _| is_unused(id));
+        for (id, _) in retiring.iter().filter(|(id, _)| is_unused(id)) {
+            *self.disuse.entry(*id).or_default() += passed;
+        }
     }
 
     fn write_uses(&mut self) -> Result<(), SpoolError> {
@@ -153,6 +194,29 @@ impl Follower {
                 other => other?,
             }
             self.uses.pop_first();
+        }
+        Ok(())
+    }
+
+    /// Notes for how long the retiring URLs were not used, if that is worth a transaction.
+    fn write_disuse(&mut self, round: Round) -> Result<(), SpoolError> {
+        for (id, Retirement { after, unused_for }) in &self.retiring {
+            let Some(more) = self.disuse.get(id).copied() else { continue };
+            let is_due = more >= DISUSE_INTERVAL || unused_for.saturating_add(more) >= *after;
+            if !is_due && round == Round::Regular {
+                continue;
+            }
+            match self.registry.note_webhook_url_disuse(*id, more) {
+                Err(error) if error.kind() == SpoolErrorKind::Locked => return Ok(()),
+                Err(error) => return Err(error),
+                Ok(is_revoked) => {
+                    self.disuse.remove(id);
+                    if is_revoked {
+                        let after = HumanDuration(*after);
+                        info!("webhook URL {id} has not been used for {after}, so it is now retired");
+                    }
+                }
+            }
         }
         Ok(())
     }

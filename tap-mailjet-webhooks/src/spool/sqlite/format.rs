@@ -36,7 +36,16 @@ pub(super) const FORMATS: &[&str] = &[
     ALTER TABLE rejected ADD COLUMN body_hash BLOB;
     CREATE INDEX rejected_body_hash ON rejected (body_hash) WHERE body_hash IS NOT NULL;
 ",
+    "
+    ALTER TABLE webhook_url ADD COLUMN mailjet_account TEXT;
+    ALTER TABLE webhook_url ADD COLUMN is_pending INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE webhook_url ADD COLUMN retire_after INTEGER;
+    ALTER TABLE webhook_url ADD COLUMN unused_for INTEGER NOT NULL DEFAULT 0;
+",
 ];
+
+/// The first format in which webhook URLs have an account of Mailjet.
+pub(super) const WITH_MAILJET_ACCOUNTS: i64 = 3;
 
 fn newest(formats: &[&str]) -> i64 {
     i64::try_from(formats.len()).unwrap_or(i64::MAX)

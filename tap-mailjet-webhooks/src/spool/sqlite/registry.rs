@@ -1,11 +1,16 @@
 //! The registry, as tables of the SQLite file.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, params};
 
 use super::database::Database;
-use super::facts;
+use super::{facts, format};
 use crate::os::clock::UnixMillis;
-use crate::spool::{DiscoveredColumn, Registry, RegistryView, Sequence, SpoolError, TokenHash, WebhookUrl};
+use crate::spool::{
+    DiscoveredColumn, MailjetAccount, Registry, RegistryView, Retirement, Sequence, SpoolError, TokenHash,
+    WebhookUrl,
+};
 
 const URLS: &str = "reading or writing its webhook URLs";
 const COLUMNS: &str = "reading or writing its discovered columns";
@@ -15,6 +20,15 @@ const POSITIONS: &str = "reading or writing its positions";
 pub(super) struct SqliteRegistry {
     pub(super) database: Database,
     pub(super) clock: fn() -> UnixMillis,
+}
+
+/// Durations are stored in milliseconds.
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn duration(millis: i64) -> Duration {
+    Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
 
 impl SqliteRegistry {
@@ -29,12 +43,18 @@ impl SqliteRegistry {
 
 impl RegistryView for SqliteRegistry {
     fn webhook_urls(&mut self) -> Result<Vec<WebhookUrl>, SpoolError> {
+        // A command that only reads may meet a spool in an older format.
+        let has_accounts = |format: i64| format >= format::WITH_MAILJET_ACCOUNTS;
         self.read(URLS, |connection| {
+            let newer = match connection.pragma_query_value(None, "user_version", |row| row.get(0)) {
+                Ok(format) if has_accounts(format) => "mailjet_account, is_pending, retire_after, unused_for",
+                _ => "NULL, 0, NULL, 0",
+            };
             connection
-                .prepare_cached(
-                    "SELECT id, label, token_sha256, created_at, last_used_at FROM webhook_url \
+                .prepare_cached(&format!(
+                    "SELECT id, label, token_sha256, created_at, last_used_at, {newer} FROM webhook_url \
                      WHERE revoked_at IS NULL ORDER BY id",
-                )?
+                ))?
                 .query_map([], |row| {
                     Ok(WebhookUrl {
                         id: row.get(0)?,
@@ -42,8 +62,25 @@ impl RegistryView for SqliteRegistry {
                         token: TokenHash(row.get(2)?),
                         created_at: UnixMillis::new(row.get(3)?),
                         last_used_at: row.get::<_, Option<i64>>(4)?.map(UnixMillis::new),
+                        account: row.get::<_, Option<String>>(5)?.map(MailjetAccount::new),
+                        is_pending: row.get(6)?,
+                        retirement: match row.get(7)? {
+                            None => None,
+                            Some(after) => {
+                                Some(Retirement { after: duration(after), unused_for: duration(row.get(8)?) })
+                            }
+                        },
                     })
                 })?
+                .collect()
+        })
+    }
+
+    fn revoked_tokens(&mut self) -> Result<Vec<TokenHash>, SpoolError> {
+        self.read(URLS, |connection| {
+            connection
+                .prepare("SELECT token_sha256 FROM webhook_url WHERE revoked_at IS NOT NULL")?
+                .query_map([], |row| row.get(0).map(TokenHash))?
                 .collect()
         })
     }
@@ -65,6 +102,7 @@ impl Registry for SqliteRegistry {
         &mut self,
         token: TokenHash,
         label: Option<&str>,
+        account: Option<&MailjetAccount>,
         max_active: usize,
     ) -> Result<Option<i64>, SpoolError> {
         let now = (self.clock)().get();
@@ -74,10 +112,63 @@ impl Registry for SqliteRegistry {
             if usize::try_from(active).is_ok_and(|active| active >= max_active) {
                 return Ok(None);
             }
-            let insert = "INSERT INTO webhook_url (label, token_sha256, created_at) VALUES (?1, ?2, ?3)";
-            transaction.execute(insert, params![label, token.0, now])?;
+            let insert = "INSERT INTO webhook_url \
+                 (label, token_sha256, created_at, mailjet_account, is_pending) VALUES (?1, ?2, ?3, ?4, ?5)";
+            let name = account.map(MailjetAccount::as_str);
+            transaction.execute(insert, params![label, token.0, now, name, account.is_some()])?;
             Ok(Some(transaction.last_insert_rowid()))
         })?)
+    }
+
+    fn note_registered(&mut self, account: &MailjetAccount, ids: &[i64]) -> Result<(), SpoolError> {
+        Ok(self.database.write(URLS, |transaction| {
+            for id in ids {
+                let note = "UPDATE webhook_url SET mailjet_account = ?2 WHERE id = ?1";
+                transaction.execute(note, params![id, account.as_str()])?;
+            }
+            Ok(())
+        })?)
+    }
+
+    fn complete_registration(
+        &mut self,
+        account: &MailjetAccount,
+        id: i64,
+        retired: &[i64],
+        retire_after: Duration,
+    ) -> Result<(), SpoolError> {
+        Ok(self.database.write(URLS, |transaction| {
+            let complete = "UPDATE webhook_url SET mailjet_account = ?2, is_pending = 0 WHERE id = ?1";
+            transaction.execute(complete, params![id, account.as_str()])?;
+            for id in retired {
+                let retire = "UPDATE webhook_url SET retire_after = ?2, unused_for = 0, is_pending = 0 \
+                     WHERE id = ?1 AND revoked_at IS NULL";
+                transaction.execute(retire, params![id, millis(retire_after)])?;
+            }
+            Ok(())
+        })?)
+    }
+
+    fn retire_webhook_url(&mut self, id: i64, after: Duration) -> Result<bool, SpoolError> {
+        let retired = self.database.write(URLS, |transaction| {
+            let retire = "UPDATE webhook_url SET retire_after = ?2, unused_for = 0 \
+                 WHERE id = ?1 AND revoked_at IS NULL";
+            transaction.execute(retire, params![id, millis(after)])
+        })?;
+        Ok(retired > 0)
+    }
+
+    fn note_webhook_url_disuse(&mut self, id: i64, more: Duration) -> Result<bool, SpoolError> {
+        let now = (self.clock)().get();
+        let revoked = self.database.write(URLS, |transaction| {
+            let note = "UPDATE webhook_url SET unused_for = unused_for + ?2 \
+                 WHERE id = ?1 AND retire_after IS NOT NULL AND revoked_at IS NULL";
+            transaction.execute(note, params![id, millis(more)])?;
+            let revoke = "UPDATE webhook_url SET revoked_at = ?2 \
+                 WHERE id = ?1 AND unused_for >= retire_after AND revoked_at IS NULL";
+            transaction.execute(revoke, params![id, now])
+        })?;
+        Ok(revoked > 0)
     }
 
     fn revoke_webhook_url(&mut self, id: i64) -> Result<bool, SpoolError> {
@@ -91,8 +182,8 @@ impl Registry for SqliteRegistry {
 
     fn note_webhook_url_use(&mut self, id: i64, used_at: UnixMillis) -> Result<(), SpoolError> {
         self.database.write(URLS, |transaction| {
-            let note =
-                "UPDATE webhook_url SET last_used_at = max(coalesce(last_used_at, 0), ?2) WHERE id = ?1";
+            let note = "UPDATE webhook_url SET last_used_at = max(coalesce(last_used_at, 0), ?2), \
+                 unused_for = 0 WHERE id = ?1";
             transaction.prepare_cached(note)?.execute(params![id, used_at.get()])
         })?;
         Ok(())

@@ -1,0 +1,73 @@
+//! Which of the URLs at Mailjet are ours.
+
+use crate::spool::{MailjetAccount, RegistryView, SpoolError, TokenHash, WebhookUrl};
+
+use super::callback::CallbackUrl;
+
+/// The webhook URLs of this tap, past and present.
+#[derive(Debug, Default)]
+pub struct OwnUrls {
+    /// The active ones of the spool, oldest first; none if `configured` has some.
+    pub active: Vec<WebhookUrl>,
+    revoked: Vec<TokenHash>,
+    /// The tokens of `webhook_tokens`.
+    configured: Vec<TokenHash>,
+}
+
+/// Whose a URL is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// Ours, and webhooks are accepted there. `id` is `None` for a token of `webhook_tokens`.
+    Ours {
+        /// The number that `url list` shows.
+        id: Option<i64>,
+        /// Whether it will be revoked once it is no longer used.
+        is_retiring: bool,
+    },
+    /// Ours, but revoked: webhooks get 404 there.
+    Revoked,
+    /// Somebody else's, or of another tap.
+    Other,
+}
+
+impl OwnUrls {
+    /// Reads them from the registry, unless the tokens come from the configuration.
+    pub fn read(
+        registry: &mut dyn RegistryView,
+        configured: Option<&[TokenHash]>,
+    ) -> Result<Self, SpoolError> {
+        let configured = configured.unwrap_or_default().to_vec();
+        // With tokens from the configuration, no URL of the spool is accepted.
+        let (active, mut revoked) = (registry.webhook_urls()?, registry.revoked_tokens()?);
+        if configured.is_empty() {
+            return Ok(OwnUrls { active, revoked, configured });
+        }
+        revoked.extend(active.into_iter().map(|url| url.token));
+        revoked.retain(|token| !configured.contains(token));
+        Ok(OwnUrls { active: Vec::new(), revoked, configured })
+    }
+
+    /// Returns the active ones that belong to `account`.
+    pub(super) fn of_account(&self, account: &MailjetAccount) -> impl Iterator<Item = &WebhookUrl> {
+        self.active.iter().filter(move |url| url.account.as_ref() == Some(account))
+    }
+
+    /// Returns the URL of a change of `account` that was not completed, if it is among those `registered`
+    /// with Mailjet.
+    pub(super) fn pending(&self, account: &MailjetAccount, registered: &[i64]) -> Option<i64> {
+        let pending = self.of_account(account).filter(|url| url.is_pending && registered.contains(&url.id));
+        pending.map(|url| url.id).max()
+    }
+
+    /// Returns whose `url` is.
+    pub fn owner(&self, url: &CallbackUrl) -> Owner {
+        let Some(token) = url.token() else { return Owner::Other };
+        if let Some(url) = self.active.iter().find(|url| url.token == token) {
+            return Owner::Ours { id: Some(url.id), is_retiring: url.retirement.is_some() };
+        }
+        if self.configured.contains(&token) {
+            return Owner::Ours { id: None, is_retiring: false };
+        }
+        if self.revoked.contains(&token) { Owner::Revoked } else { Owner::Other }
+    }
+}

@@ -1,0 +1,98 @@
+//! Which calls are repeated, and when.
+
+use std::time::Duration;
+
+use tracing::warn;
+
+use super::error::ApiError;
+
+/// The pauses before a call is repeated. Mailjet publishes no limits, and its 429 does not say how long to
+/// wait.
+const PAUSES: [u64; 6] = [1, 2, 4, 8, 16, 30];
+
+/// What may be repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repeat {
+    /// Nothing: the caller tries again itself.
+    Nothing,
+    /// Only a call that Mailjet has refused to look at, because repeating any other might make the change
+    /// twice.
+    Refused,
+    /// Any call that failed for a reason that may pass.
+    Transient,
+}
+
+impl Repeat {
+    fn includes(self, error: &ApiError) -> bool {
+        match error {
+            ApiError::TooManyRequests { .. } => self != Repeat::Nothing,
+            ApiError::NoAnswer { .. } | ApiError::Unavailable { .. } => self == Repeat::Transient,
+            _ => false,
+        }
+    }
+}
+
+/// Calls, and calls again after a pause while `repeat` includes the failure.
+pub(super) fn retry<T>(
+    repeat: Repeat,
+    sleep: impl Fn(Duration),
+    mut call: impl FnMut() -> Result<T, ApiError>,
+) -> Result<T, ApiError> {
+    let mut waited = Duration::ZERO;
+    for pause in PAUSES.map(Duration::from_secs) {
+        match call() {
+            Err(error) if repeat.includes(&error) => {
+                let reason = match &error {
+                    ApiError::TooManyRequests { .. } => "too many requests (429)".to_owned(),
+                    other => other.to_string(),
+                };
+                warn!("Mailjet: {reason}; trying again in {} s", pause.as_secs());
+                sleep(pause);
+                waited += pause;
+            }
+            other => return other,
+        }
+    }
+    call().map_err(|error| match error {
+        ApiError::TooManyRequests { .. } => ApiError::TooManyRequests { waited },
+        other => other,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    const TOO_MANY: ApiError = ApiError::TooManyRequests { waited: Duration::ZERO };
+
+    fn pauses(repeat: Repeat, error: &ApiError) -> (Vec<u64>, ApiError) {
+        let pauses = RefCell::default();
+        let sleep = |pause: Duration| RefCell::borrow_mut(&pauses).push(pause.as_secs());
+        let failed = retry::<()>(repeat, sleep, || Err(error.clone())).expect_err("it never succeeds");
+        (pauses.into_inner(), failed)
+    }
+
+    #[test]
+    fn calls_are_repeated_with_growing_pauses_and_not_for_ever() {
+        let (paused, failed) = pauses(Repeat::Refused, &TOO_MANY);
+        assert_eq!(paused, PAUSES);
+        assert_eq!(failed, ApiError::TooManyRequests { waited: Duration::from_secs(61) });
+    }
+
+    #[test]
+    fn only_what_is_safe_to_repeat_is_repeated() {
+        let unavailable = ApiError::Unavailable { status: 502, message: String::new() };
+        let cases = [
+            (Repeat::Nothing, &TOO_MANY, false),
+            (Repeat::Refused, &unavailable, false),
+            (Repeat::Transient, &unavailable, true),
+            (Repeat::Transient, &ApiError::Gone, false),
+            (Repeat::Transient, &ApiError::AlreadyExists, false),
+        ];
+        for (repeat, error, is_repeated) in cases {
+            assert_eq!(!pauses(repeat, error).0.is_empty(), is_repeated, "{repeat:?}, {error}");
+        }
+    }
+}
