@@ -12,6 +12,7 @@
 //! - [`lines`]: the output of a process, line by line
 //! - [`metrics`]: the metrics on a tap's admin address
 //! - [`database`]: real databases, and real targets that load them
+//! - [`mailjet`]: a stand-in for Mailjet, its REST API and the servers that post webhooks
 //! - [`proxy`]: nginx and Caddy, configured as in `scripts/proxies`
 //!
 //! Their data:
@@ -51,6 +52,7 @@ pub mod hostile;
 pub mod http;
 pub mod lines;
 pub mod load;
+pub mod mailjet;
 pub mod message;
 pub mod metrics;
 pub mod mount;

@@ -11,6 +11,7 @@ use rustix::process::{Pid, Resource, Rlimit, getrlimit, kill_process, setrlimit}
 pub use rustix::process::Signal;
 
 use crate::lines::OutputLines;
+use crate::mailjet::{API_KEY, SECRET_KEY};
 use crate::tap::{BASIC_AUTHORIZATION, PASSWORD};
 use crate::wait;
 
@@ -241,7 +242,7 @@ fn assert_clean(name: &str, line: &str) {
 /// Tokens and their hashes are 64 hexadecimal digits.
 fn assert_no_token(name: &str, line: &str) {
     let (_, basic) = BASIC_AUTHORIZATION.split_once(' ').expect("a scheme and credentials");
-    for secret in [PASSWORD, basic, "PRIVATE KEY-----"] {
+    for secret in [PASSWORD, basic, "PRIVATE KEY-----", API_KEY, SECRET_KEY] {
         assert!(!line.contains(secret), "{name} wrote a secret: {line}");
     }
     let mut runs = line.split(|c: char| !c.is_ascii_hexdigit());

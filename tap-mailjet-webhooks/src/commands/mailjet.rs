@@ -17,7 +17,7 @@ use crate::mailjet::error::ApiError;
 use crate::mailjet::own_urls::{OwnUrls, Owner};
 use crate::mailjet::plan::{Change, Plan, Purpose, Target};
 use crate::mailjet::registrar::{self, Registrar, RegistrarError, names};
-use crate::mailjet::registration::{EventRegistration, Registered, Registration};
+use crate::mailjet::registration::{EventRegistration, Problem, Registered, Registration};
 use crate::mailjet::{Access, Wanted};
 use crate::spool::{self, SpoolErrorKind};
 
@@ -319,7 +319,7 @@ fn event_json(event: &EventRegistration) -> Value {
         "wanted": event.is_wanted,
         "primary": event.primary.as_ref().map(registered_json),
         "backup": event.backup.as_ref().map(registered_json),
-        "problem": event.problem.as_ref().map(|problem| problem.tag()),
+        "problem": event.problem.as_ref().map(Problem::tag),
     })
 }
 

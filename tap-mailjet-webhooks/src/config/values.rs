@@ -282,12 +282,13 @@ mod tests {
 
     #[test]
     fn mailjet_events_are_known_ones_in_mailjets_order() {
-        let events =
-            |names: &[&str]| MailjetEvents::try_from(names.iter().map(ToString::to_string).collect());
+        let events = |names: &[&str]| {
+            MailjetEvents::try_from(names.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
         let events: Vec<_> =
             [&["open", "sent", "open"][..], &[], &["opens"]].into_iter().map(events).collect();
         assert_eq!(events[0], Ok(MailjetEvents(vec![EventType::Sent, EventType::Open])));
-        assert!(events[1].is_err() && events[2].clone().is_err_and(|error| error.contains("opens")));
+        assert!(events[1].is_err() && events[2].clone().is_err_and(|error: String| error.contains("opens")));
     }
 
     #[test]

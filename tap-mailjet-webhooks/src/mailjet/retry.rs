@@ -9,6 +9,8 @@ use super::error::ApiError;
 /// The pauses before a call is repeated. Mailjet publishes no limits, and its 429 does not say how long to
 /// wait.
 const PAUSES: [u64; 6] = [1, 2, 4, 8, 16, 30];
+/// How many of them are waited for when there is no answer at all, which may be a wrong address.
+const PAUSES_WITHOUT_ANSWER: usize = 3;
 
 /// What may be repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +41,9 @@ pub(super) fn retry<T>(
     mut call: impl FnMut() -> Result<T, ApiError>,
 ) -> Result<T, ApiError> {
     let mut waited = Duration::ZERO;
-    for pause in PAUSES.map(Duration::from_secs) {
+    for (number, pause) in PAUSES.map(Duration::from_secs).into_iter().enumerate() {
         match call() {
+            Err(error @ ApiError::NoAnswer { .. }) if number >= PAUSES_WITHOUT_ANSWER => return Err(error),
             Err(error) if repeat.includes(&error) => {
                 let reason = match &error {
                     ApiError::TooManyRequests { .. } => "too many requests (429)".to_owned(),
@@ -68,7 +71,7 @@ mod tests {
     const TOO_MANY: ApiError = ApiError::TooManyRequests { waited: Duration::ZERO };
 
     fn pauses(repeat: Repeat, error: &ApiError) -> (Vec<u64>, ApiError) {
-        let pauses = RefCell::default();
+        let pauses: RefCell<Vec<u64>> = RefCell::default();
         let sleep = |pause: Duration| RefCell::borrow_mut(&pauses).push(pause.as_secs());
         let failed = retry::<()>(repeat, sleep, || Err(error.clone())).expect_err("it never succeeds");
         (pauses.into_inner(), failed)
@@ -79,6 +82,12 @@ mod tests {
         let (paused, failed) = pauses(Repeat::Refused, &TOO_MANY);
         assert_eq!(paused, PAUSES);
         assert_eq!(failed, ApiError::TooManyRequests { waited: Duration::from_secs(61) });
+    }
+
+    #[test]
+    fn a_host_that_does_not_answer_is_not_asked_for_long() {
+        let error = ApiError::NoAnswer { api_url: String::new(), reason: String::new() };
+        assert_eq!(pauses(Repeat::Transient, &error), (vec![1, 2, 4], error));
     }
 
     #[test]

@@ -75,6 +75,10 @@ mod ending;
 mod urls;
 // Replacing a webhook URL, including Mailjet's side of it.
 mod rotation;
+// `mailjet`: registering webhook URLs with a stand-in for Mailjet, and what happens when that goes wrong.
+mod mailjet;
+// The check that a listener repeats.
+mod mailjet_check;
 // Behind nginx and Caddy.
 mod proxies;
 // Arguments, configuration, exit codes.
