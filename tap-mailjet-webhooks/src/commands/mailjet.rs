@@ -96,12 +96,14 @@ pub struct RetireArgs {
 #[allow(missing_docs)] // The message of each variant says what it is.
 pub enum MailjetError {
     #[error(
-        "not registered as configured: {}; `mailjet register --dry-run` shows what would be changed", names(.0)
+        "not registered as configured: {}; `mailjet register --dry-run` shows what would be changed",
+        names(.0)
     )]
     NotAsConfigured(Vec<EventType>),
     #[error(
-        "other URLs are registered for {} and were left alone; `mailjet register --replace` replaces them, or \
-         take these events out of mailjet_events", names(.0)
+        "other URLs are registered for {} and were left alone; replace them with `mailjet register \
+         --replace`, or take these events out of mailjet_events",
+        names(.0)
     )]
     Left(Vec<EventType>),
     #[error(transparent)]

@@ -76,7 +76,8 @@ pub struct Config {
     pub mailjet_secret_key: Option<ApiKey>,
     /// Where Mailjet's API is: `https://api.mailjet.com`, or `https://api.us.mailjet.com` for accounts in the
     /// USA.
-    #[schemars(with = "String", extend("x-form" = "a URL that starts with https:// and is no more than a host"))]
+    #[schemars(with = "String")]
+    #[schemars(extend("x-form" = "a URL that starts with https:// and is no more than a host"))]
     pub mailjet_api_url: ApiUrl,
     /// The events that `mailjet register` registers.
     #[schemars(with = "Vec<String>")]

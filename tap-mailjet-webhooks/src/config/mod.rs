@@ -38,8 +38,8 @@ pub enum ConfigError {
     )]
     CredentialsInUrl,
     #[error(
-        "config keys \"mailjet_api_key\" and \"mailjet_secret_key\" are not set; create a pair in Mailjet under \
-         Account settings > API key management, and set both"
+        "config keys \"mailjet_api_key\" and \"mailjet_secret_key\" are not set; create a pair in Mailjet \
+         under Account settings > API key management, and set both"
     )]
     NoMailjetKeys,
     #[error(

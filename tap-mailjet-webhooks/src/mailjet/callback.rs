@@ -157,8 +157,10 @@ mod tests {
     fn rows_are_read_in_every_form_in_which_mailjet_may_send_them() {
         let url = "https://hooks.example.com/x";
         let rows = [
-            json!({"ID": 5, "EventType": "sent", "Url": url, "IsBackup": true, "Status": "dead", "Version": 2}),
-            json!({"ID": "5", "EventType": 7, "Url": url, "IsBackup": "true", "Status": "Dead", "Version": "2"}),
+            json!({"ID": 5, "EventType": "sent", "Url": url, "IsBackup": true, "Status": "dead",
+                   "Version": 2}),
+            json!({"ID": "5", "EventType": 7, "Url": url, "IsBackup": "true", "Status": "Dead",
+                   "Version": "2"}),
             json!({"ID": 5, "EventType": "7", "Url": url, "IsBackup": 1, "Status": " dead", "Version": 2,
                    "AccountID": null, "Topic": {"x": []}}),
         ];

@@ -9,13 +9,13 @@ use indicatif::HumanDuration;
 #[allow(missing_docs)] // The message of each variant says what it is.
 pub enum ApiError {
     #[error(
-        "Mailjet refuses the keys (401); check mailjet_api_key and mailjet_secret_key, and that they belong to \
-         an account on {api_url} (mailjet_api_url)"
+        "Mailjet refuses the keys (401); check mailjet_api_key and mailjet_secret_key, and that their \
+         account is on {api_url} (mailjet_api_url)"
     )]
     Unauthorized { api_url: String },
     #[error(
-        "Mailjet does not allow these keys to manage webhooks (403{}); use the keys of the account itself, or \
-         ask its owner for keys that may",
+        "Mailjet does not allow these keys to manage webhooks (403{}); use the keys of the account or \
+         sub-account whose events you want",
         detail(message)
     )]
     Forbidden { message: String },
@@ -28,7 +28,8 @@ pub enum ApiError {
     #[error("the host of {api_url} is unknown; check mailjet_api_url and the name server of this machine")]
     HostUnknown { api_url: String },
     #[error(
-        "no answer from {api_url}: {reason}; check mailjet_api_url, and whether this machine may connect to it"
+        "no answer from {api_url}: {reason}; check mailjet_api_url, and whether this machine may connect to \
+         it"
     )]
     NoAnswer { api_url: String, reason: String },
     #[error("{api_url} answers {status} with {what}; check mailjet_api_url and any proxy in between")]

@@ -43,8 +43,8 @@ pub enum RegistrarError {
     #[error("the system's random source failed: {0}")]
     Random(getrandom::Error),
     #[error(
-        "there are too many active webhook URLs to create another one; `url list` shows them. Revoke one with \
-         `url revoke ID`, or wait until one that is being retired is gone"
+        "there are too many active webhook URLs to create another one; `url list` shows them. Revoke one \
+         that is not used with `url revoke ID`, or wait until one has retired"
     )]
     TooManyUrls,
     #[error("no event is registered with a webhook URL of this spool; run `mailjet register` first")]
@@ -88,8 +88,8 @@ pub struct Outcome {
     pub retired: Vec<i64>,
 }
 
-/// Makes the plan for `purpose`, given which URLs are ours. If `may_replace`, it replaces URLs of others. This
-/// changes nothing, and needs no role.
+/// Makes the plan for `purpose`, given which URLs are ours. If `may_replace`, it replaces URLs of others.
+/// This changes nothing, and needs no role.
 pub fn plan(
     client: &Client,
     account: &MailjetAccount,
@@ -267,6 +267,7 @@ impl<'a> Registrar<'a> {
                 Err(ApiError::AlreadyExists | ApiError::Gone) => {}
                 Err(error) => {
                     let is_last = error.concerns_all_calls();
+                    progress.may_have_changed |= error.outcome_is_unknown();
                     progress.failures.push((now.event, error));
                     if is_last {
                         return;
@@ -310,6 +311,8 @@ struct Progress {
     done: Vec<EventType>,
     /// The failures of the last round.
     failures: Vec<(EventType, ApiError)>,
+    /// Whether some call, in any round, may have changed something although it failed.
+    may_have_changed: bool,
 }
 
 impl Progress {
@@ -320,7 +323,7 @@ impl Progress {
     }
 
     fn nothing_has_changed(&self) -> bool {
-        self.done.is_empty() && !self.failures.iter().any(|(_, error)| error.outcome_is_unknown())
+        self.done.is_empty() && !self.may_have_changed
     }
 
     /// Returns the error that says what is done and what has failed. `otherwise` is the reason if no call has

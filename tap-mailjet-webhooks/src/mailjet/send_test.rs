@@ -1,5 +1,5 @@
-//! Posts test events to a webhook URL: those of Mailjet's "Send a test" button, with the same empty fields, or
-//! events like those of real messages.
+//! Posts test events to a webhook URL: those of Mailjet's "Send a test" button, with the same empty fields,
+//! or events like those of real messages.
 
 use std::time::Duration;
 

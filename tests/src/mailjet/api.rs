@@ -338,7 +338,8 @@ fn create(fields: &Map<String, Value>, rows: &mut Vec<Row>) -> Answer {
     };
     if rows.iter().any(|row| row.event_type == *name && row.is_backup == is_backup) {
         let message = format!(
-            "MJ18 A EventCallbackURL resource with value \"{code}|{is_backup}\" for EventType|Backup already exists."
+            "MJ18 A EventCallbackURL resource with value \"{code}|{is_backup}\" for EventType|Backup already \
+             exists."
         );
         return refusal(400, &message);
     }
@@ -353,8 +354,8 @@ fn create(fields: &Map<String, Value>, rows: &mut Vec<Row>) -> Answer {
     envelope(201, &[rows.last().expect("a row")])
 }
 
-/// Changes only what is named. A suspended URL is revived only by a new one. If nothing changes, the answer is
-/// 304 without a body.
+/// Changes only what is named. A suspended URL is revived only by a new one. If nothing changes, the answer
+/// is 304 without a body.
 fn update(fields: &Map<String, Value>, row: &mut Row) -> Answer {
     let before = row.clone();
     if let Some(url) = fields.get("Url") {

@@ -297,6 +297,22 @@ fn a_lost_answer_neither_registers_twice_nor_loses_a_change() {
     assert_eq!(api.account.rows(), []);
 }
 
+/// What may have been registered must go on working, even if the command has failed.
+#[test]
+fn a_url_that_mailjet_may_have_is_not_revoked_by_a_register_that_fails() {
+    let api = Api::start();
+    let tap = tap_of(&api);
+    api.fail_next("POST", [Fault::LostAnswer, Fault::Answer(401, "")]);
+    let failed = mailjet(&tap, &["register"]);
+    assert!(failed.only_error().contains("401"), "{:?}", failed.stderr);
+    let _listener = listen(&tap);
+    let mut sender = Sender::new(&api.account);
+    sender.happen();
+    assert_eq!((sender.delivered.len(), &sender.refused), (1, &vec![]), "sent is registered");
+    succeed(&tap, &["register"]);
+    assert_eq!((api.account.rows().len(), urls(&api.account.rows()).len()), (7, 1));
+}
+
 /// The token of a URL that was never sent to Mailjet is known to nobody.
 #[test]
 fn a_register_that_was_killed_before_mailjet_had_the_url_leaves_nothing() {
