@@ -1,5 +1,6 @@
 //! `mailjet`: registers webhook URLs with Mailjet, and shows what is registered.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use catalog::event::EventType;
@@ -237,15 +238,23 @@ fn unregister(
             json!({ "removed": rows }).to_string() + "\n"
         }
     })?;
-    if change.dry_run {
+    let ids: BTreeSet<_> = removed.iter().filter_map(own_id).collect();
+    if removed.is_empty() {
+        info!("no webhook URL of this tap was registered");
+    } else if change.dry_run {
         info!("nothing was changed (--dry-run)");
-    } else {
+    }
+    for id in ids.iter().filter(|_| !change.dry_run) {
         info!(
-            "Mailjet may still repeat what has failed: keep the webhook URL for a day, with `url revoke ID \
-             --when-unused 24`"
+            "Mailjet may repeat for a day what has failed, so webhook URL {id} still works; `url revoke {id} \
+             --when-unused 24` revokes it after that"
         );
     }
     Ok(())
+}
+
+fn own_id(registered: &Registered) -> Option<i64> {
+    if let Owner::Ours { id, .. } = registered.owner { id } else { None }
 }
 
 fn owner_text(registered: &Registered) -> String {
@@ -269,6 +278,7 @@ fn status_table(registration: &Registration) -> String {
     let mut rows = vec![["event", "URL", "backup", ""].map(str::to_owned)];
     for event in &registration.events {
         let note = match &event.problem {
+            Some(Problem::Other(_)) => "not ours".to_owned(),
             Some(problem) => problem.to_string(),
             None if event.is_wanted => "as configured".to_owned(),
             None => "not in mailjet_events".to_owned(),
@@ -298,8 +308,10 @@ fn plan_table(plan: &Plan) -> String {
     let mut rows = vec![["event", "now", "change"].map(str::to_owned)];
     for planned in &plan.changes {
         let mut now = registered_text(planned.now.primary.as_ref());
-        if let (Some(problem), Some(_)) = (&planned.now.problem, &planned.now.primary) {
-            now = format!("{now}: {problem}");
+        match &planned.now.problem {
+            // What is registered says it already.
+            None | Some(Problem::Missing | Problem::Other(_)) => {}
+            Some(problem) => now = format!("{now}: {problem}"),
         }
         rows.push([planned.now.event.name().to_owned(), now, change_text(planned.change, plan)]);
     }
