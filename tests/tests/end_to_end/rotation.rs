@@ -1,59 +1,15 @@
-//! Replacing a webhook URL, including what Mailjet and the user do meanwhile.
+//! Replacing a webhook URL by hand, including what Mailjet does meanwhile.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeSet;
 
-use end_to_end::events::{DOCUMENTED_EVENTS, numbered_event};
-use end_to_end::http::{Endpoint, free_address};
+use end_to_end::events::DOCUMENTED_EVENTS;
+use end_to_end::http::free_address;
+use end_to_end::mailjet::{Account, EVENT_TYPES, Sender};
 use end_to_end::tap::Tap;
 use end_to_end::wait;
 
-/// The part of Mailjet that posts webhooks: one URL for each type of event. It retries what is not answered
-/// with 200: the same bytes to the same URL. Mailjet does not document that retries go to a new URL, so the
-/// test does not rely on it.
-struct Mailjet {
-    urls: BTreeMap<usize, Endpoint>,
-    waiting: VecDeque<(Endpoint, String)>,
-    /// How many events have happened so far.
-    created: u64,
-    /// The answers other than 200; `None` if there was no answer.
-    refused: Vec<Option<u16>>,
-}
-
-impl Mailjet {
-    fn new(url: &Endpoint) -> Self {
-        let urls = (0..DOCUMENTED_EVENTS.len()).map(|event_type| (event_type, url.clone())).collect();
-        Mailjet { urls, waiting: VecDeque::new(), created: 0, refused: Vec::new() }
-    }
-
-    /// What "Event notifications" in the account settings does, for one event type.
-    fn register(&mut self, event_type: usize, url: &Endpoint) {
-        self.urls.insert(event_type, url.clone());
-    }
-
-    /// Lets an event of each type happen.
-    fn create_events(&mut self) {
-        for url in self.urls.values() {
-            self.created += 1;
-            self.waiting.push_back((url.clone(), numbered_event(self.created)));
-        }
-    }
-
-    /// Lets half a minute pass: Mailjet sends what is waiting.
-    fn deliver(&mut self) {
-        for (url, body) in std::mem::take(&mut self.waiting) {
-            let mut connection = url.try_connect();
-            let reply = connection.as_mut().map(|client| client.post(&url.path, &body));
-            let status = reply.ok().and_then(Result::ok).map(|reply| reply.status);
-            if status != Some(200) {
-                self.refused.push(status);
-                self.waiting.push_back((url, body));
-            }
-        }
-    }
-}
-
 #[test]
-fn a_webhook_url_can_be_replaced_without_missing_an_event() {
+fn a_webhook_url_can_be_replaced_by_hand_without_missing_an_event() {
     let tap = Tap::new().with_created_urls().set("listen_address", free_address().to_string());
     let row = |id: usize| {
         let listed = tap.url(&["list"]).finish().stdout;
@@ -62,33 +18,32 @@ fn a_webhook_url_can_be_replaced_without_missing_an_event() {
     let first = tap.create_url();
     let listener = tap.listen().start();
     let _ = listener.endpoint();
-    let mut mailjet = Mailjet::new(&first);
-    mailjet.create_events();
-    mailjet.deliver();
+    let account = Account::default();
+    let rows = EVENT_TYPES.map(|(event_type, _)| account.add(event_type, &first.url(), false));
+    let mut sender = Sender::new(&account);
+    sender.happen();
 
     // The second URL is created beside the first, and works within a second.
     let second = tap.create_url();
-    let _ = listener.program.stderr().wait_for("webhook URL 2 was created");
-    for event_type in 0..4 {
-        mailjet.register(event_type, &second);
-        mailjet.create_events();
-        mailjet.deliver();
+    let enter = |id| account.change(id, |row| row.url = second.url());
+    for id in &rows[..4] {
+        enter(*id);
+        sender.happen();
     }
-    assert_eq!(mailjet.refused, []);
+    assert_eq!(sender.refused, []);
 
-    // Even if the listener is down meanwhile, failed deliveries are retried at either URL.
+    // Even if the listener is down meanwhile, what fails is repeated at either URL.
     listener.stop().assert_code(0);
-    for event_type in 4..DOCUMENTED_EVENTS.len() {
-        mailjet.create_events();
-        mailjet.deliver();
-        mailjet.register(event_type, &second);
+    for id in &rows[4..] {
+        sender.happen();
+        enter(*id);
     }
-    let unreachable = mailjet.refused.len();
-    assert!(unreachable > 0 && mailjet.refused.iter().all(Option::is_none), "{:?}", mailjet.refused);
+    let unreachable = sender.refused.len();
+    assert!(unreachable > 0 && sender.refused.iter().all(Option::is_none), "{:?}", sender.refused);
     let listener = tap.listen().start();
     let _ = listener.endpoint();
-    mailjet.deliver();
-    assert_eq!(mailjet.waiting.len(), 0);
+    sender.pass(30);
+    assert_eq!(sender.waiting(), 0);
     listener.stop().assert_code(0);
 
     // `url list` shows that the first URL is no longer used.
@@ -96,24 +51,38 @@ fn a_webhook_url_can_be_replaced_without_missing_an_event() {
     assert!(!of_first.contains("never") && !of_second.contains("never"), "{of_first}, {of_second}");
     let listener = tap.listen().start();
     let _ = listener.endpoint();
-    mailjet.create_events();
-    mailjet.deliver();
+    sender.happen();
     wait::until("the list shows the use of the second URL", || (row(2) != of_second).then_some(()));
     assert_eq!(row(1), of_first);
 
     tap.url(&["revoke", "1"]).finish().assert_code(0);
     let _ = listener.program.stderr().wait_for("webhook URL 1 was revoked");
-    assert_eq!(first.post(numbered_event(0)).status, 404);
-    mailjet.create_events();
-    mailjet.deliver();
+    assert_eq!(first.post(DOCUMENTED_EVENTS[0]).status, 404);
+    sender.happen();
     // A further URL can be created now.
     let _ = tap.create_url();
 
-    assert_eq!(mailjet.refused.len(), unreachable, "nothing was refused");
-    assert_eq!(mailjet.waiting.len(), 0);
-    let mut stored: Vec<_> = tap.spool().events().into_iter().map(|event| event.body).collect();
-    let mut created: Vec<_> = (1..=mailjet.created).map(numbered_event).collect();
-    stored.sort_unstable();
-    created.sort_unstable();
-    assert_eq!(stored, created, "each event exactly once");
+    assert_eq!((sender.refused.len(), sender.waiting()), (unreachable, 0), "nothing was refused");
+    let stored: Vec<_> =
+        tap.spool().events().iter().filter_map(|event| Sender::number_of(&event.body)).collect();
+    assert_eq!(stored.len(), sender.happened().len(), "each event exactly once");
+    assert_eq!(stored.into_iter().collect::<BTreeSet<_>>(), sender.happened().into_iter().collect());
+}
+
+/// With `--when-unused`, the operator need not come back.
+#[test]
+fn a_url_that_is_to_be_revoked_when_unused_works_until_then() {
+    let tap = Tap::new().with_created_urls().set("listen_address", free_address().to_string());
+    let url = tap.create_url();
+    let listener = tap.listen().start();
+    let _ = listener.endpoint();
+    tap.url(&["revoke", "1", "--when-unused", "0.0003"]).finish().assert_code(0);
+    url.post_accepted(DOCUMENTED_EVENTS[0]);
+    let _ = listener.program.stderr().wait_for("so it is now retired");
+    wait::until("it is refused", || (url.post(DOCUMENTED_EVENTS[0]).status == 404).then_some(()));
+    let unknown = tap.url(&["revoke", "1", "--when-unused", "1"]).finish();
+    assert!(unknown.only_error().contains("no active webhook URL with id 1"));
+    for wrong in ["-1", "x", "9999", "NaN"] {
+        tap.url(&["revoke", "1", "--when-unused", wrong]).finish().assert_code(2);
+    }
 }
