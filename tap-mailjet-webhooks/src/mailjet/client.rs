@@ -156,7 +156,9 @@ impl Client {
         let repeat = if self.is_patient { repeat } else { Repeat::Nothing };
         retry(repeat, thread::sleep, || {
             let no_answer = |error: &ureq::Error| match error {
-                ureq::Error::HostNotFound => ApiError::HostUnknown { api_url: self.url.to_string() },
+                other if http::is_host_unknown(other) => {
+                    ApiError::HostUnknown { api_url: self.url.to_string() }
+                }
                 other => ApiError::NoAnswer { api_url: self.url.to_string(), reason: http::reason(other) },
             };
             let mut response = send(self).map_err(|error| no_answer(&error))?;

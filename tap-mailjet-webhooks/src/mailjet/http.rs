@@ -19,6 +19,16 @@ pub(super) fn agent(timeout: Duration) -> ConfigBuilder<AgentScope> {
         .max_redirects(0)
 }
 
+/// Whether the name of the host has no address.
+pub(super) fn is_host_unknown(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::HostNotFound => true,
+        // The standard library has no kind of error for it.
+        ureq::Error::Io(error) => error.to_string().starts_with("failed to lookup address information"),
+        _ => false,
+    }
+}
+
 /// Says what went wrong without naming the URL.
 pub(super) fn reason(error: &ureq::Error) -> String {
     match error {

@@ -2,6 +2,7 @@
 //! Mailjet.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 use std::time::Duration;
 
 use end_to_end::events::DOCUMENTED_EVENTS;
@@ -509,6 +510,22 @@ fn a_slow_api_is_waited_for_and_one_that_does_not_answer_is_named() {
         error.contains("no answer from http://127.0.0.1") && error.contains("mailjet_api_url"),
         "{error}"
     );
+}
+
+/// In a network of its own, which has no name server.
+#[test]
+fn an_api_whose_host_is_unknown_is_one_line_that_names_the_setting() {
+    let namespace = ["unshare", "--map-root-user", "--net"];
+    let is_allowed = Command::new(namespace[0]).args(&namespace[1..]).arg("true").status();
+    if !is_allowed.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: no network namespace can be made here");
+        return;
+    }
+    let api = Api::start();
+    let tap = tap_of(&api).set("mailjet_api_url", "https://mailjet.invalid");
+    let finished = command(&tap, &["status"]).wrapped_in(&namespace).finish();
+    let error = finished.only_error();
+    assert!(error.contains("host of https://mailjet.invalid is unknown; check mailjet_api_url"), "{error}");
 }
 
 /// An answer that is not understood must not look like an account without rows.
