@@ -103,7 +103,7 @@ pub enum MailjetError {
     NotAsConfigured(Vec<EventType>),
     #[error(
         "other URLs are registered for {} and were left alone; replace them with `mailjet register \
-         --replace`, or take these events out of mailjet_events",
+         --replace`, or remove these events from mailjet_events",
         names(.0)
     )]
     Left(Vec<EventType>),
@@ -149,7 +149,7 @@ fn own_urls(config: &Config) -> Result<OwnUrls, CommandError> {
     let configured = config.webhook_tokens.configured();
     match spool::open_existing(&config.spool_location()?) {
         Ok(spool) => Ok(OwnUrls::read(&mut *spool.registry_view()?, configured)?),
-        Err(error) if error.kind() == SpoolErrorKind::Missing => Ok(OwnUrls::default()),
+        Err(error) if error.kind() == SpoolErrorKind::Missing => Ok(OwnUrls::without_spool(configured)),
         Err(error) => Err(error.into()),
     }
 }

@@ -150,13 +150,13 @@ fn findings(registration: &Registration) -> Vec<Finding> {
     let finding = |((tag, problem), events): ((&'static str, String), Vec<EventType>)| {
         let advice = match tag {
             "suspended" => {
-                "nothing more is posted to it. Find out why webhooks failed, then run `mailjet register`, \
-                 which revives them with a new URL"
+                "Mailjet posts nothing more to it. Find out why webhooks failed, then run `mailjet \
+                 register`: it revives these events with a new URL"
             }
             "other_url" => {
-                "`mailjet register --replace` replaces it; or take these events out of mailjet_events"
+                "run `mailjet register --replace` to replace it, or remove these events from mailjet_events"
             }
-            _ => "`mailjet register` mends that",
+            _ => "run `mailjet register` to fix that",
         };
         let is_loss = matches!(tag, "suspended" | "revoked" | "missing");
         Finding { text: format!("Mailjet, {}: {problem}; {advice}", names(&events)), is_loss }

@@ -31,6 +31,11 @@ pub enum Owner {
 }
 
 impl OwnUrls {
+    /// Those of a spool that does not exist yet.
+    pub fn without_spool(configured: Option<&[TokenHash]>) -> Self {
+        OwnUrls { configured: configured.unwrap_or_default().to_vec(), ..OwnUrls::default() }
+    }
+
     /// Reads them from the registry, unless the tokens come from the configuration.
     pub fn read(
         registry: &mut dyn RegistryView,

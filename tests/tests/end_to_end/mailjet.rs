@@ -423,6 +423,33 @@ fn urls_of_others_and_backups_are_left_alone_unless_one_asks_to_replace_them() {
     assert!(changes.into_iter().all(|call| call.ends_with(|c: char| c.is_ascii_digit())));
 }
 
+/// Somebody else's primary URL is suspended, and Mailjet posts to the backup, which is ours.
+#[test]
+fn a_backup_that_is_ours_receives_is_shown_and_keeps_its_url_from_retiring() {
+    let api = Api::start();
+    let tap = tap_of(&api);
+    let url = tap.create_url().url();
+    for (event_type, _) in EVENT_TYPES {
+        let primary = api.account.add(event_type, FOREIGN, false);
+        api.account.change(primary, |row| row.is_alive = false);
+        api.account.add(event_type, &url, true);
+    }
+    let listener = listen(&tap);
+    let mut sender = Sender::new(&api.account);
+    sender.happen();
+    assert_all_stored(&tap, &sender);
+    let status = mailjet(&tap, &["status"]);
+    let spam = status.stdout.iter().find(|line| line.starts_with("spam")).expect("a line");
+    assert!(spam.contains("dead") && spam.contains("webhook URL 1, alive, single"), "{spam}");
+
+    succeed(&tap, &["register", "--replace"]);
+    let listed = tap.url(&["list"]).finish().stdout;
+    assert!(listed.iter().all(|line| !line.contains("without use")), "{listed:?}");
+    sender.happen();
+    assert_all_stored(&tap, &sender);
+    listener.stop().assert_code(0);
+}
+
 #[test]
 fn our_urls_are_recognised_with_credentials_and_in_other_spellings() {
     let api = Api::start();
@@ -449,6 +476,26 @@ fn our_urls_are_recognised_with_credentials_and_in_other_spellings() {
     assert_eq!(sender.refused, []);
     assert_all_stored(&tap, &sender);
     assert_eq!(tap.url_ids(), ["1"]);
+}
+
+/// Of `webhook_tokens`, the tap keeps only hashes: it can recognise and remove such a URL, but not register
+/// it.
+#[test]
+fn a_url_of_webhook_tokens_that_was_entered_by_hand_is_recognised() {
+    let api = Api::start();
+    let token = "5".repeat(64);
+    let tap = tap_of(&api).set("webhook_tokens", vec![token.clone()]).set("mailjet_group_events", false);
+    let base = tap.listen().start().endpoint().with_path("").url();
+    for (event_type, _) in EVENT_TYPES {
+        api.account.add(event_type, &format!("{base}/v1/mailjet/{token}"), false);
+    }
+    let status = succeed(&tap, &["status"]);
+    assert!(status.stdout[1].contains("a URL of webhook_tokens"), "{:?}", status.stdout);
+    std::fs::remove_file(tap.spool().path).expect("the spool");
+    succeed(&tap, &["status"]);
+    tap.spool_bodies(["{}"; 0]);
+    succeed(&tap, &["unregister"]);
+    assert_eq!(api.account.rows(), []);
 }
 
 #[test]
