@@ -7,6 +7,7 @@ use std::net::TcpListener;
 use end_to_end::events::{DOCUMENTED_EVENTS, event_type, grouped, numbered_event};
 use end_to_end::faults::{Fault, FaultInjector, SpoolFile, SystemCall};
 use end_to_end::http::{Endpoint, Reply, free_address, post_head};
+use end_to_end::mailjet::{Api, SECRET_KEY};
 use end_to_end::message::Record;
 use end_to_end::metrics::Metrics;
 use end_to_end::program::{Signal, repository};
@@ -354,9 +355,13 @@ fn the_page_on_operations_lists_every_metric_and_no_other() {
     let drained = tap.drain().state().finish();
     tap.append_state(drained.records()[0].sequence());
     tap.drain().state().finish().assert_code(0);
-    let running = tap.run().state().start();
+    let mailjet = Api::start();
+    let keys = [("mailjet_api_key", mailjet.key.as_str()), ("mailjet_secret_key", SECRET_KEY)];
+    let running = keys.into_iter().fold(tap.run(), |run, (key, value)| run.set(key, value));
+    let running = running.set("mailjet_api_url", mailjet.url()).state().start();
     running.endpoint().post_accepted(DOCUMENTED_EVENTS[1]);
     let _ = running.wait_records(1);
+    Metrics::wait_until(&running.admin(), "mailjet_webhook_last_check_seconds", |_| true);
     let metrics = Metrics::wait_until(&running.admin(), "events_written_total", |count| count > 0.0);
     let name_of = |series: &str| {
         let name = series.split('{').next().expect("a name");
