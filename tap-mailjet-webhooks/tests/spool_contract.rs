@@ -15,7 +15,7 @@ use tap_mailjet_webhooks::os::clock::{Clock, UnixMillis};
 use tap_mailjet_webhooks::spool::{
     self, Append, AppendError, Backlog, Batch, Damage, DiscoveredColumn, ItemKind, Items, Limits,
     MailjetAccount, Receipt, Retirement, Role, RoleLock, Sequence, SequenceUnit, Spool, SpoolErrorKind,
-    SpoolLocation, StoredItem, TokenHash, Wakeup, WebhookUrl, Writer, WriterHandle,
+    SpoolLocation, StoredItem, TokenHash, UrlPurpose, Wakeup, WebhookUrl, Writer, WriterHandle,
 };
 
 const LIMITS: Limits = Limits { spool_max_bytes: 1 << 30, min_free_bytes: 0, memory_bytes: 1 << 20 };
@@ -340,7 +340,7 @@ async fn webhook_urls_are_limited_and_their_ids_are_never_reused<F: Fixture>() {
         created_at: UnixMillis::new(10),
         last_used_at: Some(UnixMillis::new(70)),
         account: None,
-        is_pending: false,
+        pending: None,
         retirement: None,
     };
     assert_eq!((urls.len(), &urls[0]), (2, &expected));
@@ -362,18 +362,21 @@ async fn a_retiring_webhook_url_is_revoked_once_it_was_unused_for_long_enough<F:
     };
     let (by_hand, others, old, new) = (
         add(1, None),
-        add(2, Some(&MailjetAccount::new("two".to_owned()))),
+        add(2, Some((&MailjetAccount::new("two".to_owned()), UrlPurpose::Register))),
         add(3, None),
-        add(4, Some(&account)),
+        add(4, Some((&account, UrlPurpose::Rotate))),
     );
-    registry.note_registered(&account, &[old]).expect("a note");
+    registry.note_registered(&account, &[old, others]).expect("a note");
     let accounts: Vec<_> =
         registry.webhook_urls().expect("URLs").into_iter().map(|url| url.account).collect();
-    assert_eq!(accounts[2..], [Some(account.clone()), Some(account.clone())]);
+    let of_others = Some(MailjetAccount::new("two".to_owned()));
+    assert_eq!(accounts[1..], [of_others, Some(account.clone()), Some(account.clone())]);
     registry.complete_registration(&account, new, &[old], 24 * HOUR).expect("a registration");
 
     assert!(!registry.note_webhook_url_disuse(old, 23 * HOUR).expect("a note"));
     registry.note_webhook_url_use(old, UnixMillis::new(5)).expect("a note");
+    assert!(!registry.note_webhook_url_disuse(old, 23 * HOUR).expect("a note"));
+    registry.note_webhook_url_attempt(old).expect("a note");
     // Neither another process nor the clock changes how long it was unused.
     set_clock(i64::MAX);
     let mut registry = fixture.open().registry().expect("a registry");
@@ -381,8 +384,11 @@ async fn a_retiring_webhook_url_is_revoked_once_it_was_unused_for_long_enough<F:
     let urls = registry.webhook_urls().expect("URLs");
     assert_eq!(urls[2].retirement, Some(Retirement { after: 24 * HOUR, unused_for: 23 * HOUR }));
     let (pending, retiring): (Vec<_>, Vec<_>) =
-        urls.iter().map(|url| (url.is_pending, url.retirement.is_some())).unzip();
-    assert_eq!((pending, retiring), (vec![false, true, false, false], vec![false, false, true, false]));
+        urls.iter().map(|url| (url.pending, url.retirement.is_some())).unzip();
+    assert_eq!(
+        (pending, retiring),
+        (vec![None, Some(UrlPurpose::Register), None, None], vec![false, false, true, false])
+    );
     assert!(registry.note_webhook_url_disuse(old, HOUR).expect("a note"));
     assert!(!registry.note_webhook_url_disuse(old, HOUR).expect("it is revoked already"));
     assert!(!registry.note_webhook_url_disuse(new, 99 * HOUR).expect("it is not being retired"));

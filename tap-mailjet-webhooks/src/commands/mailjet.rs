@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use super::text_table::table;
-use super::url::{UrlError, hours};
+use super::url::hours;
 use super::{CommandError, event_type, print};
 use crate::config::{Config, ConfigError};
 use crate::mailjet::client::Client;
@@ -102,6 +102,17 @@ pub enum MailjetError {
     )]
     NotAsConfigured(Vec<EventType>),
     #[error(
+        "not registered as configured: {}; the tokens come from webhook_tokens, so enter a URL with one of \
+         them yourself in Mailjet, under Account settings > Event notifications (webhooks)",
+        names(.0)
+    )]
+    NotAsConfiguredByHand(Vec<EventType>),
+    #[error(
+        "config key \"webhook_tokens\" is set: the tap keeps only hashes of these tokens and cannot register \
+         them. Enter the URL yourself in Mailjet, under Account settings > Event notifications (webhooks)"
+    )]
+    TokensInConfig,
+    #[error(
         "other URLs are registered for {} and were left alone; replace them with `mailjet register \
          --replace`, or remove these events from mailjet_events",
         names(.0)
@@ -131,8 +142,8 @@ pub fn execute(config: &Config, command: MailjetCommand) -> Result<(), CommandEr
 
 fn status(config: &Config, access: &Access, wanted: &Wanted, format: Format) -> Result<(), CommandError> {
     let own = own_urls(config)?;
-    let rows = Client::new(access).list().map_err(MailjetError::from)?;
-    let registration = Registration::new(&rows, &own, wanted);
+    let listing = Client::new(access).list().map_err(MailjetError::from)?;
+    let registration = Registration::new(&listing, &own, wanted);
     print(match format {
         Format::Text => status_table(&registration),
         Format::Json => {
@@ -141,7 +152,7 @@ fn status(config: &Config, access: &Access, wanted: &Wanted, format: Format) -> 
             json!({ "as_configured": is_as_configured, "events": events }).to_string() + "\n"
         }
     })?;
-    demand_as_configured(&registration)
+    demand_as_configured(&registration, own.are_configured())
 }
 
 /// Reads which URLs are ours. This creates no spool: one that does not exist yet has none.
@@ -154,9 +165,13 @@ fn own_urls(config: &Config) -> Result<OwnUrls, CommandError> {
     }
 }
 
-fn demand_as_configured(registration: &Registration) -> Result<(), CommandError> {
+fn demand_as_configured(registration: &Registration, by_hand: bool) -> Result<(), CommandError> {
     let wrong: Vec<_> = registration.problems().map(|(event, _)| event).collect();
-    if wrong.is_empty() { Ok(()) } else { Err(MailjetError::NotAsConfigured(wrong).into()) }
+    match (wrong.is_empty(), by_hand) {
+        (true, _) => Ok(()),
+        (false, false) => Err(MailjetError::NotAsConfigured(wrong).into()),
+        (false, true) => Err(MailjetError::NotAsConfiguredByHand(wrong).into()),
+    }
 }
 
 /// `register` and `rotate`.
@@ -171,7 +186,7 @@ fn set(
 ) -> Result<(), CommandError> {
     let configured = config.webhook_tokens.configured();
     if configured.is_some() {
-        return Err(UrlError::TokensInConfig.into());
+        return Err(MailjetError::TokensInConfig.into());
     }
     let base_url = config.public_url.as_ref().map(|_| config.public_url()).transpose()?;
     let base_url = base_url.ok_or(ConfigError::NoPublicUrl)?;
@@ -196,16 +211,29 @@ fn set(
     let plan = registrar.plan(purpose, may_replace).map_err(MailjetError::from)?;
     show(&plan)?;
     let had_nothing_to_do = plan.is_empty();
-    let outcome = registrar.carry_out(purpose, plan, retire_after).map_err(MailjetError::from)?;
+    let outcome = registrar.carry_out(purpose, &plan, retire_after).map_err(MailjetError::from)?;
     for id in outcome.retired {
         let after = HumanDuration(retire_after);
-        info!("webhook URL {id} still works; it is revoked once it has not been used for {after}");
+        info!(
+            "webhook URL {id} still works; it is revoked once it has not been used for {after}. If another \
+             account posts to it, give that account another URL first"
+        );
+    }
+    for id in outcome.registration.own_ids().into_iter().filter(|id| Some(*id) != outcome.url_id) {
+        let backups = outcome.registration.backups(id);
+        if !backups.is_empty() {
+            warn!(
+                "webhook URL {id} stays active, because it is the backup for {}; to end that, remove it in \
+                 Mailjet and run `url revoke {id} --when-unused 24`",
+                names(&backups)
+            );
+        }
     }
     let left: Vec<_> = outcome.registration.events.iter().filter(|event| is_left(event)).collect();
     if !left.is_empty() {
         return Err(MailjetError::Left(left.iter().map(|event| event.event).collect()).into());
     }
-    demand_as_configured(&outcome.registration)?;
+    demand_as_configured(&outcome.registration, false)?;
     if had_nothing_to_do {
         info!("everything was already registered as configured");
     } else {
@@ -261,7 +289,7 @@ fn owner_text(registered: &Registered) -> String {
     match registered.owner {
         Owner::Ours { id: Some(id), .. } => format!("webhook URL {id}"),
         Owner::Ours { id: None, .. } => "a URL of webhook_tokens".to_owned(),
-        Owner::Revoked => "a revoked webhook URL".to_owned(),
+        Owner::Revoked => "a webhook URL that is revoked or not accepted".to_owned(),
         Owner::Other => registered.row.url.shown(),
     }
 }

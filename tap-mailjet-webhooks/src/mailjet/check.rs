@@ -107,7 +107,7 @@ impl Checker {
     fn check(&mut self) -> Duration {
         match self.look() {
             Ok(registration) => {
-                self.log.note(findings(&registration));
+                self.log.note(findings(&registration, self.setup.configured.is_some()));
                 let checked =
                     CheckedRegistration { checked_at: UnixMillis::now(), events: checked(&registration) };
                 *self.result.0.lock() = Some(checked);
@@ -121,10 +121,10 @@ impl Checker {
     }
 
     fn look(&self) -> Result<Registration, CheckError> {
-        let rows = self.client.list()?;
+        let listing = self.client.list()?;
         // A registry of its own, so that no lock is held while Mailjet is asked.
         let own = OwnUrls::read(&mut *self.spool.registry_view()?, self.setup.configured.as_deref())?;
-        Ok(Registration::new(&rows, &own, &self.setup.wanted))
+        Ok(Registration::new(&listing, &own, &self.setup.wanted))
     }
 }
 
@@ -142,13 +142,17 @@ fn checked(registration: &Registration) -> Vec<CheckedEvent> {
 }
 
 /// Returns a sentence for each kind of problem, with the events that have it.
-fn findings(registration: &Registration) -> Vec<Finding> {
+fn findings(registration: &Registration, by_hand: bool) -> Vec<Finding> {
     let mut by_problem: BTreeMap<(&'static str, String), Vec<EventType>> = BTreeMap::new();
     for (event, problem) in registration.problems() {
         by_problem.entry((problem.tag(), problem.to_string())).or_default().push(event);
     }
     let finding = |((tag, problem), events): ((&'static str, String), Vec<EventType>)| {
         let advice = match tag {
+            _ if by_hand => {
+                "enter a URL with one of the webhook_tokens yourself in Mailjet, a new one if it was \
+                 suspended"
+            }
             "suspended" => {
                 "Mailjet posts nothing more to it. Find out why webhooks failed, then run `mailjet \
                  register`: it revives these events with a new URL"

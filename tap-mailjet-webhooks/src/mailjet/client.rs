@@ -21,7 +21,7 @@ use super::access::{Access, ApiUrl};
 use super::callback::{CallbackRow, CallbackUrl};
 use super::error::ApiError;
 use super::http;
-use super::retry::{Repeat, retry};
+use super::retry::{CallFailure, Repeat, retry};
 
 /// How long a call may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -41,6 +41,15 @@ pub struct Setting<'a> {
     pub url: &'a CallbackUrl,
     /// Whether the events of a second shall come in one request.
     pub is_grouped: bool,
+}
+
+/// What an account has.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// The rows for documented events.
+    pub rows: Vec<CallbackRow>,
+    /// The URLs of rows that were not understood, such as those for events that Mailjet no longer documents.
+    pub others: Vec<CallbackUrl>,
 }
 
 /// A client for one account.
@@ -77,30 +86,44 @@ impl Client {
     }
 
     /// Returns the rows of the account.
-    pub fn list(&self) -> Result<Vec<CallbackRow>, ApiError> {
-        let mut rows = Vec::new();
+    pub fn list(&self) -> Result<Listing, ApiError> {
+        let mut listing = Listing::default();
         for page in 0..MAX_PAGES {
             let offset = page * PAGE_ROWS;
             let path = format!("eventcallbackurl?Limit={PAGE_ROWS}&Offset={offset}");
-            let answer = self.call(Repeat::Transient, |client| {
-                client
-                    .agent
-                    .get(client.url.resource(&path))
-                    .header("Authorization", client.authorization())
-                    .call()
-            })?;
-            let data = self.rows_in(&answer)?;
-            let is_last = data.len() < PAGE_ROWS;
-            rows.extend(data.iter().filter_map(CallbackRow::read));
-            if is_last {
+            let data = self.rows_at(&path)?;
+            for row in &data {
+                match CallbackRow::read(row) {
+                    Some(row) => listing.rows.push(row),
+                    None => listing.others.extend(CallbackUrl::read(row)),
+                }
+            }
+            if data.len() < PAGE_ROWS {
                 break;
             }
         }
-        Ok(rows)
+        Ok(listing)
+    }
+
+    /// Returns the row with this number; `None` if it does not exist any more.
+    pub(super) fn row(&self, row: i64) -> Result<Option<CallbackRow>, ApiError> {
+        match self.rows_at(&format!("eventcallbackurl/{row}")) {
+            Ok(rows) => Ok(rows.first().and_then(CallbackRow::read)),
+            Err(ApiError::Gone) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn rows_at(&self, path: &str) -> Result<Vec<Map<String, Value>>, ApiError> {
+        let resource = self.url.resource(path);
+        let answer = self.call(Repeat::Transient, |client| {
+            client.agent.get(&resource).header("Authorization", client.authorization()).call()
+        });
+        self.rows_in(&answer.map_err(|failure| failure.error)?)
     }
 
     /// Registers a URL for an event that has no primary one.
-    pub fn create(&self, event: EventType, setting: &Setting<'_>) -> Result<(), ApiError> {
+    pub(super) fn create(&self, event: EventType, setting: &Setting<'_>) -> Result<(), CallFailure> {
         let mut fields = fields(setting);
         fields["EventType"] = json!(event.name());
         fields["IsBackup"] = json!(false);
@@ -117,7 +140,7 @@ impl Client {
     }
 
     /// Changes a row in place.
-    pub fn update(&self, row: i64, setting: &Setting<'_>) -> Result<(), ApiError> {
+    pub(super) fn update(&self, row: i64, setting: &Setting<'_>) -> Result<(), CallFailure> {
         let body = fields(setting).to_string();
         let resource = self.url.resource(&format!("eventcallbackurl/{row}"));
         self.call(Repeat::Transient, |client| {
@@ -138,8 +161,9 @@ impl Client {
             client.agent.delete(&resource).header("Authorization", client.authorization()).call()
         });
         match deleted {
-            Ok(_) | Err(ApiError::Gone) => Ok(()),
-            Err(error) => Err(error),
+            Ok(_) => Ok(()),
+            Err(failure) if failure.error == ApiError::Gone => Ok(()),
+            Err(failure) => Err(failure.error),
         }
     }
 
@@ -152,7 +176,7 @@ impl Client {
         &self,
         repeat: Repeat,
         send: impl Fn(&Self) -> Result<ureq::http::Response<ureq::Body>, ureq::Error>,
-    ) -> Result<Answer, ApiError> {
+    ) -> Result<Answer, CallFailure> {
         let repeat = if self.is_patient { repeat } else { Repeat::Nothing };
         retry(repeat, thread::sleep, || {
             let no_answer = |error: &ureq::Error| match error {
@@ -246,9 +270,18 @@ impl Answer {
     }
 }
 
-/// Makes a message of Mailjet fit for a line, without what may be secret: a message may repeat a URL.
+/// The shortest run of letters and digits that may be a token or a key.
+const MAX_SHOWN_RUN: usize = 20;
+
+/// Makes a message of Mailjet fit for a line, without what may be secret: a message may repeat a URL, as it
+/// is or escaped.
 fn shown(message: &str) -> String {
-    let words = message.split_whitespace().map(|word| if word.contains("://") { "<URL>" } else { word });
+    let is_secret = |word: &str| {
+        let mut runs = word.split(|c: char| !c.is_ascii_alphanumeric());
+        ["://", ":\\/", "%2F", "%2f", "@"].iter().any(|sign| word.contains(sign))
+            || runs.any(|run| run.len() >= MAX_SHOWN_RUN)
+    };
+    let words = message.split_whitespace().map(|word| if is_secret(word) { "<hidden>" } else { word });
     let words: Vec<_> = words.collect();
     words.join(" ").chars().filter(|c| !c.is_control()).take(MAX_MESSAGE_CHARS).collect()
 }
@@ -269,7 +302,10 @@ mod tests {
                 Some("MJ18 A thing"),
             ),
             (r#"{"ErrorMessage": "no", "ErrorInfo": {"Url": "bad"}}"#, Some(r#"no; {"Url":"bad"}"#)),
-            (r#"{"ErrorMessage": "not https://u:p@a/hunter2 now"}"#, Some("not <URL> now")),
+            (r#"{"ErrorMessage": "not https://u:p@a/hunter2 now"}"#, Some("not <hidden> now")),
+            (r#"{"ErrorMessage": "u:hunter2@a.example.com/x"}"#, Some("<hidden>")),
+            (r#"{"ErrorInfo": "{\"u\":\"https:\\/\\/a\\/hunter2\"}"}"#, Some("<hidden>")),
+            (r#"{"ErrorMessage": "a.example.com/0123456789abcdef0123456789abcdef"}"#, Some("<hidden>")),
             (r#"{"StatusCode": 400}"#, Some("")),
             (r#"{"Count": 0}"#, None),
             ("<html>429</html>", None),
@@ -278,7 +314,7 @@ mod tests {
         for (body, expected) in cases {
             assert_eq!(message(body).as_deref(), expected, "{body}");
         }
-        let long = format!(r#"{{"ErrorMessage": "{}"}}"#, "x".repeat(10_000));
+        let long = format!(r#"{{"ErrorMessage": "{}"}}"#, "x ".repeat(10_000));
         assert_eq!(message(&long).map(|message| message.len()), Some(MAX_MESSAGE_CHARS));
     }
 }

@@ -19,11 +19,7 @@ pub enum ApiError {
         detail(message)
     )]
     Forbidden { message: String },
-    #[error(
-        "Mailjet answers that there were too many requests (429), also after {} of waiting; run the command \
-         again in a few minutes",
-        HumanDuration(*waited)
-    )]
+    #[error("Mailjet answers that there were too many requests (429){}", after(*waited))]
     TooManyRequests { waited: Duration },
     #[error("the host of {api_url} is unknown; check mailjet_api_url and the name server of this machine")]
     HostUnknown { api_url: String },
@@ -34,7 +30,7 @@ pub enum ApiError {
     NoAnswer { api_url: String, reason: String },
     #[error("{api_url} answers {status} with {what}; check mailjet_api_url and any proxy in between")]
     NotTheApi { api_url: String, status: u16, what: &'static str },
-    #[error("Mailjet is not available ({status}{}); run the command again later", detail(message))]
+    #[error("Mailjet is not available ({status}{})", detail(message))]
     Unavailable { status: u16, message: String },
     #[error("Mailjet refuses the change ({status}{})", detail(message))]
     Refused { status: u16, message: String },
@@ -55,6 +51,13 @@ impl ApiError {
     /// Whether the change may have been made although the call failed.
     pub(super) fn outcome_is_unknown(&self) -> bool {
         matches!(self, ApiError::NoAnswer { .. } | ApiError::NotTheApi { .. } | ApiError::Unavailable { .. })
+    }
+}
+
+fn after(waited: Duration) -> String {
+    match waited.is_zero() {
+        true => String::new(),
+        false => format!(", also after {} of waiting; try again in a few minutes", HumanDuration(waited)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which of the URLs at Mailjet are ours.
 
-use crate::spool::{MailjetAccount, RegistryView, SpoolError, TokenHash, WebhookUrl};
+use super::plan::Purpose;
+use crate::spool::{MailjetAccount, RegistryView, SpoolError, TokenHash, UrlPurpose, WebhookUrl};
 
 use super::callback::CallbackUrl;
 
@@ -24,10 +25,17 @@ pub enum Owner {
         /// Whether it will be revoked once it is no longer used.
         is_retiring: bool,
     },
-    /// Ours, but revoked: webhooks get 404 there.
+    /// Ours, but no longer accepted: webhooks get 404 there.
     Revoked,
     /// Somebody else's, or of another tap.
     Other,
+}
+
+impl Owner {
+    /// The number that `url list` shows, if it is an active URL of ours.
+    pub fn id(self) -> Option<i64> {
+        if let Owner::Ours { id, .. } = self { id } else { None }
+    }
 }
 
 impl OwnUrls {
@@ -52,16 +60,28 @@ impl OwnUrls {
         Ok(OwnUrls { active: Vec::new(), revoked, configured })
     }
 
+    /// Whether the tokens come from the configuration, so that the tap cannot register URLs itself.
+    pub fn are_configured(&self) -> bool {
+        !self.configured.is_empty()
+    }
+
     /// Returns the active ones that belong to `account`.
     pub(super) fn of_account(&self, account: &MailjetAccount) -> impl Iterator<Item = &WebhookUrl> {
         self.active.iter().filter(move |url| url.account.as_ref() == Some(account))
     }
 
-    /// Returns the URL of a change of `account` that was not completed, if it is among those `registered`
-    /// with Mailjet.
-    pub(super) fn pending(&self, account: &MailjetAccount, registered: &[i64]) -> Option<i64> {
-        let pending = self.of_account(account).filter(|url| url.is_pending && registered.contains(&url.id));
-        pending.map(|url| url.id).max()
+    /// Returns the URL of a change of `account` that was not completed and that `purpose` goes on with, if it
+    /// is among those `registered` with Mailjet. A rotation goes on only with a rotation, because a URL that
+    /// was registered before may be what it is to replace.
+    pub(super) fn pending(
+        &self,
+        account: &MailjetAccount,
+        purpose: Purpose,
+        registered: &[i64],
+    ) -> Option<i64> {
+        let goes_on_with = |pending| purpose == Purpose::Register || pending == UrlPurpose::Rotate;
+        let pending = self.of_account(account).filter(|url| url.pending.is_some_and(goes_on_with));
+        pending.map(|url| url.id).filter(|id| registered.contains(id)).max()
     }
 
     /// Returns whose `url` is.

@@ -2,7 +2,7 @@
 
 use catalog::event::EventType;
 
-use super::callback::CallbackUrl;
+use super::callback::{CallbackRow, CallbackUrl};
 use super::own_urls::Owner;
 use super::registration::{EventRegistration, Problem, Registered, Registration, Wanted};
 
@@ -83,13 +83,13 @@ impl Change {
 
 impl Plan {
     /// Plans what `purpose` needs. `pending` is the URL of a change that was not completed, if there is one.
-    /// A URL of somebody else is replaced only if its row is in `replaceable`.
+    /// A URL of somebody else is replaced only if it is in `replaceable`.
     pub fn new(
         purpose: Purpose,
         registration: &Registration,
         wanted: &Wanted,
         pending: Option<i64>,
-        replaceable: &[i64],
+        replaceable: &[Replaceable],
     ) -> Self {
         let target = choose_target(purpose, registration, wanted, pending);
         Plan::with_target(target, purpose, registration, pending, replaceable)
@@ -101,7 +101,7 @@ impl Plan {
         purpose: Purpose,
         registration: &Registration,
         pending: Option<i64>,
-        replaceable: &[i64],
+        replaceable: &[Replaceable],
     ) -> Self {
         // With a new URL, or one that has not reached every event yet, all that is ours moves: afterwards the
         // old URLs can retire.
@@ -115,12 +115,14 @@ impl Plan {
         };
         let change = |event: &EventRegistration| match (&event.primary, &event.problem) {
             (None, Some(_)) => Change::Create,
-            (Some(primary), Some(Problem::Other(_))) if replaceable.contains(&primary.row.id) => {
+            (Some(primary), Some(Problem::Other(_))) if replaceable.iter().any(|row| row.is(primary)) => {
                 Change::Replace(primary.row.id)
             }
             (_, Some(Problem::Other(_))) => Change::Leave,
             (Some(primary), Some(_)) => Change::Update(primary.row.id),
-            (Some(primary), None) if moves_all && is_elsewhere(primary, target_id) => {
+            (Some(primary), None)
+                if moves_all && primary.row.is_alive && is_elsewhere(primary, target_id) =>
+            {
                 Change::Update(primary.row.id)
             }
             (_, None) if event.is_wanted => Change::Keep,
@@ -145,19 +147,34 @@ impl Plan {
 }
 
 impl PlannedChange {
-    /// Returns the number of the row that is replaced although it is somebody else's.
-    pub fn replaced_row(&self) -> Option<i64> {
-        if let Change::Replace(row) = self.change { Some(row) } else { None }
+    /// Returns the URL that is replaced although it is somebody else's.
+    pub fn replaced(&self) -> Option<Replaceable> {
+        let primary = self.now.primary.as_ref()?;
+        matches!(self.change, Change::Replace(_)).then(|| Replaceable::new(&primary.row))
     }
 }
 
-/// Whether a row is ours and has another webhook URL than the target.
-fn is_elsewhere(registered: &Registered, target: Option<i64>) -> bool {
-    match registered.owner {
-        Owner::Ours { id: Some(id), .. } => Some(id) != target,
-        Owner::Revoked => true,
-        _ => false,
+/// A URL of somebody else that the user has agreed to replace: in this row, and no other one.
+#[derive(Debug, Clone)]
+pub struct Replaceable {
+    row: i64,
+    url: CallbackUrl,
+}
+
+impl Replaceable {
+    /// Agrees to replace what a row has now.
+    pub fn new(row: &CallbackRow) -> Self {
+        Replaceable { row: row.id, url: row.url.clone() }
     }
+
+    fn is(&self, registered: &Registered) -> bool {
+        self.row == registered.row.id && self.url.is_same(&registered.row.url)
+    }
+}
+
+/// Whether a row has an active webhook URL of ours other than the target.
+fn is_elsewhere(registered: &Registered, target: Option<i64>) -> bool {
+    registered.owner.id().is_some_and(|id| Some(id) != target)
 }
 
 /// Returns the URL that changes will set: the newest of ours that Mailjet has and has not suspended. A

@@ -15,19 +15,25 @@ use secrecy::ExposeSecret;
 use tracing::{info, warn};
 
 use super::access::Access;
-use super::callback::CallbackUrl;
+use super::callback::{CallbackRow, CallbackUrl};
 use super::client::{Client, Setting};
 use super::error::ApiError;
 use super::own_urls::{OwnUrls, Owner};
-use super::plan::{Change, Plan, PlannedChange, Purpose, Target};
+use super::plan::{Change, Plan, PlannedChange, Purpose, Replaceable, Target};
 use super::registration::{Registered, Registration, Wanted};
+use super::retry::CallFailure;
 use crate::listener::token::{MAX_ACTIVE, Token};
 use crate::listener::wait_until_accepted;
-use crate::spool::{MailjetAccount, Registry, Role, RoleLock, Spool, SpoolError, TokenHash, WebhookUrl};
+use crate::spool::{
+    MailjetAccount, Registry, Role, RoleLock, Spool, SpoolError, TokenHash, UrlPurpose, WebhookUrl,
+};
 
 /// How often changes are made before their failure is reported: once, and again for what somebody else has
 /// changed meanwhile, and for calls without an answer.
 const ROUNDS: usize = 3;
+
+/// For how long a URL must not be used that was created but is not registered.
+const LEFTOVER_TIME: Duration = Duration::from_secs(600);
 
 /// The label of the webhook URLs that are created here.
 const LABEL: &str = "mailjet";
@@ -54,6 +60,12 @@ pub enum RegistrarError {
         list(done)
     )]
     Incomplete { done: Vec<EventType>, failed: String },
+    #[error(
+        "not everything was changed at Mailjet: {failed}. Mailjet has accepted: {}. Run the same command \
+         again to check that and to finish",
+        if answered.is_empty() { "nothing".to_owned() } else { names(answered) }
+    )]
+    NotReadBack { answered: Vec<EventType>, failed: String },
 }
 
 fn list(done: &[EventType]) -> String {
@@ -98,14 +110,14 @@ pub fn plan(
     purpose: Purpose,
     may_replace: bool,
 ) -> Result<Plan, RegistrarError> {
-    let rows = client.list()?;
-    let registration = Registration::new(&rows, own, wanted);
+    let listing = client.list()?;
+    let registration = Registration::new(&listing, own, wanted);
     let own_ids = registration.own_ids();
     if purpose == Purpose::Rotate && own_ids.is_empty() {
         return Err(RegistrarError::NothingToRotate);
     }
-    let replaceable: Vec<_> = rows.iter().filter(|_| may_replace).map(|row| row.id).collect();
-    let pending = own.pending(account, &own_ids);
+    let replaceable: Vec<_> = listing.rows.iter().filter(|_| may_replace).map(Replaceable::new).collect();
+    let pending = own.pending(account, purpose, &own_ids);
     Ok(Plan::new(purpose, &registration, wanted, pending, &replaceable))
 }
 
@@ -134,49 +146,58 @@ impl<'a> Registrar<'a> {
         plan(&self.client, &self.account, &own, self.wanted, purpose, may_replace)
     }
 
-    /// Carries out a plan. Old URLs of ours that it leaves retire once they have not been used for
-    /// `retire_after`.
+    /// Carries out the plan that was `shown`, as far as it still fits what Mailjet has. Old URLs of ours that
+    /// it leaves retire once they have not been used for `retire_after`.
     pub fn carry_out(
         &mut self,
         purpose: Purpose,
-        mut plan: Plan,
+        shown: &Plan,
         retire_after: Duration,
     ) -> Result<Outcome, RegistrarError> {
+        // What somebody else registers meanwhile is not replaced: the user has not seen it in the plan.
+        let replaceable: Vec<_> = shown.changes.iter().filter_map(PlannedChange::replaced).collect();
         let (own, before) = self.look()?;
         self.registry.note_registered(&self.account, &before.own_ids())?;
-        self.revoke_leftovers(&own, &before)?;
-        // What somebody else registers meanwhile is not replaced: the user has not seen it in the plan.
-        let replaceable: Vec<_> = plan.changes.iter().filter_map(PlannedChange::replaced_row).collect();
+        self.retire_leftovers(&own, &before)?;
+        let pending = own.pending(&self.account, purpose, &before.own_ids());
+        let mut plan = Plan::new(purpose, &before, self.wanted, pending, &replaceable);
+        if let (Target::Existing { id, .. }, true) = (&plan.target, purpose == Purpose::Rotate) {
+            info!("this goes on with a rotation that was not completed, to webhook URL {id}");
+        }
         let mut created = None;
         if let (Target::New, false) = (&plan.target, plan.is_empty()) {
-            let (id, url) = self.create_url(&own, &before)?;
+            let (id, url) = self.create_url(purpose, &own, &before)?;
             created = Some(id);
             plan.target = Target::Existing { id, url };
         }
         let mut progress = Progress::default();
         for _ in 0..ROUNDS {
             self.change(&plan, &mut progress);
-            if progress.is_hopeless() {
-                break;
-            }
             // What a list shows counts, not what the calls have answered.
             let (own, registration) = match self.look() {
                 Ok(seen) => seen,
-                Err(RegistrarError::Api(error)) => return Err(progress.incomplete(&error.to_string())),
+                Err(RegistrarError::Api(error)) => return Err(progress.incomplete(&error.to_string(), None)),
                 Err(other) => return Err(other),
             };
-            let pending = own.pending(&self.account, &registration.own_ids());
+            let pending = own.pending(&self.account, purpose, &registration.own_ids());
             plan = Plan::with_target(plan.target, purpose, &registration, pending, &replaceable);
             if plan.is_empty() {
                 return self.complete(&plan.target, registration, created, retire_after);
             }
+            if progress.is_hopeless() {
+                break;
+            }
         }
-        if let Some(id) = created.filter(|_| progress.nothing_has_changed()) {
+        // The last list came after the last call. If a call had no answer, it may still have an effect.
+        let own_ids = self.look()?.1.own_ids();
+        if let Some(id) = created.filter(|id| !own_ids.contains(id) && !progress.may_have_changed) {
             self.registry.revoke_webhook_url(id)?;
         }
         let rest: Vec<_> = plan.changes.iter().filter(|planned| planned.change.is_change()).collect();
         let rest: Vec<_> = rest.iter().map(|planned| planned.now.event).collect();
-        Err(progress.incomplete(&format!("Mailjet does not show the change of {}", names(&rest))))
+        let done: Vec<_> = progress.done.iter().copied().filter(|event| !rest.contains(event)).collect();
+        let otherwise = format!("Mailjet does not show the change of {}", names(&rest));
+        Err(progress.incomplete(&otherwise, Some(done)))
     }
 
     /// Deletes the rows of `events` that have URLs of ours, and returns for which events these were. With
@@ -186,40 +207,60 @@ impl<'a> Registrar<'a> {
         events: &[EventType],
         is_dry_run: bool,
     ) -> Result<Vec<Registered>, RegistrarError> {
-        let (_, registration) = self.look()?;
-        let ours: Vec<_> = registration
-            .events
-            .into_iter()
-            .filter(|event| events.contains(&event.event))
-            .flat_map(|event| [event.primary, event.backup])
-            .flatten()
-            .filter(|registered| registered.owner != Owner::Other)
-            .collect();
+        let ours = self.our_rows(events)?;
+        if is_dry_run {
+            return Ok(ours);
+        }
         let mut progress = Progress::default();
-        for Registered { row, .. } in ours.iter().filter(|_| !is_dry_run) {
-            match self.client.delete(row.id) {
+        for Registered { row, .. } in &ours {
+            match self.delete(row) {
                 Ok(()) => progress.done.push(row.event),
-                Err(error) => return Err(progress.incomplete(&format!("{}: {error}", row.event.name()))),
+                Err(error) => {
+                    return Err(progress.incomplete(&format!("{}: {error}", row.event.name()), None));
+                }
             }
         }
-        Ok(ours)
+        let rest: Vec<_> = self.our_rows(events)?.iter().map(|registered| registered.row.event).collect();
+        if rest.is_empty() {
+            return Ok(ours);
+        }
+        let done: Vec<_> = progress.done.iter().copied().filter(|event| !rest.contains(event)).collect();
+        Err(progress.incomplete(&format!("Mailjet still has a URL for {}", names(&rest)), Some(done)))
+    }
+
+    fn our_rows(&mut self, events: &[EventType]) -> Result<Vec<Registered>, RegistrarError> {
+        let wanted = self.look()?.1.events.into_iter().filter(|event| events.contains(&event.event));
+        let registered = wanted.flat_map(|event| [event.primary, event.backup]).flatten();
+        Ok(registered.filter(|registered| registered.owner != Owner::Other).collect())
+    }
+
+    /// Deletes a row, unless somebody has put another URL there meanwhile.
+    fn delete(&self, row: &CallbackRow) -> Result<(), ApiError> {
+        if self.has_changed(row)? { Ok(()) } else { self.client.delete(row.id) }
+    }
+
+    /// Whether a row no longer has the URL with which it was listed.
+    fn has_changed(&self, row: &CallbackRow) -> Result<bool, ApiError> {
+        Ok(self.client.row(row.id)?.is_none_or(|now| !now.url.is_same(&row.url)))
     }
 
     /// Lists what Mailjet has, and reads which of it is ours.
     fn look(&mut self) -> Result<(OwnUrls, Registration), RegistrarError> {
-        let rows = self.client.list()?;
+        let listing = self.client.list()?;
         let own = OwnUrls::read(&mut *self.registry, self.configured)?;
-        let registration = Registration::new(&rows, &own, self.wanted);
+        let registration = Registration::new(&listing, &own, self.wanted);
         Ok((own, registration))
     }
 
-    /// Revokes what a command has created that ended before Mailjet had it.
-    fn revoke_leftovers(&mut self, own: &OwnUrls, before: &Registration) -> Result<(), SpoolError> {
+    /// Lets the URLs retire that a command has created which ended before Mailjet had them. Mailjet may still
+    /// be working on the last call of that command.
+    fn retire_leftovers(&mut self, own: &OwnUrls, before: &Registration) -> Result<(), SpoolError> {
         let registered = before.own_ids();
         for url in own.of_account(&self.account) {
-            if url.is_pending && url.last_used_at.is_none() && !registered.contains(&url.id) {
-                info!("webhook URL {} was created but never registered, so it is revoked", url.id);
-                self.registry.revoke_webhook_url(url.id)?;
+            let is_leftover = url.pending.is_some() && url.retirement.is_none();
+            if is_leftover && url.last_used_at.is_none() && !registered.contains(&url.id) {
+                info!("webhook URL {} was created but never registered; it retires", url.id);
+                self.registry.retire_webhook_url(url.id, LEFTOVER_TIME)?;
             }
         }
         Ok(())
@@ -228,6 +269,7 @@ impl<'a> Registrar<'a> {
     /// Creates a webhook URL, which is pending, and waits until a running listener accepts it.
     fn create_url(
         &mut self,
+        purpose: Purpose,
         own: &OwnUrls,
         before: &Registration,
     ) -> Result<(i64, CallbackUrl), RegistrarError> {
@@ -235,11 +277,15 @@ impl<'a> Registrar<'a> {
         let base_url = self.wanted.base_url.as_ref().expect("the command has checked it");
         let url = CallbackUrl::new(token.url(base_url.expose_secret()));
         // One more than usual may be active while an old one retires.
-        let will_retire =
-            !before.own_ids().is_empty() || own.active.iter().any(|url| url.retirement.is_some());
+        let will_retire = !before.own_ids().is_empty()
+            || own.active.iter().any(|url| url.retirement.is_some() || url.pending.is_some());
+        let pending = match purpose {
+            Purpose::Register => UrlPurpose::Register,
+            Purpose::Rotate => UrlPurpose::Rotate,
+        };
+        let account = Some((&self.account, pending));
         let max_active = if will_retire { MAX_ACTIVE + 1 } else { MAX_ACTIVE };
-        let added =
-            self.registry.add_webhook_url(token.hash(), Some(LABEL), Some(&self.account), max_active)?;
+        let added = self.registry.add_webhook_url(token.hash(), Some(LABEL), account, max_active)?;
         let id = added.ok_or(RegistrarError::TooManyUrls)?;
         if !wait_until_accepted(self.spool)? {
             warn!("no listener is running on {}: what Mailjet posts fails until one runs", self.spool);
@@ -253,21 +299,30 @@ impl<'a> Registrar<'a> {
         progress.failures.clear();
         let setting = Setting { url, is_grouped: self.wanted.is_grouped };
         for PlannedChange { now, change } in &plan.changes {
-            let changed = match change {
-                Change::Create => self.client.create(now.event, &setting),
-                Change::Update(row) | Change::Replace(row) => self.client.update(*row, &setting),
-                Change::Keep | Change::Ignore | Change::Leave => continue,
+            let changed = match (change, &now.primary) {
+                (Change::Create, _) => self.client.create(now.event, &setting),
+                (Change::Update(_) | Change::Replace(_), Some(primary)) => {
+                    match self.has_changed(&primary.row) {
+                        // The next list shows what to do.
+                        Ok(true) => continue,
+                        Ok(false) => self.client.update(primary.row.id, &setting),
+                        Err(error) => Err(CallFailure { error, may_have_changed: false }),
+                    }
+                }
+                _ => continue,
             };
             match changed {
                 Ok(()) => {
                     info!("{}: Mailjet posts to webhook URL {id}", now.event.name());
                     progress.done.push(now.event);
                 }
-                // Somebody else was faster. The next list shows what to do.
-                Err(ApiError::AlreadyExists | ApiError::Gone) => {}
-                Err(error) => {
+                Err(CallFailure { error, may_have_changed }) => {
+                    progress.may_have_changed |= may_have_changed;
+                    // Somebody else was faster. The next list shows what to do.
+                    if matches!(error, ApiError::AlreadyExists | ApiError::Gone) {
+                        continue;
+                    }
                     let is_last = error.concerns_all_calls();
-                    progress.may_have_changed |= error.outcome_is_unknown();
                     progress.failures.push((now.event, error));
                     if is_last {
                         return;
@@ -296,7 +351,9 @@ impl<'a> Registrar<'a> {
             }
             return Ok(Outcome { registration, url_id: None, retired: Vec::new() });
         }
-        let retires = |url: &WebhookUrl| url.retirement.is_none() && !registered.contains(&url.id);
+        let in_use = registration.in_use();
+        let retires =
+            |url: &WebhookUrl| url.id != *id && url.retirement.is_none() && !in_use.contains(&url.id);
         let own = OwnUrls::read(&mut *self.registry, self.configured)?;
         let retired = own.of_account(&self.account).filter(|url| retires(url)).map(|url| url.id);
         let retired: Vec<_> = retired.collect();
@@ -322,17 +379,18 @@ impl Progress {
         failures.any(|(_, error)| error.concerns_all_calls() && !error.outcome_is_unknown())
     }
 
-    fn nothing_has_changed(&self) -> bool {
-        self.done.is_empty() && !self.may_have_changed
-    }
-
     /// Returns the error that says what is done and what has failed. `otherwise` is the reason if no call has
-    /// failed.
-    fn incomplete(mut self, otherwise: &str) -> RegistrarError {
+    /// failed. `done` is what a list has shown since; `None` if there was no list.
+    fn incomplete(self, otherwise: &str, done: Option<Vec<EventType>>) -> RegistrarError {
         let failures = self.failures.iter().map(|(event, error)| format!("{}: {error}", event.name()));
         let failures: Vec<_> = failures.collect();
         let failed = if failures.is_empty() { otherwise.to_owned() } else { failures.join("; ") };
-        self.done.dedup();
-        RegistrarError::Incomplete { done: self.done, failed }
+        match done {
+            Some(mut done) => {
+                done.dedup();
+                RegistrarError::Incomplete { done, failed }
+            }
+            None => RegistrarError::NotReadBack { answered: self.done, failed },
+        }
     }
 }

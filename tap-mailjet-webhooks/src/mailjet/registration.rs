@@ -6,6 +6,7 @@ use catalog::event::EventType;
 use secrecy::SecretString;
 
 use super::callback::{CallbackRow, CallbackUrl};
+use super::client::Listing;
 use super::own_urls::{OwnUrls, Owner};
 
 /// What has to be registered.
@@ -24,6 +25,9 @@ pub struct Wanted {
 pub struct Registration {
     /// One entry for each of the documented events.
     pub events: Vec<EventRegistration>,
+    /// The ids of our active webhook URLs that Mailjet posts to, or may post to: also as backups, and in rows
+    /// that are not understood.
+    in_use: Vec<i64>,
 }
 
 /// What is registered for one event.
@@ -92,7 +96,7 @@ impl fmt::Display for Problem {
             Problem::Missing => f.write_str("no URL is registered"),
             Problem::Other(shown) => write!(f, "another URL is registered ({shown})"),
             Problem::Suspended => f.write_str("Mailjet has suspended the URL after 24 hours of failures"),
-            Problem::Revoked => f.write_str("the URL is revoked, so Mailjet gets 404"),
+            Problem::Revoked => f.write_str("the URL is revoked or not accepted, so Mailjet gets 404"),
             Problem::Retiring => f.write_str("the URL is being retired"),
             Problem::Address(shown) => {
                 write!(f, "the URL has another address or other credentials than configured ({shown})")
@@ -104,8 +108,9 @@ impl fmt::Display for Problem {
 }
 
 impl Registration {
-    /// Compares the rows of an account with what is wanted.
-    pub fn new(rows: &[CallbackRow], own: &OwnUrls, wanted: &Wanted) -> Self {
+    /// Compares what an account has with what is wanted.
+    pub fn new(listing: &Listing, own: &OwnUrls, wanted: &Wanted) -> Self {
+        let Listing { rows, others } = listing;
         let find = |event, is_backup| {
             let row = rows.iter().find(|row| row.event == event && row.is_backup == is_backup)?;
             Some(Registered { row: row.clone(), owner: own.owner(&row.url) })
@@ -116,7 +121,11 @@ impl Registration {
             let problem = is_wanted.then(|| problem(primary.as_ref(), wanted)).flatten();
             EventRegistration { event, is_wanted, primary, backup, problem }
         });
-        Registration { events: events.into() }
+        let alive = rows.iter().filter(|row| row.is_alive).map(|row| &row.url);
+        let mut in_use: Vec<_> = alive.chain(others).filter_map(|url| own.owner(url).id()).collect();
+        in_use.sort_unstable();
+        in_use.dedup();
+        Registration { events: events.into(), in_use }
     }
 
     /// Returns the events that are not registered as configured, and why.
@@ -124,18 +133,27 @@ impl Registration {
         self.events.iter().filter_map(|event| Some((event.event, event.problem.as_ref()?)))
     }
 
-    /// Returns the ids of our active webhook URLs that Mailjet posts to, or would post to as a backup.
+    /// Returns the ids of our active webhook URLs that must not retire.
+    pub fn in_use(&self) -> &[i64] {
+        &self.in_use
+    }
+
+    /// Returns the ids of our active webhook URLs that some row for a documented event has, alive or not.
     pub fn own_ids(&self) -> Vec<i64> {
         let registered = self.events.iter().flat_map(|event| event.primary.iter().chain(&event.backup));
-        let mut ids: Vec<_> = registered
-            .filter_map(|registered| match registered.owner {
-                Owner::Ours { id, .. } => id,
-                _ => None,
-            })
-            .collect();
+        let mut ids: Vec<_> = registered.filter_map(|registered| registered.owner.id()).collect();
+        ids.extend(&self.in_use);
         ids.sort_unstable();
         ids.dedup();
         ids
+    }
+
+    /// Returns the events that have the webhook URL `id` as their backup.
+    pub fn backups(&self, id: i64) -> Vec<EventType> {
+        let has_it = |event: &&EventRegistration| {
+            event.backup.as_ref().is_some_and(|backup| backup.owner.id() == Some(id))
+        };
+        self.events.iter().filter(has_it).map(|event| event.event).collect()
     }
 }
 

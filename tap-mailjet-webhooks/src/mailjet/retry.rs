@@ -34,18 +34,38 @@ impl Repeat {
     }
 }
 
+/// A call failed, after all its repetitions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct CallFailure {
+    /// How the last attempt failed.
+    pub(super) error: ApiError,
+    /// Whether any attempt may have changed something although it failed.
+    pub(super) may_have_changed: bool,
+}
+
 /// Calls, and calls again after a pause while `repeat` includes the failure.
 pub(super) fn retry<T>(
     repeat: Repeat,
     sleep: impl Fn(Duration),
     mut call: impl FnMut() -> Result<T, ApiError>,
-) -> Result<T, ApiError> {
+) -> Result<T, CallFailure> {
+    let mut may_have_changed = false;
+    let mut call = || {
+        call().map_err(|error| {
+            may_have_changed |= error.outcome_is_unknown();
+            CallFailure { error, may_have_changed }
+        })
+    };
     let mut waited = Duration::ZERO;
     for (number, pause) in PAUSES.map(Duration::from_secs).into_iter().enumerate() {
         match call() {
-            Err(error @ ApiError::NoAnswer { .. }) if number >= PAUSES_WITHOUT_ANSWER => return Err(error),
-            Err(error) if repeat.includes(&error) => {
-                let reason = match &error {
+            Err(failure)
+                if number >= PAUSES_WITHOUT_ANSWER && matches!(failure.error, ApiError::NoAnswer { .. }) =>
+            {
+                return Err(failure);
+            }
+            Err(failure) if repeat.includes(&failure.error) => {
+                let reason = match &failure.error {
                     ApiError::TooManyRequests { .. } => "too many requests (429)".to_owned(),
                     other => other.to_string(),
                 };
@@ -56,9 +76,11 @@ pub(super) fn retry<T>(
             other => return other,
         }
     }
-    call().map_err(|error| match error {
-        ApiError::TooManyRequests { .. } => ApiError::TooManyRequests { waited },
-        other => other,
+    call().map_err(|failure| match failure.error {
+        ApiError::TooManyRequests { .. } => {
+            CallFailure { error: ApiError::TooManyRequests { waited }, ..failure }
+        }
+        _ => failure,
     })
 }
 
@@ -74,7 +96,7 @@ mod tests {
         let pauses: RefCell<Vec<u64>> = RefCell::default();
         let sleep = |pause: Duration| RefCell::borrow_mut(&pauses).push(pause.as_secs());
         let failed = retry::<()>(repeat, sleep, || Err(error.clone())).expect_err("it never succeeds");
-        (pauses.into_inner(), failed)
+        (pauses.into_inner(), failed.error)
     }
 
     #[test]
@@ -88,6 +110,17 @@ mod tests {
     fn a_host_that_does_not_answer_is_not_asked_for_long() {
         let error = ApiError::NoAnswer { api_url: String::new(), reason: String::new() };
         assert_eq!(pauses(Repeat::Transient, &error), (vec![1, 2, 4], error));
+    }
+
+    #[test]
+    fn an_attempt_without_an_answer_is_remembered_whatever_comes_after_it() {
+        let answers = RefCell::new(vec![
+            ApiError::Forbidden { message: String::new() },
+            ApiError::Unavailable { status: 502, message: String::new() },
+        ]);
+        let call = || Err(RefCell::borrow_mut(&answers).pop().expect("an answer"));
+        let failed = retry::<()>(Repeat::Transient, |_| (), call).expect_err("it is forbidden");
+        assert!(failed.may_have_changed && matches!(failed.error, ApiError::Forbidden { .. }), "{failed:?}");
     }
 
     #[test]

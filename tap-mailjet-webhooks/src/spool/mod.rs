@@ -68,7 +68,7 @@ pub use error::{AppendError, SpoolError, SpoolErrorKind};
 pub use event_log::{Backlog, Damage, EventReader, ItemKind, StoredItem, Trimmer};
 pub use registry::{
     DiscoveredColumn, MailjetAccount, Registry, RegistryView, Retirement, Role, RoleLock, TokenHash,
-    WebhookUrl,
+    UrlPurpose, WebhookUrl,
 };
 pub use sequence::{Sequence, SequenceUnit};
 pub use stats::{DiskUsage, Pending, SpoolStats, StatsReader};

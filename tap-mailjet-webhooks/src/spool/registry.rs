@@ -67,10 +67,19 @@ pub struct WebhookUrl {
     /// The Mailjet account that it is, was or will be registered with; `None` if this spool has registered it
     /// with none.
     pub account: Option<MailjetAccount>,
-    /// Whether it was created for a registration that has not been completed yet.
-    pub is_pending: bool,
+    /// What it was created for, if that has not been completed yet.
+    pub pending: Option<UrlPurpose>,
     /// Set once it is being retired.
     pub retirement: Option<Retirement>,
+}
+
+/// What a webhook URL was created for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UrlPurpose {
+    /// To be registered with Mailjet.
+    Register,
+    /// To take the place of another one there.
+    Rotate,
 }
 
 /// The progress of a webhook URL that is revoked once it has not been used for long enough.
@@ -134,14 +143,15 @@ pub trait Registry: RegistryView {
         &mut self,
         token: TokenHash,
         label: Option<&str>,
-        account: Option<&MailjetAccount>,
+        account: Option<(&MailjetAccount, UrlPurpose)>,
         max_active: usize,
     ) -> Result<Option<i64>, SpoolError>;
 
     /// Revokes a webhook URL. Returns whether it was active.
     fn revoke_webhook_url(&mut self, id: i64) -> Result<bool, SpoolError>;
 
-    /// Notes that the rows of `account` at Mailjet name these webhook URLs.
+    /// Notes that the rows of `account` at Mailjet name these webhook URLs. A URL that belongs to another
+    /// account stays with it.
     fn note_registered(&mut self, account: &MailjetAccount, ids: &[i64]) -> Result<(), SpoolError>;
 
     /// Notes that `account` is registered with the webhook URL `id`, which is no longer pending, and lets the
@@ -156,6 +166,9 @@ pub trait Registry: RegistryView {
 
     /// Revokes a webhook URL once it has not been used for `after`. Returns whether it is active.
     fn retire_webhook_url(&mut self, id: i64, after: Duration) -> Result<bool, SpoolError>;
+
+    /// Starts the time anew for which a retiring webhook URL has not been used.
+    fn note_webhook_url_attempt(&mut self, id: i64) -> Result<(), SpoolError>;
 
     /// Adds to the time for which a retiring webhook URL has not been used. Returns whether this was long
     /// enough, so that it is now revoked.

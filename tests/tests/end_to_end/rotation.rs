@@ -1,10 +1,12 @@
 //! Replacing a webhook URL by hand, including what Mailjet does meanwhile.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use end_to_end::events::DOCUMENTED_EVENTS;
 use end_to_end::http::free_address;
 use end_to_end::mailjet::{Account, EVENT_TYPES, Sender};
+use end_to_end::program::Signal;
 use end_to_end::tap::Tap;
 use end_to_end::wait;
 
@@ -85,4 +87,36 @@ fn a_url_that_is_to_be_revoked_when_unused_works_until_then() {
     for wrong in ["-1", "x", "9999", "NaN"] {
         tap.url(&["revoke", "1", "--when-unused", wrong]).finish().assert_code(2);
     }
+}
+
+/// Mailjet repeats what is refused. Its URL must not retire meanwhile, whatever the reason was.
+#[test]
+fn a_refused_webhook_keeps_its_url_from_retiring() {
+    let tap = Tap::new().with_created_urls().set("max_body_bytes", 10);
+    let url = tap.create_url();
+    let listener = tap.listen().start();
+    let url = listener.endpoint().with_path(&url.path);
+    tap.url(&["revoke", "1", "--when-unused", "0.0003"]).finish().assert_code(0);
+    // The whole time is more than twice as long.
+    let end = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < end {
+        assert_eq!(url.post(DOCUMENTED_EVENTS[0]).status, 413);
+    }
+    assert_eq!(tap.url_ids(), ["1"]);
+    let _ = listener.program.stderr().wait_for("so it is now retired");
+}
+
+/// A frozen process could not have accepted anything.
+#[test]
+fn time_in_which_the_process_was_stopped_does_not_count() {
+    let tap = Tap::new().with_created_urls();
+    let url = tap.create_url();
+    let mut listener = tap.listen().start();
+    let url = listener.endpoint().with_path(&url.path);
+    tap.url(&["revoke", "1", "--when-unused", "0.0009"]).finish().assert_code(0);
+    listener.program.signal(Signal::STOP);
+    std::thread::sleep(Duration::from_secs(4));
+    listener.program.signal(Signal::CONT);
+    url.post_accepted("{}");
+    let _ = listener.program.stderr().wait_for("so it is now retired");
 }

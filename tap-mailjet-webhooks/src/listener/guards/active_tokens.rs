@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::HumanDuration;
@@ -34,6 +35,9 @@ pub(crate) fn wait_until_accepted(spool: &dyn SpoolView) -> Result<bool, SpoolEr
     Ok(is_listening)
 }
 
+/// The longest time that one round counts.
+const MAX_ROUND: Duration = Duration::from_secs(2);
+
 /// The tokens that a listener admits at the moment. Clones share them.
 #[derive(Debug, Clone)]
 pub struct ActiveTokens(Arc<RwLock<Vec<ActiveToken>>>);
@@ -45,11 +49,13 @@ struct ActiveToken {
     hash: TokenHash,
     /// When it was last used, until the follower takes that to the registry.
     used_at: Mutex<Option<UnixMillis>>,
+    /// Whether somebody has tried to use it since the follower looked, whatever the answer was.
+    was_tried: AtomicBool,
 }
 
 impl ActiveToken {
     fn new(id: Option<i64>, hash: TokenHash) -> Self {
-        ActiveToken { id, hash, used_at: Mutex::default() }
+        ActiveToken { id, hash, used_at: Mutex::default(), was_tried: AtomicBool::new(false) }
     }
 }
 
@@ -71,6 +77,7 @@ impl ActiveTokens {
             tokens: ActiveTokens(Arc::default()),
             registry,
             uses: BTreeMap::new(),
+            tried: Vec::new(),
             retiring: Vec::new(),
             disuse: BTreeMap::new(),
             last_round: Instant::now(),
@@ -94,7 +101,11 @@ impl ActiveTokens {
         let hash = token::hash(text);
         let mut is_active = false;
         for active in self.0.read().iter() {
-            is_active |= bool::from(active.hash.0.ct_eq(&hash.0));
+            let is_this_one = bool::from(active.hash.0.ct_eq(&hash.0));
+            if is_this_one {
+                active.was_tried.store(true, Ordering::Relaxed);
+            }
+            is_active |= is_this_one;
         }
         is_active.then_some(hash)
     }
@@ -113,6 +124,12 @@ impl ActiveTokens {
     }
 }
 
+/// Returns the ids of the tokens that somebody has tried to use since the last call.
+fn take_tried(active: &[ActiveToken]) -> Vec<i64> {
+    let tried = active.iter().filter(|token| token.was_tried.swap(false, Ordering::Relaxed));
+    tried.filter_map(|token| token.id).collect()
+}
+
 fn ids_of(active: &[ActiveToken]) -> Vec<i64> {
     active.iter().filter_map(|token| token.id).collect()
 }
@@ -123,6 +140,9 @@ struct Follower {
     registry: Box<dyn Registry>,
     /// Uses that are not in the registry yet, by id.
     uses: BTreeMap<i64, UnixMillis>,
+    /// The webhook URLs that somebody tried to use in this round. A webhook that is refused for now will be
+    /// repeated, so its URL must not retire.
+    tried: Vec<i64>,
     /// The webhook URLs that are being retired, by id.
     retiring: Vec<(i64, Retirement)>,
     /// For how long each of them was not used, as far as the registry does not know it yet. This listener
@@ -161,6 +181,7 @@ impl Follower {
         let active = self.read()?;
         let (before, after) = (ids_of(&self.tokens.0.read()), ids_of(&active));
         self.uses.extend(self.tokens.take_uses());
+        self.tried = take_tried(&self.tokens.0.read());
         if before != after {
             *self.tokens.0.write() = active;
         }
@@ -176,10 +197,13 @@ impl Follower {
 
     /// Adds the time since the last round to the disuse of the retiring URLs that were not used in it.
     fn count_disuse(&mut self) {
-        let passed = self.last_round.elapsed();
-        self.last_round += passed;
-        let (retiring, uses) = (&self.retiring, &self.uses);
-        let is_unused = |id: &i64| retiring.iter().any(|(other, _)| other == id) && !uses.contains_key(id);
+        // A process that was stopped for a while could accept nothing in that time.
+        let passed = self.last_round.elapsed().min(MAX_ROUND);
+        self.last_round = Instant::now();
+        let (retiring, uses, tried) = (&self.retiring, &self.uses, &self.tried);
+        let is_unused = |id: &i64| {
+            retiring.iter().any(|(other, _)| other == id) && !uses.contains_key(id) && !tried.contains(id)
+        };
         self.disuse.retain(|id, _| is_unused(id));
         for (id, _) in retiring.iter().filter(|(id, _)| is_unused(id)) {
             *self.disuse.entry(*id).or_default() += passed;
@@ -201,6 +225,12 @@ impl Follower {
     /// Notes for how long the retiring URLs were not used, if that is worth a transaction.
     fn write_disuse(&mut self, round: Round) -> Result<(), SpoolError> {
         for (id, Retirement { after, unused_for }) in &self.retiring {
+            if self.tried.contains(id) && !unused_for.is_zero() {
+                match self.registry.note_webhook_url_attempt(*id) {
+                    Err(error) if error.kind() == SpoolErrorKind::Locked => return Ok(()),
+                    other => other?,
+                }
+            }
             let Some(more) = self.disuse.get(id).copied() else { continue };
             let is_due = more >= DISUSE_INTERVAL || unused_for.saturating_add(more) >= *after;
             if !is_due && round == Round::Regular {

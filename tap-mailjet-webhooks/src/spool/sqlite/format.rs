@@ -38,7 +38,7 @@ pub(super) const FORMATS: &[&str] = &[
 ",
     "
     ALTER TABLE webhook_url ADD COLUMN mailjet_account TEXT;
-    ALTER TABLE webhook_url ADD COLUMN is_pending INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE webhook_url ADD COLUMN pending TEXT;
     ALTER TABLE webhook_url ADD COLUMN retire_after INTEGER;
     ALTER TABLE webhook_url ADD COLUMN unused_for INTEGER NOT NULL DEFAULT 0;
 ",

@@ -26,7 +26,7 @@
 //! | `event` | `sequence` (key), `received_at` (Unix milliseconds), `body` (the event's text as received) |
 //! | `rejected` | `sequence` (key, same series), `received_at`, `reason`, `body` (bytes), `body_hash` |
 //! | `webhook_url` | `id`, `label`, `token_sha256`, `created_at`, `last_used_at`, `revoked_at`, |
-//! | | `mailjet_account`, `is_pending`, `retire_after` and `unused_for` (milliseconds) |
+//! | | `mailjet_account`, `pending`, `retire_after` and `unused_for` (milliseconds) |
 //! | `discovered_column` | `stream`, `name`, `json_type` |
 //! | `fact` | `name`, `value`: single facts about the spool itself |
 //!

@@ -9,7 +9,7 @@ use super::{facts, format};
 use crate::os::clock::UnixMillis;
 use crate::spool::{
     DiscoveredColumn, MailjetAccount, Registry, RegistryView, Retirement, Sequence, SpoolError, TokenHash,
-    WebhookUrl,
+    UrlPurpose, WebhookUrl,
 };
 
 const URLS: &str = "reading or writing its webhook URLs";
@@ -20,6 +20,17 @@ const POSITIONS: &str = "reading or writing its positions";
 pub(super) struct SqliteRegistry {
     pub(super) database: Database,
     pub(super) clock: fn() -> UnixMillis,
+}
+
+fn name_of(pending: UrlPurpose) -> &'static str {
+    match pending {
+        UrlPurpose::Register => "register",
+        UrlPurpose::Rotate => "rotate",
+    }
+}
+
+fn pending_named(name: &str) -> UrlPurpose {
+    if name == name_of(UrlPurpose::Rotate) { UrlPurpose::Rotate } else { UrlPurpose::Register }
 }
 
 /// Durations are stored in milliseconds.
@@ -47,8 +58,8 @@ impl RegistryView for SqliteRegistry {
         let has_accounts = |format: i64| format >= format::WITH_MAILJET_ACCOUNTS;
         self.read(URLS, |connection| {
             let newer = match connection.pragma_query_value(None, "user_version", |row| row.get(0)) {
-                Ok(format) if has_accounts(format) => "mailjet_account, is_pending, retire_after, unused_for",
-                _ => "NULL, 0, NULL, 0",
+                Ok(format) if has_accounts(format) => "mailjet_account, pending, retire_after, unused_for",
+                _ => "NULL, NULL, NULL, 0",
             };
             connection
                 .prepare_cached(&format!(
@@ -63,7 +74,7 @@ impl RegistryView for SqliteRegistry {
                         created_at: UnixMillis::new(row.get(3)?),
                         last_used_at: row.get::<_, Option<i64>>(4)?.map(UnixMillis::new),
                         account: row.get::<_, Option<String>>(5)?.map(MailjetAccount::new),
-                        is_pending: row.get(6)?,
+                        pending: row.get_ref(6)?.as_str_or_null()?.map(pending_named),
                         retirement: match row.get(7)? {
                             None => None,
                             Some(after) => {
@@ -102,7 +113,7 @@ impl Registry for SqliteRegistry {
         &mut self,
         token: TokenHash,
         label: Option<&str>,
-        account: Option<&MailjetAccount>,
+        account: Option<(&MailjetAccount, UrlPurpose)>,
         max_active: usize,
     ) -> Result<Option<i64>, SpoolError> {
         let now = (self.clock)().get();
@@ -113,9 +124,10 @@ impl Registry for SqliteRegistry {
                 return Ok(None);
             }
             let insert = "INSERT INTO webhook_url \
-                 (label, token_sha256, created_at, mailjet_account, is_pending) VALUES (?1, ?2, ?3, ?4, ?5)";
-            let name = account.map(MailjetAccount::as_str);
-            transaction.execute(insert, params![label, token.0, now, name, account.is_some()])?;
+                 (label, token_sha256, created_at, mailjet_account, pending) VALUES (?1, ?2, ?3, ?4, ?5)";
+            let name = account.map(|(account, _)| account.as_str());
+            let pending = account.map(|(_, pending)| name_of(pending));
+            transaction.execute(insert, params![label, token.0, now, name, pending])?;
             Ok(Some(transaction.last_insert_rowid()))
         })?)
     }
@@ -123,7 +135,8 @@ impl Registry for SqliteRegistry {
     fn note_registered(&mut self, account: &MailjetAccount, ids: &[i64]) -> Result<(), SpoolError> {
         Ok(self.database.write(URLS, |transaction| {
             for id in ids {
-                let note = "UPDATE webhook_url SET mailjet_account = ?2 WHERE id = ?1";
+                let note = "UPDATE webhook_url SET mailjet_account = ?2 \
+                     WHERE id = ?1 AND mailjet_account IS NULL";
                 transaction.execute(note, params![id, account.as_str()])?;
             }
             Ok(())
@@ -138,10 +151,10 @@ impl Registry for SqliteRegistry {
         retire_after: Duration,
     ) -> Result<(), SpoolError> {
         Ok(self.database.write(URLS, |transaction| {
-            let complete = "UPDATE webhook_url SET mailjet_account = ?2, is_pending = 0 WHERE id = ?1";
+            let complete = "UPDATE webhook_url SET mailjet_account = ?2, pending = NULL WHERE id = ?1";
             transaction.execute(complete, params![id, account.as_str()])?;
             for id in retired {
-                let retire = "UPDATE webhook_url SET retire_after = ?2, unused_for = 0, is_pending = 0 \
+                let retire = "UPDATE webhook_url SET retire_after = ?2, unused_for = 0, pending = NULL \
                      WHERE id = ?1 AND revoked_at IS NULL";
                 transaction.execute(retire, params![id, millis(retire_after)])?;
             }
@@ -156,6 +169,13 @@ impl Registry for SqliteRegistry {
             transaction.execute(retire, params![id, millis(after)])
         })?;
         Ok(retired > 0)
+    }
+
+    fn note_webhook_url_attempt(&mut self, id: i64) -> Result<(), SpoolError> {
+        self.database.write(URLS, |transaction| {
+            transaction.execute("UPDATE webhook_url SET unused_for = 0 WHERE id = ?1", [id])
+        })?;
+        Ok(())
     }
 
     fn note_webhook_url_disuse(&mut self, id: i64, more: Duration) -> Result<bool, SpoolError> {
