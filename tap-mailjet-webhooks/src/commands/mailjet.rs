@@ -219,15 +219,17 @@ fn set(
              account posts to it, give that account another URL first"
         );
     }
-    for id in outcome.registration.own_ids().into_iter().filter(|id| Some(*id) != outcome.url_id) {
-        let backups = outcome.registration.backups(id);
-        if !backups.is_empty() {
-            warn!(
-                "webhook URL {id} stays active, because it is the backup for {}; to end that, remove it in \
-                 Mailjet and run `url revoke {id} --when-unused 24`",
-                names(&backups)
-            );
-        }
+    for id in outcome.registration.in_use().iter().filter(|id| Some(**id) != outcome.url_id) {
+        let backups = outcome.registration.backups(*id);
+        let reason = match backups.is_empty() {
+            false => format!("it is the backup for {}", names(&backups)),
+            true if purpose == Purpose::Rotate => "Mailjet has it for an event that is not known".to_owned(),
+            true => continue,
+        };
+        warn!(
+            "webhook URL {id} stays active, because {reason}; to end that, remove it in Mailjet and run `url \
+             revoke {id} --when-unused 24`"
+        );
     }
     let left: Vec<_> = outcome.registration.events.iter().filter(|event| is_left(event)).collect();
     if !left.is_empty() {

@@ -138,12 +138,6 @@ impl Plan {
     pub fn is_empty(&self) -> bool {
         !self.changes.iter().any(|planned| planned.change.is_change())
     }
-
-    /// Returns the events whose URLs are left although they are somebody else's.
-    pub fn left(&self) -> Vec<EventType> {
-        let left = self.changes.iter().filter(|planned| planned.change == Change::Leave);
-        left.map(|planned| planned.now.event).collect()
-    }
 }
 
 impl PlannedChange {

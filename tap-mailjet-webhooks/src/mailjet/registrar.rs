@@ -6,7 +6,7 @@
 //!
 //! The registry remembers what a process that dies must not forget: that a URL is *pending*, from before it
 //! is sent to Mailjet until a list shows it everywhere. The next command goes on with it or, if Mailjet does
-//! not have it, revokes it.
+//! not have it, lets it retire.
 
 use std::time::Duration;
 
@@ -171,6 +171,7 @@ impl<'a> Registrar<'a> {
             plan.target = Target::Existing { id, url };
         }
         let mut progress = Progress::default();
+        let mut own_ids = Vec::new();
         for _ in 0..ROUNDS {
             self.change(&plan, &mut progress);
             // What a list shows counts, not what the calls have answered.
@@ -179,9 +180,11 @@ impl<'a> Registrar<'a> {
                 Err(RegistrarError::Api(error)) => return Err(progress.incomplete(&error.to_string(), None)),
                 Err(other) => return Err(other),
             };
-            let pending = own.pending(&self.account, purpose, &registration.own_ids());
+            own_ids = registration.own_ids();
+            let pending = own.pending(&self.account, purpose, &own_ids);
             plan = Plan::with_target(plan.target, purpose, &registration, pending, &replaceable);
             if plan.is_empty() {
+                let created = created.filter(|_| !progress.may_have_changed);
                 return self.complete(&plan.target, registration, created, retire_after);
             }
             if progress.is_hopeless() {
@@ -189,7 +192,6 @@ impl<'a> Registrar<'a> {
             }
         }
         // The last list came after the last call. If a call had no answer, it may still have an effect.
-        let own_ids = self.look()?.1.own_ids();
         if let Some(id) = created.filter(|id| !own_ids.contains(id) && !progress.may_have_changed) {
             self.registry.revoke_webhook_url(id)?;
         }

@@ -379,7 +379,8 @@ fn a_url_that_a_row_of_an_unknown_event_has_does_not_retire() {
     succeed(&tap, &["register"]);
     let url = api.account.url_of("open").expect("a URL");
     let obsolete = api.account.add("typofix", &url, false);
-    succeed(&tap, &["rotate"]);
+    let rotated = succeed(&tap, &["rotate"]);
+    assert!(rotated.stderr_contains("webhook URL 1 stays active, because Mailjet has it for an event"));
     let listed = tap.url(&["list"]).finish().stdout;
     assert!(listed.iter().all(|line| !line.contains("without use")), "{listed:?}");
     succeed(&tap, &["unregister"]);
