@@ -1,7 +1,5 @@
 //! The changes at Mailjet that would make the registration as configured. Nothing here does them.
 
-use catalog::event::EventType;
-
 use super::callback::{CallbackRow, CallbackUrl};
 use super::own_urls::Owner;
 use super::registration::{EventRegistration, Problem, Registered, Registration, Wanted};
