@@ -86,7 +86,9 @@ fn on_a_terminal_a_live_line_shows_progress_on_stderr_only() {
         let words = std::iter::once(command.get_program()).chain(command.get_args());
         let words: Vec<_> = words.map(|word| format!("'{}'", word.to_str().expect("text"))).collect();
         let line = format!("stty cols 80; {} >out {log}", words.join(" "));
-        program::run(Command::new("script").args(["-qec", &line, "/dev/null"]).current_dir(tap.folder()))
+        let mut script = Command::new("script");
+        script.args(["-qec", &line, "/dev/null"]).env("TERM", "xterm").current_dir(tap.folder());
+        program::run(&mut script)
     };
     let read = |name: &str| std::fs::read_to_string(tap.folder().join(name)).expect("a file");
     let shown = on_a_terminal("");
