@@ -86,8 +86,8 @@ pub struct ChangeArgs {
 /// When an old webhook URL is revoked.
 #[derive(Debug, Args)]
 pub struct RetireArgs {
-    /// Revoke the old URL once it has not been used for so many hours while a listener was running. Mailjet
-    /// repeats what failed for 24 hours
+    /// Revoke the old URL after this many hours without use, counted while a listener runs. Mailjet repeats
+    /// what failed for 24 hours
     #[arg(long, value_name = "HOURS", default_value = "24", value_parser = hours)]
     pub when_unused: Duration,
 }
@@ -231,9 +231,10 @@ fn set(
              revoke {id} --when-unused 24`"
         );
     }
-    let left: Vec<_> = outcome.registration.events.iter().filter(|event| is_left(event)).collect();
+    let left = outcome.registration.problems().filter(|(_, problem)| matches!(problem, Problem::Other(_)));
+    let left: Vec<_> = left.map(|(event, _)| event).collect();
     if !left.is_empty() {
-        return Err(MailjetError::Left(left.iter().map(|event| event.event).collect()).into());
+        return Err(MailjetError::Left(left).into());
     }
     demand_as_configured(&outcome.registration, false)?;
     if had_nothing_to_do {
@@ -242,10 +243,6 @@ fn set(
         info!("Mailjet posts {} here", names(&wanted.events));
     }
     Ok(())
-}
-
-fn is_left(event: &EventRegistration) -> bool {
-    event.is_wanted && event.primary.as_ref().is_some_and(|primary| primary.owner == Owner::Other)
 }
 
 fn unregister(
@@ -268,7 +265,7 @@ fn unregister(
             json!({ "removed": rows }).to_string() + "\n"
         }
     })?;
-    let ids: BTreeSet<_> = removed.iter().filter_map(own_id).collect();
+    let ids: BTreeSet<_> = removed.iter().filter_map(|registered| registered.owner.id()).collect();
     if removed.is_empty() {
         info!("no webhook URL of this tap was registered");
     } else if change.dry_run {
@@ -281,10 +278,6 @@ fn unregister(
         );
     }
     Ok(())
-}
-
-fn own_id(registered: &Registered) -> Option<i64> {
-    if let Owner::Ours { id, .. } = registered.owner { id } else { None }
 }
 
 fn owner_text(registered: &Registered) -> String {

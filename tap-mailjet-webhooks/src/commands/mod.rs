@@ -114,7 +114,6 @@ fn unless_reader_gone(error: io::Error) -> Result<(), CommandError> {
 
 /// Accepts the name of one of Mailjet's events.
 fn event_type() -> impl TypedValueParser<Value = EventType> {
-    PossibleValuesParser::new(EventType::ALL.map(EventType::name)).map(|name| {
-        EventType::ALL.into_iter().find(|event| event.name() == name).expect("one of the possible values")
-    })
+    PossibleValuesParser::new(EventType::ALL.map(EventType::name))
+        .map(|name| EventType::from_name(&name).expect("one of the possible values"))
 }

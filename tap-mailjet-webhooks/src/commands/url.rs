@@ -32,7 +32,7 @@ pub enum UrlCommand {
     Revoke {
         /// The id that `url list` shows
         id: i64,
-        /// Revoke it only once it has not been used for so many hours while a listener was running
+        /// Revoke it only after this many hours without use, counted while a listener runs
         #[arg(long, value_name = "HOURS", value_parser = hours)]
         when_unused: Option<Duration>,
     },

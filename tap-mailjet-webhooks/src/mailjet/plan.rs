@@ -101,8 +101,8 @@ impl Plan {
         pending: Option<i64>,
         replaceable: &[Replaceable],
     ) -> Self {
-        // With a new URL, or one that has not reached every event yet, all that is ours moves: afterwards the
-        // old URLs can retire.
+        // With a new URL, or one that has not reached every event yet, every row of ours moves to it, so that
+        // the old URLs can retire.
         let moves_all = match &target {
             Target::New => true,
             Target::Existing { id, .. } => purpose == Purpose::Rotate || pending == Some(*id),

@@ -185,7 +185,7 @@ impl<'a> Registrar<'a> {
             plan = Plan::with_target(plan.target, purpose, &registration, pending, &replaceable);
             if plan.is_empty() {
                 let created = created.filter(|_| !progress.may_have_changed);
-                return self.complete(&plan.target, registration, created, retire_after);
+                return self.complete(&plan.target, &own, registration, created, retire_after);
             }
             if progress.is_hopeless() {
                 break;
@@ -195,8 +195,8 @@ impl<'a> Registrar<'a> {
         if let Some(id) = created.filter(|id| !own_ids.contains(id) && !progress.may_have_changed) {
             self.registry.revoke_webhook_url(id)?;
         }
-        let rest: Vec<_> = plan.changes.iter().filter(|planned| planned.change.is_change()).collect();
-        let rest: Vec<_> = rest.iter().map(|planned| planned.now.event).collect();
+        let rest = plan.changes.iter().filter(|planned| planned.change.is_change());
+        let rest: Vec<_> = rest.map(|planned| planned.now.event).collect();
         let done: Vec<_> = progress.done.iter().copied().filter(|event| !rest.contains(event)).collect();
         let otherwise = format!("Mailjet does not show the change of {}", names(&rest));
         Err(progress.incomplete(&otherwise, Some(done)))
@@ -338,6 +338,7 @@ impl<'a> Registrar<'a> {
     fn complete(
         &mut self,
         target: &Target,
+        own: &OwnUrls,
         registration: Registration,
         created: Option<i64>,
         retire_after: Duration,
@@ -356,7 +357,6 @@ impl<'a> Registrar<'a> {
         let in_use = registration.in_use();
         let retires =
             |url: &WebhookUrl| url.id != *id && url.retirement.is_none() && !in_use.contains(&url.id);
-        let own = OwnUrls::read(&mut *self.registry, self.configured)?;
         let retired = own.of_account(&self.account).filter(|url| retires(url)).map(|url| url.id);
         let retired: Vec<_> = retired.collect();
         self.registry.complete_registration(&self.account, *id, &retired, retire_after)?;

@@ -24,7 +24,7 @@ fn times(listener: &RunningTap, pattern: &str) -> usize {
     listener.program.stderr().so_far().iter().filter(|line| line.contains(pattern)).count()
 }
 
-/// Waits until so many more checks have begun.
+/// Waits until `count` more checks have begun.
 fn wait_checks(api: &Api, count: usize) {
     let before = api.calls().len();
     end_to_end::wait::until("more checks", || (api.calls().len() >= before + count).then_some(()));

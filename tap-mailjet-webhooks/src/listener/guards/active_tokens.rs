@@ -22,6 +22,8 @@ use crate::spool::{
 /// How often the registry is read. A revoked URL has to stop working within a second.
 const REFRESH_INTERVAL: Duration = Duration::from_millis(300);
 
+/// The longest time that one round counts.
+const MAX_ROUND: Duration = Duration::from_secs(2);
 /// How often the registry learns for how long a retiring URL has not been used.
 const DISUSE_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -34,9 +36,6 @@ pub(crate) fn wait_until_accepted(spool: &dyn SpoolView) -> Result<bool, SpoolEr
     }
     Ok(is_listening)
 }
-
-/// The longest time that one round counts.
-const MAX_ROUND: Duration = Duration::from_secs(2);
 
 /// The tokens that a listener admits at the moment. Clones share them.
 #[derive(Debug, Clone)]
