@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use tap_mailjet_webhooks::os::clock::{Clock, UnixMillis};
 use tap_mailjet_webhooks::spool::{
-    self, Append, AppendError, Backlog, Batch, Damage, DiscoveredColumn, ItemKind, Items, Limits,
+    self, Append, AppendError, Backlog, Batch, CountStep, Damage, DiscoveredColumn, ItemKind, Items, Limits,
     MailjetAccount, Receipt, Retirement, Role, RoleLock, Sequence, SequenceUnit, Spool, SpoolErrorKind,
     SpoolLocation, StoredItem, TokenHash, UrlPurpose, Wakeup, WebhookUrl, Writer, WriterHandle,
 };
@@ -400,6 +400,64 @@ async fn a_retiring_webhook_url_is_revoked_once_it_was_unused_for_long_enough<F:
     assert_eq!(left, [others, new]);
 }
 
+async fn items_are_counted_by_minute_and_by_hour_and_old_counts_are_forgotten<F: Fixture>() {
+    const DAY: i64 = 24 * 3_600_000;
+    let fixture = F::new();
+    let mut registry = fixture.open().registry().expect("a registry");
+    let mut add = |at, counts: &[(&str, u64)]| {
+        registry.add_item_counts(UnixMillis::new(at), counts).expect("a note");
+    };
+    // Hour 7 of the second day, minutes 59 and 60.
+    let hour = DAY + 7 * 3_600_000;
+    add(hour + 3_540_000, &[("open", 2), ("rejected", 1)]);
+    add(hour + 3_599_999, &[("open", 3)]);
+    add(hour + 3_600_000, &[("open", 5)]);
+    let counts = |step, since| {
+        let mut view = fixture.open().registry_view().expect("a view");
+        let counts = view.item_counts(step, UnixMillis::new(since)).expect("counts");
+        counts.into_iter().map(|count| (count.start.get(), count.name, count.count)).collect::<Vec<_>>()
+    };
+    let expected = |rows: &[(i64, &str, u64)]| {
+        rows.iter().map(|(start, name, count)| (*start, (*name).to_owned(), *count)).collect::<Vec<_>>()
+    };
+    let minute = hour + 3_540_000;
+    let by_minute = [(minute, "open", 5), (minute, "rejected", 1), (hour + 3_600_000, "open", 5)];
+    assert_eq!(counts(CountStep::Minute, 0), expected(&by_minute));
+    let by_hour = [(hour, "open", 5), (hour, "rejected", 1), (hour + 3_600_000, "open", 5)];
+    assert_eq!(counts(CountStep::Hour, 0), expected(&by_hour));
+    assert_eq!(counts(CountStep::Hour, hour + 1), expected(&by_hour[2..]));
+
+    let later = hour + 14 * DAY;
+    fixture.open().registry().expect("one").add_item_counts(UnixMillis::new(later), &[]).expect("a note");
+    assert_eq!(counts(CountStep::Minute, 0), expected(&[]));
+    assert_eq!(counts(CountStep::Hour, 0), expected(&by_hour), "14 days are still there");
+}
+
+async fn the_newest_items_are_read_first<F: Fixture>() {
+    let fixture = F::new();
+    let spool = fixture.open();
+    let running = Running::start(&*spool, LIMITS);
+    for now in [1_000, 2_000, 3_000, 4_000] {
+        set_clock(now);
+        running.append_event().await;
+    }
+    running.append_rejected("no event").await;
+    let newest = |kind, through, limit| {
+        let mut read = Vec::new();
+        let visit = &mut |item: StoredItem<'_>| {
+            read.push((item.sequence.get(), item.reason.is_some()));
+            if item.sequence.get() == 2_000 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let mut reader = fixture.open().reader().expect("a reader");
+        reader.read_newest(kind, through, limit, visit).expect("items");
+        read
+    };
+    assert_eq!(newest(ItemKind::Event, Sequence::END, 2), [(4_000, false), (3_000, false)]);
+    assert_eq!(newest(ItemKind::Event, Sequence::new(3_000), 9), [(3_000, false), (2_000, false)]);
+    assert_eq!(newest(ItemKind::Rejected, Sequence::END, 9), [(4_001, true)]);
+    assert_eq!(newest(ItemKind::Event, Sequence::new(999), 9), []);
+}
+
 async fn the_registry_remembers_columns_and_positions<F: Fixture>() {
     let fixture = F::new();
     let column = |name: &str| DiscoveredColumn {
@@ -486,6 +544,8 @@ macro_rules! contract_tests {
             a_role_has_one_holder_and_ends_with_its_lock,
             webhook_urls_are_limited_and_their_ids_are_never_reused,
             a_retiring_webhook_url_is_revoked_once_it_was_unused_for_long_enough,
+            items_are_counted_by_minute_and_by_hour_and_old_counts_are_forgotten,
+            the_newest_items_are_read_first,
             the_registry_remembers_columns_and_positions,
             stats_follow_what_is_added_and_trimmed,
         ]);

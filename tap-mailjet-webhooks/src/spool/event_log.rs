@@ -92,6 +92,16 @@ pub trait EventReader: fmt::Debug + Send {
         visit: &mut dyn FnMut(Result<StoredItem<'_>, Damage>) -> ControlFlow<()>,
     ) -> Result<usize, SpoolError>;
 
+    /// Shows `visit` up to `limit` items of this kind up to `through`, the newest first, until `visit`
+    /// breaks. It ends early at what cannot be read.
+    fn read_newest(
+        &mut self,
+        kind: ItemKind,
+        through: Sequence,
+        limit: u32,
+        visit: &mut dyn FnMut(StoredItem<'_>) -> ControlFlow<()>,
+    ) -> Result<(), SpoolError>;
+
     /// Returns how many readable items of this kind lie past `position`.
     fn backlog_past(&mut self, kind: ItemKind, position: Sequence) -> Result<Backlog, SpoolError>;
 

@@ -67,8 +67,8 @@ pub use budget::{Budget, Reservation};
 pub use error::{AppendError, SpoolError, SpoolErrorKind};
 pub use event_log::{Backlog, Damage, EventReader, ItemKind, StoredItem, Trimmer};
 pub use registry::{
-    DiscoveredColumn, MailjetAccount, Registry, RegistryView, Retirement, Role, RoleLock, TokenHash,
-    UrlPurpose, WebhookUrl,
+    CountStep, DiscoveredColumn, ItemCount, MailjetAccount, Registry, RegistryView, Retirement, Role,
+    RoleLock, TokenHash, UrlPurpose, WebhookUrl,
 };
 pub use sequence::{Sequence, SequenceUnit};
 pub use stats::{DiskUsage, Pending, SpoolStats, StatsReader};

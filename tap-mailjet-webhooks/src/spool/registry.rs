@@ -119,10 +119,60 @@ pub struct DiscoveredColumn {
     pub json_type: String,
 }
 
+/// How finely items are counted over time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CountStep {
+    /// By minute. These counts are kept for at least an hour.
+    Minute,
+    /// By hour. These counts are kept for at least 14 days.
+    Hour,
+}
+
+impl CountStep {
+    /// Both steps.
+    pub const ALL: [CountStep; 2] = [CountStep::Minute, CountStep::Hour];
+
+    /// The length of a step.
+    pub const fn length(self) -> Duration {
+        match self {
+            CountStep::Minute => Duration::from_secs(60),
+            CountStep::Hour => Duration::from_secs(3600),
+        }
+    }
+
+    /// How long a count is kept.
+    pub(super) const fn kept_for(self) -> Duration {
+        match self {
+            CountStep::Minute => Duration::from_secs(2 * 3600),
+            CountStep::Hour => Duration::from_secs(15 * 24 * 3600),
+        }
+    }
+
+    /// Returns when the step began that `moment` is in.
+    pub(super) fn start_of(self, moment: UnixMillis) -> UnixMillis {
+        let length = i64::try_from(self.length().as_millis()).unwrap_or(i64::MAX);
+        UnixMillis::new(moment.get() - moment.get().rem_euclid(length))
+    }
+}
+
+/// How many items of one name were received in one step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ItemCount {
+    /// When the step began.
+    pub start: UnixMillis,
+    /// What was counted: the type of an event, or another name that the listener has chosen.
+    pub name: String,
+    /// How many.
+    pub count: u64,
+}
+
 /// Reads the registry.
 pub trait RegistryView: fmt::Debug + Send {
     /// Returns the active webhook URLs, oldest first.
     fn webhook_urls(&mut self) -> Result<Vec<WebhookUrl>, SpoolError>;
+
+    /// Returns the counts of the steps that began at `since` or later, in order of time and name.
+    fn item_counts(&mut self, step: CountStep, since: UnixMillis) -> Result<Vec<ItemCount>, SpoolError>;
 
     /// Returns the tokens of webhook URLs that were revoked.
     fn revoked_tokens(&mut self) -> Result<Vec<TokenHash>, SpoolError>;
@@ -176,6 +226,10 @@ pub trait Registry: RegistryView {
 
     /// Notes that a webhook arrived through a URL. If the URL is being retired, its time starts again.
     fn note_webhook_url_use(&mut self, id: i64, used_at: UnixMillis) -> Result<(), SpoolError>;
+
+    /// Adds to the counts of the steps that `at` is in, and forgets old ones. They are only shown, so they
+    /// need not be durable.
+    fn add_item_counts(&mut self, at: UnixMillis, counts: &[(&str, u64)]) -> Result<(), SpoolError>;
 
     /// Forgets a discovered column. Returns whether it was known.
     fn forget_discovered_column(&mut self, stream: &str, name: &str) -> Result<bool, SpoolError>;

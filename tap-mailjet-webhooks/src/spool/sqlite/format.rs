@@ -42,6 +42,12 @@ pub(super) const FORMATS: &[&str] = &[
     ALTER TABLE webhook_url ADD COLUMN retire_after INTEGER;
     ALTER TABLE webhook_url ADD COLUMN unused_for INTEGER NOT NULL DEFAULT 0;
 ",
+    "
+    CREATE TABLE item_count (
+        step INTEGER NOT NULL, start INTEGER NOT NULL, name TEXT NOT NULL, count INTEGER NOT NULL,
+        PRIMARY KEY (step, start, name)
+    ) STRICT, WITHOUT ROWID;
+",
 ];
 
 /// The first format in which webhook URLs have an account of Mailjet.

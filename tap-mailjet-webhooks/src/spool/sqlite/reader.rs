@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use rusqlite::params;
+use rusqlite::{Row, params};
 use tracing::error;
 
 use super::database::Database;
@@ -19,6 +19,23 @@ pub(super) struct SqliteReader {
     pub(super) throttle: LogThrottle,
 }
 
+/// The columns of an item, in the order in which [`item_in`] reads them.
+fn columns(kind: ItemKind) -> &'static str {
+    match kind {
+        ItemKind::Event => "sequence, received_at, NULL, body",
+        ItemKind::Rejected => "sequence, received_at, reason, body",
+    }
+}
+
+fn item_in<'r>(row: &'r Row<'_>) -> rusqlite::Result<StoredItem<'r>> {
+    Ok(StoredItem {
+        sequence: Sequence::new(row.get(0)?),
+        received_at: UnixMillis::new(row.get(1)?),
+        reason: row.get_ref(2)?.as_str_or_null()?,
+        body: row.get_ref(3)?.as_bytes()?,
+    })
+}
+
 impl SqliteReader {
     fn failed(&self, source: rusqlite::Error) -> SpoolError {
         self.database.failed("reading")(source).into()
@@ -33,15 +50,11 @@ impl EventReader for SqliteReader {
         limit: u32,
         visit: &mut dyn FnMut(Result<StoredItem<'_>, Damage>) -> ControlFlow<()>,
     ) -> Result<usize, SpoolError> {
-        let reason = match kind {
-            ItemKind::Event => "NULL",
-            ItemKind::Rejected => "reason",
-        };
         // The query asks for "at least position + 1" and not "past position": SQLite would look for the
         // position itself, which may be the end of a page that is damaged.
         let query = format!(
-            "SELECT sequence, received_at, {reason}, body FROM {} WHERE sequence >= ?1 + 1 \
-             ORDER BY sequence LIMIT ?2",
+            "SELECT {} FROM {} WHERE sequence >= ?1 + 1 ORDER BY sequence LIMIT ?2",
+            columns(kind),
             table(kind)
         );
         let mut seen = 0;
@@ -51,12 +64,7 @@ impl EventReader for SqliteReader {
                 let left = i64::from(limit) - i64::try_from(seen).unwrap_or(0);
                 let mut rows = statement.query(params![position.get(), left])?;
                 while let Some(row) = rows.next()? {
-                    let item = StoredItem {
-                        sequence: Sequence::new(row.get(0)?),
-                        received_at: UnixMillis::new(row.get(1)?),
-                        reason: row.get_ref(2)?.as_str_or_null()?,
-                        body: row.get_ref(3)?.as_bytes()?,
-                    };
+                    let item = item_in(row)?;
                     position = item.sequence;
                     seen += 1;
                     if visit(Ok(item)).is_break() {
@@ -81,6 +89,34 @@ impl EventReader for SqliteReader {
             if visit(Err(damage)).is_break() || seen >= limit as usize {
                 return Ok(seen);
             }
+        }
+    }
+
+    fn read_newest(
+        &mut self,
+        kind: ItemKind,
+        through: Sequence,
+        limit: u32,
+        visit: &mut dyn FnMut(StoredItem<'_>) -> ControlFlow<()>,
+    ) -> Result<(), SpoolError> {
+        let query = format!(
+            "SELECT {} FROM {} WHERE sequence <= ?1 ORDER BY sequence DESC LIMIT ?2",
+            columns(kind),
+            table(kind)
+        );
+        let mut read = || -> rusqlite::Result<()> {
+            let mut statement = self.database.connection.prepare_cached(&query)?;
+            let mut rows = statement.query(params![through.get(), limit])?;
+            while let Some(row) = rows.next()? {
+                if visit(item_in(row)?).is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        match read() {
+            Err(error) if is_damage(&error) => Ok(()),
+            other => other.map_err(|source| self.failed(source)),
         }
     }
 

@@ -8,12 +8,13 @@ use super::database::Database;
 use super::{facts, format};
 use crate::os::clock::UnixMillis;
 use crate::spool::{
-    DiscoveredColumn, MailjetAccount, Registry, RegistryView, Retirement, Sequence, SpoolError, TokenHash,
-    UrlPurpose, WebhookUrl,
+    CountStep, DiscoveredColumn, ItemCount, MailjetAccount, Registry, RegistryView, Retirement, Sequence,
+    SpoolError, TokenHash, UrlPurpose, WebhookUrl,
 };
 
 const URLS: &str = "reading or writing its webhook URLs";
 const COLUMNS: &str = "reading or writing its discovered columns";
+const COUNTS: &str = "reading or writing its counts over time";
 const POSITIONS: &str = "reading or writing its positions";
 
 #[derive(Debug)]
@@ -31,6 +32,22 @@ fn name_of(pending: UrlPurpose) -> &'static str {
 
 fn pending_named(name: &str) -> UrlPurpose {
     if name == name_of(UrlPurpose::Rotate) { UrlPurpose::Rotate } else { UrlPurpose::Register }
+}
+
+/// Writes what need not be durable, without a sync of its own, which would keep the listener's next commit
+/// waiting.
+fn without_sync(
+    database: &mut Database,
+    action: &'static str,
+    work: impl FnOnce(&Connection) -> rusqlite::Result<()>,
+) -> Result<(), SpoolError> {
+    let set_sync = |database: &Database, level| {
+        database.connection.pragma_update(None, "synchronous", level).map_err(database.failed(action))
+    };
+    set_sync(database, "NORMAL")?;
+    let written = database.write(action, |transaction| work(transaction));
+    set_sync(database, "FULL")?;
+    Ok(written?)
 }
 
 /// Durations are stored in milliseconds.
@@ -81,6 +98,24 @@ impl RegistryView for SqliteRegistry {
                                 Some(Retirement { after: duration(after), unused_for: duration(row.get(8)?) })
                             }
                         },
+                    })
+                })?
+                .collect()
+        })
+    }
+
+    fn item_counts(&mut self, step: CountStep, since: UnixMillis) -> Result<Vec<ItemCount>, SpoolError> {
+        let query = "SELECT start, name, count FROM item_count WHERE step = ?1 AND start >= ?2 \
+             ORDER BY start, name";
+        self.read(COUNTS, |connection| {
+            connection
+                .prepare_cached(query)?
+                .query_map((millis(step.length()), since.get()), |row| {
+                    let count = row.get::<_, i64>(2)?;
+                    Ok(ItemCount {
+                        start: UnixMillis::new(row.get(0)?),
+                        name: row.get(1)?,
+                        count: u64::try_from(count).unwrap_or(0),
                     })
                 })?
                 .collect()
@@ -220,6 +255,26 @@ impl Registry for SqliteRegistry {
         })?)
     }
 
+    fn add_item_counts(&mut self, at: UnixMillis, counts: &[(&str, u64)]) -> Result<(), SpoolError> {
+        without_sync(&mut self.database, COUNTS, |transaction| {
+            for step in CountStep::ALL {
+                let (length, start) = (millis(step.length()), step.start_of(at));
+                let add = "INSERT INTO item_count (step, start, name, count) VALUES (?1, ?2, ?3, ?4) \
+                     ON CONFLICT DO UPDATE SET count = count + excluded.count";
+                let mut add = transaction.prepare_cached(add)?;
+                for (name, count) in counts {
+                    let count = i64::try_from(*count).unwrap_or(i64::MAX);
+                    add.execute(params![length, start.get(), name, count])?;
+                }
+                let oldest = start.saturating_sub(step.kept_for());
+                transaction
+                    .prepare_cached("DELETE FROM item_count WHERE step = ?1 AND start < ?2")?
+                    .execute((length, oldest.get()))?;
+            }
+            Ok(())
+        })
+    }
+
     fn forget_discovered_column(&mut self, stream: &str, name: &str) -> Result<bool, SpoolError> {
         Ok(self.database.write_when_unlocked("forgetting a column", |transaction| {
             let delete = "DELETE FROM discovered_column WHERE stream = ?1 AND name = ?2";
@@ -261,16 +316,8 @@ impl Registry for SqliteRegistry {
     }
 
     fn note_confirmed_through(&mut self, sequence: Sequence) -> Result<(), SpoolError> {
-        const ACTION: &str = "noting what was confirmed";
-        let set_sync = |database: &Database, level| {
-            database.connection.pragma_update(None, "synchronous", level).map_err(database.failed(ACTION))
-        };
-        // Without a sync of its own, which would keep the listener's next commit waiting.
-        set_sync(&self.database, "NORMAL")?;
-        let noted = self
-            .database
-            .write(ACTION, |transaction| facts::raise(transaction, facts::CONFIRMED_THROUGH, sequence));
-        set_sync(&self.database, "FULL")?;
-        Ok(noted?)
+        without_sync(&mut self.database, "noting what was confirmed", |transaction| {
+            facts::raise(transaction, facts::CONFIRMED_THROUGH, sequence)
+        })
     }
 }
