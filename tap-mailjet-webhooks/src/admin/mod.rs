@@ -7,8 +7,10 @@
 //! | --- | --- |
 //! | this one | the paths, and their answers |
 //! | [`serve`] | connections |
+//! | [`access`] | who may see the status page |
 //! | [`readiness`] | whether a webhook would be accepted now, and why not |
 
+pub mod access;
 mod readiness;
 mod serve;
 

@@ -12,6 +12,8 @@ use serde::Deserialize;
 use super::values::{
     AdminAddress, Components, MailjetEvents, PublicUrl, SpoolPath, SystemColumnPrefix, WebhookTokens,
 };
+use crate::admin::access::hosts::AdminHosts;
+use crate::admin::access::sessions::AdminPassword;
 use crate::emitter::{ExtraColumn, UnknownFields};
 use crate::listener::{Networks, Password, Username};
 use crate::mailjet::{ApiKey, ApiUrl};
@@ -46,6 +48,14 @@ pub struct Config {
     #[schemars(with = "String")]
     #[schemars(extend("x-form" = "an IP address and a port, such as 127.0.0.1:8481, or off"))]
     pub admin_address: AdminAddress,
+    /// The password of the status page. Without one, a start on a terminal prints a link that signs in once.
+    #[schemars(with = "Option<String>", extend("default" = null, "secret" = true, "writeOnly" = true))]
+    #[schemars(extend("x-form" = "a password"))]
+    pub admin_password: Option<AdminPassword>,
+    /// The host names, besides IP addresses and localhost, by which the admin address may be asked.
+    #[schemars(with = "Vec<String>")]
+    #[schemars(extend("x-form" = "host names, such as tap.example.com"))]
+    pub admin_hosts: AdminHosts,
     /// The spool: an SQLite file on a local disk. `~/` at its start is the home directory, and a relative
     /// path starts at the folder of the configuration file. A missing directory is created. Default:
     /// `$XDG_STATE_HOME/tap-mailjet-webhooks/spool.db`.
@@ -176,6 +186,8 @@ impl Default for Config {
             listen_address: SocketAddr::from((Ipv4Addr::LOCALHOST, 8480)),
             public_url: None,
             admin_address: AdminAddress::At(SocketAddr::from((Ipv4Addr::LOCALHOST, 8481))),
+            admin_password: None,
+            admin_hosts: AdminHosts::default(),
             spool_path: None,
             webhook_tokens: WebhookTokens::default(),
             basic_auth_username: None,

@@ -91,6 +91,11 @@ impl Traffic {
         }
     }
 
+    /// Returns how many events of each type were stored, in the order of [`EventCounts::names`].
+    pub fn event_totals(&self) -> [u64; EventCounts::TYPES] {
+        std::array::from_fn(|index| self.shared.events_by_type[index].get())
+    }
+
     /// Counts a request that was refused.
     pub(super) fn note_refused(&self, refusal: &Refusal) {
         let (status, tag, _) = refusal.classify();

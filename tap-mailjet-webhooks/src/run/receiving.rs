@@ -16,6 +16,7 @@ use crate::os::open_files;
 use crate::os::systemd::{self, NotifyState};
 use crate::os::worker::Worker;
 use crate::spool::{RoleLock, Spool, SpoolError, Writer, WriterHandle};
+use crate::status::history;
 
 pub(super) struct Receiving {
     writer: Writer,
@@ -26,6 +27,8 @@ pub(super) struct Receiving {
     max_connections: usize,
     /// Keeps the tokens up to date, unless they come from the configuration.
     follower: Option<Worker<SpoolError>>,
+    /// Counts what is received over time.
+    history: Worker<Infallible>,
     /// Keeps the certificate up to date, if the listener speaks TLS.
     _certificate_follower: Option<Worker<Infallible>>,
 }
@@ -49,6 +52,7 @@ impl Receiving {
         let stopped = stopped.map(drop);
         let max_connections = open_files::raise_limit(setup.limits.max_connections);
         setup.limits.max_connections = max_connections;
+        let history = history::record(traffic.clone(), spool.impatient_registry()?)?;
         let serving = tokio::spawn(listener::serve(listener, setup, handle.clone(), traffic, stopped));
         info!("listening on {}://{address}", config.scheme());
         systemd::notify(NotifyState::Ready);
@@ -60,6 +64,7 @@ impl Receiving {
             tokens,
             max_connections,
             follower,
+            history,
             _certificate_follower: certificate_follower,
         })
     }
@@ -84,6 +89,7 @@ impl Receiving {
         self.stop_serving().await;
         self.handle.close();
         self.writer.ended().await?;
+        let Ok(()) = self.history.finish().await;
         if let Some(follower) = self.follower {
             // A failure changes nothing: the last round only notes when each URL was last used.
             let _ = follower.finish().await;

@@ -8,7 +8,10 @@
 //! | [`prometheus`] | Prometheus's text format | `/metrics` |
 //! | [`live_line`] | one line that is redrawn constantly, or a log line a minute | stderr |
 //! | [`singer_metrics`] | `INFO METRIC: {…}` | the log |
+//!
+//! [`history`] counts what is received over time.
 
+pub mod history;
 pub mod json;
 pub mod live_line;
 pub mod prometheus;
