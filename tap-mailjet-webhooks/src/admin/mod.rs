@@ -11,6 +11,7 @@
 //! | [`readiness`] | whether a webhook would be accepted now, and why not |
 
 pub mod access;
+mod page;
 mod readiness;
 mod serve;
 
