@@ -1,6 +1,6 @@
 //! The admin address: whether the tap is alive, whether it would accept a webhook, and its metrics.
 //!
-//! It only asks the components and changes nothing. It has its own connections, so it answers even while all
+//! Health, readiness and metrics change nothing. The status page does what an operator asks for. It has its own connections, so it answers even while all
 //! those for webhooks are in use.
 //!
 //! | module | what it decides |
@@ -8,10 +8,11 @@
 //! | this one | the paths, and their answers |
 //! | [`serve`] | connections |
 //! | [`access`] | who may see the status page |
+//! | [`page`] | the status page |
 //! | [`readiness`] | whether a webhook would be accepted now, and why not |
 
 pub mod access;
-mod page;
+pub mod page;
 mod readiness;
 mod serve;
 
@@ -19,6 +20,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Buf;
+use futures_util::{Stream, StreamExt};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
@@ -26,16 +29,20 @@ use tokio::time::timeout;
 use tracing::info;
 use warp::Filter;
 use warp::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use warp::http::{Method, StatusCode};
+use warp::http::{HeaderMap, Method, StatusCode};
 use warp::path::FullPath;
 use warp::reply::Response;
 
+use self::access::hosts::AdminHosts;
+use self::page::Context;
 use crate::status::{SharedSource, prometheus};
 pub use readiness::Readiness;
 
 const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 /// How long a snapshot may take: less than Prometheus waits by default.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(8);
+/// The largest body of a form.
+const MAX_FORM_BYTES: usize = 16 << 10;
 /// Prometheus's text format.
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -47,11 +54,23 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Answers on `listener`.
-    pub fn start(listener: TcpListener, readiness: Readiness, source: SharedSource) -> std::io::Result<Self> {
+    /// Answers on `listener`. With `prints_link`, it logs a link that signs in once.
+    pub fn start(
+        listener: TcpListener,
+        readiness: Readiness,
+        hosts: AdminHosts,
+        context: Context,
+        prints_link: bool,
+    ) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
-        let serving = tokio::spawn(serve::serve(listener, filter(readiness, source.clone())));
-        info!("admin on http://{address}: /healthz, /readyz, /metrics");
+        let source = context.source.clone();
+        let link =
+            (prints_link && !context.sessions.have_password()).then(|| context.sessions.one_time_link());
+        let serving = tokio::spawn(serve::serve(listener, filter(readiness, hosts, context)));
+        info!("admin on http://{address}: /healthz, /readyz, /metrics, and the status page at /");
+        if let Some(Ok(secret)) = link {
+            info!("this link opens the status page, once: http://{address}/sign-in?once={}", secret.expose());
+        }
         Ok(Admin { serving: serving.abort_handle(), source })
     }
 }
@@ -67,24 +86,70 @@ impl Drop for Admin {
 /// The filter that answers every request. It rejects none.
 fn filter(
     readiness: Readiness,
-    source: SharedSource,
+    hosts: AdminHosts,
+    context: Context,
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
-    let state = Arc::new((readiness, source));
-    warp::path::full().and(warp::method()).then(move |path: FullPath, method: Method| {
-        let state = Arc::clone(&state);
-        async move {
-            let (readiness, source) = &*state;
-            match path.as_str() {
-                "/healthz" | "/readyz" | "/metrics" if ![Method::GET, Method::HEAD].contains(&method) => {
-                    method_not_allowed()
-                }
-                "/healthz" => respond(StatusCode::OK, PLAIN_TEXT, "ok\n".to_owned()),
-                "/readyz" => report_readiness(readiness).await,
-                "/metrics" => report_metrics(source).await,
-                _ => respond(StatusCode::NOT_FOUND, PLAIN_TEXT, "not found\n".to_owned()),
+    let state = Arc::new((readiness, hosts, Arc::new(context)));
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    let request = warp::method().and(warp::path::full()).and(query).and(warp::header::headers_cloned());
+    let answered = request.and(warp::body::stream()).then(
+        move |method: Method, path: FullPath, query: String, headers: HeaderMap, body| {
+            let state = Arc::clone(&state);
+            async move {
+                let Ok(body) = read_form(body).await else {
+                    return respond(StatusCode::PAYLOAD_TOO_LARGE, PLAIN_TEXT, "too large\n".to_owned());
+                };
+                let path = path.as_str().to_owned();
+                answer(&state.0, &state.1, &state.2, &page::Request { method, path, query, headers, body })
+                    .await
             }
+        },
+    );
+    answered.recover(|_| async { Ok::<_, Infallible>(not_found()) }).unify()
+}
+
+async fn answer(
+    readiness: &Readiness,
+    hosts: &AdminHosts,
+    context: &Arc<Context>,
+    request: &page::Request,
+) -> Response {
+    if !hosts.allow(&request.headers) {
+        let body = "this host name is not allowed; add it to admin_hosts, or ask by IP address\n".to_owned();
+        return respond(StatusCode::MISDIRECTED_REQUEST, PLAIN_TEXT, body);
+    }
+    match request.path.as_str() {
+        "/healthz" | "/readyz" | "/metrics" if ![Method::GET, Method::HEAD].contains(&request.method) => {
+            method_not_allowed()
         }
-    })
+        "/healthz" => respond(StatusCode::OK, PLAIN_TEXT, "ok\n".to_owned()),
+        "/readyz" => report_readiness(readiness).await,
+        "/metrics" => report_metrics(&context.source).await,
+        _ => page::answer(context, readiness, request).await,
+    }
+}
+
+/// Reads the body of a form. It fails if that is too large, or breaks off.
+async fn read_form(body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> Result<Vec<u8>, ()> {
+    let mut body = std::pin::pin!(body);
+    let mut form = Vec::new();
+    while let Some(chunk) = body.next().await {
+        let mut chunk = chunk.map_err(drop)?;
+        while chunk.has_remaining() {
+            let part = chunk.chunk();
+            form.extend_from_slice(part);
+            let length = part.len();
+            chunk.advance(length);
+        }
+        if form.len() > MAX_FORM_BYTES {
+            return Err(());
+        }
+    }
+    Ok(form)
+}
+
+fn not_found() -> Response {
+    respond(StatusCode::NOT_FOUND, PLAIN_TEXT, "not found\n".to_owned())
 }
 
 async fn report_readiness(readiness: &Readiness) -> Response {

@@ -10,6 +10,7 @@ use url::Url;
 use super::ConfigError;
 use super::keys::Config;
 use super::values::{PublicUrl, SpoolPath};
+use crate::admin::page::PageConfig;
 use crate::emitter::{ColumnRules, OutputSpec, Pace};
 use crate::listener::{
     ActiveTokens, AddressGuard, ConnectionLimits, Credentials, Guards, Setup, Tls, TlsFiles,
@@ -132,6 +133,19 @@ impl Config {
                 Some(_) => Some(self.public_url()?.to_string().into()),
                 None => None,
             },
+        })
+    }
+
+    /// What the status page needs.
+    pub fn page(&self) -> Result<PageConfig, ConfigError> {
+        Ok(PageConfig {
+            public_url: self.public_url()?,
+            has_configured_tokens: self.webhook_tokens.configured().is_some(),
+            has_keys: self.mailjet_access()?.is_some(),
+            wanted_events: self.mailjet_events.types().len(),
+            spool_max_bytes: self.spool_max_bytes,
+            min_free_bytes: self.min_free_bytes,
+            confirm_without_state: self.confirm_without_state,
         })
     }
 

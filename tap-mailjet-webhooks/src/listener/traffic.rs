@@ -142,6 +142,11 @@ impl Traffic {
         self.shared.times.lock().last_event.map(|time| time.elapsed())
     }
 
+    /// How long ago anything was stored or, before the first webhook, the listener started.
+    pub(crate) fn since_last_stored(&self) -> Duration {
+        self.shared.times.lock().last_stored.elapsed()
+    }
+
     /// Waits until nothing has been stored for `limit`.
     pub async fn idle_for(&self, limit: Duration) {
         loop {

@@ -11,15 +11,18 @@ mod receiving;
 mod supervisor;
 
 use std::convert::Infallible;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tracing::info;
 
 use crate::admin::Admin;
+use crate::admin::access::sessions::Sessions;
+use crate::admin::page::Context;
 use crate::config::{Components, Config, ConfigError};
 use crate::emitter::progress::EmitterProgress;
 use crate::emitter::{EmitError, OutputSpec, OutputSpecError, StartError};
@@ -221,7 +224,18 @@ impl Parts {
         let admin = match (sockets.admin, &receiving) {
             (Some(listener), Some(receiving)) => {
                 let readiness = receiving.readiness(traffic.clone());
-                let started = Admin::start(listener, readiness, SharedSource::new(source()));
+                let context = Context {
+                    config: config.page()?,
+                    sessions: Sessions::new(config.admin_password.clone()),
+                    spool: Arc::clone(spool),
+                    source: SharedSource::new(source()),
+                    traffic: traffic.clone(),
+                    registration: registration.clone(),
+                    unseen: Mutex::default(),
+                };
+                let hosts = config.admin_hosts.clone();
+                let started =
+                    Admin::start(listener, readiness, hosts, context, std::io::stderr().is_terminal());
                 Some(started.map_err(|source| RunError::LocalAddress { key: "admin_address", source })?)
             }
             _ => None,

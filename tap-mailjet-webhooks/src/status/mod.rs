@@ -43,6 +43,13 @@ pub struct Snapshot {
     pub spool: Option<SpoolStatus>,
 }
 
+impl Snapshot {
+    /// A snapshot of nothing, for a tap that is stopping.
+    pub fn without_spool(taken_at: UnixMillis) -> Self {
+        Snapshot { taken_at, listener: None, emitter: None, behind: None, spool: None }
+    }
+}
+
 /// What a listener counts. The counters go on counting after the snapshot.
 #[derive(Debug, Clone)]
 #[allow(missing_docs)] // The types say what the fields are.

@@ -52,7 +52,8 @@ impl Secret {
         self.0.expose_secret()
     }
 
-    fn is(&self, text: &str) -> bool {
+    /// Whether `text` is the secret. They are compared in constant time.
+    pub fn is(&self, text: &str) -> bool {
         is_same(self.expose(), text)
     }
 }

@@ -75,7 +75,6 @@ pub(super) enum Target {
 #[derive(Debug, Clone)]
 #[allow(missing_docs)] // The names say what the fields are.
 pub(super) struct Facts {
-    pub now: UnixMillis,
     pub refusing: Vec<Unready>,
     /// `None` with tokens from the configuration.
     pub urls: Option<Vec<UrlUse>>,
@@ -327,7 +326,6 @@ mod tests {
 
     fn healthy() -> Facts {
         Facts {
-            now: UnixMillis::new(1_795_652_500_000),
             refusing: Vec::new(),
             urls: Some(vec![UrlUse { name: "primary".to_owned(), age: HOUR, is_used: true }]),
             last_event: Some(Duration::from_secs(4)),
