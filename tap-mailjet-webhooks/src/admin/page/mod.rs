@@ -322,7 +322,8 @@ fn respond(status: StatusCode, content_type: &'static str, body: String) -> Resp
         (CONTENT_TYPE, content_type),
         (CACHE_CONTROL, "no-store"),
         (CONTENT_SECURITY_POLICY, CONTENT_POLICY),
-        (REFERRER_POLICY, "no-referrer"),
+        // With "no-referrer", browsers would send `Origin: null` with our own forms.
+        (REFERRER_POLICY, "same-origin"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (X_FRAME_OPTIONS, "DENY"),
     ];
