@@ -162,7 +162,8 @@ impl Endpoint {
     /// The same, but returns an error if there is no answer.
     pub fn try_request(&self, method: &str) -> io::Result<Reply> {
         let mut client = self.try_connect()?;
-        client.try_send(format!("{method} {} HTTP/1.1\r\nHost: test\r\n\r\n", self.path))?;
+        let host = self.address;
+        client.try_send(format!("{method} {} HTTP/1.1\r\nHost: {host}\r\n\r\n", self.path))?;
         client.reply_to(method)
     }
 }

@@ -15,6 +15,8 @@ mod guarding;
 mod abuse;
 // The admin address: health, readiness and metrics.
 mod admin;
+// The status page.
+mod page;
 // The same figures for people: `spool status`.
 mod spool_status;
 // What the spool promises: durable before the 200, unique sequences, an end on I/O errors.

@@ -36,7 +36,7 @@ pub(super) enum State {
 
 impl State {
     /// The name in the page's style sheet.
-    pub fn class(self) -> &'static str {
+    pub(super) fn class(self) -> &'static str {
         match self {
             State::Ok => "ok",
             State::Wait => "wait",
@@ -113,7 +113,7 @@ pub(super) struct Headline {
 
 impl Headline {
     /// Chooses what to say.
-    pub fn new(facts: &Facts) -> Self {
+    pub(super) fn new(facts: &Facts) -> Self {
         refusing(facts)
             .or_else(|| not_receiving_yet(facts))
             .or_else(|| suspended(facts))

@@ -10,7 +10,7 @@ use crate::os::clock::UnixMillis;
 const THIN_SPACE: char = '\u{2009}';
 
 /// Writes a number with its digits in groups of three.
-pub fn number(value: u64) -> String {
+pub(super) fn number(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::with_capacity(digits.len() * 2);
     for (index, digit) in digits.chars().enumerate() {
@@ -23,13 +23,13 @@ pub fn number(value: u64) -> String {
 }
 
 /// Writes "1 event" or "2 events".
-pub fn count(value: u64, one: &str) -> String {
+pub(super) fn count(value: u64, one: &str) -> String {
     let plural = if value == 1 { "" } else { "s" };
     format!("{} {one}{plural}", number(value))
 }
 
 /// Writes a span of time in its largest unit, rounded down: "4 seconds", "2 hours".
-pub fn span(span: Duration) -> String {
+pub(super) fn span(span: Duration) -> String {
     let seconds = span.as_secs();
     let (value, unit) = match seconds {
         0..60 => (seconds, "second"),
@@ -41,7 +41,7 @@ pub fn span(span: Duration) -> String {
 }
 
 /// Writes a size in bytes in its largest binary unit, with one digit after the point below 10.
-pub fn bytes(bytes: u64) -> String {
+pub(super) fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["bytes", "KiB", "MiB", "GiB", "TiB"];
     let mut unit = 0;
     let mut scale = 1_u64;
@@ -61,17 +61,17 @@ fn moment(moment: UnixMillis) -> DateTime<Utc> {
 }
 
 /// Writes a day: "3 Aug 2026".
-pub fn day(at: UnixMillis) -> String {
+pub(super) fn day(at: UnixMillis) -> String {
     moment(at).format("%-d %b %Y").to_string()
 }
 
 /// Writes a time of day, with seconds: "00:21:40".
-pub fn time_of_day(at: UnixMillis) -> String {
+pub(super) fn time_of_day(at: UnixMillis) -> String {
     moment(at).format("%H:%M:%S").to_string()
 }
 
 /// Writes a day and a time of day: "24 Nov, 09:40 UTC".
-pub fn day_and_time(at: UnixMillis) -> String {
+pub(super) fn day_and_time(at: UnixMillis) -> String {
     moment(at).format("%-d %b, %H:%M UTC").to_string()
 }
 

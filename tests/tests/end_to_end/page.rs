@@ -1,0 +1,287 @@
+//! The status page: who may see it, what it shows, and what can be done with it. Requests are made as a browser
+//! makes them.
+
+use std::process::Command;
+
+use end_to_end::events::{DOCUMENTED_EVENTS, grouped, numbered_events};
+use end_to_end::http::{Endpoint, Reply};
+use end_to_end::mailjet::{Api, SECRET_KEY};
+use end_to_end::program;
+use end_to_end::tap::{PASSWORD, RunningTap, Tap};
+use end_to_end::wait;
+
+/// A tap with a status page, whose password is [`PASSWORD`].
+fn with_page() -> Tap {
+    Tap::new().with_created_urls().set("admin_address", "127.0.0.1:0").set("admin_password", PASSWORD)
+}
+
+/// A browser: it keeps one cookie.
+struct Browser {
+    admin: Endpoint,
+    cookie: Option<String>,
+}
+
+impl Browser {
+    fn new(tap: &RunningTap) -> Self {
+        Browser { admin: tap.admin(), cookie: None }
+    }
+
+    fn signed_in(tap: &RunningTap) -> Self {
+        let mut browser = Browser::new(tap);
+        assert_eq!(browser.post("/sign-in", &[("password", PASSWORD)]).status, 303);
+        browser
+    }
+
+    fn request(&mut self, method: &str, path: &str, headers: &str, body: &str) -> Reply {
+        let host = self.admin.address;
+        let cookie = self.cookie.as_ref().map(|cookie| format!("Cookie: {cookie}\r\n")).unwrap_or_default();
+        let mut client = self.admin.connect();
+        client.send(format!(
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\n{cookie}{headers}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        let reply = client.reply();
+        if let Some(set) = reply.header("set-cookie") {
+            self.cookie = set.split(';').next().map(str::to_owned);
+        }
+        reply
+    }
+
+    fn get(&mut self, path: &str) -> Reply {
+        self.request("GET", path, "", "")
+    }
+
+    /// Sends a form as a page of this address does.
+    fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Reply {
+        let origin = format!("Origin: http://{}\r\n", self.admin.address);
+        self.request("POST", path, &origin, &form(fields))
+    }
+
+    /// The token that the page's forms send.
+    fn form_token(&mut self) -> String {
+        let page = self.get("/").body;
+        let (_, rest) = page.split_once(r#"name="csrf" value=""#).expect("a form");
+        rest[..32].to_owned()
+    }
+}
+
+fn form(fields: &[(&str, &str)]) -> String {
+    let encode = |text: &str| {
+        text.bytes()
+            .map(|byte| match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => char::from(byte).to_string(),
+                other => format!("%{other:02X}"),
+            })
+            .collect::<String>()
+    };
+    fields.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect::<Vec<_>>().join("&")
+}
+
+#[test]
+fn without_a_login_every_path_shows_the_login_form_and_nothing_else() {
+    let tap = with_page();
+    let _ = tap.create_url();
+    let listener = tap.listen().start();
+    let mut browser = Browser::new(&listener);
+    let first = browser.get("/");
+    assert_eq!(first.status, 401);
+    assert!(first.body.contains(r#"type="password""#));
+    for path in ["/urls/new", "/urls/1/revoke", "/nothing", "/sign-in"] {
+        let reply = browser.get(path);
+        assert_eq!((reply.status, &reply.body), (401, &first.body), "{path}");
+    }
+    for path in ["/urls", "/urls/1/revoke", "/sign-out"] {
+        let reply = browser.post(path, &[("csrf", "x")]);
+        assert_eq!((reply.status, &reply.body), (401, &first.body), "{path}");
+    }
+    // Nor does it show whether there is a password.
+    let other = Tap::new().set("admin_address", "127.0.0.1:0").listen().start();
+    assert_eq!(Browser::new(&other).get("/").body, first.body);
+    for secret in [env!("CARGO_PKG_VERSION"), "primary", "127.0.0.1"] {
+        assert!(!first.body.contains(secret), "{secret}");
+    }
+    assert_eq!(tap.url_ids(), ["1"]);
+}
+
+#[test]
+fn every_answer_forbids_foreign_content_frames_and_caches() {
+    let listener = with_page().listen().start();
+    let mut browser = Browser::signed_in(&listener);
+    for path in ["/", "/page.css", "/page.js", "/icon.svg", "/nothing", "/?period=days"] {
+        let reply = browser.get(path);
+        let policy = reply.header("content-security-policy").expect("a policy");
+        assert!(policy.starts_with("default-src 'none'; style-src 'self'; script-src 'self'"), "{policy}");
+        assert!(policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"), "{policy}");
+        assert_eq!(reply.header("cache-control"), Some("no-store"));
+        assert_eq!(reply.header("x-content-type-options"), Some("nosniff"));
+    }
+    let page = browser.get("/").body;
+    for forbidden in ["style=\"", "onclick", "<style", "<script>", "http://", "https://"] {
+        let found = page.replace("http://www.w3.org/2000/svg", "");
+        assert!(!found.contains(forbidden), "{forbidden}");
+    }
+    assert!(page.len() < 50_000);
+}
+
+#[test]
+fn the_password_opens_the_page_until_one_signs_out() {
+    let listener = with_page().listen().start();
+    let mut browser = Browser::new(&listener);
+    let wrong = browser.post("/sign-in", &[("password", "open sesame")]);
+    assert!(wrong.status == 401 && wrong.body.contains("Wrong password. Try again."));
+    let signed_in = browser.post("/sign-in", &[("password", PASSWORD)]);
+    assert_eq!((signed_in.status, signed_in.header("location")), (303, Some("/")));
+    let cookie = signed_in.header("set-cookie").expect("a cookie");
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
+    assert!(browser.get("/").body.contains("Not receiving yet: there is no webhook URL."));
+    let token = browser.form_token();
+    assert_eq!(browser.post("/sign-out", &[("csrf", &token)]).status, 303);
+    browser.cookie = cookie.split(';').next().map(str::to_owned);
+    assert_eq!(browser.get("/").status, 401, "the old cookie is worth nothing");
+    // Behind a proxy that speaks TLS.
+    let form = form(&[("password", PASSWORD)]);
+    let secure = browser.request("POST", "/sign-in", "X-Forwarded-Proto: https\r\n", &form);
+    assert!(secure.header("set-cookie").expect("a cookie").ends_with("; Secure"));
+}
+
+#[test]
+fn wrong_tries_are_limited_for_all_together() {
+    let listener = with_page().listen().start();
+    wait::until("the limit is reached", || {
+        let mut tries = (0..6).map(|_| Browser::new(&listener).post("/sign-in", &[("password", "x")]));
+        tries.any(|reply| reply.body.contains("Too many tries.")).then_some(())
+    });
+    // A second later, the right one works.
+    wait::until("the limit is over", || {
+        (Browser::new(&listener).post("/sign-in", &[("password", PASSWORD)]).status == 303).then_some(())
+    });
+}
+
+#[test]
+fn a_start_on_a_terminal_prints_a_link_that_works_once() {
+    let tap = with_page().set("admin_password", serde_json::Value::Null);
+    let command = tap.listen().into_command();
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words: Vec<_> = words.map(|word| format!("'{}'", word.to_str().expect("text"))).collect();
+    // Once the link was found, the tap is stopped.
+    let script = format!(
+        "exec script --quiet --return --command \"exec {}\" /dev/null | while read -r line; do case $line in \
+         *sign-in?once=*) url=http${{line##*http}}; curl --silent --output /dev/null --write-out \
+         '%{{http_code}} %{{redirect_url}}\\n' \"${{url%%[[:space:]]*}}\"; curl --silent --output /dev/null \
+         --write-out '%{{http_code}}\\n' \"${{url%%[[:space:]]*}}\"; pkill -TERM --parent $PPID script; break;; \
+         esac; done",
+        words.join(" ")
+    );
+    let shown =
+        program::run(Command::new("timeout").args(["60", "bash", "-c", &script]).current_dir(tap.folder()));
+    let lines: Vec<_> = shown.lines().collect();
+    assert!(lines[0].starts_with("303 http://127.0.0.1:"), "{shown}");
+    assert_eq!(lines[1], "401", "it was used already");
+    let without_terminal = tap.listen().start();
+    let _ = without_terminal.admin();
+    assert!(!without_terminal.stop().stderr_contains("sign-in?once="));
+}
+
+/// A stranger's page can lead a browser here, under the stranger's name or with the operator's cookie.
+#[test]
+fn foreign_names_and_foreign_forms_are_refused() {
+    let tap = with_page().set("admin_hosts", vec!["tap.example.com"]);
+    let _ = tap.create_url();
+    let listener = tap.listen().start();
+    let mut browser = Browser::signed_in(&listener);
+    let token = browser.form_token();
+    for (host, status) in [("rebind.example.net", 421), ("tap.example.com:8481", 401), ("localhost", 401)] {
+        for path in ["/", "/metrics"] {
+            let mut client = listener.admin().connect();
+            client.send(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+            let expected = if path == "/metrics" && status == 401 { 200 } else { status };
+            assert_eq!(client.reply().status, expected, "{host}{path}");
+        }
+    }
+    let right = form(&[("csrf", &token)]);
+    for (origin, body) in [
+        ("Origin: http://evil.example.net\r\n", right.as_str()),
+        ("Origin: null\r\n", right.as_str()),
+        ("", "csrf=00000000000000000000000000000000"),
+        ("", ""),
+    ] {
+        assert_eq!(browser.request("POST", "/urls/1/revoke", origin, body).status, 403, "{origin}{body}");
+    }
+    assert_eq!(tap.url_ids(), ["1"]);
+    assert_eq!(browser.request("POST", "/urls", "", &"x".repeat(20_000)).status, 413);
+    assert_eq!(browser.post("/urls/1/revoke", &[("csrf", &token)]).status, 303);
+    assert_eq!(tap.url_ids(), [""; 0]);
+}
+
+#[test]
+fn a_url_is_made_shown_once_used_and_revoked() {
+    let tap = with_page();
+    let listener = tap.listen().start();
+    let mut browser = Browser::signed_in(&listener);
+    let token = browser.form_token();
+    let made = browser.post("/urls", &[("csrf", &token), ("label", "<b>\u{202e}primary</b>")]);
+    assert_eq!((made.status, made.header("location")), (303, Some("/urls/new")));
+    let shown = browser.get("/urls/new").body;
+    let (_, rest) = shown.split_once("/v1/mailjet/").expect("the URL");
+    let path = format!("/v1/mailjet/{}", &rest[..64]);
+    assert!(shown.contains("This is the only time") && !shown.contains("<b>\u{202e}"), "{shown}");
+    let again = browser.get("/urls/new");
+    assert!(again.status == 410 && !again.body.contains(&path) && again.body.contains("shown already"));
+    assert!(browser.get("/").body.contains("Not receiving yet: Mailjet has not posted anything."));
+
+    listener.endpoint().with_path(&path).post_accepted(DOCUMENTED_EVENTS[0]);
+    wait::until("the use is shown", || {
+        let page = browser.get("/").body;
+        (page.contains("Receiving, but nothing is confirmed.") && !page.contains(">never<")).then_some(())
+    });
+    let second = browser.post("/urls", &[("csrf", &token), ("label", "")]);
+    assert_eq!(second.status, 303);
+    let third = browser.post("/urls", &[("csrf", &token), ("label", "")]);
+    assert!(third.status == 409 && third.body.contains("Two URLs are active"), "{}", third.body);
+    assert_eq!(browser.post("/urls/1/revoke", &[("csrf", &token)]).status, 303);
+    wait::until("it is refused", || {
+        (listener.endpoint().with_path(&path).post(DOCUMENTED_EVENTS[0]).status == 404).then_some(())
+    });
+}
+
+#[test]
+fn events_over_time_survive_a_restart() {
+    let tap = with_page().set("webhook_tokens", vec![end_to_end::tap::TOKEN]);
+    let listener = tap.listen().start();
+    listener.endpoint().post_accepted(grouped(&numbered_events(0, 1_234)));
+    assert_eq!(listener.endpoint().post("no event").status, 200);
+    listener.stop().assert_code(0);
+    let listener = tap.listen().start();
+    let mut browser = Browser::signed_in(&listener);
+    for path in ["/", "/?period=days"] {
+        let page = browser.get(path).body;
+        assert!(page.contains("</span>rejected <b>1</b>"), "{page}");
+        assert!(
+            page.contains("<b>1\u{2009}234</b>") && page.contains(r#"class="k-rejected" d="M"#),
+            "{page}"
+        );
+        assert!(page.contains("The tokens come from"));
+    }
+}
+
+#[test]
+fn the_registration_with_mailjet_is_shown() {
+    let api = Api::start();
+    let tap = with_page()
+        .set("public_url", "http://127.0.0.1:8480")
+        .set("mailjet_api_url", api.url())
+        .set("mailjet_api_key", api.key.as_str())
+        .set("mailjet_secret_key", SECRET_KEY)
+        .set("mailjet_check_interval_seconds", 0.2);
+    tap.command(&["mailjet", "register"]).finish().assert_code(0);
+    let listener = tap.listen().start();
+    let mut browser = Browser::signed_in(&listener);
+    wait::until("it is checked", || {
+        browser.get("/").body.contains("Every event is registered.").then_some(())
+    });
+    let row = &api.account.rows()[0];
+    api.account.change(row.id, |row| row.is_alive = false);
+    wait::until("it is suspended", || {
+        browser.get("/").body.contains("Receiving, but Mailjet has suspended the URL for sent.").then_some(())
+    });
+}
