@@ -1,12 +1,12 @@
 //! The status page: who may see it, what it shows, and what can be done with it. Requests are made as a browser
 //! makes them.
 
-use std::process::Command;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
 
 use end_to_end::events::{DOCUMENTED_EVENTS, grouped, numbered_events};
 use end_to_end::http::{Endpoint, Reply};
 use end_to_end::mailjet::{Api, SECRET_KEY};
-use end_to_end::program;
 use end_to_end::tap::{PASSWORD, RunningTap, Tap};
 use end_to_end::wait;
 
@@ -95,8 +95,9 @@ fn without_a_login_every_path_shows_the_login_form_and_nothing_else() {
         assert_eq!((reply.status, &reply.body), (401, &first.body), "{path}");
     }
     // Nor does it show whether there is a password.
-    let other = Tap::new().set("admin_address", "127.0.0.1:0").listen().start();
-    assert_eq!(Browser::new(&other).get("/").body, first.body);
+    let other = Tap::new().set("admin_address", "127.0.0.1:0");
+    let without_password = other.listen().start();
+    assert_eq!(Browser::new(&without_password).get("/").body, first.body);
     for secret in [env!("CARGO_PKG_VERSION"), "primary", "127.0.0.1"] {
         assert!(!first.body.contains(secret), "{secret}");
     }
@@ -105,7 +106,8 @@ fn without_a_login_every_path_shows_the_login_form_and_nothing_else() {
 
 #[test]
 fn every_answer_forbids_foreign_content_frames_and_caches() {
-    let listener = with_page().listen().start();
+    let tap = with_page();
+    let listener = tap.listen().start();
     let mut browser = Browser::signed_in(&listener);
     for path in ["/", "/page.css", "/page.js", "/icon.svg", "/nothing", "/?period=days"] {
         let reply = browser.get(path);
@@ -125,7 +127,8 @@ fn every_answer_forbids_foreign_content_frames_and_caches() {
 
 #[test]
 fn the_password_opens_the_page_until_one_signs_out() {
-    let listener = with_page().listen().start();
+    let tap = with_page();
+    let listener = tap.listen().start();
     let mut browser = Browser::new(&listener);
     let wrong = browser.post("/sign-in", &[("password", "open sesame")]);
     assert!(wrong.status == 401 && wrong.body.contains("Wrong password. Try again."));
@@ -146,7 +149,8 @@ fn the_password_opens_the_page_until_one_signs_out() {
 
 #[test]
 fn wrong_tries_are_limited_for_all_together() {
-    let listener = with_page().listen().start();
+    let tap = with_page();
+    let listener = tap.listen().start();
     wait::until("the limit is reached", || {
         let mut tries = (0..6).map(|_| Browser::new(&listener).post("/sign-in", &[("password", "x")]));
         tries.any(|reply| reply.body.contains("Too many tries.")).then_some(())
@@ -163,20 +167,29 @@ fn a_start_on_a_terminal_prints_a_link_that_works_once() {
     let command = tap.listen().into_command();
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let words: Vec<_> = words.map(|word| format!("'{}'", word.to_str().expect("text"))).collect();
-    // Once the link was found, the tap is stopped.
-    let script = format!(
-        "exec script --quiet --return --command \"exec {}\" /dev/null | while read -r line; do case $line in \
-         *sign-in?once=*) url=http${{line##*http}}; curl --silent --output /dev/null --write-out \
-         '%{{http_code}} %{{redirect_url}}\\n' \"${{url%%[[:space:]]*}}\"; curl --silent --output /dev/null \
-         --write-out '%{{http_code}}\\n' \"${{url%%[[:space:]]*}}\"; pkill -TERM --parent $PPID script; break;; \
-         esac; done",
-        words.join(" ")
-    );
-    let shown =
-        program::run(Command::new("timeout").args(["60", "bash", "-c", &script]).current_dir(tap.folder()));
-    let lines: Vec<_> = shown.lines().collect();
-    assert!(lines[0].starts_with("303 http://127.0.0.1:"), "{shown}");
-    assert_eq!(lines[1], "401", "it was used already");
+    let mut on_terminal = Command::new("script")
+        .args(["--quiet", "--return", "--command", &format!("exec {}", words.join(" ")), "/dev/null"])
+        .current_dir(tap.folder())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script starts");
+    let mut terminal = on_terminal.stdin.take().expect("a pipe");
+    let shown = BufReader::new(on_terminal.stdout.take().expect("a pipe"));
+    let mut lines = shown.lines().map_while(Result::ok);
+    let line = lines.find(|line| line.contains("/sign-in?once=")).expect("a link");
+    let (_, link) = line.split_once("http://").expect("a URL");
+    let link: String = link.chars().take_while(|c| c.is_ascii_graphic() && *c != '\u{1b}').collect();
+    let link = Endpoint::parse(&format!("http://{link}"));
+    let mut browser = Browser { admin: link.clone(), cookie: None };
+    let opened = browser.get(&link.path);
+    assert_eq!((opened.status, opened.header("location")), (303, Some("/")));
+    assert_eq!(browser.get("/").status, 200);
+    let again = Browser { admin: link.clone(), cookie: None }.get(&link.path);
+    assert!(again.status == 401 && again.body.contains("This link was used already."), "{}", again.body);
+    terminal.write_all(b"\x03").expect("Ctrl-C");
+    lines.for_each(drop);
+    assert_eq!(on_terminal.wait().expect("it ends").code(), Some(0));
     let without_terminal = tap.listen().start();
     let _ = without_terminal.admin();
     assert!(!without_terminal.stop().stderr_contains("sign-in?once="));
@@ -280,6 +293,8 @@ fn the_registration_with_mailjet_is_shown() {
         browser.get("/").body.contains("Every event is registered.").then_some(())
     });
     let row = &api.account.rows()[0];
+    let path = Endpoint::parse(&row.url).path;
+    listener.endpoint().with_path(&path).post_accepted(DOCUMENTED_EVENTS[0]);
     api.account.change(row.id, |row| row.is_alive = false);
     wait::until("it is suspended", || {
         browser.get("/").body.contains("Receiving, but Mailjet has suspended the URL for sent.").then_some(())
