@@ -146,6 +146,7 @@ impl Config {
             spool_max_bytes: self.spool_max_bytes,
             min_free_bytes: self.min_free_bytes,
             confirm_without_state: self.confirm_without_state,
+            output: self.output(Selection::default()),
         })
     }
 

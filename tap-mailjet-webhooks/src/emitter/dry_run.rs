@@ -9,7 +9,7 @@ use super::read_ahead::{Block, Item};
 use super::streams::Streams;
 use super::{OutputSpec, OutputSpecError};
 use crate::os::clock::UnixMillis;
-use crate::spool::{Sequence, StoredItem};
+use crate::spool::{DiscoveredColumn, Sequence, StoredItem};
 
 /// The selected streams of a run that reads and remembers nothing.
 #[derive(Debug)]
@@ -19,6 +19,24 @@ impl DryRun {
     /// Starts a run of all selected streams, in which no column has appeared yet.
     pub fn new(spec: &OutputSpec) -> Result<Self, OutputSpecError> {
         Ok(DryRun(Streams::new(spec, StreamId::all(), &[])?))
+    }
+
+    /// Starts a run of one stream, in which the `discovered` columns have appeared.
+    pub fn of_stream(
+        spec: &OutputSpec,
+        stream: StreamId,
+        discovered: &[DiscoveredColumn],
+    ) -> Result<Self, OutputSpecError> {
+        Ok(DryRun(Streams::new(spec, [stream], discovered)?))
+    }
+
+    /// Appends the RECORDs of an item to `out`, whether it is an event or rejected.
+    pub fn write_item(&mut self, item: StoredItem<'_>, now: UnixMillis, out: &mut Vec<u8>) {
+        if item.reason.is_some() {
+            self.0.write_rejected(item, now, out);
+        } else {
+            self.write_event(item, now, out);
+        }
     }
 
     /// Appends the SCHEMA of every stream to `out`.

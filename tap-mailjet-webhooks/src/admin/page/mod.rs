@@ -8,10 +8,12 @@
 //! | [`view`], `templates/` | what is shown |
 //! | [`headline`] | what the page says first, and what to do |
 //! | [`chart`] | events over time, as a picture and a table |
+//! | [`items`] | the items that arrived last, and the rows that they become |
 //! | [`wording`] | how numbers, ages and times are written |
 
 mod chart;
 mod headline;
+mod items;
 mod view;
 mod wording;
 
@@ -30,13 +32,15 @@ use warp::http::{HeaderMap, Method, StatusCode};
 use warp::reply::Response;
 
 use self::chart::Period;
+use self::items::{Filter, ItemPage};
 use self::view::{Frame, LoginPage, MessagePage, Reading, StatusPage, UrlCreatedPage};
 use super::access::sessions::{Secret, Sessions, SignInError};
 use super::readiness::Readiness;
+use crate::emitter::OutputSpec;
 use crate::listener::token::{MAX_ACTIVE, Token};
 use crate::listener::{Traffic, wait_until_accepted};
 use crate::mailjet::check::CheckResult;
-use crate::spool::{Spool, SpoolError};
+use crate::spool::{Sequence, Spool, SpoolError};
 use crate::status::SharedSource;
 
 /// What a browser may load and do: only what comes from this address.
@@ -44,7 +48,7 @@ const CONTENT_POLICY: &str = "default-src 'none'; style-src 'self'; script-src '
     img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// What the page needs from the configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 #[allow(missing_docs)] // The names say what the fields are.
 pub struct PageConfig {
     /// The start of webhook URLs, including credentials.
@@ -56,6 +60,8 @@ pub struct PageConfig {
     pub spool_max_bytes: u64,
     pub min_free_bytes: u64,
     pub confirm_without_state: bool,
+    /// How items become rows.
+    pub output: OutputSpec,
 }
 
 /// Everything that the page shows or changes.
@@ -165,15 +171,20 @@ async fn signed_in(
                 _ => Period::Hour,
             };
             let reasons = readiness.reasons().await;
-            let reading = blocking(context, move |context| Reading::take(context, period)).await;
+            let filter =
+                Filter::parse(request.parameter("type").as_deref(), request.parameter("rejected").as_deref());
+            let shows_all = request.parameter("items").is_some();
+            let reading =
+                blocking(context, move |context| Reading::take(context, period, filter, shows_all)).await;
             match reading {
                 Ok(reading) => {
-                    html(StatusCode::OK, &StatusPage::new(context, frame, period, reasons, &reading))
+                    html(StatusCode::OK, &StatusPage::new(context, frame, period, reasons, reading))
                 }
                 Err(error) => failed(frame, &error),
             }
         }
         "/urls/new" => show_new_url(context, frame),
+        path if path.starts_with("/items/") => show_item(context, path, frame).await,
         _ => message(frame, StatusCode::NOT_FOUND, "There is no such page", String::new()),
     }
 }
@@ -249,6 +260,25 @@ fn show_new_url(context: &Context, frame: Frame) -> Response {
     };
     let url = secrecy::ExposeSecret::expose_secret(&new.url).to_owned();
     html(StatusCode::OK, &UrlCreatedPage { frame, id: new.id, label: new.label, url })
+}
+
+async fn show_item(context: &Arc<Context>, path: &str, frame: Frame) -> Response {
+    let sequence = path.trim_start_matches("/items/").parse::<i64>().ok().map(Sequence::new);
+    let (for_item, Some(sequence)) = (frame.clone(), sequence) else {
+        return message(frame, StatusCode::NOT_FOUND, "There is no such item", String::new());
+    };
+    let read = blocking(context, move |context| {
+        let stats = context.spool.stats_reader()?.read()?;
+        ItemPage::read(context, for_item, sequence, Some(&stats))
+    });
+    match read.await {
+        Ok(Some(page)) => html(StatusCode::OK, &page),
+        Ok(None) => {
+            let text = "It was deleted after the target had stored it, or never existed.".to_owned();
+            message(frame, StatusCode::NOT_FOUND, "There is no such item", text)
+        }
+        Err(error) => failed(frame, &error),
+    }
 }
 
 fn sign_in(context: &Context, request: &Request) -> Response {

@@ -7,6 +7,7 @@ use url::Host;
 
 use super::chart::{Chart, Period};
 use super::headline::{Facts, Headline, State, Target, UrlUse};
+use super::items::{self, FIRST_SHOWN, Filter, Item};
 use super::wording::{bytes, count, day, number, span, time_of_day};
 use super::{Context, PageConfig};
 use crate::admin::readiness::Unready;
@@ -61,6 +62,17 @@ pub(super) struct StatusPage {
     chart: Chart,
     urls: Urls,
     registration: RegistrationView,
+    items: Items,
+}
+
+/// The items that arrived last.
+#[derive(Debug)]
+struct Items {
+    /// The filter's name in the address; empty for all.
+    filter: &'static str,
+    rows: Vec<Item>,
+    /// The address that shows more, if there is more.
+    all_link: Option<String>,
 }
 
 #[derive(Debug)]
@@ -119,11 +131,19 @@ pub(super) struct Reading {
     last_hour: Vec<ItemCount>,
     shown: Vec<ItemCount>,
     state_was_given: bool,
+    filter: Filter,
+    shows_all: bool,
+    items: Vec<Item>,
 }
 
 impl Reading {
     /// Reads the spool. This may take a while on a slow disk.
-    pub(super) fn take(context: &Context, period: Period) -> Result<Self, SpoolError> {
+    pub(super) fn take(
+        context: &Context,
+        period: Period,
+        filter: Filter,
+        shows_all: bool,
+    ) -> Result<Self, SpoolError> {
         let now = UnixMillis::now();
         let mut registry = context.spool.registry()?;
         let last_hour = registry.item_counts(CountStep::Minute, Period::Hour.since(now))?;
@@ -134,7 +154,9 @@ impl Reading {
         let urls = registry.webhook_urls()?;
         let state_was_given = registry.state_was_given()? || context.config.confirm_without_state;
         let snapshot = context.source.snapshot().unwrap_or_else(|| Snapshot::without_spool(now));
-        Ok(Reading { snapshot, urls, last_hour, shown, state_was_given })
+        let stats = snapshot.spool.as_ref().map(|spool| &spool.stats);
+        let items = items::newest(&mut *context.spool.reader()?, filter, stats)?;
+        Ok(Reading { snapshot, urls, last_hour, shown, state_was_given, filter, shows_all, items })
     }
 }
 
@@ -144,8 +166,10 @@ impl StatusPage {
         frame: Frame,
         period: Period,
         refusing: Vec<Unready>,
-        reading: &Reading,
+        mut reading: Reading,
     ) -> Self {
+        let items = items_shown(&mut reading);
+        let reading = &reading;
         let now = reading.snapshot.taken_at;
         let checked = context.registration.get();
         let facts = facts(context, refusing, reading, checked.as_ref());
@@ -165,8 +189,23 @@ impl StatusPage {
             urls: urls(&context.config, now, &reading.urls),
             registration: registration(&context.config, now, checked.as_ref()),
             headline,
+            items,
         }
     }
+}
+
+fn items_shown(reading: &mut Reading) -> Items {
+    let mut rows = std::mem::take(&mut reading.items);
+    let (filter, query) = match reading.filter {
+        Filter::All => ("", String::new()),
+        Filter::Type(name) => (name, format!("&type={name}")),
+        Filter::Rejected => ("rejected", "&rejected=1".to_owned()),
+    };
+    let has_more = !reading.shows_all && rows.len() > FIRST_SHOWN;
+    if has_more {
+        rows.truncate(FIRST_SHOWN);
+    }
+    Items { filter, rows, all_link: has_more.then(|| format!("/?items=100{query}#items")) }
 }
 
 fn facts(

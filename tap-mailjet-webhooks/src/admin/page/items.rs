@@ -1,0 +1,324 @@
+//! The items that arrived last: how far each has got, and the row that it becomes.
+
+use std::ops::ControlFlow;
+
+use askama::Template;
+use catalog::event::EventType;
+use catalog::members;
+use catalog::stream::StreamId;
+use serde_json::value::RawValue;
+
+use super::Context;
+use super::view::Frame;
+use super::wording::{day, number, time_of_day};
+use crate::emitter::DryRun;
+use crate::listener::EventCounts;
+use crate::os::clock::UnixMillis;
+use crate::spool::{EventReader, ItemKind, Sequence, SpoolError, SpoolStats, StoredItem};
+
+/// How many items are looked through for the ones that are shown.
+const MAX_SEARCHED: u32 = 10_000;
+/// How many items are shown at most.
+pub(super) const MAX_SHOWN: usize = 100;
+/// How many are shown at first.
+pub(super) const FIRST_SHOWN: usize = 25;
+/// How much of a text is shown in a list.
+const MAX_GIST_CHARS: usize = 120;
+/// How much of a body is shown on its page.
+const MAX_BODY_BYTES: usize = 64 << 10;
+
+/// Which items are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Filter {
+    All,
+    /// Events of this type, or of a type that Mailjet does not document ("other").
+    Type(&'static str),
+    Rejected,
+}
+
+impl Filter {
+    /// Reads the parameters `type` and `rejected` of an address.
+    pub(super) fn parse(event_type: Option<&str>, rejected: Option<&str>) -> Self {
+        let known = |wanted| EventCounts::names().into_iter().find(|name| Some(*name) == wanted);
+        match (rejected, known(event_type)) {
+            (Some("1"), _) => Filter::Rejected,
+            (_, Some(name)) => Filter::Type(name),
+            (_, None) => Filter::All,
+        }
+    }
+}
+
+/// An item in the list.
+#[derive(Debug)]
+pub(super) struct Item {
+    pub(super) sequence: i64,
+    pub(super) time: String,
+    pub(super) time_iso: String,
+    pub(super) progress: &'static str,
+    pub(super) progress_class: &'static str,
+    /// The type of the event, or "rejected". A type that Mailjet does not document is "other".
+    pub(super) kind: &'static str,
+    pub(super) email: Vec<Piece>,
+    /// What is most telling about it: the error, the page, the reason.
+    pub(super) gist: Vec<Piece>,
+}
+
+/// A part of a text from outside: as it is, or the code of a character that would change how text reads.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub(super) text: String,
+    pub(super) is_code: bool,
+}
+
+/// Whether a character is shown by its code: controls, and what changes the direction of text or is invisible.
+fn is_hidden(c: char) -> bool {
+    (c.is_control() && c != '\n')
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}')
+        || matches!(c, '\u{061c}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
+}
+
+/// Splits a text into what is shown as it is, and the codes of hidden characters.
+pub(super) fn pieces(text: &str) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let mut plain = String::new();
+    for c in text.chars() {
+        if !is_hidden(c) {
+            plain.push(c);
+            continue;
+        }
+        if !plain.is_empty() {
+            pieces.push(Piece { text: std::mem::take(&mut plain), is_code: false });
+        }
+        pieces.push(Piece { text: format!("U+{:04X}", u32::from(c)), is_code: true });
+    }
+    if !plain.is_empty() {
+        pieces.push(Piece { text: plain, is_code: false });
+    }
+    pieces
+}
+
+fn shortened(text: &str) -> Vec<Piece> {
+    pieces(&text.chars().take(MAX_GIST_CHARS).collect::<String>())
+}
+
+/// How far an item has got.
+fn progress(sequence: Sequence, stats: Option<&SpoolStats>) -> (&'static str, &'static str) {
+    let reaches = |position: Option<Sequence>| position.is_some_and(|position| position >= sequence);
+    match stats {
+        Some(stats) if reaches(stats.confirmed_through) => ("confirmed", "confirmed"),
+        Some(stats) if reaches(stats.written_through) => ("written", "written"),
+        _ => ("on disk", "disk"),
+    }
+}
+
+/// Reads the newest items that fit the filter, the newest first.
+pub(super) fn newest(
+    reader: &mut dyn EventReader,
+    filter: Filter,
+    stats: Option<&SpoolStats>,
+) -> Result<Vec<Item>, SpoolError> {
+    let mut items = Vec::new();
+    for kind in ItemKind::ALL {
+        if (kind == ItemKind::Event && filter == Filter::Rejected)
+            || (kind == ItemKind::Rejected && matches!(filter, Filter::Type(_)))
+        {
+            continue;
+        }
+        let before = items.len();
+        reader.read_newest(kind, Sequence::END, MAX_SEARCHED, &mut |item| {
+            let item = Item::new(item, stats);
+            if matches!(filter, Filter::Type(wanted) if wanted != item.kind) {
+                return ControlFlow::Continue(());
+            }
+            items.push(item);
+            if items.len() - before < MAX_SHOWN { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+    }
+    items.sort_by_key(|item| std::cmp::Reverse(item.sequence));
+    items.truncate(MAX_SHOWN);
+    Ok(items)
+}
+
+impl Item {
+    fn new(item: StoredItem<'_>, stats: Option<&SpoolStats>) -> Self {
+        let body = std::str::from_utf8(item.body).unwrap_or_default();
+        let (progress, progress_class) = progress(item.sequence, stats);
+        let (kind, email, gist) = match item.reason {
+            Some(reason) => ("rejected", Vec::new(), shortened(reason)),
+            None => {
+                let field = |name| text_of(body, name);
+                let gist = ["error", "url", "smtp_reply", "source", "agent"].into_iter().find_map(field);
+                let gist = shortened(&gist.unwrap_or_default());
+                (kind_of(body), shortened(&field("email").unwrap_or_default()), gist)
+            }
+        };
+        Item {
+            sequence: item.sequence.get(),
+            time: time_of_day(item.received_at),
+            time_iso: item.received_at.to_rfc3339(),
+            progress,
+            progress_class,
+            kind,
+            email,
+            gist,
+        }
+    }
+}
+
+fn kind_of(body: &str) -> &'static str {
+    let name = catalog::event::type_name(body);
+    name.and_then(|name| EventType::from_name(&name)).map_or("other", EventType::name)
+}
+
+/// Returns a field of an event that is text and not empty.
+fn text_of(body: &str, name: &str) -> Option<String> {
+    let mut found = None;
+    members::visit_members(body, |member, _| {
+        if member.name() == name {
+            found = serde_json::from_str::<String>(member.value).ok();
+        }
+        ControlFlow::Continue(())
+    });
+    found.filter(|text| !text.is_empty())
+}
+
+/// The page of one item.
+#[derive(Debug, Template)]
+#[template(path = "item.html")]
+pub(super) struct ItemPage {
+    frame: Frame,
+    kind: &'static str,
+    sequence: i64,
+    received: String,
+    received_iso: String,
+    progress: &'static str,
+    progress_class: &'static str,
+    reason: Option<Vec<Piece>>,
+    length: String,
+    is_cut: bool,
+    body: Vec<Piece>,
+    table: &'static str,
+    columns: Vec<Column>,
+    null_columns: usize,
+}
+
+/// A column of a row, and its value.
+#[derive(Debug)]
+struct Column {
+    name: Vec<Piece>,
+    value: Vec<Piece>,
+}
+
+impl ItemPage {
+    /// Reads the item with a sequence; `None` if there is none.
+    pub(super) fn read(
+        context: &Context,
+        frame: Frame,
+        sequence: Sequence,
+        stats: Option<&SpoolStats>,
+    ) -> Result<Option<Self>, SpoolError> {
+        let columns = context.spool.registry()?.discovered_columns()?;
+        let mut reader = context.spool.reader()?;
+        let mut page = None;
+        for kind in ItemKind::ALL {
+            reader.read_newest(kind, sequence, 1, &mut |item| {
+                if item.sequence == sequence {
+                    let row = row_of(context, item, &columns);
+                    page = Some(ItemPage::new(frame.clone(), item, row, stats));
+                }
+                ControlFlow::Break(())
+            })?;
+        }
+        Ok(page)
+    }
+
+    fn new(
+        frame: Frame,
+        item: StoredItem<'_>,
+        row: Vec<(String, String)>,
+        stats: Option<&SpoolStats>,
+    ) -> Self {
+        let text = String::from_utf8_lossy(item.body);
+        let shown: String = text.chars().take(MAX_BODY_BYTES).collect();
+        let (progress, progress_class) = progress(item.sequence, stats);
+        let is_null = |(_, value): &&(String, String)| value == "null";
+        let null_columns = row.iter().filter(is_null).count();
+        let columns = row.iter().filter(|column| !is_null(column)).map(|(name, value)| Column {
+            name: pieces(name),
+            value: pieces(&serde_json::from_str::<String>(value).unwrap_or_else(|_| value.clone())),
+        });
+        ItemPage {
+            frame,
+            kind: if item.reason.is_some() { "rejected" } else { kind_of(&text) },
+            sequence: item.sequence.get(),
+            received: format!("{}, {} UTC", day(item.received_at), time_of_day(item.received_at)),
+            received_iso: item.received_at.to_rfc3339(),
+            progress,
+            progress_class,
+            reason: item.reason.map(pieces),
+            length: number(item.body.len() as u64),
+            is_cut: shown.len() < text.len(),
+            body: pieces(&shown),
+            table: if item.reason.is_some() { "_sdc_rejected" } else { "data" },
+            columns: columns.collect(),
+            null_columns,
+        }
+    }
+}
+
+/// Returns the columns of the row that an item becomes, each with its JSON text.
+fn row_of(
+    context: &Context,
+    item: StoredItem<'_>,
+    discovered: &[crate::spool::DiscoveredColumn],
+) -> Vec<(String, String)> {
+    let stream = if item.reason.is_some() { StreamId::Rejected } else { StreamId::Data };
+    let Ok(mut run) = DryRun::of_stream(&context.config.output, stream, discovered) else {
+        return Vec::new();
+    };
+    let mut lines = Vec::new();
+    run.write_item(item, UnixMillis::now(), &mut lines);
+    let lines = String::from_utf8(lines).unwrap_or_default();
+    // An event may first need a SCHEMA with a new column.
+    let record = lines.lines().rev().find(|line| line.contains("\"RECORD\""));
+    let record = record.and_then(|line| member_of(line, "record"));
+    let mut columns = Vec::new();
+    members::visit_members(record.as_deref().unwrap_or("{}"), |member, _| {
+        columns.push((member.name().into_owned(), member.value.to_owned()));
+        ControlFlow::Continue(())
+    });
+    columns
+}
+
+fn member_of(object: &str, name: &str) -> Option<String> {
+    let mut found = None;
+    members::visit_members(object, |member, _| {
+        if member.name() == name {
+            found = Some(member.value.to_owned());
+        }
+        ControlFlow::Continue(())
+    });
+    found.filter(|value| serde_json::from_str::<&RawValue>(value).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn characters_that_change_how_text_reads_are_shown_by_their_codes() {
+        let piece = |text: &str, is_code| Piece { text: text.to_owned(), is_code };
+        let expected =
+            vec![piece("a<b", false), piece("U+202E", true), piece("gpj", false), piece("U+001B", true)];
+        assert_eq!(pieces("a<b\u{202e}gpj\u{1b}"), expected);
+        assert_eq!(pieces(""), []);
+    }
+
+    #[test]
+    fn a_filter_names_a_type_or_rejected_items() {
+        assert_eq!(Filter::parse(Some("open"), None), Filter::Type("open"));
+        assert_eq!(Filter::parse(Some("other"), None), Filter::Type("other"));
+        assert_eq!(Filter::parse(Some("<script>"), None), Filter::All);
+        assert_eq!(Filter::parse(Some("open"), Some("1")), Filter::Rejected);
+    }
+}
