@@ -277,6 +277,54 @@ fn events_over_time_survive_a_restart() {
     }
 }
 
+/// Text from events is hostile. It is shown, and does nothing.
+#[test]
+fn the_last_items_are_listed_filtered_and_shown_with_their_rows() {
+    let tap = with_page().set("webhook_tokens", vec![end_to_end::tap::TOKEN]);
+    let running = tap.run().state().start();
+    let mut browser = Browser::signed_in(&running);
+    assert!(browser.get("/").body.contains("Nothing is here yet."));
+    let endpoint = running.endpoint();
+    endpoint.post_accepted(grouped(&numbered_events(0, 120)));
+    let hostile = concat!(
+        r#"{"event":"bounce","email":"<script>alert(1)</script>","error":"\u202egpj.exe\u001b[31m","#,
+        r#""<svg/onload=x>":"javascript:alert(1)","hard_bounce":"maybe"}"#
+    );
+    endpoint.post_accepted(hostile);
+    assert_eq!(endpoint.post("<img src=x onerror=alert(1)>").status, 200);
+    let records = running.wait_records(121);
+
+    let page = browser.get("/").body;
+    assert_eq!(page.matches("aria-label=\"Details of item").count(), 25);
+    assert!(page.contains("the body is not JSON") && page.contains(">U+202E</span>gpj.exe"), "{page}");
+    let all = browser.get("/?items=100").body;
+    assert_eq!(all.matches("aria-label=\"Details of item").count(), 100);
+    let bounces = browser.get("/?type=bounce").body;
+    let rejected = browser.get("/?rejected=1").body;
+    assert_eq!(rejected.matches("aria-label=\"Details of item").count(), 1);
+    let sequence = records.last().expect("a record").sequence();
+    assert!(bounces.contains(&format!("/items/{sequence}")));
+
+    let item = browser.get(&format!("/items/{sequence}"));
+    assert_eq!(item.status, 200);
+    for expected in ["hard_bounce__st", ">maybe<", "javascript:alert(1)", "&#60;svg/onload=x&#62;", "U+001B"] {
+        assert!(item.body.contains(expected), "{expected}: {}", item.body);
+    }
+    for page in [&page, &all, &item.body, &rejected] {
+        for forbidden in ["<script>alert", "<img src=x", "<svg/onload", "\u{202e}", "\u{1b}"] {
+            assert!(!page.contains(forbidden), "{forbidden}");
+        }
+    }
+    assert_eq!(browser.get("/items/1").status, 404);
+    assert_eq!(browser.get("/items/x").status, 404);
+    // What the target has confirmed is shown as such.
+    assert!(item.body.contains(">written</span>"));
+    tap.append_state(sequence);
+    wait::until("it is confirmed", || {
+        browser.get(&format!("/items/{sequence}")).body.contains(">confirmed</span>").then_some(())
+    });
+}
+
 #[test]
 fn the_registration_with_mailjet_is_shown() {
     let api = Api::start();
