@@ -16,11 +16,11 @@ use crate::config::{Config, ConfigError};
 use crate::mailjet::client::Client;
 use crate::mailjet::error::ApiError;
 use crate::mailjet::own_urls::{OwnUrls, Owner};
-use crate::mailjet::plan::{Change, Plan, Purpose, Target};
+use crate::mailjet::plan::{Change, Plan, Target};
 use crate::mailjet::registrar::{self, Registrar, RegistrarError, names};
 use crate::mailjet::registration::{EventRegistration, Problem, Registered, Registration};
 use crate::mailjet::{Access, Wanted};
-use crate::spool::{self, SpoolErrorKind};
+use crate::spool::{self, SpoolErrorKind, UrlPurpose};
 
 /// Register webhook URLs with Mailjet, and see what is registered.
 #[derive(Debug, Subcommand)]
@@ -131,10 +131,10 @@ pub fn execute(config: &Config, command: MailjetCommand) -> Result<(), CommandEr
     match command {
         MailjetCommand::Status(args) => status(config, &access, &wanted, args.format),
         MailjetCommand::Register { change, replace, retire } => {
-            set(config, &access, &wanted, Purpose::Register, &change, replace, retire.when_unused)
+            set(config, &access, &wanted, UrlPurpose::Register, &change, replace, retire.when_unused)
         }
         MailjetCommand::Rotate { change, retire } => {
-            set(config, &access, &wanted, Purpose::Rotate, &change, false, retire.when_unused)
+            set(config, &access, &wanted, UrlPurpose::Rotate, &change, false, retire.when_unused)
         }
         MailjetCommand::Unregister { change, event } => unregister(config, &access, &wanted, &change, &event),
     }
@@ -179,7 +179,7 @@ fn set(
     config: &Config,
     access: &Access,
     wanted: &Wanted,
-    purpose: Purpose,
+    purpose: UrlPurpose,
     change: &ChangeArgs,
     may_replace: bool,
     retire_after: Duration,
@@ -223,7 +223,9 @@ fn set(
         let backups = outcome.registration.backups(*id);
         let reason = match backups.is_empty() {
             false => format!("it is the backup for {}", names(&backups)),
-            true if purpose == Purpose::Rotate => "Mailjet has it for an event that is not known".to_owned(),
+            true if purpose == UrlPurpose::Rotate => {
+                "Mailjet has it for an event that is not known".to_owned()
+            }
             true => continue,
         };
         warn!(

@@ -7,7 +7,7 @@ use clap::Args;
 use secrecy::SecretString;
 
 use super::{CommandError, event_type, print};
-use crate::mailjet::send_test::{Sender, TestPoster};
+use crate::mailjet::send_test::{Connection, Sender, TestPoster};
 use crate::os::clock::UnixMillis;
 
 /// What to post, and where.
@@ -40,7 +40,7 @@ pub struct EventsRefused {
 /// Posts the events and prints one line for each answer.
 pub fn execute(args: &SendTestArgs) -> Result<(), CommandError> {
     let sender = if args.like_mailjet { Sender::Mailjet } else { Sender::TestButton };
-    let poster = TestPoster::new(&args.url, sender)?;
+    let poster = TestPoster::new(&args.url, sender, Connection::default())?;
     let unix_seconds = UnixMillis::now().get() / 1000;
     let events = args.event.map_or(EventType::ALL.to_vec(), |event| vec![event]);
     let mut posts: Vec<(&str, String)> =

@@ -140,9 +140,10 @@ impl Config {
     pub fn page(&self) -> Result<PageConfig, ConfigError> {
         Ok(PageConfig {
             public_url: self.public_url()?,
+            listen_scheme: self.scheme(),
             has_configured_tokens: self.webhook_tokens.configured().is_some(),
-            has_keys: self.mailjet_access()?.is_some(),
             wanted_events: self.mailjet_events.types().len(),
+            check_interval: self.mailjet_check_interval(),
             spool_max_bytes: self.spool_max_bytes,
             min_free_bytes: self.min_free_bytes,
             confirm_without_state: self.confirm_without_state,

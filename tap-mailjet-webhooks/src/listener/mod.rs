@@ -41,8 +41,8 @@ use std::time::Duration;
 
 pub use accept::serve;
 pub use event_counts::EventCounts;
-pub use guards::active_tokens::ActiveTokens;
 pub(crate) use guards::active_tokens::wait_until_accepted;
+pub use guards::active_tokens::{ActiveTokens, TemporaryToken};
 pub use guards::address::{AddressGuard, Networks};
 pub use guards::credentials::{Credentials, Password, Username};
 pub use guards::{Guards, token};

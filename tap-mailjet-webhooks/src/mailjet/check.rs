@@ -4,6 +4,7 @@
 //! is logged when it appears and when it is gone, not with each check.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use super::client::Client;
 use super::error::ApiError;
 use super::own_urls::{OwnUrls, Owner};
 use super::registrar::names;
-use super::registration::{Registration, Wanted};
+use super::registration::{Problem, Registration, Wanted};
 use crate::os::clock::UnixMillis;
 use crate::os::thread::ThreadError;
 use crate::os::worker::{Round, Worker};
@@ -27,17 +28,23 @@ const TICK: Duration = Duration::from_millis(250);
 /// When a check that failed is repeated, if the interval is longer.
 const FAILED_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What the last checks have found. Clones share it.
+/// What the checks have found. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct CheckResult(Arc<Mutex<Option<CheckedRegistration>>>);
+pub struct CheckResult(Arc<Mutex<Found>>);
+
+#[derive(Debug, Default)]
+struct Found {
+    checked: Option<Arc<CheckedRegistration>>,
+    failure: Option<String>,
+}
 
 /// What the last check that succeeded has found.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct CheckedRegistration {
     /// When that was.
     pub checked_at: UnixMillis,
-    /// The events that are wanted, or registered with our URL.
-    pub events: Vec<CheckedEvent>,
+    /// What Mailjet had.
+    pub registration: Registration,
 }
 
 /// What a check has found for one event.
@@ -53,19 +60,39 @@ pub struct CheckedEvent {
 
 impl CheckResult {
     /// Returns what the last check that succeeded has found; `None` before the first one.
-    pub fn get(&self) -> Option<CheckedRegistration> {
-        self.0.lock().clone()
+    pub fn get(&self) -> Option<Arc<CheckedRegistration>> {
+        self.0.lock().checked.clone()
+    }
+
+    /// Returns why the last check failed; `None` if it succeeded.
+    pub fn failure(&self) -> Option<String> {
+        self.0.lock().failure.clone()
+    }
+}
+
+impl CheckedRegistration {
+    /// Returns the events that are wanted, or registered with our URL.
+    pub fn events(&self) -> impl Iterator<Item = CheckedEvent> {
+        let events = self.registration.events.iter().map(|event| {
+            let ours = event.primary.as_ref().filter(|primary| matches!(primary.owner, Owner::Ours { .. }));
+            let checked = CheckedEvent {
+                event: event.event,
+                is_registered: ours.is_some(),
+                is_alive: ours.is_some_and(|primary| primary.row.is_alive),
+            };
+            (event.is_wanted, checked)
+        });
+        events.filter(|(is_wanted, event)| *is_wanted || event.is_registered).map(|(_, event)| event)
     }
 }
 
 /// What a check needs to know.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 #[allow(missing_docs)] // The types say what the fields are.
 pub struct CheckSetup {
     pub access: Access,
     pub wanted: Wanted,
     pub configured: Option<Vec<TokenHash>>,
-    pub interval: Duration,
 }
 
 /// A check failed.
@@ -77,45 +104,53 @@ enum CheckError {
     Spool(#[from] SpoolError),
 }
 
-/// Starts the thread that checks, at once and then after each interval, until the worker is dropped.
-pub fn start(
-    setup: CheckSetup,
-    spool: Arc<dyn Spool>,
-    result: CheckResult,
-) -> Result<Worker<std::convert::Infallible>, ThreadError> {
-    let mut checker =
-        Checker { client: Client::impatient(&setup.access), setup, spool, result, log: CheckLog::default() };
-    let mut due_at = Instant::now();
-    Worker::start("mailjet-check", TICK, move |round| {
-        if round == Round::Regular && Instant::now() >= due_at {
-            due_at = Instant::now() + checker.check();
-        }
-        Ok(())
-    })
-}
-
-struct Checker {
+/// Checks what is registered. Several threads may check at the same time.
+#[derive(Debug)]
+pub struct Checker {
     client: Client,
     setup: CheckSetup,
     spool: Arc<dyn Spool>,
     result: CheckResult,
-    log: CheckLog,
+    log: Mutex<CheckLog>,
 }
 
 impl Checker {
-    /// Checks once, and returns when to check again.
-    fn check(&mut self) -> Duration {
+    /// Puts what it finds into `result`. It has not checked yet.
+    pub fn new(setup: CheckSetup, spool: Arc<dyn Spool>, result: CheckResult) -> Self {
+        let client = Client::impatient(&setup.access);
+        Checker { client, setup, spool, result, log: Mutex::default() }
+    }
+
+    /// What is checked.
+    pub fn setup(&self) -> &CheckSetup {
+        &self.setup
+    }
+
+    /// Starts the thread that checks, at once and then after each `interval`, until the worker is dropped.
+    pub fn start(self: Arc<Self>, interval: Duration) -> Result<Worker<Infallible>, ThreadError> {
+        let mut due_at = Instant::now();
+        Worker::start("mailjet-check", TICK, move |round| {
+            if round == Round::Regular && Instant::now() >= due_at {
+                let is_checked = self.check();
+                due_at = Instant::now() + if is_checked { interval } else { interval.min(FAILED_INTERVAL) };
+            }
+            Ok(())
+        })
+    }
+
+    /// Checks once. Returns whether that succeeded.
+    pub fn check(&self) -> bool {
         match self.look() {
             Ok(registration) => {
-                self.log.note(findings(&registration, self.setup.configured.is_some()));
-                let checked =
-                    CheckedRegistration { checked_at: UnixMillis::now(), events: checked(&registration) };
-                *self.result.0.lock() = Some(checked);
-                self.setup.interval
+                self.log.lock().note(findings(&registration, self.setup.configured.is_some()));
+                let checked = CheckedRegistration { checked_at: UnixMillis::now(), registration };
+                *self.result.0.lock() = Found { checked: Some(Arc::new(checked)), failure: None };
+                true
             }
             Err(error) => {
-                self.log.note_failure(&error.to_string());
-                self.setup.interval.min(FAILED_INTERVAL)
+                self.log.lock().note_failure(&error.to_string());
+                self.result.0.lock().failure = Some(error.to_string());
+                false
             }
         }
     }
@@ -128,41 +163,28 @@ impl Checker {
     }
 }
 
-fn checked(registration: &Registration) -> Vec<CheckedEvent> {
-    let events = registration.events.iter().map(|event| {
-        let ours = event.primary.as_ref().filter(|primary| matches!(primary.owner, Owner::Ours { .. }));
-        let checked = CheckedEvent {
-            event: event.event,
-            is_registered: ours.is_some(),
-            is_alive: ours.is_some_and(|primary| primary.row.is_alive),
-        };
-        (event.is_wanted, checked)
-    });
-    events.filter(|(is_wanted, event)| *is_wanted || event.is_registered).map(|(_, event)| event).collect()
-}
-
 /// Returns a sentence for each kind of problem, with the events that have it.
 fn findings(registration: &Registration, by_hand: bool) -> Vec<Finding> {
-    let mut by_problem: BTreeMap<(&'static str, String), Vec<EventType>> = BTreeMap::new();
+    let mut by_problem: BTreeMap<&Problem, Vec<EventType>> = BTreeMap::new();
     for (event, problem) in registration.problems() {
-        by_problem.entry((problem.tag(), problem.to_string())).or_default().push(event);
+        by_problem.entry(problem).or_default().push(event);
     }
-    let finding = |((tag, problem), events): ((&'static str, String), Vec<EventType>)| {
-        let advice = match tag {
+    let finding = |(problem, events): (&Problem, Vec<EventType>)| {
+        let advice = match problem {
             _ if by_hand => {
                 "enter a URL with one of the webhook_tokens yourself in Mailjet, a new one if it was \
                  suspended"
             }
-            "suspended" => {
+            Problem::Suspended => {
                 "Mailjet posts nothing more to it. Find out why webhooks failed, then run `mailjet \
                  register`: it revives these events with a new URL"
             }
-            "other_url" => {
+            Problem::Other(_) => {
                 "run `mailjet register --replace` to replace it, or remove these events from mailjet_events"
             }
             _ => "run `mailjet register` to fix that",
         };
-        let is_loss = matches!(tag, "suspended" | "revoked" | "missing");
+        let is_loss = matches!(problem, Problem::Suspended | Problem::Revoked | Problem::Missing);
         Finding { text: format!("Mailjet, {}: {problem}; {advice}", names(&events)), is_loss }
     };
     by_problem.into_iter().map(finding).collect()

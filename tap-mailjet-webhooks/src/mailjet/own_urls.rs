@@ -1,6 +1,5 @@
 //! Which of the URLs at Mailjet are ours.
 
-use super::plan::Purpose;
 use crate::spool::{MailjetAccount, RegistryView, SpoolError, TokenHash, UrlPurpose, WebhookUrl};
 
 use super::callback::CallbackUrl;
@@ -76,10 +75,10 @@ impl OwnUrls {
     pub(super) fn pending(
         &self,
         account: &MailjetAccount,
-        purpose: Purpose,
+        purpose: UrlPurpose,
         registered: &[i64],
     ) -> Option<i64> {
-        let goes_on_with = |pending| purpose == Purpose::Register || pending == UrlPurpose::Rotate;
+        let goes_on_with = |pending| purpose == UrlPurpose::Register || pending == UrlPurpose::Rotate;
         let pending = self.of_account(account).filter(|url| url.pending.is_some_and(goes_on_with));
         pending.map(|url| url.id).filter(|id| registered.contains(id)).max()
     }

@@ -3,15 +3,7 @@
 use super::callback::{CallbackRow, CallbackUrl};
 use super::own_urls::Owner;
 use super::registration::{EventRegistration, Problem, Registered, Registration, Wanted};
-
-/// What a plan is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// Change only what is not as configured.
-    Register,
-    /// Move everything that is ours to a new URL.
-    Rotate,
-}
+use crate::spool::UrlPurpose;
 
 /// The webhook URL that every change sets.
 #[derive(Debug, Clone)]
@@ -83,7 +75,7 @@ impl Plan {
     /// Plans what `purpose` needs. `pending` is the URL of a change that was not completed, if there is one.
     /// A URL of somebody else is replaced only if it is in `replaceable`.
     pub fn new(
-        purpose: Purpose,
+        purpose: UrlPurpose,
         registration: &Registration,
         wanted: &Wanted,
         pending: Option<i64>,
@@ -96,7 +88,7 @@ impl Plan {
     /// Plans the same for a target that is known.
     pub fn with_target(
         target: Target,
-        purpose: Purpose,
+        purpose: UrlPurpose,
         registration: &Registration,
         pending: Option<i64>,
         replaceable: &[Replaceable],
@@ -105,7 +97,7 @@ impl Plan {
         // the old URLs can retire.
         let moves_all = match &target {
             Target::New => true,
-            Target::Existing { id, .. } => purpose == Purpose::Rotate || pending == Some(*id),
+            Target::Existing { id, .. } => purpose == UrlPurpose::Rotate || pending == Some(*id),
         };
         let target_id = match &target {
             Target::Existing { id, .. } => Some(*id),
@@ -172,7 +164,7 @@ fn is_elsewhere(registered: &Registered, target: Option<i64>) -> bool {
 /// Returns the URL that changes will set: the newest of ours that Mailjet has and has not suspended. A
 /// rotation takes it only if it was created for a rotation that was not completed.
 fn choose_target(
-    purpose: Purpose,
+    purpose: UrlPurpose,
     registration: &Registration,
     wanted: &Wanted,
     pending: Option<i64>,
@@ -190,7 +182,7 @@ fn choose_target(
     let primaries = registration.events.iter().filter_map(|event| event.primary.as_ref());
     let usable = primaries.filter_map(|registered| Some((id_of(registered)?, registered)));
     let usable = usable.filter(|(id, _)| !suspended.contains(id));
-    let usable = usable.filter(|(id, _)| purpose == Purpose::Register || pending == Some(*id));
+    let usable = usable.filter(|(id, _)| purpose == UrlPurpose::Register || pending == Some(*id));
     let newest = usable.max_by_key(|(id, _)| *id);
     let base_url = wanted.base_url.as_ref();
     newest

@@ -19,7 +19,7 @@ use super::callback::{CallbackRow, CallbackUrl};
 use super::client::{Client, Setting};
 use super::error::ApiError;
 use super::own_urls::{OwnUrls, Owner};
-use super::plan::{Change, Plan, PlannedChange, Purpose, Replaceable, Target};
+use super::plan::{Change, Plan, PlannedChange, Replaceable, Target};
 use super::registration::{Registered, Registration, Wanted};
 use super::retry::CallFailure;
 use crate::listener::token::{MAX_ACTIVE, Token};
@@ -107,13 +107,13 @@ pub fn plan(
     account: &MailjetAccount,
     own: &OwnUrls,
     wanted: &Wanted,
-    purpose: Purpose,
+    purpose: UrlPurpose,
     may_replace: bool,
 ) -> Result<Plan, RegistrarError> {
     let listing = client.list()?;
     let registration = Registration::new(&listing, own, wanted);
     let own_ids = registration.own_ids();
-    if purpose == Purpose::Rotate && own_ids.is_empty() {
+    if purpose == UrlPurpose::Rotate && own_ids.is_empty() {
         return Err(RegistrarError::NothingToRotate);
     }
     let replaceable: Vec<_> = listing.rows.iter().filter(|_| may_replace).map(Replaceable::new).collect();
@@ -141,7 +141,7 @@ impl<'a> Registrar<'a> {
     }
 
     /// Makes the plan for `purpose`. If `may_replace`, it replaces URLs of others.
-    pub fn plan(&mut self, purpose: Purpose, may_replace: bool) -> Result<Plan, RegistrarError> {
+    pub fn plan(&mut self, purpose: UrlPurpose, may_replace: bool) -> Result<Plan, RegistrarError> {
         let own = OwnUrls::read(&mut *self.registry, self.configured)?;
         plan(&self.client, &self.account, &own, self.wanted, purpose, may_replace)
     }
@@ -150,7 +150,7 @@ impl<'a> Registrar<'a> {
     /// it leaves retire once they have not been used for `retire_after`.
     pub fn carry_out(
         &mut self,
-        purpose: Purpose,
+        purpose: UrlPurpose,
         shown: &Plan,
         retire_after: Duration,
     ) -> Result<Outcome, RegistrarError> {
@@ -161,7 +161,7 @@ impl<'a> Registrar<'a> {
         self.retire_leftovers(&own, &before)?;
         let pending = own.pending(&self.account, purpose, &before.own_ids());
         let mut plan = Plan::new(purpose, &before, self.wanted, pending, &replaceable);
-        if let (Target::Existing { id, .. }, true) = (&plan.target, purpose == Purpose::Rotate) {
+        if let (Target::Existing { id, .. }, true) = (&plan.target, purpose == UrlPurpose::Rotate) {
             info!("this goes on with a rotation that was not completed, to webhook URL {id}");
         }
         let mut created = None;
@@ -271,7 +271,7 @@ impl<'a> Registrar<'a> {
     /// Creates a webhook URL, which is pending, and waits until a running listener accepts it.
     fn create_url(
         &mut self,
-        purpose: Purpose,
+        purpose: UrlPurpose,
         own: &OwnUrls,
         before: &Registration,
     ) -> Result<(i64, CallbackUrl), RegistrarError> {
@@ -281,11 +281,7 @@ impl<'a> Registrar<'a> {
         // One more than usual may be active while an old one retires.
         let will_retire = !before.own_ids().is_empty()
             || own.active.iter().any(|url| url.retirement.is_some() || url.pending.is_some());
-        let pending = match purpose {
-            Purpose::Register => UrlPurpose::Register,
-            Purpose::Rotate => UrlPurpose::Rotate,
-        };
-        let account = Some((&self.account, pending));
+        let account = Some((&self.account, purpose));
         let max_active = if will_retire { MAX_ACTIVE + 1 } else { MAX_ACTIVE };
         let added = self.registry.add_webhook_url(token.hash(), Some(LABEL), account, max_active)?;
         let id = added.ok_or(RegistrarError::TooManyUrls)?;

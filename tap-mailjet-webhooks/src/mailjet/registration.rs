@@ -54,7 +54,7 @@ pub struct Registered {
 }
 
 /// Why an event is not registered as configured.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Problem {
     /// No URL is registered.
     Missing,

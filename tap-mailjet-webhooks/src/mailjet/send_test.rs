@@ -12,11 +12,11 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 use ureq::Agent;
 use ureq::config::AutoHeaderValue;
+use ureq::tls::TlsConfig;
 use url::Url;
 
 use super::http;
 
-const TIMEOUT: Duration = Duration::from_secs(60);
 /// The bytes of an answer that are read. The answers of this program are shorter.
 const ANSWER_BYTES: u64 = 1_000;
 
@@ -34,6 +34,16 @@ pub enum PostError {
     NoAnswer(String),
 }
 
+impl PostError {
+    /// Says why there is no answer, without any advice.
+    pub fn reason(&self) -> &str {
+        match self {
+            PostError::InvalidUrl(reason) => reason,
+            PostError::NoAnswer(reason) => reason,
+        }
+    }
+}
+
 /// Whom the posts imitate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sender {
@@ -41,6 +51,21 @@ pub enum Sender {
     TestButton,
     /// Mailjet's servers.
     Mailjet,
+}
+
+/// How a poster connects.
+#[derive(Debug, Clone, Copy)]
+pub struct Connection {
+    /// How long a post may take, with its answer.
+    pub timeout: Duration,
+    /// Whether a server's certificate has to be valid for the host in the URL.
+    pub verifies_certificate: bool,
+}
+
+impl Default for Connection {
+    fn default() -> Self {
+        Connection { timeout: Duration::from_secs(60), verifies_certificate: true }
+    }
 }
 
 /// The user agent with which Mailjet's posts have been seen.
@@ -73,7 +98,7 @@ pub struct TestPoster {
 
 impl TestPoster {
     /// Prepares to post to `url`, which may contain a user name and password.
-    pub fn new(url: &SecretString, sender: Sender) -> Result<Self, PostError> {
+    pub fn new(url: &SecretString, sender: Sender, connection: Connection) -> Result<Self, PostError> {
         let mut url = Url::parse(url.expose_secret()).map_err(|error| {
             PostError::InvalidUrl(match error {
                 url::ParseError::RelativeUrlWithoutBase => "it does not start with https:// or http://",
@@ -85,13 +110,14 @@ impl TestPoster {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(PostError::InvalidUrl("it does not start with https:// or http://"));
         }
+        let tls = TlsConfig::builder().disable_verification(!connection.verifies_certificate).build();
+        let agent = http::agent(connection.timeout).tls_config(tls);
         let agent = match sender {
-            Sender::TestButton => http::agent(TIMEOUT),
+            Sender::TestButton => agent,
             // Go's client sends no `Accept`.
-            Sender::Mailjet => http::agent(TIMEOUT)
-                .user_agent(MAILJET_USER_AGENT)
-                .accept(AutoHeaderValue::None)
-                .accept_encoding("gzip"),
+            Sender::Mailjet => {
+                agent.user_agent(MAILJET_USER_AGENT).accept(AutoHeaderValue::None).accept_encoding("gzip")
+            }
         };
         let agent = agent.build().into();
         let authorization = take_credentials(&mut url)
@@ -123,6 +149,13 @@ fn take_credentials(url: &mut Url) -> Option<Vec<u8>> {
     let credentials = [unescaped(url.username()), unescaped(url.password().unwrap_or_default())].join(&b':');
     url.set_username("").and_then(|()| url.set_password(None)).expect("an http URL has a host");
     Some(credentials)
+}
+
+/// Gives an event that imitates one of Mailjet's a `Message_GUID` of its own, so that it can be recognised.
+pub fn with_message_guid(event: &str, guid: &str) -> String {
+    let mut fields: Map<String, Value> = serde_json::from_str(event).unwrap_or_default();
+    fields.insert("Message_GUID".to_owned(), json!(guid));
+    Value::Object(fields).to_string()
 }
 
 /// Returns what the button sends: no message, and `""` for every other field, whatever its type.
@@ -174,12 +207,13 @@ mod tests {
             "http://u:hunter2@local host/hunter2",
             "http://u:hunter2@localhost:port/",
         ] {
-            let error = TestPoster::new(&url.into(), Sender::TestButton).expect_err(url);
+            let error =
+                TestPoster::new(&url.into(), Sender::TestButton, Connection::default()).expect_err(url);
             assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
             assert!(error.to_string().contains("https://hooks.example.com/v1/mailjet/<token>"), "{error}");
         }
-        let poster =
-            TestPoster::new(&"http://u:hunter2@127.0.0.1:9/hunter2".into(), Sender::Mailjet).expect("a URL");
+        let url = "http://u:hunter2@127.0.0.1:9/hunter2".into();
+        let poster = TestPoster::new(&url, Sender::Mailjet, Connection::default()).expect("a URL");
         let error = poster.post("{}").expect_err("nothing listens on this port");
         assert!(!format!("{error} {error:?} {poster:?}").contains("hunter2"), "{error}");
     }

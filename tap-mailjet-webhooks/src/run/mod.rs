@@ -16,7 +16,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tracing::info;
 
@@ -27,7 +26,7 @@ use crate::config::{Components, Config, ConfigError};
 use crate::emitter::progress::EmitterProgress;
 use crate::emitter::{EmitError, OutputSpec, OutputSpecError, StartError};
 use crate::listener::Traffic;
-use crate::mailjet::check::{self, CheckResult, CheckSetup};
+use crate::mailjet::check::{CheckResult, CheckSetup, Checker};
 use crate::os::thread::ThreadError;
 use crate::os::worker::Worker;
 use crate::spool::{self, Backlog, Role, RoleLock, Spool, SpoolError, SpoolView};
@@ -210,8 +209,12 @@ impl Parts {
             None
         };
         let registration = CheckResult::default();
-        let start_check = |setup| check::start(setup, Arc::clone(spool), registration.clone());
-        let mailjet_check = check_setup.map(start_check).transpose()?;
+        let new_checker =
+            |setup| Arc::new(Checker::new(setup, Arc::<dyn Spool>::clone(spool), registration.clone()));
+        let checker = check_setup.map(new_checker);
+        let start_check = |(checker, interval): (&Arc<Checker>, _)| Arc::clone(checker).start(interval);
+        let mailjet_check =
+            checker.as_ref().zip(config.mailjet_check_interval()).map(start_check).transpose()?;
         let source = || {
             let listener = receiving.as_ref().map(|receiving| ListenerStatus {
                 traffic: traffic.clone(),
@@ -230,8 +233,11 @@ impl Parts {
                     spool: Arc::clone(spool),
                     source: SharedSource::new(source()),
                     traffic: traffic.clone(),
+                    tokens: receiving.tokens(),
+                    listen_address: receiving.address,
+                    has_emitter: components.has_emitter(),
                     registration: registration.clone(),
-                    unseen: Mutex::default(),
+                    checker,
                 };
                 let hosts = config.admin_hosts.clone();
                 let started =
@@ -254,14 +260,11 @@ impl Parts {
 
 /// Returns how to check what is registered with Mailjet; `None` without keys.
 fn mailjet_check(config: &Config) -> Result<Option<CheckSetup>, ConfigError> {
-    let (Some(access), Some(interval)) = (config.mailjet_access()?, config.mailjet_check_interval()) else {
-        return Ok(None);
-    };
+    let Some(access) = config.mailjet_access()? else { return Ok(None) };
     Ok(Some(CheckSetup {
         access,
         wanted: config.wanted_registration()?,
         configured: config.webhook_tokens.configured().map(<[_]>::to_vec),
-        interval,
     }))
 }
 

@@ -1,6 +1,7 @@
 //! The receiving side: the listener, the writer behind it, and the active tokens.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 
 use futures_util::FutureExt;
 use tokio::net::TcpListener;
@@ -21,6 +22,8 @@ use crate::status::history;
 pub(super) struct Receiving {
     writer: Writer,
     pub(super) handle: WriterHandle,
+    /// Where webhooks arrive.
+    pub(super) address: SocketAddr,
     serving: JoinHandle<()>,
     stop: Option<oneshot::Sender<()>>,
     tokens: ActiveTokens,
@@ -59,6 +62,7 @@ impl Receiving {
         Ok(Receiving {
             writer,
             handle,
+            address,
             serving,
             stop: Some(stop),
             tokens,
@@ -67,6 +71,11 @@ impl Receiving {
             history,
             _certificate_follower: certificate_follower,
         })
+    }
+
+    /// The tokens that are admitted.
+    pub(super) fn tokens(&self) -> ActiveTokens {
+        self.tokens.clone()
     }
 
     pub(super) fn readiness(&self, traffic: Traffic) -> Readiness {

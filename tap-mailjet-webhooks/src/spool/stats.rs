@@ -24,6 +24,8 @@ pub struct SpoolStats {
     pub written_through: Option<Sequence>,
     /// The sequence up to which the target has confirmed every event; `None` if it has confirmed none.
     pub confirmed_through: Option<Sequence>,
+    /// When the target last confirmed more than before; `None` if it has confirmed nothing.
+    pub confirmed_at: Option<UnixMillis>,
     /// The largest sequence that was ever trimmed; `None` if none was.
     pub trimmed_through: Option<Sequence>,
     /// Events that no state has confirmed.

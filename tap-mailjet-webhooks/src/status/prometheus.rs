@@ -67,8 +67,8 @@ fn register_listener(registry: &mut Registry, listener: &ListenerStatus) {
 fn register_registration(registry: &mut Registry, checked: &CheckedRegistration) {
     let family = |value: fn(&CheckedEvent) -> bool| {
         let family = Family::<[(&str, &str); 1], Gauge>::default();
-        for event in &checked.events {
-            family.get_or_create(&[("event", event.event.name())]).set(value(event).into());
+        for event in checked.events() {
+            family.get_or_create(&[("event", event.event.name())]).set(value(&event).into());
         }
         family
     };

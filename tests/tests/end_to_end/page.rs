@@ -307,7 +307,8 @@ fn the_last_items_are_listed_filtered_and_shown_with_their_rows() {
 
     let item = browser.get(&format!("/items/{sequence}"));
     assert_eq!(item.status, 200);
-    for expected in ["hard_bounce__st", ">maybe<", "javascript:alert(1)", "&#60;svg/onload=x&#62;", "U+001B"] {
+    for expected in ["hard_bounce__st", ">maybe<", "javascript:alert(1)", "&#60;svg/onload=x&#62;", "U+001B"]
+    {
         assert!(item.body.contains(expected), "{expected}: {}", item.body);
     }
     for page in [&page, &all, &item.body, &rejected] {

@@ -80,32 +80,34 @@ pub enum SignInError {
     Random,
 }
 
-/// The sessions of a process. They end with it.
+/// The sessions of a process. They end with it. Each has `D`, which the page keeps for it.
 #[derive(Debug)]
-pub struct Sessions {
+pub struct Sessions<D> {
     password: Option<AdminPassword>,
-    state: Mutex<State>,
+    state: Mutex<State<D>>,
 }
 
-#[derive(Debug, Default)]
-struct State {
+#[derive(Debug)]
+struct State<D> {
     one_time: Option<Secret>,
-    sessions: Vec<Session>,
+    sessions: Vec<Session<D>>,
     wrong_tries: VecDeque<Instant>,
 }
 
 #[derive(Debug)]
-struct Session {
+struct Session<D> {
     id: Secret,
     /// What its forms must send, because another site's page can make a browser send the cookie.
     form_token: Secret,
     last_used: Instant,
+    data: D,
 }
 
-impl Sessions {
+impl<D: Default> Sessions<D> {
     /// Nobody is signed in yet.
     pub fn new(password: Option<AdminPassword>) -> Self {
-        Sessions { password, state: Mutex::default() }
+        let state = State { one_time: None, sessions: Vec::new(), wrong_tries: VecDeque::new() };
+        Sessions { password, state: Mutex::new(state) }
     }
 
     /// Whether one signs in with a password.
@@ -143,7 +145,7 @@ impl Sessions {
         &self,
         now: Instant,
         is_tls: bool,
-        is_right: impl FnOnce(&mut State) -> bool,
+        is_right: impl FnOnce(&mut State<D>) -> bool,
     ) -> Result<String, SignInError> {
         let mut state = self.state.lock();
         while state.wrong_tries.front().is_some_and(|tried| now.duration_since(*tried) >= TRY_INTERVAL) {
@@ -157,7 +159,7 @@ impl Sessions {
             return Err(SignInError::Wrong);
         }
         let random = || Secret::random().map_err(|_| SignInError::Random);
-        let session = Session { id: random()?, form_token: random()?, last_used: now };
+        let session = Session { id: random()?, form_token: random()?, last_used: now, data: D::default() };
         let secure = if is_tls { "; Secure" } else { "" };
         let cookie =
             format!("{COOKIE_NAME}={}; Path=/; HttpOnly; SameSite=Strict{secure}", session.id.expose());
@@ -189,6 +191,14 @@ impl Sessions {
         Some(session.form_token.clone())
     }
 
+    /// Reads or changes what is kept for the session with a form token. Returns `None` if it has ended.
+    pub fn with_data<T>(&self, form_token: &Secret, work: impl FnOnce(&mut D) -> T) -> Option<T> {
+        let mut state = self.state.lock();
+        let mut sessions = state.sessions.iter_mut();
+        let session = sessions.find(|session| session.form_token.is(form_token.expose()))?;
+        Some(work(&mut session.data))
+    }
+
     /// Ends the session that a request belongs to. Returns the value of the header `Set-Cookie`.
     pub fn sign_out(&self, headers: &HeaderMap) -> String {
         if let Some(id) = session_id(headers) {
@@ -210,7 +220,7 @@ fn session_id(headers: &HeaderMap) -> Option<&str> {
 mod tests {
     use super::*;
 
-    fn with_password() -> Sessions {
+    fn with_password() -> Sessions<u8> {
         Sessions::new(Some(AdminPassword::try_from(" hunter2 ".to_owned()).expect("a password")))
     }
 
@@ -232,14 +242,17 @@ mod tests {
         let token = sessions.form_token(&headers).expect("a session");
         assert!(sessions.form_token(&headers).expect("the same").is(token.expose()));
         assert!(sessions.form_token(&HeaderMap::new()).is_none());
+        assert_eq!(sessions.with_data(&token, |data| std::mem::replace(data, 7)), Some(0));
+        assert_eq!(sessions.with_data(&token, |data| *data), Some(7));
         assert!(sessions.sign_out(&headers).contains("Max-Age=0"));
         assert!(sessions.form_token(&headers).is_none());
+        assert_eq!(sessions.with_data(&token, |_| ()), None);
         assert!(!format!("{sessions:?} {token:?}").contains("hunter2"));
     }
 
     #[test]
     fn a_one_time_link_signs_in_once() {
-        let sessions = Sessions::new(None);
+        let sessions = Sessions::<()>::new(None);
         assert_eq!(sessions.use_link("", false), Err(SignInError::Wrong));
         let (first, second) =
             (sessions.one_time_link().expect("random"), sessions.one_time_link().expect("random"));

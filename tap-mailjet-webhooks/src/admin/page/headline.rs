@@ -13,7 +13,7 @@ use crate::os::clock::UnixMillis;
 use crate::spool::AppendError;
 
 /// From when on the target counts as behind.
-const BEHIND: Duration = Duration::from_secs(600);
+pub(super) const BEHIND: Duration = Duration::from_secs(600);
 /// From when on nothing has arrived for a while.
 const QUIET: Duration = Duration::from_secs(3600);
 /// From how many hundredths on the spool is nearly full.
@@ -46,15 +46,24 @@ impl State {
     }
 }
 
+/// What a step offers to do it at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    /// The form that makes a webhook URL.
+    MakeUrl,
+    /// The page that shows what registering would change.
+    Register,
+    /// The form that sends a test, further down.
+    SendTest,
+}
+
 /// A webhook URL, as far as the headline needs it.
 #[derive(Debug, Clone)]
 pub(super) struct UrlUse {
-    /// How it is called.
+    /// Its name on the page.
     pub name: String,
     /// How long ago it was made.
     pub age: Duration,
-    /// Whether it was ever used.
-    pub is_used: bool,
 }
 
 /// How far the target has got.
@@ -78,12 +87,20 @@ pub(super) struct Facts {
     pub refusing: Vec<Unready>,
     /// `None` with tokens from the configuration.
     pub urls: Option<Vec<UrlUse>>,
+    /// Whether Mailjet may have posted something before: an active URL was used, or one is revoked.
+    pub may_have_posted: bool,
+    /// Whether the page can register webhook URLs with Mailjet.
+    pub can_register: bool,
+    /// Whether this process also writes to a target.
+    pub has_emitter: bool,
     pub last_event: Option<Duration>,
     /// When anything was last stored or, before the first webhook, when the process started.
     pub last_stored: UnixMillis,
     pub wanted_events: usize,
     pub suspended: Vec<EventType>,
     pub target: Target,
+    /// When the target last confirmed something.
+    pub confirmed_at: Option<UnixMillis>,
     pub used_bytes: u64,
     pub max_bytes: u64,
     pub disk_free: Option<u64>,
@@ -94,11 +111,13 @@ pub(super) struct Facts {
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)] // The types say what the fields are.
 pub(super) struct Step {
     /// An imperative.
     pub title: &'static str,
     /// How.
     pub text: String,
+    pub action: Option<Action>,
 }
 
 /// What the page says first.
@@ -112,6 +131,16 @@ pub(super) struct Headline {
 }
 
 impl Headline {
+    /// Whether one of the steps has the form that makes a webhook URL.
+    pub(super) fn makes_url(&self) -> bool {
+        self.steps.iter().any(|step| step.action == Some(Action::MakeUrl))
+    }
+
+    /// What stands above the steps.
+    pub(super) fn steps_title(&self) -> &'static str {
+        if self.state == State::Wait { "Next steps" } else { "What to do" }
+    }
+
     /// Chooses what to say.
     pub(super) fn new(facts: &Facts) -> Self {
         refusing(facts)
@@ -128,7 +157,13 @@ fn headline(state: State, title: impl Into<String>, why: impl Into<String>, step
 }
 
 fn step(title: &'static str, text: impl Into<String>) -> Step {
-    Step { title, text: text.into() }
+    Step { title, text: text.into(), action: None }
+}
+
+impl Step {
+    fn with(self, action: Action) -> Self {
+        Step { action: Some(action), ..self }
+    }
 }
 
 fn make_room(facts: &Facts) -> Vec<Step> {
@@ -186,7 +221,7 @@ fn refusing(facts: &Facts) -> Option<Headline> {
 }
 
 /// Makes a sentence of what `/readyz` says.
-fn sentence(detail: &str) -> String {
+pub(super) fn sentence(detail: &str) -> String {
     let mut chars = detail.chars();
     let first = chars.next().map(|first| first.to_uppercase().to_string());
     let end = if detail.ends_with('.') { "" } else { "." };
@@ -195,19 +230,26 @@ fn sentence(detail: &str) -> String {
 
 fn not_receiving_yet(facts: &Facts) -> Option<Headline> {
     let urls = facts.urls.as_ref()?;
+    let register = |text| step("Register with Mailjet.", text).with(Action::Register);
+    let enter = "Account settings > Event notifications (webhooks). The page that shows the URL says how.";
+    let test = "Here, or with Mailjet's test button. The event appears on this page within seconds.";
     if urls.is_empty() {
+        let first = match facts.can_register {
+            true => vec![register("The tap makes a URL, and Mailjet gets it for every event.")],
+            false => vec![
+                step("Make a webhook URL.", "").with(Action::MakeUrl),
+                step("Enter it in Mailjet.", enter),
+            ],
+        };
+        let last = step("Send a test.", test).with(Action::SendTest);
         return Some(headline(
             State::Wait,
             "Not receiving yet: there is no webhook URL.",
             "The tap runs and listens. It needs a URL that Mailjet can post to.",
-            vec![
-                step("Make a webhook URL.", "Under Webhook URLs on this page. It is shown once."),
-                step("Enter it in Mailjet.", "Account settings > Event notifications (webhooks)."),
-                step("Send a test.", "Mailjet's test button posts an event. It appears here within seconds."),
-            ],
+            first.into_iter().chain([last]).collect(),
         ));
     }
-    if facts.last_event.is_some() || urls.iter().any(|url| url.is_used) {
+    if facts.may_have_posted {
         return None;
     }
     let newest = urls.last()?;
@@ -220,8 +262,15 @@ fn not_receiving_yet(facts: &Facts) -> Option<Headline> {
             span(newest.age)
         ),
         vec![
-            step("Enter it in Mailjet.", "Account settings > Event notifications (webhooks)."),
-            step("Check the way in: send a test.", "Mailjet's test button posts an event through the URL."),
+            match facts.can_register {
+                true => register("This page shows first what would change there."),
+                false => step(
+                    "Enter it in Mailjet.",
+                    "Account settings > Event notifications (webhooks). If you no longer have the URL, make \
+                     another one and revoke this one.",
+                ),
+            },
+            step("Check the way in: send a test.", test).with(Action::SendTest),
         ],
     ))
 }
@@ -229,12 +278,13 @@ fn not_receiving_yet(facts: &Facts) -> Option<Headline> {
 fn suspended(facts: &Facts) -> Option<Headline> {
     let names: Vec<_> = facts.suspended.iter().map(|event| event.name()).collect();
     let (last, others) = names.split_last()?;
+    let again = step(
+        "Register again.",
+        "Mailjet revives a suspended event only with a new URL. Registering makes one and gives it to Mailjet. \
+         The old URL works until it has not been used for 24 hours.",
+    );
     let steps = vec![
-        step(
-            "Register again.",
-            "Mailjet revives a suspended event only with a new URL. `mailjet register` makes one and hands it \
-             over. The present URL keeps working.",
-        ),
+        if facts.can_register { again.with(Action::Register) } else { again },
         step("Know what is missing.", "Mailjet does not repeat what happened after it gave up."),
     ];
     let why = "Mailjet stopped posting after 24 hours without a 200. It does not start again by itself.";
@@ -267,15 +317,18 @@ fn filling(facts: &Facts) -> Option<Headline> {
 fn behind(facts: &Facts) -> Option<Headline> {
     let (waiting, oldest) = match facts.target {
         Target::Unconfirmed => {
-            return Some(headline(
-                State::Warn,
-                "Receiving, but nothing is confirmed.",
-                "The tap was started without --state, so it cannot know what the target has stored.",
-                vec![step(
+            let (why, start) = match facts.has_emitter {
+                true => (
+                    "The tap was started without --state, so it cannot know what the target has stored.",
                     "Start it with --state FILE.",
-                    "Nothing is deleted until then, and the spool fills.",
-                )],
-            ));
+                ),
+                false => (
+                    "This process only receives. No other one has read the spool with --state yet.",
+                    "Run a drain with --state FILE.",
+                ),
+            };
+            let steps = vec![step(start, "Nothing is deleted until then, and the spool fills.")];
+            return Some(headline(State::Warn, "Receiving, but nothing is confirmed.", why, steps));
         }
         Target::Confirming { waiting, oldest } => (waiting, oldest?),
     };
@@ -284,15 +337,19 @@ fn behind(facts: &Facts) -> Option<Headline> {
     }
     let full =
         facts.full_in.map(|full_in| format!(" At the present rate the spool is full in {}.", span(full_in)));
+    let last = facts.confirmed_at.map(|at| format!(" The last STATE came at {}.", day_and_time(at)));
     let why = format!(
-        "No event is lost: {} are on disk and wait for the target.{}",
+        "No event is lost: {} are on disk and wait for the target.{}{}",
         count(waiting, "event"),
+        last.unwrap_or_default(),
         full.unwrap_or_default()
     );
-    let steps = vec![
-        step("Look at the target's log.", "It says why rows are not stored."),
-        step("Check that its STATE comes back.", "The file that --state names has to grow."),
-    ];
+    let look = match facts.has_emitter {
+        true => step("Look at the target's log.", "It says why rows are not stored."),
+        false => step("Look at the drains' log, and the target's.", "They say why rows are not stored."),
+    };
+    let steps =
+        vec![look, step("Check that its STATE comes back.", "The file that --state names has to grow.")];
     let title = format!("Receiving, but the target is more than {} behind.", span(oldest));
     Some(headline(State::Warn, title, why, steps))
 }
@@ -327,12 +384,16 @@ mod tests {
     fn healthy() -> Facts {
         Facts {
             refusing: Vec::new(),
-            urls: Some(vec![UrlUse { name: "primary".to_owned(), age: HOUR, is_used: true }]),
+            urls: Some(vec![UrlUse { name: "primary".to_owned(), age: HOUR }]),
+            may_have_posted: true,
+            can_register: false,
+            has_emitter: true,
             last_event: Some(Duration::from_secs(4)),
             last_stored: UnixMillis::new(1_795_652_496_000),
             wanted_events: 7,
             suspended: Vec::new(),
             target: Target::Confirming { waiting: 41, oldest: Some(Duration::from_secs(3)) },
+            confirmed_at: Some(UnixMillis::new(1_795_652_495_000)),
             used_bytes: 1 << 30,
             max_bytes: 10 << 30,
             disk_free: Some(48 << 30),
@@ -356,14 +417,14 @@ mod tests {
                 "Ready. The last event came 3 hours ago.",
             ),
             (
-                Facts { urls: Some(Vec::new()), last_event: None, ..healthy() },
+                Facts { urls: Some(Vec::new()), ..healthy() },
                 State::Wait,
                 "Not receiving yet: there is no webhook URL.",
             ),
             (
                 Facts {
-                    urls: Some(vec![UrlUse { name: "primary".to_owned(), age: HOUR, is_used: false }]),
-                    last_event: None,
+                    // A test from the page is no post of Mailjet's.
+                    may_have_posted: false,
                     ..healthy()
                 },
                 State::Wait,

@@ -1,16 +1,19 @@
 //! The items that arrived last: how far each has got, and the row that it becomes.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use askama::Template;
 use catalog::event::EventType;
 use catalog::members;
 use catalog::stream::StreamId;
 use serde_json::value::RawValue;
+use warp::http::StatusCode;
 
-use super::Context;
+use super::response::Answer;
 use super::view::Frame;
 use super::wording::{day, number, time_of_day};
+use super::{Context, blocking, failed};
 use crate::emitter::DryRun;
 use crate::listener::EventCounts;
 use crate::os::clock::UnixMillis;
@@ -211,24 +214,15 @@ struct Column {
 
 impl ItemPage {
     /// Reads the item with a sequence; `None` if there is none.
-    pub(super) fn read(
-        context: &Context,
-        frame: Frame,
-        sequence: Sequence,
-        stats: Option<&SpoolStats>,
-    ) -> Result<Option<Self>, SpoolError> {
-        let columns = context.spool.registry()?.discovered_columns()?;
-        let mut reader = context.spool.reader()?;
+    fn read(context: &Context, frame: Frame, sequence: Sequence) -> Result<Option<Self>, SpoolError> {
+        let columns = context.spool.registry_view()?.discovered_columns()?;
+        let spool = context.source.snapshot().and_then(|snapshot| snapshot.spool);
+        let stats = spool.as_ref().map(|spool| &spool.stats);
         let mut page = None;
-        for kind in ItemKind::ALL {
-            reader.read_newest(kind, sequence, 1, &mut |item| {
-                if item.sequence == sequence {
-                    let row = row_of(context, item, &columns);
-                    page = Some(ItemPage::new(frame.clone(), item, row, stats));
-                }
-                ControlFlow::Break(())
-            })?;
-        }
+        read_one(context, sequence, &mut |item| {
+            let row = row_of(context, item, &columns);
+            page = Some(ItemPage::new(frame.clone(), item, row, stats));
+        })?;
         Ok(page)
     }
 
@@ -264,6 +258,60 @@ impl ItemPage {
             null_columns,
         }
     }
+}
+
+/// Shows an item and its row.
+pub(super) async fn show(context: &Arc<Context>, sequence: &str, frame: Frame) -> Answer {
+    let Some(sequence) = parse(sequence) else { return no_such_item(frame) };
+    let for_item = frame.clone();
+    let read = blocking(context, move |context| ItemPage::read(context, for_item, sequence));
+    match read.await {
+        Ok(Some(page)) => Answer::page(StatusCode::OK, &page),
+        Ok(None) => no_such_item(frame),
+        Err(error) => failed(frame, &error),
+    }
+}
+
+/// Returns an item's bytes as they were received.
+pub(super) async fn download(context: &Arc<Context>, sequence: &str, frame: Frame) -> Answer {
+    let Some(sequence) = parse(sequence) else { return no_such_item(frame) };
+    let read = blocking(context, move |context| {
+        let mut body = None;
+        read_one(context, sequence, &mut |item| body = Some(item.body.to_vec()))?;
+        Ok(body)
+    });
+    match read.await {
+        Ok(Some(body)) => Answer::download(body),
+        Ok(None) => no_such_item(frame),
+        Err(error) => failed(frame, &error),
+    }
+}
+
+fn parse(sequence: &str) -> Option<Sequence> {
+    sequence.parse().ok().map(Sequence::new)
+}
+
+fn no_such_item(frame: Frame) -> Answer {
+    let text = "It was deleted after the target had stored it, or never existed.";
+    Answer::message(frame, StatusCode::NOT_FOUND, "There is no such item", text)
+}
+
+/// Calls `take` with the item that has this sequence, if there is one.
+fn read_one(
+    context: &Context,
+    sequence: Sequence,
+    take: &mut dyn FnMut(StoredItem<'_>),
+) -> Result<(), SpoolError> {
+    let mut reader = context.spool.reader()?;
+    for kind in ItemKind::ALL {
+        reader.read_newest(kind, sequence, 1, &mut |item| {
+            if item.sequence == sequence {
+                take(item);
+            }
+            ControlFlow::Break(())
+        })?;
+    }
+    Ok(())
 }
 
 /// Returns the columns of the row that an item becomes, each with its JSON text.

@@ -3,28 +3,41 @@
 use std::time::Duration;
 
 use askama::Template;
-use url::Host;
+use catalog::event::EventType;
 
 use super::chart::{Chart, Period};
-use super::headline::{Facts, Headline, State, Target, UrlUse};
+use super::headline::{Action, BEHIND, Facts, Headline, State, Target, UrlUse};
 use super::items::{self, FIRST_SHOWN, Filter, Item};
-use super::wording::{bytes, count, day, number, span, time_of_day};
+use super::registration::{RegistrationView, obstacle};
+use super::response::Answer;
+use super::send_test::TestView;
+use super::urls::{self, MAX_LABEL_CHARS, Urls};
+use super::wording::{bytes, count, span, time_of_day};
 use super::{Context, PageConfig};
+use crate::admin::access::sessions::Secret;
 use crate::admin::readiness::Unready;
 use crate::mailjet::check::CheckedRegistration;
 use crate::os::clock::UnixMillis;
-use crate::spool::{CountStep, ItemCount, Retirement, SpoolError, WebhookUrl};
+use crate::spool::{CountStep, ItemCount, SpoolError, WebhookUrl};
 use crate::status::Snapshot;
 
-/// The longest time since its last use for which a URL counts as in use.
-const IN_USE: Duration = Duration::from_secs(24 * 3600);
+/// Returns the icon of a state, given its path; the one of good news for any other.
+pub(super) fn icon(path: &str) -> Answer {
+    let text = match path {
+        "/icon-bad.svg" => include_str!("assets/icon-bad.svg"),
+        "/icon-warn.svg" => include_str!("assets/icon-warn.svg"),
+        "/icon-wait.svg" => include_str!("assets/icon-wait.svg"),
+        _ => include_str!("assets/icon-ok.svg"),
+    };
+    Answer::asset("image/svg+xml", text)
+}
 
 /// What every page shows to somebody who is signed in.
 #[derive(Debug, Clone)]
 pub(super) struct Frame {
     pub(super) host: String,
     pub(super) version: &'static str,
-    pub(super) form_token: String,
+    pub(super) form_token: Secret,
 }
 
 #[derive(Debug, Template)]
@@ -39,6 +52,18 @@ pub(super) struct MessagePage {
     pub(super) frame: Frame,
     pub(super) title: &'static str,
     pub(super) text: String,
+}
+
+/// What registering with Mailjet would change.
+#[derive(Debug, Template)]
+#[template(path = "register.html")]
+pub(super) struct RegisterPage {
+    pub(super) frame: Frame,
+    /// How many events change.
+    pub(super) changes: usize,
+    /// The event, and what happens to it.
+    pub(super) lines: Vec<(&'static str, String)>,
+    pub(super) makes_url: bool,
 }
 
 #[derive(Debug, Template)]
@@ -63,6 +88,10 @@ pub(super) struct StatusPage {
     urls: Urls,
     registration: RegistrationView,
     items: Items,
+    /// Where a test is posted to.
+    test_place: String,
+    test: Option<TestView>,
+    event_names: [&'static str; 7],
 }
 
 /// The items that arrived last.
@@ -80,6 +109,7 @@ struct Stage {
     state: State,
     title: &'static str,
     figures: Vec<Figure>,
+    note: Option<String>,
 }
 
 #[derive(Debug)]
@@ -90,44 +120,11 @@ struct Figure {
     meter: Option<u64>,
 }
 
-#[derive(Debug)]
-struct Urls {
-    is_configured: bool,
-    is_full: bool,
-    unreachable_host: Option<String>,
-    rows: Vec<UrlRow>,
-}
-
-#[derive(Debug)]
-struct UrlRow {
-    id: i64,
-    name: String,
-    made: String,
-    last_used: String,
-    retires: Option<String>,
-    is_in_use: bool,
-}
-
-#[derive(Debug)]
-struct RegistrationView {
-    has_keys: bool,
-    summary: String,
-    rows: Vec<RegistrationRow>,
-}
-
-#[derive(Debug)]
-struct RegistrationRow {
-    event: &'static str,
-    posts_to: &'static str,
-    state: State,
-    word: &'static str,
-    sent_as: &'static str,
-}
-
 /// Everything that is read for the page, at one moment.
 pub(super) struct Reading {
     snapshot: Snapshot,
     urls: Vec<WebhookUrl>,
+    has_revoked_urls: bool,
     last_hour: Vec<ItemCount>,
     shown: Vec<ItemCount>,
     state_was_given: bool,
@@ -152,11 +149,37 @@ impl Reading {
             Period::Days => registry.item_counts(period.step(), period.since(now))?,
         };
         let urls = registry.webhook_urls()?;
+        let has_revoked_urls = !registry.revoked_tokens()?.is_empty();
         let state_was_given = registry.state_was_given()? || context.config.confirm_without_state;
         let snapshot = context.source.snapshot().unwrap_or_else(|| Snapshot::without_spool(now));
         let stats = snapshot.spool.as_ref().map(|spool| &spool.stats);
         let items = items::newest(&mut *context.spool.reader()?, filter, stats)?;
-        Ok(Reading { snapshot, urls, last_hour, shown, state_was_given, filter, shows_all, items })
+        Ok(Reading {
+            snapshot,
+            urls,
+            has_revoked_urls,
+            last_hour,
+            shown,
+            state_was_given,
+            filter,
+            shows_all,
+            items,
+        })
+    }
+
+    /// What is known while the spool does not answer: nothing.
+    pub(super) fn without_spool(filter: Filter) -> Self {
+        Reading {
+            snapshot: Snapshot::without_spool(UnixMillis::now()),
+            urls: Vec::new(),
+            has_revoked_urls: false,
+            last_hour: Vec::new(),
+            shown: Vec::new(),
+            state_was_given: true,
+            filter,
+            shows_all: false,
+            items: Vec::new(),
+        }
     }
 }
 
@@ -172,8 +195,10 @@ impl StatusPage {
         let reading = &reading;
         let now = reading.snapshot.taken_at;
         let checked = context.registration.get();
-        let facts = facts(context, refusing, reading, checked.as_ref());
+        let facts = facts(context, refusing, reading, checked.as_deref());
         let headline = Headline::new(&facts);
+        let stats = reading.snapshot.spool.as_ref().map(|spool| &spool.stats);
+        let test = context.sessions.with_data(&frame.form_token, |session| session.test.clone()).flatten();
         StatusPage {
             frame,
             short_state: match headline.state {
@@ -186,10 +211,13 @@ impl StatusPage {
             as_of_iso: now.to_rfc3339(),
             stages: stages(&facts, &headline, reading),
             chart: Chart::new(period, now, &reading.shown),
-            urls: urls(&context.config, now, &reading.urls),
-            registration: registration(&context.config, now, checked.as_ref()),
+            urls: Urls::new(&context.config, now, &reading.urls),
+            registration: RegistrationView::new(context, now, checked.as_deref()),
             headline,
             items,
+            test_place: context.config.public_url.origin().ascii_serialization(),
+            test: test.map(|test| test.view(stats)),
+            event_names: EventType::ALL.map(EventType::name),
         }
     }
 }
@@ -218,19 +246,20 @@ fn facts(
     let now = reading.snapshot.taken_at;
     let stats = reading.snapshot.spool.as_ref().map(|spool| &spool.stats);
     let newest = stats.and_then(|stats| stats.newest_event).map(|newest| now.since(newest));
-    let suspended = checked.into_iter().flat_map(|checked| &checked.events);
+    let suspended = checked.into_iter().flat_map(CheckedRegistration::events);
     let suspended = suspended.filter(|event| event.is_registered && !event.is_alive);
     let used_bytes = stats.map_or(0, |stats| stats.disk.used);
     Facts {
         refusing,
         urls: (!config.has_configured_tokens).then(|| {
-            let use_of = |url: &WebhookUrl| UrlUse {
-                name: name_of(url),
-                age: now.since(url.created_at),
-                is_used: url.last_used_at.is_some(),
-            };
+            let use_of =
+                |url: &WebhookUrl| UrlUse { name: urls::name_of(url), age: now.since(url.created_at) };
             reading.urls.iter().map(use_of).collect()
         }),
+        may_have_posted: reading.has_revoked_urls
+            || reading.urls.iter().any(|url| url.last_used_at.is_some()),
+        can_register: context.checker.as_deref().is_some_and(|checker| obstacle(checker).is_none()),
+        has_emitter: context.has_emitter,
         last_event: context.traffic.since_last_event().or(newest),
         last_stored: now.saturating_sub(context.traffic.since_last_stored()),
         wanted_events: config.wanted_events,
@@ -242,6 +271,7 @@ fn facts(
             },
             _ => Target::Unconfirmed,
         },
+        confirmed_at: stats.and_then(|stats| stats.confirmed_at),
         used_bytes,
         max_bytes: config.spool_max_bytes,
         disk_free: stats.and_then(|stats| stats.disk.disk_free),
@@ -276,19 +306,27 @@ fn stages(facts: &Facts, headline: &Headline, reading: &Reading) -> Vec<Stage> {
         90.. => State::Warn,
         _ => State::Ok,
     };
+    let holds_nothing = reading.snapshot.spool.as_ref().is_none_or(|spool| spool.stats.events == 0);
     let (state, lag, waiting) = match facts.target {
+        Target::Unconfirmed if holds_nothing => (State::Wait, "–".to_owned(), count(0, "event")),
         Target::Unconfirmed => (State::Warn, "nothing is confirmed".to_owned(), "unknown".to_owned()),
         Target::Confirming { waiting, oldest } => {
-            let is_behind = oldest.is_some_and(|oldest| oldest >= Duration::from_secs(600));
+            let state = if oldest.is_some_and(|oldest| oldest >= BEHIND) { State::Warn } else { State::Ok };
             let lag = oldest.map_or("none".to_owned(), |oldest| format!("{} behind", span(oldest)));
-            (if is_behind { State::Warn } else { State::Ok }, lag, count(waiting, "event"))
+            (state, lag, count(waiting, "event"))
         }
     };
+    let now = reading.snapshot.taken_at;
+    let note = (!facts.has_emitter).then(|| {
+        let last = facts.confirmed_at.map(|at| format!(" Last confirmed {} ago.", span(now.since(at))));
+        format!("Drains run beside this process.{}", last.unwrap_or_default())
+    });
     vec![
         Stage {
             state: received,
             title: "Received",
             figures: vec![figure("Last event", last), figure("Last hour", count(in_hour, "event"))],
+            note: None,
         },
         Stage {
             state: kept,
@@ -301,82 +339,13 @@ fn stages(facts: &Facts, headline: &Headline, reading: &Reading) -> Vec<Stage> {
                 },
                 figure("Disk", disk),
             ],
+            note: None,
         },
         Stage {
             state,
             title: "Stored by the target",
             figures: vec![figure("Lag", lag), figure("Waiting", waiting)],
+            note,
         },
     ]
-}
-
-fn name_of(url: &WebhookUrl) -> String {
-    url.label.clone().unwrap_or_else(|| format!("URL {}", url.id))
-}
-
-fn urls(config: &PageConfig, now: UnixMillis, active: &[WebhookUrl]) -> Urls {
-    let row = |url: &WebhookUrl| {
-        let unused = url.last_used_at.map(|used| now.since(used));
-        UrlRow {
-            id: url.id,
-            name: name_of(url),
-            made: day(url.created_at),
-            last_used: unused.map_or("never".to_owned(), |unused| format!("{} ago", span(unused))),
-            retires: url.retirement.map(|Retirement { after, unused_for }| {
-                format!("retires after {} more without use", span(after.saturating_sub(unused_for)))
-            }),
-            is_in_use: unused.is_some_and(|unused| unused < IN_USE),
-        }
-    };
-    let is_loopback = match config.public_url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback() || address.is_unspecified(),
-        Some(Host::Ipv6(address)) => address.is_loopback() || address.is_unspecified(),
-        None => true,
-    };
-    Urls {
-        is_configured: config.has_configured_tokens,
-        is_full: active.len() >= crate::listener::token::MAX_ACTIVE,
-        unreachable_host: is_loopback.then(|| config.public_url.host_str().unwrap_or_default().to_owned()),
-        rows: active.iter().map(row).collect(),
-    }
-}
-
-fn registration(
-    config: &PageConfig,
-    now: UnixMillis,
-    checked: Option<&CheckedRegistration>,
-) -> RegistrationView {
-    let Some(checked) = checked else {
-        let summary = match config.has_keys {
-            true => "Not checked yet.",
-            false => {
-                "The tap has no Mailjet keys, so it cannot check or register the webhook URL itself. Receiving \
-                 does not need them."
-            }
-        };
-        return RegistrationView { has_keys: config.has_keys, summary: summary.to_owned(), rows: Vec::new() };
-    };
-    let row = |event: &crate::mailjet::check::CheckedEvent| {
-        let (state, word) = match (event.is_registered, event.is_alive) {
-            (false, _) => (State::Bad, "not registered"),
-            (true, false) => (State::Bad, "suspended"),
-            (true, true) => (State::Ok, "alive"),
-        };
-        RegistrationRow {
-            event: event.event.name(),
-            posts_to: if event.is_registered { "this tap" } else { "nothing here" },
-            state,
-            word,
-            sent_as: if event.is_registered { "primary" } else { "" },
-        }
-    };
-    let rows: Vec<_> = checked.events.iter().map(row).collect();
-    let wrong = rows.iter().filter(|row| row.state != State::Ok).count() as u64;
-    let outcome = match wrong {
-        0 => "Every event is registered.".to_owned(),
-        wrong => format!("{} of {} need attention: run mailjet register.", number(wrong), rows.len()),
-    };
-    let summary = format!("Checked {} ago. {outcome}", span(now.since(checked.checked_at)));
-    RegistrationView { has_keys: true, summary, rows }
 }

@@ -38,8 +38,36 @@ pub(crate) fn wait_until_accepted(spool: &dyn SpoolView) -> Result<bool, SpoolEr
 }
 
 /// The tokens that a listener admits at the moment. Clones share them.
-#[derive(Debug, Clone)]
-pub struct ActiveTokens(Arc<RwLock<Vec<ActiveToken>>>);
+#[derive(Debug, Clone, Default)]
+pub struct ActiveTokens(Arc<RwLock<Admitted>>);
+
+#[derive(Debug, Default)]
+struct Admitted {
+    active: Vec<ActiveToken>,
+    /// The hashes of temporary tokens.
+    temporary: Vec<TokenHash>,
+}
+
+/// A token that is known to nobody else, is stored nowhere, and is admitted until this is dropped.
+#[derive(Debug)]
+pub struct TemporaryToken {
+    tokens: ActiveTokens,
+    token: Token,
+}
+
+impl TemporaryToken {
+    /// The token.
+    pub fn token(&self) -> &Token {
+        &self.token
+    }
+}
+
+impl Drop for TemporaryToken {
+    fn drop(&mut self) {
+        let hash = self.token.hash();
+        self.tokens.0.write().temporary.retain(|other| *other != hash);
+    }
+}
 
 #[derive(Debug)]
 struct ActiveToken {
@@ -62,7 +90,14 @@ impl ActiveTokens {
     /// Admits tokens from the configuration. They never change.
     pub fn from_config(tokens: &[TokenHash]) -> Self {
         let active = tokens.iter().map(|hash| ActiveToken::new(None, *hash)).collect();
-        ActiveTokens(Arc::new(RwLock::new(active)))
+        ActiveTokens(Arc::new(RwLock::new(Admitted { active, temporary: Vec::new() })))
+    }
+
+    /// Admits a new token for as long as the returned value lives.
+    pub fn admit_temporarily(&self) -> Result<TemporaryToken, getrandom::Error> {
+        let token = Token::random()?;
+        self.0.write().temporary.push(token.hash());
+        Ok(TemporaryToken { tokens: self.clone(), token })
     }
 
     /// Admits the tokens in the registry.
@@ -73,7 +108,7 @@ impl ActiveTokens {
         registry: Box<dyn Registry>,
     ) -> Result<(Self, Worker<SpoolError>), E> {
         let mut follower = Follower {
-            tokens: ActiveTokens(Arc::default()),
+            tokens: ActiveTokens::default(),
             registry,
             uses: BTreeMap::new(),
             tried: Vec::new(),
@@ -83,13 +118,14 @@ impl ActiveTokens {
             throttle: LogThrottle::default(),
         };
         let tokens = follower.tokens.clone();
-        *tokens.0.write() = follower.read()?;
+        tokens.0.write().active = follower.read()?;
         let worker = Worker::start("webhook-urls", REFRESH_INTERVAL, move |round| follower.round(round))?;
         Ok((tokens, worker))
     }
 
+    /// The number of tokens that Mailjet may use.
     pub(crate) fn count(&self) -> usize {
-        self.0.read().len()
+        self.0.read().active.len()
     }
 
     /// Admits `text` if it is an active token. It is compared with each of them, in constant time.
@@ -99,7 +135,11 @@ impl ActiveTokens {
         }
         let hash = token::hash(text);
         let mut is_active = false;
-        for active in self.0.read().iter() {
+        let admitted = self.0.read();
+        for temporary in &admitted.temporary {
+            is_active |= bool::from(temporary.0.ct_eq(&hash.0));
+        }
+        for active in &admitted.active {
             let is_this_one = bool::from(active.hash.0.ct_eq(&hash.0));
             if is_this_one {
                 active.was_tried.store(true, Ordering::Relaxed);
@@ -111,7 +151,7 @@ impl ActiveTokens {
 
     /// Notes that a webhook with this token has arrived.
     pub fn note_use(&self, token: TokenHash, now: UnixMillis) {
-        for active in self.0.read().iter().filter(|active| active.hash == token) {
+        for active in self.0.read().active.iter().filter(|active| active.hash == token) {
             *active.used_at.lock() = Some(now);
         }
     }
@@ -119,7 +159,7 @@ impl ActiveTokens {
     /// Takes the uses that were noted since the last call: ids of webhook URLs, and when each was last used.
     fn take_uses(&self) -> Vec<(i64, UnixMillis)> {
         let take = |token: &ActiveToken| Some((token.id?, token.used_at.lock().take()?));
-        self.0.read().iter().filter_map(take).collect()
+        self.0.read().active.iter().filter_map(take).collect()
     }
 }
 
@@ -178,11 +218,11 @@ impl Follower {
     /// Activates the tokens that are in the registry now.
     fn refresh(&mut self) -> Result<(), SpoolError> {
         let active = self.read()?;
-        let (before, after) = (ids_of(&self.tokens.0.read()), ids_of(&active));
+        let (before, after) = (ids_of(&self.tokens.0.read().active), ids_of(&active));
         self.uses.extend(self.tokens.take_uses());
-        self.tried = take_tried(&self.tokens.0.read());
+        self.tried = take_tried(&self.tokens.0.read().active);
         if before != after {
-            *self.tokens.0.write() = active;
+            self.tokens.0.write().active = active;
         }
         for id in before.iter().filter(|id| !after.contains(id)) {
             info!("webhook URL {id} was revoked and is no longer accepted");

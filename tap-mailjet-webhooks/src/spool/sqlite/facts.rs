@@ -17,6 +17,8 @@ pub(super) const STATE_GIVEN: &str = "state_given";
 pub(super) const WRITTEN_THROUGH: &str = "written_through";
 /// The largest sequence up to which the target has confirmed all events.
 pub(super) const CONFIRMED_THROUGH: &str = "confirmed_through";
+/// When that was last raised, in Unix milliseconds.
+pub(super) const CONFIRMED_AT: &str = "confirmed_at";
 
 /// How many discovered columns were forgotten.
 pub(super) const COLUMNS_FORGOTTEN: &str = "columns_forgotten";
@@ -36,11 +38,12 @@ pub(super) struct Mark {
     sequence: &'static str,
 }
 
-pub(super) const ALL: [&str; 12] = [
+pub(super) const ALL: [&str; 13] = [
     TRIMMED_THROUGH,
     STATE_GIVEN,
     WRITTEN_THROUGH,
     CONFIRMED_THROUGH,
+    CONFIRMED_AT,
     COLUMNS_FORGOTTEN,
     TIME,
     TIME_BOOT,
@@ -64,11 +67,11 @@ pub(super) fn set(connection: &Connection, name: &str, value: i64) -> rusqlite::
     connection.execute("INSERT OR REPLACE INTO fact (name, value) VALUES (?1, ?2)", (name, value)).map(drop)
 }
 
-/// Sets a fact that is a sequence, unless it already is at least that large.
-pub(super) fn raise(connection: &Connection, name: &str, sequence: Sequence) -> rusqlite::Result<()> {
+/// Sets a fact that is a sequence, unless it already is at least that large. Returns whether it was set.
+pub(super) fn raise(connection: &Connection, name: &str, sequence: Sequence) -> rusqlite::Result<bool> {
     match read_sequence(connection, name)? {
-        Some(before) if before >= sequence => Ok(()),
-        _ => set(connection, name, sequence.get()),
+        Some(before) if before >= sequence => Ok(false),
+        _ => set(connection, name, sequence.get()).map(|()| true),
     }
 }
 

@@ -317,7 +317,10 @@ impl Registry for SqliteRegistry {
 
     fn note_confirmed_through(&mut self, sequence: Sequence) -> Result<(), SpoolError> {
         without_sync(&mut self.database, "noting what was confirmed", |transaction| {
-            facts::raise(transaction, facts::CONFIRMED_THROUGH, sequence)
+            if facts::raise(transaction, facts::CONFIRMED_THROUGH, sequence)? {
+                facts::set(transaction, facts::CONFIRMED_AT, UnixMillis::now().get())?;
+            }
+            Ok(())
         })
     }
 }

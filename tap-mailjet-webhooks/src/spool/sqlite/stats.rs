@@ -44,6 +44,7 @@ impl StatsReader for SqliteStatsReader {
                 committed_through: facts::last_sequence(&snapshot)?,
                 written_through: facts::read_sequence(&snapshot, facts::WRITTEN_THROUGH)?,
                 confirmed_through,
+                confirmed_at: facts::read(&snapshot, facts::CONFIRMED_AT)?.map(UnixMillis::new),
                 trimmed_through: facts::read_sequence(&snapshot, facts::TRIMMED_THROUGH)?,
                 unconfirmed: pending_in(&snapshot, events, confirmed_through.unwrap_or(Sequence::START))?,
             })
