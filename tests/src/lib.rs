@@ -22,6 +22,7 @@
 //! - [`schema`]: checks that records are valid by their SCHEMA
 //! - [`http`]: a small HTTP client that can also misbehave
 //! - [`tls`]: certificates, and a client that verifies them
+//! - [`page`]: requests to the status page
 //! - [`spool`]: direct access to the tables of the spool
 //!
 //! Load and faults:
@@ -57,6 +58,7 @@ pub mod message;
 pub mod metrics;
 pub mod mount;
 pub mod oracle;
+pub mod page;
 pub mod pipeline;
 pub mod power;
 pub mod program;

@@ -33,6 +33,7 @@ pub(super) fn is_host_unknown(error: &ureq::Error) -> bool {
 pub(super) fn reason(error: &ureq::Error) -> String {
     match error {
         ureq::Error::BadUri(_) | ureq::Error::Http(_) => "it is not a valid URL".to_owned(),
+        ureq::Error::Io(error) => error.to_string(),
         other => other.to_string(),
     }
 }

@@ -15,8 +15,10 @@ mod guarding;
 mod abuse;
 // The admin address: health, readiness and metrics.
 mod admin;
-// The status page.
+// The status page: who may see it, and what it shows.
 mod page;
+// What can be done there beside webhook URLs: registering with Mailjet, and sending a test.
+mod page_actions;
 // The same figures for people: `spool status`.
 mod spool_status;
 // What the spool promises: durable before the 200, unique sequences, an end on I/O errors.

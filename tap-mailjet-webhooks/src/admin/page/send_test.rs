@@ -18,6 +18,7 @@ use uuid::Builder;
 use warp::http::StatusCode;
 
 use super::headline::{State, sentence};
+use super::items::{Piece, pieces};
 use super::request::Request;
 use super::response::Answer;
 use super::view::Frame;
@@ -66,7 +67,7 @@ pub(super) struct TestView {
     pub(super) status: String,
     pub(super) text: String,
     /// The body of the answer.
-    pub(super) answer: Option<String>,
+    pub(super) answer: Option<Vec<Piece>>,
     /// What the event has become.
     pub(super) sequence: Option<i64>,
 }
@@ -220,7 +221,7 @@ impl TestResult {
                         (State::Bad, text)
                     }
                 };
-                (state, format!("{status} in {milliseconds} ms"), text, Some(body.clone()))
+                (state, format!("{status} in {milliseconds} ms"), text, Some(pieces(body)))
             }
         };
         let sequence = self.sequence.map(Sequence::get);
