@@ -4,7 +4,7 @@
 
 use std::convert::Infallible;
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use hyper::Request;
@@ -23,6 +23,16 @@ use crate::os::log_throttle::LogThrottle;
 
 /// How long to wait before the next attempt when a connection cannot be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Returns the address by which a program on this machine reaches a socket that is bound to `address`.
+pub(crate) fn from_this_machine(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
 
 /// Accepts the next connection.
 ///

@@ -35,6 +35,7 @@ use warp::reply::Response;
 
 use self::access::hosts::AdminHosts;
 use self::page::Context;
+use crate::http;
 use crate::status::{SharedSource, prometheus};
 pub use readiness::Readiness;
 
@@ -69,6 +70,7 @@ impl Admin {
         let serving = tokio::spawn(serve::serve(listener, filter(readiness, hosts, context)));
         info!("admin on http://{address}: /healthz, /readyz, /metrics, and the status page at /");
         if let Some(Ok(secret)) = link {
+            let address = http::from_this_machine(address);
             info!("this link opens the status page, once: http://{address}/sign-in?once={}", secret.expose());
         }
         Ok(Admin { serving: serving.abort_handle(), source })

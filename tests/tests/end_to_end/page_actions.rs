@@ -226,7 +226,7 @@ fn a_test_that_is_refused_says_why_and_what_answers_if_it_is_not_the_tap() {
     let answering = thread::spawn(move || {
         let (mut stream, _) = stranger.accept().expect("the post");
         // The whole request is read first, or closing the connection would be an error for its sender.
-        let mut request = [0; 64 << 10];
+        let mut request = vec![0; 64 << 10];
         let mut length = 0;
         while !request[..length].ends_with(b"}") {
             length += std::io::Read::read(&mut stream, &mut request[length..]).expect("a request");

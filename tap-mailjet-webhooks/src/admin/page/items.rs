@@ -30,6 +30,9 @@ const MAX_GIST_CHARS: usize = 120;
 /// How much of a body is shown on its page.
 const MAX_BODY_BYTES: usize = 64 << 10;
 
+/// Stands for the time at which a row is written, which is not known here. No item has this time.
+const NOT_WRITTEN: UnixMillis = UnixMillis::new(-1);
+
 /// Which items are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Filter {
@@ -146,14 +149,13 @@ impl Item {
     fn new(item: StoredItem<'_>, stats: Option<&SpoolStats>) -> Self {
         let body = std::str::from_utf8(item.body).unwrap_or_default();
         let (progress, progress_class) = progress(item.sequence, stats);
-        let (kind, email, gist) = match item.reason {
-            Some(reason) => ("rejected", Vec::new(), shortened(reason)),
-            None => {
-                let field = |name| text_of(body, name);
-                let gist = ["error", "url", "smtp_reply", "source", "agent"].into_iter().find_map(field);
-                let gist = shortened(&gist.unwrap_or_default());
-                (kind_of(body), shortened(&field("email").unwrap_or_default()), gist)
-            }
+        let (kind, email, gist) = if let Some(reason) = item.reason {
+            ("rejected", Vec::new(), shortened(reason))
+        } else {
+            let field = |name| text_of(body, name);
+            let gist = ["error", "url", "smtp_reply", "source", "agent"].into_iter().find_map(field);
+            let gist = shortened(&gist.unwrap_or_default());
+            (kind_of(body), shortened(&field("email").unwrap_or_default()), gist)
         };
         Item {
             sequence: item.sequence.get(),
@@ -214,24 +216,19 @@ struct Column {
 
 impl ItemPage {
     /// Reads the item with a sequence; `None` if there is none.
-    fn read(context: &Context, frame: Frame, sequence: Sequence) -> Result<Option<Self>, SpoolError> {
+    fn read(context: &Context, frame: &Frame, sequence: Sequence) -> Result<Option<Self>, SpoolError> {
         let columns = context.spool.registry_view()?.discovered_columns()?;
         let spool = context.source.snapshot().and_then(|snapshot| snapshot.spool);
         let stats = spool.as_ref().map(|spool| &spool.stats);
         let mut page = None;
         read_one(context, sequence, &mut |item| {
             let row = row_of(context, item, &columns);
-            page = Some(ItemPage::new(frame.clone(), item, row, stats));
+            page = Some(ItemPage::new(frame.clone(), item, &row, stats));
         })?;
         Ok(page)
     }
 
-    fn new(
-        frame: Frame,
-        item: StoredItem<'_>,
-        row: Vec<(String, String)>,
-        stats: Option<&SpoolStats>,
-    ) -> Self {
+    fn new(frame: Frame, item: StoredItem<'_>, row: &[(String, String)], stats: Option<&SpoolStats>) -> Self {
         let text = String::from_utf8_lossy(item.body);
         let shown: String = text.chars().take(MAX_BODY_BYTES).collect();
         let (progress, progress_class) = progress(item.sequence, stats);
@@ -264,7 +261,7 @@ impl ItemPage {
 pub(super) async fn show(context: &Arc<Context>, sequence: &str, frame: Frame) -> Answer {
     let Some(sequence) = parse(sequence) else { return no_such_item(frame) };
     let for_item = frame.clone();
-    let read = blocking(context, move |context| ItemPage::read(context, for_item, sequence));
+    let read = blocking(context, move |context| ItemPage::read(context, &for_item, sequence));
     match read.await {
         Ok(Some(page)) => Answer::page(StatusCode::OK, &page),
         Ok(None) => no_such_item(frame),
@@ -325,14 +322,17 @@ fn row_of(
         return Vec::new();
     };
     let mut lines = Vec::new();
-    run.write_item(item, UnixMillis::now(), &mut lines);
+    run.write_item(item, NOT_WRITTEN, &mut lines);
     let lines = String::from_utf8(lines).unwrap_or_default();
     // An event may first need a SCHEMA with a new column.
     let record = lines.lines().rev().find(|line| line.contains("\"RECORD\""));
     let record = record.and_then(|line| member_of(line, "record"));
+    let not_written = format!("\"{}\"", NOT_WRITTEN.to_rfc3339());
     let mut columns = Vec::new();
     members::visit_members(record.as_deref().unwrap_or("{}"), |member, _| {
-        columns.push((member.name().into_owned(), member.value.to_owned()));
+        let value =
+            if member.value == not_written { "\"the time at which it is written\"" } else { member.value };
+        columns.push((member.name().into_owned(), value.to_owned()));
         ControlFlow::Continue(())
     });
     columns

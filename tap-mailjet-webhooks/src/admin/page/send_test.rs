@@ -4,7 +4,6 @@
 //! posts take, through `public_url`. If that cannot be reached from here, the event goes to the listen
 //! address.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::thread;
@@ -23,6 +22,7 @@ use super::request::Request;
 use super::response::Answer;
 use super::view::Frame;
 use super::{Context, blocking, failed};
+use crate::http;
 use crate::listener::token::Token;
 use crate::mailjet::send_test::{Connection, Sender, TestPoster, with_message_guid};
 use crate::os::clock::UnixMillis;
@@ -139,12 +139,7 @@ fn origin(url: &Url) -> String {
 
 /// The address on which this process listens, as a URL with the credentials that it demands.
 fn own_address(context: &Context) -> Url {
-    let ip = match context.listen_address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    let address = SocketAddr::new(ip, context.listen_address.port());
+    let address = http::from_this_machine(context.listen_address);
     let mut url = Url::parse(&format!("{}://{address}", context.config.listen_scheme))
         .expect("an address is the host of a URL");
     let public = &context.config.public_url;

@@ -1,12 +1,14 @@
-//! Checks a spool apart from its items: the file, the sequences, the facts.
+//! Checks a spool apart from its items: the file, the sequences, the counts, the facts.
 
 use rusqlite::Connection;
 
-use super::facts;
+use super::{facts, row_count, table};
+use crate::spool::ItemKind;
 
 /// Returns one line for each problem.
 pub(super) fn check(connection: &Connection) -> Vec<String> {
-    [broken_pages(connection), wrong_sequences(connection), wrong_facts(connection)].concat()
+    [broken_pages(connection), wrong_sequences(connection), wrong_counts(connection), wrong_facts(connection)]
+        .concat()
 }
 
 fn broken_pages(connection: &Connection) -> Vec<String> {
@@ -40,6 +42,16 @@ fn wrong_sequences(connection: &Connection) -> Vec<String> {
     let count = |query| connection.query_row(query, [], |row| row.get::<_, i64>(0)).unwrap_or(0);
     let counts = wrong.map(|(what, query)| (count(query), what)).into_iter();
     counts.filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect()
+}
+
+/// Finds counts of rows that were kept and are wrong. Only what is shown depends on them.
+fn wrong_counts(connection: &Connection) -> Vec<String> {
+    let wrong = |kind| match row_count::wrong_blocks(connection, kind) {
+        Ok(0) => None,
+        Ok(wrong) => Some(format!("{wrong} kept counts of table {} are wrong", table(kind))),
+        Err(error) => Some(format!("the kept counts of table {} cannot be read: {error}", table(kind))),
+    };
+    ItemKind::ALL.into_iter().filter_map(wrong).collect()
 }
 
 fn wrong_facts(connection: &Connection) -> Vec<String> {

@@ -47,6 +47,10 @@ pub(super) const FORMATS: &[&str] = &[
         step INTEGER NOT NULL, start INTEGER NOT NULL, name TEXT NOT NULL, count INTEGER NOT NULL,
         PRIMARY KEY (step, start, name)
     ) STRICT, WITHOUT ROWID;
+    CREATE TABLE row_block (
+        item_table TEXT NOT NULL, last INTEGER NOT NULL, rows INTEGER NOT NULL,
+        PRIMARY KEY (item_table, last)
+    ) STRICT, WITHOUT ROWID;
 ",
 ];
 

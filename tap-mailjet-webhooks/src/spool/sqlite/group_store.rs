@@ -12,10 +12,11 @@ use super::error::is_out_of_room;
 use super::facts;
 use super::file::OpenFiles;
 use super::headroom::Headroom;
+use super::row_count::KeptCounts;
 use crate::os::clock::UnixMillis;
 use crate::spool::sequence::Sequencer;
 use crate::spool::writer::{CommitError, GroupStore};
-use crate::spool::{AppendError, Batch, Sequence, SequenceUnit, SpoolError};
+use crate::spool::{AppendError, Batch, ItemKind, Sequence, SequenceUnit, SpoolError};
 
 /// How long a probe waits for another process's transaction. A batch waits longer, and a probe asks whether
 /// it would have to.
@@ -30,6 +31,7 @@ pub(super) struct SqliteGroupStore {
     pub(super) files: OpenFiles,
     pub(super) unit: SequenceUnit,
     pub(super) headroom: Headroom,
+    pub(super) counts: KeptCounts,
     pub(super) clock: fn() -> UnixMillis,
 }
 
@@ -39,6 +41,7 @@ impl SqliteGroupStore {
             self.database.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let now = (self.clock)();
         // Read each time: a run beside this one may have taken over the state of another spool.
+        let mut added = KeptCounts::default();
         let mut sequencer = Sequencer { last: facts::last_sequence(&transaction)?, unit: self.unit };
         {
             let mut event = transaction
@@ -54,6 +57,7 @@ impl SqliteGroupStore {
                     let Some(reason) = rejected_for else {
                         let sequence = sequencer.next(now).get();
                         event.execute((sequence, received_at, Utf8(body)))?;
+                        added.note(ItemKind::Event);
                         continue;
                     };
                     let hash = blake3::hash(body);
@@ -61,11 +65,14 @@ impl SqliteGroupStore {
                     if !known.exists([hash])? {
                         let sequence = sequencer.next(now).get();
                         rejected.execute((sequence, received_at, reason, body, hash))?;
+                        added.note(ItemKind::Rejected);
                     }
                 }
             }
         }
+        let counts = self.counts.with_added(&transaction, added, sequencer.last)?;
         transaction.commit()?;
+        self.counts = counts;
         Ok(sequencer.last)
     }
 

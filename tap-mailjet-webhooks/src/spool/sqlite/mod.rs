@@ -82,6 +82,7 @@ use group_store::SqliteGroupStore;
 use headroom::Headroom;
 use reader::SqliteReader;
 use registry::SqliteRegistry;
+use row_count::KeptCounts;
 use stats::SqliteStatsReader;
 use trim::SqliteTrimmer;
 
@@ -175,14 +176,16 @@ impl Spool for SqliteSpool {
         unit: SequenceUnit,
         limits: Limits,
     ) -> Result<(WriterHandle, Writer), SpoolError> {
-        let database = Database::create_or_open(&self.path)?;
+        let mut database = Database::create_or_open(&self.path)?;
         let last = facts::last_sequence(&database.connection).map_err(database.failed("reading"))?;
         // Reading that has made SQLite open all of the spool's files, so all of them exist.
         let files = OpenFiles::note(&self.path, &role::lock_path(role.role, &self.path))?;
         self.watermark.advance(last);
         let headroom = Headroom::measure(&database, limits)?;
         headroom.warn_if_never_enough(&self.path);
-        let store = SqliteGroupStore { database, files, unit, headroom, clock: self.clock.wall };
+        let counts = KeptCounts::open(&mut database)?;
+        let clock = self.clock.wall;
+        let store = SqliteGroupStore { database, files, unit, headroom, counts, clock };
         let started = Writer::start(store, limits.memory_bytes, self.watermark.clone());
         Ok(started.map_err(SqliteError::from)?)
     }

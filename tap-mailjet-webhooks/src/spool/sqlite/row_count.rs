@@ -1,13 +1,15 @@
-//! Counts the rows of a table without reading all of it each time.
+//! Counts the rows of a table without reading all of it.
 //!
 //! SQLite counts by reading, and a spool may have gigabytes. But rows are added only at the end of a table
-//! and deleted only at its front, in the order of their sequences, so everything between has already been
-//! counted.
+//! and deleted only at its front, in the order of their sequences, so everything between needs to be counted
+//! only once. The writer counts what it adds, in blocks, and keeps these counts in the table `row_block`.
 
 use std::collections::VecDeque;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Transaction, params};
 
+use super::SqliteError;
+use super::database::Database;
 use super::table;
 use crate::spool::{ItemKind, Sequence};
 
@@ -23,6 +25,8 @@ pub(super) struct RowCount {
     blocks: VecDeque<Block>,
     /// The smallest counted sequence at that time.
     first: i64,
+    /// Whether the blocks that the writer has kept are among them.
+    has_kept_blocks: bool,
 }
 
 /// Consecutive rows.
@@ -36,7 +40,13 @@ struct Block {
 impl RowCount {
     /// Counts the items of this kind past `floor`.
     pub(super) fn new(kind: ItemKind, floor: Sequence) -> Self {
-        RowCount { table: table(kind), floor: floor.get(), blocks: VecDeque::new(), first: 0 }
+        RowCount {
+            table: table(kind),
+            floor: floor.get(),
+            blocks: VecDeque::new(),
+            first: 0,
+            has_kept_blocks: false,
+        }
     }
 
     /// Whether the rows past `position` are among those that it counts.
@@ -53,6 +63,10 @@ impl RowCount {
             self.blocks.clear();
             return Ok(0);
         };
+        if !self.has_kept_blocks {
+            self.blocks = kept_blocks(connection, table, first)?;
+            self.has_kept_blocks = true;
+        }
         while self.blocks.front().is_some_and(|block| block.last < first) {
             self.blocks.pop_front();
         }
@@ -107,6 +121,109 @@ impl RowCount {
     }
 }
 
+/// Returns the blocks that the writer has kept, from the one with the row `first` on.
+fn kept_blocks(connection: &Connection, table: &str, first: i64) -> rusqlite::Result<VecDeque<Block>> {
+    // A spool in an older format, of which somebody only looks at the status, has no such table.
+    if !connection.table_exists(None, "row_block")? {
+        return Ok(VecDeque::new());
+    }
+    let query = "SELECT last, rows FROM row_block WHERE item_table = ?1 AND last >= ?2 ORDER BY last";
+    let mut blocks = connection.prepare_cached(query)?;
+    let block =
+        |row: &rusqlite::Row<'_>| Ok(Block { last: row.get(0)?, rows: row.get::<_, i64>(1)?.unsigned_abs() });
+    blocks.query_map(params![table, first], block)?.collect()
+}
+
+fn keep(connection: &Connection, kind: ItemKind, block: &Block) -> rusqlite::Result<()> {
+    let rows = i64::try_from(block.rows).unwrap_or(i64::MAX);
+    let insert = "INSERT OR REPLACE INTO row_block (item_table, last, rows) VALUES (?1, ?2, ?3)";
+    connection.prepare_cached(insert)?.execute(params![table(kind), block.last, rows]).map(drop)
+}
+
+/// What a writer knows of its counts: how many rows there are past the last block that it has kept.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct KeptCounts {
+    events: u64,
+    rejected: u64,
+}
+
+impl KeptCounts {
+    /// Counts the rows past the last kept block. These are few, unless the spool was just converted from an
+    /// older format.
+    pub(super) fn open(database: &mut Database) -> Result<Self, SqliteError> {
+        let mut counts = KeptCounts::default();
+        for kind in ItemKind::ALL {
+            let find = "SELECT max(last) FROM row_block WHERE item_table = ?1";
+            let count = |connection: &Connection| {
+                let last = connection.query_row(find, [table(kind)], |row| row.get::<_, Option<i64>>(0))?;
+                let mut rows = RowCount::new(kind, last.map_or(Sequence::START, Sequence::new));
+                rows.update(connection)?;
+                Ok(rows.blocks)
+            };
+            let mut blocks = count(&database.connection).map_err(database.failed("counting its rows"))?;
+            *counts.of(kind) = blocks.pop_back().map_or(0, |block| block.rows);
+            if !blocks.is_empty() {
+                database.write("counting its rows", |transaction| {
+                    blocks.iter().try_for_each(|block| keep(transaction, kind, block))
+                })?;
+            }
+        }
+        Ok(counts)
+    }
+
+    fn of(&mut self, kind: ItemKind) -> &mut u64 {
+        match kind {
+            ItemKind::Event => &mut self.events,
+            ItemKind::Rejected => &mut self.rejected,
+        }
+    }
+
+    /// Adds rows of a transaction, whose last sequence is `last`, and keeps a block if it is full. The result
+    /// is valid once the transaction is committed.
+    pub(super) fn with_added(
+        mut self,
+        transaction: &Transaction<'_>,
+        added: KeptCounts,
+        last: Sequence,
+    ) -> rusqlite::Result<Self> {
+        for (kind, added) in [(ItemKind::Event, added.events), (ItemKind::Rejected, added.rejected)] {
+            let rows = self.of(kind);
+            *rows += added;
+            if *rows >= BLOCK_ROWS.unsigned_abs() {
+                keep(transaction, kind, &Block { last: last.get(), rows: *rows })?;
+                *rows = 0;
+            }
+        }
+        Ok(self)
+    }
+
+    /// Notes a row that is being added.
+    pub(super) fn note(&mut self, kind: ItemKind) {
+        *self.of(kind) += 1;
+    }
+}
+
+/// Forgets the blocks of rows that were deleted, up to `last`.
+pub(super) fn forget_blocks(connection: &Connection, kind: ItemKind, last: i64) -> rusqlite::Result<()> {
+    let delete = "DELETE FROM row_block WHERE item_table = ?1 AND last <= ?2";
+    connection.prepare_cached(delete)?.execute(params![table(kind), last]).map(drop)
+}
+
+/// Returns how many of the kept blocks are wrong.
+pub(super) fn wrong_blocks(connection: &Connection, kind: ItemKind) -> rusqlite::Result<usize> {
+    let table = table(kind);
+    let first = format!("SELECT min(sequence) FROM {table}");
+    let Some(first) = connection.query_row(&first, [], |row| row.get(0))? else { return Ok(0) };
+    let blocks = kept_blocks(connection, table, first)?;
+    let mut wrong = 0;
+    // Some rows of the first one may have been deleted.
+    for (before, block) in blocks.iter().zip(blocks.iter().skip(1)) {
+        let is_wrong = count(connection, table, before.last, block.last)? != block.rows;
+        wrong += usize::from(is_wrong);
+    }
+    Ok(wrong)
+}
+
 /// Counts the rows with a sequence past `after`, up to `last`.
 fn count(connection: &Connection, table: &str, after: i64, last: i64) -> rusqlite::Result<u64> {
     let query = format!("SELECT count(*) FROM {table} WHERE sequence > ?1 AND sequence <= ?2");
@@ -158,5 +275,37 @@ mod tests {
         assert_eq!(demand_equal(), (0, 0));
         add(300_000, 300_001);
         assert_eq!(demand_equal(), (1, 1));
+    }
+
+    #[test]
+    fn counts_that_were_kept_are_not_counted_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut database = Database::create_or_open(&folder.path().join("spool.db")).expect("a spool");
+        let insert = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 25000)
+            INSERT INTO event SELECT n, 0, '{}' FROM n";
+        database.connection.execute(insert, []).expect("rows");
+        let mut counts = KeptCounts::open(&mut database).expect("counts");
+        assert_eq!((counts.events, counts.rejected), (5_000, 0));
+        for from in [25_001, 30_000] {
+            let added = KeptCounts { events: 4_999, rejected: 0 };
+            let transaction = database.connection.transaction().expect("a transaction");
+            let insert =
+                "WITH RECURSIVE n(n) AS (SELECT ?1 UNION ALL SELECT n + 1 FROM n WHERE n < ?1 + 4998)
+                INSERT INTO event SELECT n, 0, '{}' FROM n";
+            transaction.execute(insert, [from]).expect("rows");
+            counts = counts.with_added(&transaction, added, Sequence::new(from + 4_998)).expect("counts");
+            transaction.commit().expect("a commit");
+        }
+        assert_eq!((counts.events, KeptCounts::open(&mut database).expect("counts").events), (0, 0));
+
+        let connection = &database.connection;
+        let total = || RowCount::new(ItemKind::Event, Sequence::START).update(connection).expect("a count");
+        assert_eq!((total(), wrong_blocks(connection, ItemKind::Event)), (34_998, Ok(0)));
+        connection.execute("DELETE FROM event WHERE sequence <= 12345", []).expect("a deletion");
+        forget_blocks(connection, ItemKind::Event, 12_345).expect("a deletion");
+        assert_eq!((total(), wrong_blocks(connection, ItemKind::Event)), (34_998 - 12_345, Ok(0)));
+        // A wrong count shows that it is used, and that a check finds it.
+        connection.execute("UPDATE row_block SET rows = rows + 1 WHERE last = 34998", []).expect("it");
+        assert_eq!((total(), wrong_blocks(connection, ItemKind::Event)), (34_999 - 12_345, Ok(1)));
     }
 }

@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::SqliteError;
 use super::database::Database;
-use super::{facts, table};
+use super::{facts, row_count, table};
 use crate::os::clock::{Clock, UnixMillis};
 use crate::spool::spool_clock::SpoolClock;
 use crate::spool::{ItemKind, Sequence, SpoolError, Trimmer};
@@ -194,6 +194,7 @@ impl Trimmer for SqliteTrimmer {
             Some(last_of_step) => self.database.write("trimming", |transaction| {
                 // A sequence is never assigned again, not even when its row is gone.
                 facts::raise(transaction, facts::TRIMMED_THROUGH, Sequence::new(last_of_step))?;
+                row_count::forget_blocks(transaction, kind, last_of_step)?;
                 let delete = format!("DELETE FROM {table} WHERE sequence <= ?1");
                 transaction.prepare_cached(&delete)?.execute([last_of_step])
             })?,
