@@ -58,6 +58,14 @@ need_postgresql() {
     need_package postgresql
 }
 
+# need_npm_package NAME VERSION: installs a package from npm under target/npm, unless it is there.
+need_npm_package() {
+    grep -qs "\"version\": \"$2\"" "target/npm/node_modules/$1/package.json" && return
+    need_command npm npm
+    say "installing $1 $2 into target/npm"
+    npm install --silent --no-audit --no-fund --prefix target/npm "$1@$2"
+}
+
 # need_venv NAME REQUIREMENT…: creates a Python virtual environment under target/venvs, unless it exists.
 need_venv() {
     local folder=target/venvs/$1

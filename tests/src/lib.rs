@@ -11,6 +11,7 @@
 //! - [`program`]: child processes; at its end, each is checked for panics and secrets in its output
 //! - [`lines`]: the output of a process, line by line
 //! - [`metrics`]: the metrics on a tap's admin address
+//! - [`browser`]: a real browser, which looks at the status page
 //! - [`database`]: real databases, and real targets that load them
 //! - [`mailjet`]: a stand-in for Mailjet, its REST API and the servers that post webhooks
 //! - [`proxy`]: nginx and Caddy, configured as in `scripts/proxies`
@@ -44,6 +45,7 @@
 //! - [`random`]: repeatable random choices
 //! - [`wait`]: waiting, with one deadline for everything
 
+pub mod browser;
 pub mod database;
 pub mod delivered;
 pub mod events;

@@ -19,6 +19,8 @@ mod admin;
 mod page;
 // What can be done there beside webhook URLs: registering with Mailjet, and sending a test.
 mod page_actions;
+// The status page in a real browser: every view, with and without scripts, wide, narrow and dark.
+mod browser;
 // The same figures for people: `spool status`.
 mod spool_status;
 // What the spool promises: durable before the 200, unique sequences, an end on I/O errors.
