@@ -278,6 +278,10 @@ impl Browser {
         self.draw(&file, None);
         let overflow = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
         assert_eq!(self.run(overflow), json!(0), "{name}, {view:?}: it scrolls sideways");
+        // A panel has rounded corners, over which nothing may hang.
+        let overflow = "return [...document.querySelectorAll('.panel, .band .wrap')]\
+                        .filter(e => e.scrollWidth > e.clientWidth).map(e => e.outerHTML.slice(0, 200))";
+        assert_eq!(self.run(overflow), json!([]), "{name}, {view:?}: something is too wide");
         self.assert_accessible(&format!("{name}, {view:?}"));
         self.assert_quiet();
         self.look(WIDE);

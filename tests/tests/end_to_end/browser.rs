@@ -114,7 +114,7 @@ fn a_url_is_revoked_only_after_a_confirmation_that_escape_takes_back() {
     let endpoint = listener.endpoint().with_path(&endpoint.path);
     endpoint.post_accepted(DOCUMENTED_EVENTS[0]);
     sign_in(&browser, &listener);
-    browser.wait_text("#url-list", "seconds ago");
+    browser.wait_text("#url-list", "second");
     browser.click("[popovertarget=revoke-1]");
     browser.wait_text("#revoke-1", "It was last used");
     assert_eq!(browser.focused(), "Keep it");
@@ -312,7 +312,9 @@ fn the_picture_in_the_documents_shows_the_page() {
     let committed = repository().join("tap-mailjet-webhooks/docs/status-page.png");
     let Some(browser) = Browser::start() else { return };
     let tap = with_page(Tap::new().with_created_urls());
-    let endpoint = tap.create_url();
+    let made = tap.url(&["new", "--label", "primary"]).finish();
+    made.assert_code(0);
+    let endpoint = Endpoint::parse(&made.stdout[0]);
     tap.spool().execute(&lively_hour());
     let running = tap.run().set("public_url", "https://hooks.example.com").state().start();
     let endpoint = running.endpoint().with_path(&endpoint.path);
@@ -321,9 +323,11 @@ fn the_picture_in_the_documents_shows_the_page() {
     }
     assert_eq!(endpoint.post("event=open&email=li.wei%40example.com").status, 200);
     let last = running.wait_records(DOCUMENTED_EVENTS.len()).last().expect("a record").sequence();
-    tap.append_state(last + 1000);
+    running.wait_bookmark(last);
+    tap.append_state(last);
     sign_in(&browser, &running);
     browser.wait_text(HEADLINE, "Receiving, and the target is up to date.");
+    browser.wait_text("#way", "0 events");
     let drawn = repository().join("target/page/status-page.png");
     browser.draw(&drawn, Some(1500));
     browser.check_all("status");

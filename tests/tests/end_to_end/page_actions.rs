@@ -63,8 +63,11 @@ fn events_are_registered_after_a_look_at_what_changes_and_those_of_others_are_le
     assert_eq!(rows.len(), 7);
     let shown = section(&mut browser, "mailjet");
     assert!(shown.contains("1 event is not as configured."), "{shown}");
-    assert!(shown.contains("open this tap URL 1 alive grouped"), "{shown}");
-    assert!(shown.contains("unsub another URL https://crm.example.com/… alive, not ours single"), "{shown}");
+    assert!(shown.contains("open this tap URL 1 alive grouped, primary"), "{shown}");
+    assert!(
+        shown.contains("unsub another URL https://crm.example.com/… alive, not ours single, primary"),
+        "{shown}"
+    );
     assert!(!shown.contains("hunter2"));
     assert!(text_of(&browser.get("/mailjet/register").body).contains("Nothing to register"));
 
@@ -88,7 +91,7 @@ fn a_suspended_event_is_seen_at_the_next_check_and_registered_again() {
     assert!(section(&mut browser, "mailjet").contains("Not checked yet."));
     assert_eq!(browser.post("/mailjet/check", &[("csrf", &token)]).status, 303);
     let shown = section(&mut browser, "mailjet");
-    assert!(shown.contains("Checked 0 seconds ago. Every event is registered as configured."), "{shown}");
+    assert!(shown.contains("Checked just now. Every event is registered as configured."), "{shown}");
 
     let row = &api.account.rows()[0];
     let path = Endpoint::parse(&row.url).path;

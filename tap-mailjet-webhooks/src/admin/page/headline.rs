@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use catalog::event::EventType;
 
-use super::wording::{bytes, count, day_and_time, span};
+use super::wording::{ago, bytes, count, day_and_time, span};
 use crate::admin::readiness::Unready;
 use crate::listener::Refusal;
 use crate::os::clock::UnixMillis;
@@ -257,9 +257,9 @@ fn not_receiving_yet(facts: &Facts) -> Option<Headline> {
         State::Wait,
         "Not receiving yet: Mailjet has not posted anything.",
         format!(
-            "The URL \u{201c}{}\u{201d} was made {} ago and has never been used.",
+            "The URL \u{201c}{}\u{201d} was made {} and has never been used.",
             newest.name,
-            span(newest.age)
+            ago(newest.age)
         ),
         vec![
             match facts.can_register {
@@ -364,7 +364,7 @@ fn fine(facts: &Facts) -> Headline {
             Vec::new(),
         ),
         age => {
-            let last = age.map(|age| format!(" The last event came {} ago.", span(age)));
+            let last = age.map(|age| format!(" The last event came {}.", ago(age)));
             headline(
                 State::Ok,
                 format!("Ready.{}", last.unwrap_or_default()),

@@ -236,7 +236,11 @@ impl ItemPage {
         let null_columns = row.iter().filter(is_null).count();
         let columns = row.iter().filter(|column| !is_null(column)).map(|(name, value)| Column {
             name: pieces(name),
-            value: pieces(&serde_json::from_str::<String>(value).unwrap_or_else(|_| value.clone())),
+            value: match serde_json::from_str::<String>(value) {
+                Ok(text) if !text.is_empty() => pieces(&text),
+                // Empty text is shown in its quotes.
+                _ => pieces(value),
+            },
         });
         ItemPage {
             frame,

@@ -9,7 +9,7 @@ use warp::http::StatusCode;
 use super::headline::State;
 use super::response::Answer;
 use super::view::{Frame, RegisterPage};
-use super::wording::span;
+use super::wording::{ago, span};
 use super::{Context, PageConfig};
 use crate::mailjet::check::{CheckedRegistration, Checker};
 use crate::mailjet::client::Client;
@@ -33,8 +33,8 @@ pub(super) struct RegistrationView {
     /// Why the last check failed, if it did.
     pub(super) failure: Option<String>,
     pub(super) summary: String,
-    /// Whether something is not as configured.
-    pub(super) has_problems: bool,
+    /// Whether registering would change something.
+    pub(super) can_be_mended: bool,
     pub(super) rows: Vec<RegistrationRow>,
 }
 
@@ -70,7 +70,10 @@ impl RegistrationView {
             obstacle: context.checker.as_deref().and_then(obstacle),
             failure,
             summary,
-            has_problems: checked.is_some_and(|checked| checked.registration.problems().next().is_some()),
+            can_be_mended: checked.is_some_and(|checked| {
+                // What is registered for others is left alone.
+                checked.registration.problems().any(|(_, problem)| !matches!(problem, Problem::Other(_)))
+            }),
             rows: rows.collect(),
         }
     }
@@ -91,7 +94,7 @@ fn summary(config: &PageConfig, now: UnixMillis, checked: &CheckedRegistration) 
         1 => "1 event is not as configured.".to_owned(),
         wrong => format!("{wrong} events are not as configured."),
     };
-    format!("Checked {} ago{}. {outcome}", span(age), next.unwrap_or_default())
+    format!("Checked {}{}. {outcome}", ago(age), next.unwrap_or_default())
 }
 
 /// Returns why the page cannot register anything.
@@ -139,8 +142,8 @@ fn row(event: &EventRegistration) -> Option<RegistrationRow> {
         detail = format!("{detail}{separator}not in mailjet_events");
     }
     let sent_as = match &event.primary {
-        Some(Registered { row, .. }) if row.is_grouped => "grouped",
-        Some(_) => "single",
+        Some(Registered { row, .. }) if row.is_grouped => "grouped, primary",
+        Some(_) => "single, primary",
         None => "–",
     };
     Some(RegistrationRow { event: event.event.name(), posts_to, detail, state, word, sent_as })

@@ -11,7 +11,7 @@ use warp::http::StatusCode;
 use super::request::Request;
 use super::response::Answer;
 use super::view::{Frame, UrlCreatedPage};
-use super::wording::{day, span};
+use super::wording::{ago, day, span};
 use super::{Context, PageConfig, blocking, failed};
 use crate::listener::token::{MAX_ACTIVE, Token};
 use crate::listener::wait_until_accepted;
@@ -66,7 +66,7 @@ impl Urls {
                 id: url.id,
                 name: name_of(url),
                 made: day(url.created_at),
-                last_used: unused.map_or("never".to_owned(), |unused| format!("{} ago", span(unused))),
+                last_used: unused.map_or("never".to_owned(), ago),
                 retires: url.retirement.map(|Retirement { after, unused_for }| {
                     format!("retires after {} more without use", span(after.saturating_sub(unused_for)))
                 }),

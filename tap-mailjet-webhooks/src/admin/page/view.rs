@@ -12,7 +12,7 @@ use super::registration::{RegistrationView, obstacle};
 use super::response::Answer;
 use super::send_test::TestView;
 use super::urls::{self, MAX_LABEL_CHARS, Urls};
-use super::wording::{bytes, count, span, time_of_day};
+use super::wording::{ago, bytes, count, span, time_of_day};
 use super::{Context, PageConfig};
 use crate::admin::access::sessions::Secret;
 use crate::admin::readiness::Unready;
@@ -293,7 +293,7 @@ fn stages(facts: &Facts, headline: &Headline, reading: &Reading) -> Vec<Stage> {
     let figure = |name, value: String| Figure { name, value, meter: None };
     let is_refusing = facts.refusing.iter().any(|reason| *reason != Unready::NoWebhookUrl);
     let in_hour: u64 = reading.last_hour.iter().map(|count| count.count).sum();
-    let last = facts.last_event.map_or("never".to_owned(), |age| format!("{} ago", span(age)));
+    let last = facts.last_event.map_or("never".to_owned(), ago);
     let received = match headline.state {
         State::Bad | State::Wait => headline.state,
         _ if !facts.suspended.is_empty() => State::Warn,
@@ -312,13 +312,17 @@ fn stages(facts: &Facts, headline: &Headline, reading: &Reading) -> Vec<Stage> {
         Target::Unconfirmed => (State::Warn, "nothing is confirmed".to_owned(), "unknown".to_owned()),
         Target::Confirming { waiting, oldest } => {
             let state = if oldest.is_some_and(|oldest| oldest >= BEHIND) { State::Warn } else { State::Ok };
-            let lag = oldest.map_or("none".to_owned(), |oldest| format!("{} behind", span(oldest)));
+            let lag = match oldest {
+                None => "none".to_owned(),
+                Some(oldest) if oldest < Duration::from_secs(1) => "under a second".to_owned(),
+                Some(oldest) => format!("{} behind", span(oldest)),
+            };
             (state, lag, count(waiting, "event"))
         }
     };
     let now = reading.snapshot.taken_at;
     let note = (!facts.has_emitter).then(|| {
-        let last = facts.confirmed_at.map(|at| format!(" Last confirmed {} ago.", span(now.since(at))));
+        let last = facts.confirmed_at.map(|at| format!(" Last confirmed {}.", ago(now.since(at))));
         format!("Drains run beside this process.{}", last.unwrap_or_default())
     });
     vec![

@@ -40,6 +40,11 @@ pub(super) fn span(span: Duration) -> String {
     count(value, unit)
 }
 
+/// Writes how long something is ago: "just now", "4 seconds ago".
+pub(super) fn ago(age: Duration) -> String {
+    if age < Duration::from_secs(1) { "just now".to_owned() } else { format!("{} ago", span(age)) }
+}
+
 /// Writes a size in bytes in its largest binary unit, with one digit after the point below 10.
 pub(super) fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["bytes", "KiB", "MiB", "GiB", "TiB"];
@@ -96,6 +101,8 @@ mod tests {
             "2 days",
         ];
         assert_eq!(spans, expected);
+        let ages = [0, 999, 1_000].map(|age| ago(Duration::from_millis(age)));
+        assert_eq!(ages, ["just now", "just now", "1 second ago"]);
         let sizes = [0, 1_023, 1_024, 1_536, 10 << 30, (10 << 30) + (1 << 29), u64::MAX].map(bytes);
         let expected = [
             "0 bytes",

@@ -31,7 +31,8 @@ pub(super) struct SqliteGroupStore {
     pub(super) files: OpenFiles,
     pub(super) unit: SequenceUnit,
     pub(super) headroom: Headroom,
-    pub(super) counts: KeptCounts,
+    /// `None` if the rows could not be counted.
+    pub(super) counts: Option<KeptCounts>,
     pub(super) clock: fn() -> UnixMillis,
 }
 
@@ -70,7 +71,8 @@ impl SqliteGroupStore {
                 }
             }
         }
-        let counts = self.counts.with_added(&transaction, added, sequencer.last)?;
+        let add = |counts: KeptCounts| counts.with_added(&transaction, added, sequencer.last);
+        let counts = self.counts.map(add).transpose()?;
         transaction.commit()?;
         self.counts = counts;
         Ok(sequencer.last)

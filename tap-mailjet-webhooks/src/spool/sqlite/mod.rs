@@ -67,7 +67,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{
     EventReader, ItemKind, Limits, Registry, RegistryView, Role, RoleLock, SequenceUnit, Spool, SpoolError,
@@ -183,7 +183,9 @@ impl Spool for SqliteSpool {
         self.watermark.advance(last);
         let headroom = Headroom::measure(&database, limits)?;
         headroom.warn_if_never_enough(&self.path);
-        let counts = KeptCounts::open(&mut database)?;
+        // Only what is shown depends on them, so a damaged row is for its reader to report.
+        let counts =
+            KeptCounts::open(&mut database).inspect_err(|error| debug!("no counts are kept: {error}")).ok();
         let clock = self.clock.wall;
         let store = SqliteGroupStore { database, files, unit, headroom, counts, clock };
         let started = Writer::start(store, limits.memory_bytes, self.watermark.clone());
