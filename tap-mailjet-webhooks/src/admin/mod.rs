@@ -1,7 +1,7 @@
 //! The admin address: whether the tap is alive, whether it would accept a webhook, and its metrics.
 //!
-//! Health, readiness and metrics change nothing. The status page does what an operator asks for. It has its own connections, so it answers even while all
-//! those for webhooks are in use.
+//! Health, readiness and metrics change nothing. The status page does what an operator asks for. The address
+//! has its own connections, so it answers even while all those for webhooks are in use.
 //!
 //! | module | what it decides |
 //! | --- | --- |

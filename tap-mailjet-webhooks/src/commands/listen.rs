@@ -3,7 +3,8 @@
 use catalog::selection::Selection;
 
 use super::{CommandError, run};
-use crate::config::{Components, Config};
+use crate::config::Config;
+use crate::status::Components;
 use crate::status::live_line::LiveLine;
 
 /// Receives webhooks until it is stopped.

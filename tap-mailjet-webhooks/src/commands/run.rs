@@ -16,12 +16,13 @@ use tracing::{info, warn};
 use super::CommandError;
 use super::catalog_file::read_selection;
 use super::sample::Samples;
-use crate::config::{AdminAddress, Components, Config};
+use crate::config::{AdminAddress, Config};
 use crate::emitter::OutputSpec;
 use crate::os::signals::stop_signal;
 use crate::os::stdout::Stdout;
 use crate::os::{systemd, thread};
 use crate::run::{self, Plan, Roles, RunError, Sockets, StopCauses};
+use crate::status::Components;
 use crate::status::live_line::LiveLine;
 
 /// Connections that the kernel holds until they are accepted. With the usual 128, the clients of a larger

@@ -9,15 +9,14 @@ use catalog::plugin::logging::{LogFormat, LogLevel};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::values::{
-    AdminAddress, Components, MailjetEvents, PublicUrl, SpoolPath, SystemColumnPrefix, WebhookTokens,
-};
+use super::values::{AdminAddress, MailjetEvents, PublicUrl, SpoolPath, SystemColumnPrefix, WebhookTokens};
 use crate::admin::access::hosts::AdminHosts;
 use crate::admin::access::sessions::AdminPassword;
 use crate::emitter::{ExtraColumn, UnknownFields};
 use crate::listener::{Networks, Password, Username};
 use crate::mailjet::{ApiKey, ApiUrl};
 use crate::spool::SequenceUnit;
+use crate::status::Components;
 
 /// The configuration. Its many fields are flat because Singer's configuration keys are, and every key has a
 /// default.

@@ -13,9 +13,7 @@ mod values;
 use catalog::plugin::settings::{self, LoadedConfig, SettingsError};
 
 pub use keys::Config;
-pub use values::{
-    AdminAddress, Components, MailjetEvents, PublicUrl, SpoolPath, SystemColumnPrefix, WebhookTokens,
-};
+pub use values::{AdminAddress, MailjetEvents, PublicUrl, SpoolPath, SystemColumnPrefix, WebhookTokens};
 
 use crate::listener::TlsError;
 

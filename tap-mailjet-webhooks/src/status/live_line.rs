@@ -10,9 +10,9 @@ use catalog::plugin::standard_stream::StandardStream;
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing::info;
 
+use super::Components;
 use super::singer_metrics::SingerMetrics;
 use super::{Snapshot, StatusSource};
-use crate::config::Components;
 use crate::os::thread::{self, ThreadError};
 use crate::spool::Backlog;
 

@@ -11,6 +11,7 @@
 //!
 //! [`history`] counts what is received over time.
 
+mod components;
 pub mod history;
 pub mod json;
 pub mod live_line;
@@ -25,6 +26,7 @@ use crate::mailjet::check::CheckResult;
 use crate::os::clock::UnixMillis;
 use crate::spool::{CommitStats, Pending, SpoolStats};
 
+pub use components::Components;
 pub use source::{SharedSource, StatusSource};
 
 /// Everything that is shown of a tap, at one moment.

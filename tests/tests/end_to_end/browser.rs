@@ -1,5 +1,5 @@
-//! The status page in a real browser: every view, with and without scripts, wide, narrow and dark. The pictures
-//! in `target/page/` show what the tests have seen.
+//! The status page in a real browser: every view, with and without scripts, wide, narrow and dark. The
+//! pictures in `target/page/` show what the tests have seen.
 
 use std::fs;
 
@@ -141,7 +141,8 @@ fn rejected_and_hostile_items_are_shown_filtered_and_do_nothing() {
     let attack = "<img src=x onerror='window.harm=1'><svg onload='window.harm=1'>";
     for event in ["open", "bounce", "<script>window.harm=1</script>"] {
         let event = json!({
-            "event": event, "email": attack, "error": "\u{202e}gpj.exe\u{7}", "url": "javascript:window.harm=1",
+            "event": event, "email": attack, "error": "\u{202e}gpj.exe\u{7}",
+            "url": "javascript:window.harm=1",
             "<script>window.harm=1</script>": attack, "agent": attack.repeat(200),
         });
         endpoint.post_accepted(event.to_string());

@@ -1,5 +1,5 @@
-//! The status page: who may see it, what it shows, and what can be done with it. Requests are made as a browser
-//! makes them.
+//! The status page: who may see it, what it shows, and what can be done with it. Requests are made as a
+//! browser makes them.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};

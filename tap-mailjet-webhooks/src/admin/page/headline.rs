@@ -280,8 +280,8 @@ fn suspended(facts: &Facts) -> Option<Headline> {
     let (last, others) = names.split_last()?;
     let again = step(
         "Register again.",
-        "Mailjet revives a suspended event only with a new URL. Registering makes one and gives it to Mailjet. \
-         The old URL works until it has not been used for 24 hours.",
+        "Mailjet revives a suspended event only with a new URL. Registering makes one and gives it to \
+         Mailjet. The old URL works until it has not been used for 24 hours.",
     );
     let steps = vec![
         if facts.can_register { again.with(Action::Register) } else { again },
@@ -359,8 +359,8 @@ fn fine(facts: &Facts) -> Headline {
         Some(age) if age < QUIET => headline(
             State::Ok,
             "Receiving, and the target is up to date.",
-            "Mailjet's events arrive, and every one of them is on disk before Mailjet gets its 200. Nothing needs \
-             your attention.",
+            "Mailjet's events arrive, and every one of them is on disk before Mailjet gets its 200. Nothing \
+             needs your attention.",
             Vec::new(),
         ),
         age => {

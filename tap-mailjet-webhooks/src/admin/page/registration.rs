@@ -57,8 +57,8 @@ impl RegistrationView {
         let failure = context.registration.failure();
         let summary = match checked {
             _ if context.checker.is_none() => {
-                "The tap has no Mailjet keys, so it cannot check or register the webhook URL itself. Receiving \
-                 does not need them."
+                "The tap has no Mailjet keys, so it cannot check or register the webhook URL itself. \
+                 Receiving does not need them."
                     .to_owned()
             }
             None => "Not checked yet.".to_owned(),
@@ -102,7 +102,8 @@ pub(super) fn obstacle(checker: &Checker) -> Option<&'static str> {
     let setup = checker.setup();
     if setup.configured.is_some() {
         return Some(
-            "The tokens come from webhook_tokens in the configuration, so the tap cannot register them itself.",
+            "The tokens come from webhook_tokens in the configuration, so the tap cannot register them \
+             itself.",
         );
     }
     setup.wanted.base_url.is_none().then_some(

@@ -91,7 +91,7 @@ pub(super) struct StatusPage {
     /// Where a test is posted to.
     test_place: String,
     test: Option<TestView>,
-    event_names: [&'static str; 7],
+    event_names: [&'static str; EventType::ALL.len()],
 }
 
 /// The items that arrived last.
