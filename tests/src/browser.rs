@@ -1,4 +1,4 @@
-//! A real browser: Debian's Chromium, driven through its WebDriver.
+//! A real browser: Debian's Chromium, driven through `WebDriver`.
 //!
 //! Nothing waits for time to pass: a test waits until the page says something. Each view that a test checks
 //! ends as a picture in `target/page/`.

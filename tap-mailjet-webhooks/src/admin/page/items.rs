@@ -76,7 +76,7 @@ pub(super) struct Piece {
     pub(super) is_code: bool,
 }
 
-/// Whether a character is shown by its code: controls, and what is invisible or changes the direction of text.
+/// Whether a character is shown by its code: controls, and what is invisible or changes how text reads.
 fn is_hidden(c: char) -> bool {
     (c.is_control() && c != '\n')
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}')
