@@ -5,8 +5,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 use end_to_end::events::{DOCUMENTED_EVENTS, grouped, numbered_events};
-use end_to_end::http::Endpoint;
+use end_to_end::http::{Endpoint, free_address};
 use end_to_end::page::{PageClient, encode_form};
+use end_to_end::program::script;
 use end_to_end::tap::{PASSWORD, Tap};
 use end_to_end::wait;
 
@@ -98,19 +99,21 @@ fn wrong_tries_are_limited_for_all_together() {
     });
 }
 
-#[test]
-fn a_start_on_a_terminal_prints_a_link_that_works_once() {
-    let tap = with_page().set("admin_password", serde_json::Value::Null);
-    let command = tap.listen().into_command();
+/// Runs a command on a terminal, signs in with the link that it prints, and ends it with Ctrl-C.
+fn use_the_printed_link(command: &Command) {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let words: Vec<_> = words.map(|word| format!("'{}'", word.to_str().expect("text"))).collect();
-    let mut on_terminal = Command::new("script")
-        .args(["--quiet", "--return", "--command", &format!("exec {}", words.join(" ")), "/dev/null"])
-        .current_dir(tap.folder())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("script starts");
+    let mut on_terminal = Command::new("script");
+    on_terminal.args(["--quiet", "--return", "--command", &format!("exec {}", words.join(" ")), "/dev/null"]);
+    on_terminal.current_dir(command.get_current_dir().expect("a folder"));
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => on_terminal.env(name, value),
+            None => on_terminal.env_remove(name),
+        };
+    }
+    let mut on_terminal =
+        on_terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script starts");
     let mut terminal = on_terminal.stdin.take().expect("a pipe");
     let shown = BufReader::new(on_terminal.stdout.take().expect("a pipe"));
     let mut lines = shown.lines().map_while(Result::ok);
@@ -119,6 +122,7 @@ fn a_start_on_a_terminal_prints_a_link_that_works_once() {
     let link: String = link.chars().take_while(|c| c.is_ascii_graphic() && *c != '\u{1b}').collect();
     let link = Endpoint::parse(&format!("http://{link}"));
     let mut browser = PageClient { admin: link.clone(), cookie: None };
+    assert!(browser.head(&link.path).starts_with("HTTP/1.1 401"), "a look ahead does not use it up");
     let opened = browser.get(&link.path);
     assert_eq!((opened.status, opened.header("location")), (303, Some("/")));
     assert_eq!(browser.get("/").status, 200);
@@ -127,9 +131,28 @@ fn a_start_on_a_terminal_prints_a_link_that_works_once() {
     terminal.write_all(b"\x03").expect("Ctrl-C");
     lines.for_each(drop);
     assert_eq!(on_terminal.wait().expect("it ends").code(), Some(0));
+}
+
+#[test]
+fn a_start_on_a_terminal_prints_a_link_that_works_once() {
+    let tap = with_page().set("admin_password", serde_json::Value::Null);
+    use_the_printed_link(&tap.listen().into_command());
     let without_terminal = tap.listen().start();
     let _ = without_terminal.admin();
     assert!(!without_terminal.stop().stderr_contains("sign-in?once="));
+}
+
+#[test]
+fn the_quick_start_prints_a_link_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = serde_json::json!({
+        "listen_address": free_address(),
+        "admin_address": "127.0.0.1:0",
+        "spool_path": folder.path().join("spool.db"),
+        "min_free_bytes": 0,
+    });
+    std::fs::write(folder.path().join("tap.json"), config.to_string()).expect("a configuration");
+    use_the_printed_link(&script("scripts/run", folder.path()));
 }
 
 /// A stranger's page can lead a browser here, under the stranger's name or with the operator's cookie.
