@@ -324,8 +324,8 @@ fn change_text(change: Change, plan: &Plan) -> String {
         Change::Ignore => "not in mailjet_events".to_owned(),
         Change::Leave => "left alone, since it is not ours (--replace replaces it)".to_owned(),
         Change::Create => format!("register {target}"),
-        Change::Update(_) => format!("set to {target}"),
-        Change::Replace(_) => format!("REPLACE by {target}"),
+        Change::Update => format!("set to {target}"),
+        Change::Replace => format!("REPLACE by {target}"),
     }
 }
 

@@ -30,10 +30,10 @@ pub enum Change {
     Leave,
     /// A URL is registered.
     Create,
-    /// The row with this number, which is ours, is changed.
-    Update(i64),
-    /// The row with this number, which is somebody else's, is changed.
-    Replace(i64),
+    /// The row, which is ours, is changed.
+    Update,
+    /// The row, which is somebody else's, is changed.
+    Replace,
 }
 
 /// The changes, event by event.
@@ -55,7 +55,7 @@ pub struct PlannedChange {
 impl Change {
     /// Whether anything changes at Mailjet.
     pub fn is_change(self) -> bool {
-        matches!(self, Change::Create | Change::Update(_) | Change::Replace(_))
+        matches!(self, Change::Create | Change::Update | Change::Replace)
     }
 
     /// A short name that never changes.
@@ -65,8 +65,8 @@ impl Change {
             Change::Ignore => "ignore",
             Change::Leave => "leave",
             Change::Create => "create",
-            Change::Update(_) => "update",
-            Change::Replace(_) => "replace",
+            Change::Update => "update",
+            Change::Replace => "replace",
         }
     }
 }
@@ -106,14 +106,14 @@ impl Plan {
         let change = |event: &EventRegistration| match (&event.primary, &event.problem) {
             (None, Some(_)) => Change::Create,
             (Some(primary), Some(Problem::Other(_))) if replaceable.iter().any(|row| row.is(primary)) => {
-                Change::Replace(primary.row.id)
+                Change::Replace
             }
             (_, Some(Problem::Other(_))) => Change::Leave,
-            (Some(primary), Some(_)) => Change::Update(primary.row.id),
+            (Some(_), Some(_)) => Change::Update,
             (Some(primary), None)
                 if moves_all && primary.row.is_alive && is_elsewhere(primary, target_id) =>
             {
-                Change::Update(primary.row.id)
+                Change::Update
             }
             (_, None) if event.is_wanted => Change::Keep,
             _ => Change::Ignore,
@@ -134,7 +134,7 @@ impl PlannedChange {
     /// Returns the URL that is replaced although it is somebody else's.
     pub fn replaced(&self) -> Option<Replaceable> {
         let primary = self.now.primary.as_ref()?;
-        matches!(self.change, Change::Replace(_)).then(|| Replaceable::new(&primary.row))
+        matches!(self.change, Change::Replace).then(|| Replaceable::new(&primary.row))
     }
 }
 

@@ -299,7 +299,7 @@ impl<'a> Registrar<'a> {
         for PlannedChange { now, change } in &plan.changes {
             let changed = match (change, &now.primary) {
                 (Change::Create, _) => self.client.create(now.event, &setting),
-                (Change::Update(_) | Change::Replace(_), Some(primary)) => {
+                (Change::Update | Change::Replace, Some(primary)) => {
                     match self.has_changed(&primary.row) {
                         // The next list shows what to do.
                         Ok(true) => continue,

@@ -81,7 +81,8 @@ impl fmt::Display for UnixMillis {
     }
 }
 
-fn millis(duration: Duration) -> i64 {
+/// Returns a span of time in milliseconds.
+pub fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{Sequence, SpoolError};
-use crate::os::clock::UnixMillis;
+use crate::os::clock::{UnixMillis, millis};
 
 /// What a process does with a spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,9 +149,8 @@ impl CountStep {
     }
 
     /// Returns when the step began that `moment` is in.
-    pub(super) fn start_of(self, moment: UnixMillis) -> UnixMillis {
-        let length = i64::try_from(self.length().as_millis()).unwrap_or(i64::MAX);
-        UnixMillis::new(moment.get() - moment.get().rem_euclid(length))
+    pub fn start_of(self, moment: UnixMillis) -> UnixMillis {
+        UnixMillis::new(moment.get() - moment.get().rem_euclid(millis(self.length())))
     }
 }
 

@@ -9,7 +9,7 @@ use svg::node::element::Path;
 use svg::node::element::path::Data;
 
 use super::wording::{number, time_of_day};
-use crate::os::clock::UnixMillis;
+use crate::os::clock::{UnixMillis, millis};
 use crate::spool::{CountStep, ItemCount};
 
 /// What is stacked, from the bottom to the top: the rare ones stand where they can be compared.
@@ -38,7 +38,7 @@ impl Period {
         }
     }
 
-    fn bars(self) -> usize {
+    fn bars(self) -> i64 {
         match self {
             Period::Hour => 60,
             Period::Days => 14 * 24,
@@ -47,10 +47,9 @@ impl Period {
 
     /// Returns the start of each bar. The last one is not over yet.
     fn starts(self, now: UnixMillis) -> Vec<i64> {
-        let length = i64::try_from(self.step().length().as_millis()).unwrap_or(i64::MAX);
-        let last = now.get() - now.get().rem_euclid(length);
-        let bars = i64::try_from(self.bars()).unwrap_or(i64::MAX);
-        (0..bars).rev().map(|back| last - back * length).collect()
+        let last = self.step().start_of(now).get();
+        let length = millis(self.step().length());
+        (0..self.bars()).rev().map(|back| last - back * length).collect()
     }
 
     /// Returns the moment from which on counts are shown.

@@ -237,24 +237,22 @@ fn line(planned: &PlannedChange, plan: &Plan) -> Option<(&'static str, String)> 
     let text = match (planned.change, &planned.now.problem) {
         (Change::Keep | Change::Ignore, _) => return None,
         (Change::Create, _) => format!("not registered; it is added, with {target}"),
-        (Change::Leave | Change::Replace(_), problem) => {
+        (Change::Leave | Change::Replace, problem) => {
             let host = if let Some(Problem::Other(shown)) = problem { shown.as_str() } else { "" };
             format!("posts to another URL ({host}) and is left alone")
         }
-        (Change::Update(_), Some(Problem::Suspended)) => format!("suspended; it gets {target}"),
-        (Change::Update(_), Some(Problem::Revoked)) => {
+        (Change::Update, Some(Problem::Suspended)) => format!("suspended; it gets {target}"),
+        (Change::Update, Some(Problem::Revoked)) => {
             format!("has a URL that is revoked; it gets {target}")
         }
-        (Change::Update(_), Some(Problem::Address(shown))) => {
+        (Change::Update, Some(Problem::Address(shown))) => {
             format!("moves from {shown} to the address in public_url, with {target}")
         }
-        (Change::Update(_), Some(Problem::Grouping { is_grouped: true })) => {
-            "will be posted singly".to_owned()
-        }
-        (Change::Update(_), Some(Problem::Grouping { is_grouped: false })) => {
+        (Change::Update, Some(Problem::Grouping { is_grouped: true })) => "will be posted singly".to_owned(),
+        (Change::Update, Some(Problem::Grouping { is_grouped: false })) => {
             "will be posted in groups".to_owned()
         }
-        (Change::Update(_), _) => format!("moves to {target}"),
+        (Change::Update, _) => format!("moves to {target}"),
     };
     Some((planned.now.event.name(), text))
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension};
 
-use crate::os::clock::UnixMillis;
+use crate::os::clock::{UnixMillis, millis};
 use crate::os::uptime::Uptime;
 use crate::spool::Sequence;
 use crate::spool::spool_clock::NotedTime;
@@ -87,10 +87,9 @@ pub(super) fn read_time(connection: &Connection) -> rusqlite::Result<Option<Note
 
 /// Notes the spool's time.
 pub(super) fn set_time(connection: &Connection, noted: NotedTime) -> rusqlite::Result<()> {
-    let uptime = i64::try_from(noted.uptime.since_boot.as_millis()).unwrap_or(i64::MAX);
     set(connection, TIME, noted.time.get())?;
     set(connection, TIME_BOOT, noted.uptime.boot)?;
-    set(connection, TIME_UPTIME, uptime)
+    set(connection, TIME_UPTIME, millis(noted.uptime.since_boot))
 }
 
 /// Reads a mark.

@@ -6,7 +6,7 @@ use rusqlite::{Connection, params};
 
 use super::database::Database;
 use super::{facts, format};
-use crate::os::clock::UnixMillis;
+use crate::os::clock::{UnixMillis, millis};
 use crate::spool::{
     CountStep, DiscoveredColumn, ItemCount, MailjetAccount, Registry, RegistryView, Retirement, Sequence,
     SpoolError, TokenHash, UrlPurpose, WebhookUrl,
@@ -51,10 +51,6 @@ fn without_sync(
 }
 
 /// Durations are stored in milliseconds.
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
 fn duration(millis: i64) -> Duration {
     Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
