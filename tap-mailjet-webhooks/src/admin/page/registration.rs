@@ -162,7 +162,10 @@ fn described(registered: &Registered) -> (&'static str, String) {
 
 /// Asks Mailjet now.
 pub(super) async fn check(context: &Arc<Context>, frame: Frame) -> Answer {
-    let Some(checker) = context.checker.clone() else { return no_keys(frame) };
+    let checker = match known_checker(context, &frame) {
+        Ok(checker) => checker,
+        Err(refusal) => return refusal,
+    };
     off_thread(move || checker.check()).await;
     // Whether it worked is shown there.
     Answer::redirect("/#mailjet")
@@ -170,10 +173,10 @@ pub(super) async fn check(context: &Arc<Context>, frame: Frame) -> Answer {
 
 /// Shows what registering would change.
 pub(super) async fn show_plan(context: &Arc<Context>, frame: Frame) -> Answer {
-    let Some(checker) = context.checker.clone() else { return no_keys(frame) };
-    if let Some(obstacle) = obstacle(&checker) {
-        return Answer::message(frame, StatusCode::CONFLICT, "The tap cannot register", obstacle);
-    }
+    let checker = match registering_checker(context, &frame) {
+        Ok(checker) => checker,
+        Err(refusal) => return refusal,
+    };
     let planning = {
         let context = Arc::clone(context);
         off_thread(move || plan(&context, &checker))
@@ -198,10 +201,10 @@ fn plan(context: &Context, checker: &Checker) -> Result<Plan, RegistrarError> {
 
 /// Registers what is missing. It replaces no URL of others, so nothing changes that the plan did not show.
 pub(super) async fn register(context: &Arc<Context>, frame: Frame) -> Answer {
-    let Some(checker) = context.checker.clone() else { return no_keys(frame) };
-    if let Some(obstacle) = obstacle(&checker) {
-        return Answer::message(frame, StatusCode::CONFLICT, "The tap cannot register", obstacle);
-    }
+    let checker = match registering_checker(context, &frame) {
+        Ok(checker) => checker,
+        Err(refusal) => return refusal,
+    };
     let registering = {
         let context = Arc::clone(context);
         off_thread(move || {
@@ -257,9 +260,24 @@ fn line(planned: &PlannedChange, plan: &Plan) -> Option<(&'static str, String)> 
     Some((planned.now.event.name(), text))
 }
 
-fn no_keys(frame: Frame) -> Answer {
-    let text = "Put mailjet_api_key and mailjet_secret_key into the configuration and restart the tap.";
-    Answer::message(frame, StatusCode::CONFLICT, "The tap has no Mailjet keys", text)
+/// Returns what knows the account, or the answer that says why nothing can be registered.
+fn registering_checker(context: &Context, frame: &Frame) -> Result<Arc<Checker>, Answer> {
+    let checker = known_checker(context, frame)?;
+    match obstacle(&checker) {
+        None => Ok(checker),
+        Some(obstacle) => {
+            let title = "The tap cannot register";
+            Err(Answer::message(frame.clone(), StatusCode::CONFLICT, title, obstacle))
+        }
+    }
+}
+
+/// Returns what knows the account, or the answer that says that there are no keys.
+fn known_checker(context: &Context, frame: &Frame) -> Result<Arc<Checker>, Answer> {
+    context.checker.clone().ok_or_else(|| {
+        let text = "Put mailjet_api_key and mailjet_secret_key into the configuration and restart the tap.";
+        Answer::message(frame.clone(), StatusCode::CONFLICT, "The tap has no Mailjet keys", text)
+    })
 }
 
 fn not_registered(frame: Frame, failure: &RegistrarError) -> Answer {
