@@ -42,6 +42,8 @@ pub use readiness::Readiness;
 const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 /// How long a snapshot may take: less than Prometheus waits by default.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long a form may take to arrive.
+const FORM_TIMEOUT: Duration = Duration::from_secs(5);
 /// The largest body of a form.
 const MAX_FORM_BYTES: usize = 16 << 10;
 /// Prometheus's text format.
@@ -98,8 +100,15 @@ fn filter(
         move |method: Method, path: FullPath, query: String, headers: HeaderMap, body| {
             let state = Arc::clone(&state);
             async move {
-                let Ok(body) = read_form(body).await else {
-                    return respond(StatusCode::PAYLOAD_TOO_LARGE, PLAIN_TEXT, "too large\n".to_owned());
+                let body = match timeout(FORM_TIMEOUT, read_form(body)).await {
+                    Ok(Ok(body)) => body,
+                    Ok(Err(())) => {
+                        return respond(StatusCode::PAYLOAD_TOO_LARGE, PLAIN_TEXT, "too large\n".to_owned());
+                    }
+                    // Connections are few.
+                    Err(_) => {
+                        return respond(StatusCode::REQUEST_TIMEOUT, PLAIN_TEXT, "too slow\n".to_owned());
+                    }
                 };
                 let path = path.as_str().to_owned();
                 answer(&state.0, &state.1, &state.2, &page::Request { method, path, query, headers, body })

@@ -17,11 +17,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tracing::info;
 
 use crate::admin::Admin;
 use crate::admin::access::sessions::Sessions;
-use crate::admin::page::Context;
+use crate::admin::page::{Context, DISK_SLOTS};
 use crate::config::{Config, ConfigError};
 use crate::emitter::progress::EmitterProgress;
 use crate::emitter::{EmitError, OutputSpec, OutputSpecError, StartError};
@@ -236,6 +237,7 @@ impl Parts {
                     tokens: receiving.tokens(),
                     listen_address: receiving.address,
                     has_emitter: components.has_emitter(),
+                    disk_slots: Arc::new(Semaphore::new(DISK_SLOTS)),
                     registration: registration.clone(),
                     checker,
                 };

@@ -181,6 +181,10 @@ fn foreign_names_and_foreign_forms_are_refused() {
         assert_eq!(browser.request("POST", "/urls/1/revoke", origin, body).status, 403, "{origin}{body}");
     }
     assert_eq!(tap.url_ids(), ["1"]);
+    // Behind a proxy that does not pass the host name on, the form says so.
+    let password = encode_form(&[("password", PASSWORD)]);
+    let reply = browser.request("POST", "/sign-in", "Origin: https://tap.example.com\r\n", &password);
+    assert!(reply.status == 401 && reply.body.contains("has to pass the host name on"), "{}", reply.body);
     assert_eq!(browser.request("POST", "/urls", "", &"x".repeat(20_000)).status, 413);
     assert_eq!(browser.post("/urls/1/revoke", &[("csrf", &token)]).status, 303);
     assert_eq!(tap.url_ids(), [""; 0]);
@@ -291,6 +295,55 @@ fn the_last_items_are_listed_filtered_and_shown_with_their_rows() {
     wait::until("it is confirmed", || {
         browser.get(&format!("/items/{sequence}")).body.contains(">confirmed</span>").then_some(())
     });
+}
+
+#[test]
+fn large_items_are_listed_and_cut_where_they_are_shown() {
+    let tap = with_page().set("webhook_tokens", vec![end_to_end::tap::TOKEN]);
+    let listener = tap.listen().start();
+    let endpoint = listener.endpoint();
+    let text = "x".repeat(15_000_000);
+    for _ in 0..3 {
+        endpoint
+            .post_accepted(format!(r#"{{"event":"open","email":"{text}","new":"{text:.9}","more":[1]}}"#));
+    }
+    assert_eq!(endpoint.post(&text).status, 200);
+    let mut browser = PageClient::signed_in(&listener);
+    let page = browser.get("/").body;
+    assert!(page.len() < 50_000, "{}", page.len());
+    // Two of the events, and the rejected item.
+    assert_eq!(page.matches("aria-label=\"Details of item").count(), 3);
+    assert!(page.contains("Older items are too large to be listed here."));
+    for (filter, note) in
+        [("type=open", "(15\u{2009}000\u{2009}000 characters)"), ("rejected=1", "characters)")]
+    {
+        let list = browser.get(&format!("/?{filter}")).body;
+        let (_, path) = list.split_once("href=\"/items/").expect("an item");
+        let path = format!("/items/{}", path.split('"').next().expect("a sequence"));
+        let item = browser.get(&path).body;
+        assert!(item.len() < 150_000 && item.contains(note), "{path}: {}", item.len());
+        assert!(item.contains("Only the beginning is shown."));
+        assert!(browser.get(&format!("{path}/raw")).body.len() >= 15_000_000);
+    }
+}
+
+/// A browser in the middle of a form must not keep a health check out.
+#[test]
+fn a_form_that_does_not_arrive_gives_its_connection_back() {
+    let tap = with_page();
+    let listener = tap.listen().start();
+    let admin = listener.admin();
+    let slow: Vec<_> = (0..16)
+        .map(|_| {
+            let mut client = admin.connect();
+            client.send("POST /sign-in HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\npass");
+            client
+        })
+        .collect();
+    for mut client in slow {
+        assert_eq!(client.reply().status, 408);
+    }
+    assert_eq!(admin.with_path("/healthz").request("GET").status, 200);
 }
 
 #[test]

@@ -21,6 +21,9 @@ use crate::spool::{EventReader, ItemKind, Sequence, SpoolError, SpoolStats, Stor
 
 /// How many items are looked through for the ones that are shown.
 const MAX_SEARCHED: u32 = 10_000;
+/// How many bytes of them are looked through. An item may have megabytes, and the page is loaded again and
+/// again.
+const MAX_SEARCHED_BYTES: usize = 32 << 20;
 /// How many items are shown at most.
 pub(super) const MAX_SHOWN: usize = 100;
 /// How many are shown at first.
@@ -28,7 +31,9 @@ pub(super) const FIRST_SHOWN: usize = 25;
 /// How much of a text is shown in a list.
 const MAX_GIST_CHARS: usize = 120;
 /// How much of a body is shown on its page.
-const MAX_BODY_BYTES: usize = 64 << 10;
+const MAX_BODY_CHARS: usize = 64 << 10;
+/// How much of a value is shown there.
+const MAX_VALUE_CHARS: usize = 2_000;
 
 /// Stands for the time at which a row is written, which is not known here. No item has this time.
 const NOT_WRITTEN: UnixMillis = UnixMillis::new(-1);
@@ -69,6 +74,14 @@ pub(super) struct Item {
     pub(super) gist: Vec<Piece>,
 }
 
+/// The newest items that fit a filter.
+#[derive(Debug, Default)]
+pub(super) struct Newest {
+    pub(super) items: Vec<Item>,
+    /// Whether older ones were too large to be looked through.
+    pub(super) is_cut: bool,
+}
+
 /// A part of a text from outside: as it is, or the code of a character that would change how text reads.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Piece {
@@ -107,6 +120,16 @@ fn shortened(text: &str) -> Vec<Piece> {
     pieces(&text.chars().take(MAX_GIST_CHARS).collect::<String>())
 }
 
+/// Returns a value, or its beginning and its length.
+fn cut(value: &str) -> Vec<Piece> {
+    let length = value.chars().count();
+    if length <= MAX_VALUE_CHARS {
+        return pieces(value);
+    }
+    let start: String = value.chars().take(MAX_VALUE_CHARS).collect();
+    pieces(&format!("{start}… ({} characters)", number(length as u64)))
+}
+
 /// How far an item has got.
 fn progress(sequence: Sequence, stats: Option<&SpoolStats>) -> (&'static str, &'static str) {
     let reaches = |position: Option<Sequence>| position.is_some_and(|position| position >= sequence);
@@ -122,8 +145,8 @@ pub(super) fn newest(
     reader: &mut dyn EventReader,
     filter: Filter,
     stats: Option<&SpoolStats>,
-) -> Result<Vec<Item>, SpoolError> {
-    let mut items = Vec::new();
+) -> Result<Newest, SpoolError> {
+    let (mut items, mut is_cut) = (Vec::new(), false);
     for kind in ItemKind::ALL {
         if (kind == ItemKind::Event && filter == Filter::Rejected)
             || (kind == ItemKind::Rejected && matches!(filter, Filter::Type(_)))
@@ -131,7 +154,13 @@ pub(super) fn newest(
             continue;
         }
         let before = items.len();
+        let mut left = MAX_SEARCHED_BYTES;
         reader.read_newest(kind, Sequence::END, MAX_SEARCHED, &mut |item| {
+            let Some(rest) = left.checked_sub(item.body.len()) else {
+                is_cut = true;
+                return ControlFlow::Break(());
+            };
+            left = rest;
             let item = Item::new(item, stats);
             if matches!(filter, Filter::Type(wanted) if wanted != item.kind) {
                 return ControlFlow::Continue(());
@@ -142,7 +171,7 @@ pub(super) fn newest(
     }
     items.sort_by_key(|item| std::cmp::Reverse(item.sequence));
     items.truncate(MAX_SHOWN);
-    Ok(items)
+    Ok(Newest { items, is_cut })
 }
 
 impl Item {
@@ -152,10 +181,8 @@ impl Item {
         let (kind, email, gist) = if let Some(reason) = item.reason {
             ("rejected", Vec::new(), shortened(reason))
         } else {
-            let field = |name| text_of(body, name);
-            let gist = ["error", "url", "smtp_reply", "source", "agent"].into_iter().find_map(field);
-            let gist = shortened(&gist.unwrap_or_default());
-            (kind_of(body), shortened(&field("email").unwrap_or_default()), gist)
+            let Summary { email, gist } = Summary::read(body);
+            (kind_of(body), shortened(&email), shortened(&gist))
         };
         Item {
             sequence: item.sequence.get(),
@@ -175,16 +202,33 @@ fn kind_of(body: &str) -> &'static str {
     name.and_then(|name| EventType::from_name(&name)).map_or("other", EventType::name)
 }
 
-/// Returns a field of an event that is text and not empty.
-fn text_of(body: &str, name: &str) -> Option<String> {
-    let mut found = None;
-    members::visit_members(body, |member, _| {
-        if member.name() == name {
-            found = serde_json::from_str::<String>(member.value).ok();
-        }
-        ControlFlow::Continue(())
-    });
-    found.filter(|text| !text.is_empty())
+/// The fields of an event that tell most about it.
+const TELLING: [&str; 5] = ["error", "url", "smtp_reply", "source", "agent"];
+
+/// What the list says about an event.
+#[derive(Debug, Default)]
+struct Summary {
+    email: String,
+    gist: String,
+}
+
+impl Summary {
+    /// Reads the fields that are text, in one pass.
+    fn read(body: &str) -> Self {
+        let mut email = String::new();
+        let mut telling: [Option<String>; TELLING.len()] = Default::default();
+        members::visit_members(body, |member, _| {
+            let name = member.name();
+            let text = || serde_json::from_str::<String>(member.value).ok().filter(|text| !text.is_empty());
+            if name == "email" {
+                email = text().unwrap_or_default();
+            } else if let Some(index) = TELLING.iter().position(|telling| *telling == name) {
+                telling[index] = text();
+            }
+            ControlFlow::Continue(())
+        });
+        Summary { email, gist: telling.into_iter().flatten().next().unwrap_or_default() }
+    }
 }
 
 /// The page of one item.
@@ -230,16 +274,16 @@ impl ItemPage {
 
     fn new(frame: Frame, item: StoredItem<'_>, row: &[(String, String)], stats: Option<&SpoolStats>) -> Self {
         let text = String::from_utf8_lossy(item.body);
-        let shown: String = text.chars().take(MAX_BODY_BYTES).collect();
+        let shown: String = text.chars().take(MAX_BODY_CHARS).collect();
         let (progress, progress_class) = progress(item.sequence, stats);
         let is_null = |(_, value): &&(String, String)| value == "null";
         let null_columns = row.iter().filter(is_null).count();
         let columns = row.iter().filter(|column| !is_null(column)).map(|(name, value)| Column {
             name: pieces(name),
             value: match serde_json::from_str::<String>(value) {
-                Ok(text) if !text.is_empty() => pieces(&text),
+                Ok(text) if !text.is_empty() => cut(&text),
                 // Empty text is shown in its quotes.
-                _ => pieces(value),
+                _ => cut(value),
             },
         });
         ItemPage {

@@ -30,6 +30,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::error;
 use url::Url;
@@ -54,6 +55,9 @@ pub(super) use self::request::Request;
 
 /// How long the page waits for the spool before it shows what is known without it.
 const READING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many requests may read or change the spool at a time; others wait.
+pub const DISK_SLOTS: usize = 4;
 
 /// What the page needs from the configuration.
 #[derive(Debug)]
@@ -91,6 +95,8 @@ pub struct Context {
     /// Whether this process also writes to a target.
     pub has_emitter: bool,
     pub registration: CheckResult,
+    /// As many as [`DISK_SLOTS`].
+    pub disk_slots: Arc<Semaphore>,
     /// Checks the registration; `None` without keys.
     pub checker: Option<Arc<Checker>>,
 }
@@ -112,7 +118,7 @@ pub(super) async fn answer(context: &Arc<Context>, readiness: &Readiness, reques
         "/sign-in" if request.method == Method::GET && !request.query.is_empty() => {
             use_link(context, request)
         }
-        "/sign-in" if request.method == Method::POST && request.is_from_here() => sign_in(context, request),
+        "/sign-in" if request.method == Method::POST => sign_in(context, request),
         _ => match context.sessions.form_token(&request.headers) {
             Some(form_token) => signed_in(context, readiness, request, form_token).await,
             // The same for every path, so that nothing shows which ones exist.
@@ -184,6 +190,11 @@ fn no_such_page(frame: Frame) -> Answer {
 }
 
 fn sign_in(context: &Context, request: &Request) -> Answer {
+    if !request.is_from_here() {
+        return Answer::login(Some(
+            "The form comes from another address than this page. A proxy in front has to pass the host name on.",
+        ));
+    }
     let password = request.field("password").unwrap_or_default();
     entered(context.sessions.sign_in(&password, request.is_tls()))
 }
@@ -213,7 +224,13 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce(&Context) -> Result<T, SpoolError> + Send + 'static,
 ) -> Result<T, SpoolError> {
     let context = Arc::clone(context);
-    tokio::task::spawn_blocking(move || work(&context)).await.expect("reading the spool does not panic")
+    // A page that refreshes itself must not fill the process with threads while the disk hangs.
+    let slot = Arc::clone(&context.disk_slots).acquire_owned().await;
+    let work = move || {
+        let _slot = slot;
+        work(&context)
+    };
+    tokio::task::spawn_blocking(work).await.expect("reading the spool does not panic")
 }
 
 fn failed(frame: Frame, failure: &SpoolError) -> Answer {

@@ -7,7 +7,7 @@ use catalog::event::EventType;
 
 use super::chart::{Chart, Period};
 use super::headline::{Action, BEHIND, Facts, Headline, State, Target, UrlUse};
-use super::items::{self, FIRST_SHOWN, Filter, Item};
+use super::items::{self, FIRST_SHOWN, Filter, Item, Newest};
 use super::registration::{RegistrationView, obstacle};
 use super::response::Answer;
 use super::send_test::TestView;
@@ -100,6 +100,8 @@ struct Items {
     /// The filter's name in the address; empty for all.
     filter: &'static str,
     rows: Vec<Item>,
+    /// Whether older items were too large to be listed.
+    is_cut: bool,
     /// The address that shows more, if there is more.
     all_link: Option<String>,
 }
@@ -130,7 +132,7 @@ pub(super) struct Reading {
     state_was_given: bool,
     filter: Filter,
     shows_all: bool,
-    items: Vec<Item>,
+    items: Newest,
 }
 
 impl Reading {
@@ -178,7 +180,7 @@ impl Reading {
             state_was_given: true,
             filter,
             shows_all: false,
-            items: Vec::new(),
+            items: Newest::default(),
         }
     }
 }
@@ -223,7 +225,7 @@ impl StatusPage {
 }
 
 fn items_shown(reading: &mut Reading) -> Items {
-    let mut rows = std::mem::take(&mut reading.items);
+    let Newest { items: mut rows, is_cut } = std::mem::take(&mut reading.items);
     let (filter, query) = match reading.filter {
         Filter::All => ("", String::new()),
         Filter::Type(name) => (name, format!("&type={name}")),
@@ -233,7 +235,7 @@ fn items_shown(reading: &mut Reading) -> Items {
     if has_more {
         rows.truncate(FIRST_SHOWN);
     }
-    Items { filter, rows, all_link: has_more.then(|| format!("/?items=100{query}#items")) }
+    Items { filter, rows, is_cut, all_link: has_more.then(|| format!("/?items=100{query}#items")) }
 }
 
 fn facts(
