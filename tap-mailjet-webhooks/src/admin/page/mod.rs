@@ -192,7 +192,8 @@ fn no_such_page(frame: Frame) -> Answer {
 fn sign_in(context: &Context, request: &Request) -> Answer {
     if !request.is_from_here() {
         return Answer::login(Some(
-            "The form comes from another address than this page. A proxy in front has to pass the host name on.",
+            "The form comes from another address than this page. A proxy in front has to pass the host name \
+             on.",
         ));
     }
     let password = request.field("password").unwrap_or_default();
