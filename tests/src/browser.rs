@@ -146,16 +146,19 @@ impl Browser {
     }
 
     fn wait_for<T>(&self, command: impl Future<Output = Result<T, CmdError>>) -> T {
-        self.runtime.block_on(command).expect("the browser does what it is told")
+        self.runtime.block_on(command).expect("the browser carries out the command")
     }
 
-    fn tell(&self, command: Told) -> Value {
+    fn send(&self, command: ChromiumCommand) -> Value {
         self.wait_for(self.client.issue_cmd(command))
     }
 
     /// Sends a command of the `DevTools` protocol.
     fn devtools(&self, command: &str, parameters: &Value) -> Value {
-        self.tell(Told { path: "goog/cdp/execute", body: json!({ "cmd": command, "params": parameters }) })
+        self.send(ChromiumCommand {
+            path: "goog/cdp/execute",
+            body: json!({ "cmd": command, "params": parameters }),
+        })
     }
 
     /// Sets the width of the window and the colours that its user prefers.
@@ -324,7 +327,7 @@ impl Browser {
 
     /// Asserts that nothing was refused, missing or thrown, and that no other address was asked.
     pub fn assert_quiet(&self) {
-        let log = self.tell(Told { path: "se/log", body: json!({ "type": "browser" }) });
+        let log = self.send(ChromiumCommand { path: "se/log", body: json!({ "type": "browser" }) });
         let severe = log.as_array().expect("lines").iter().filter(|line| line["level"] == "SEVERE");
         let severe = severe.filter_map(|line| line["message"].as_str());
         // The login form, and a page that says that something is gone, have a status that says so.
@@ -358,12 +361,12 @@ fn decode_base64(text: &str) -> Vec<u8> {
 
 /// A command that only Chromium's driver knows.
 #[derive(Debug)]
-struct Told {
+struct ChromiumCommand {
     path: &'static str,
     body: Value,
 }
 
-impl WebDriverCompatibleCommand for Told {
+impl WebDriverCompatibleCommand for ChromiumCommand {
     fn endpoint(&self, base: &url::Url, session: Option<&str>) -> Result<url::Url, url::ParseError> {
         base.join(&format!("session/{}/{}", session.unwrap_or_default(), self.path))
     }

@@ -64,7 +64,7 @@ fn every_answer_forbids_foreign_content_frames_and_caches() {
 }
 
 #[test]
-fn the_password_opens_the_page_until_one_signs_out() {
+fn the_password_opens_the_page_until_the_user_signs_out() {
     let tap = with_page();
     let listener = tap.listen().start();
     let mut browser = PageClient::new(&listener);

@@ -1,8 +1,8 @@
-//! The names by which the admin address may be asked.
+//! The host names that requests to the admin address may ask for.
 //!
-//! A browser on the operator's machine can be led to ask the admin address for a stranger's page: the
-//! stranger's own name then resolves to it ("DNS rebinding"). Such a request has the stranger's name in its
-//! `Host` header.
+//! A stranger's web page can make a browser on the operator's machine send requests to the admin address, by
+//! letting the stranger's host name resolve to it ("DNS rebinding"). Such a request has the stranger's name
+//! in its `Host` header.
 
 use std::net::IpAddr;
 

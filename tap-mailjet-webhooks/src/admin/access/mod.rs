@@ -2,8 +2,8 @@
 //!
 //! | file | what it decides |
 //! | --- | --- |
-//! | [`hosts`] | the names by which the admin address may be asked |
-//! | [`sessions`] | who is signed in, and how one signs in |
+//! | [`hosts`] | the host names that requests may ask for |
+//! | [`sessions`] | who is signed in, and how users sign in |
 
 pub mod hosts;
 pub mod sessions;

@@ -1,5 +1,4 @@
-//! Who is signed in, and how one signs in: with the password or, if there is none, with a link that works
-//! once.
+//! Who is signed in. Users sign in with the password or, if there is none, with a link that works once.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -110,7 +109,7 @@ impl<D: Default> Sessions<D> {
         Sessions { password, state: Mutex::new(state) }
     }
 
-    /// Whether one signs in with a password.
+    /// Whether there is a password.
     pub fn have_password(&self) -> bool {
         self.password.is_some()
     }
@@ -232,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_taken_as_it_is_and_signs_in_until_one_signs_out() {
+    fn a_password_is_taken_as_it_is_and_signs_in_until_the_user_signs_out() {
         let sessions = with_password();
         assert_eq!(sessions.sign_in("hunter2", false), Err(SignInError::Wrong));
         let cookie = sessions.sign_in(" hunter2 ", false).expect("the password");

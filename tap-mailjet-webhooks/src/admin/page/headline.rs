@@ -12,16 +12,16 @@ use crate::listener::Refusal;
 use crate::os::clock::UnixMillis;
 use crate::spool::AppendError;
 
-/// From when on the target counts as behind.
+/// The target counts as behind once an event has waited this long.
 pub(super) const BEHIND: Duration = Duration::from_secs(600);
-/// From when on nothing has arrived for a while.
+/// The tap counts as quiet once no event has arrived for this long.
 const QUIET: Duration = Duration::from_secs(3600);
-/// From how many hundredths on the spool is nearly full.
+/// The percentage from which the spool counts as nearly full.
 const NEARLY_FULL: u64 = 90;
-/// For how long Mailjet repeats what fails.
+/// How long Mailjet repeats a webhook that fails.
 const GIVES_UP_AFTER: Duration = Duration::from_secs(24 * 3600);
 
-/// How good something is, from best to worst. Not yet is not bad.
+/// How good something is, from best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     /// All is well.
@@ -46,7 +46,7 @@ impl State {
     }
 }
 
-/// What a step offers to do it at once.
+/// A form or link that belongs to a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
     /// The form that makes a webhook URL.
@@ -113,9 +113,9 @@ pub(super) struct Facts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)] // The types say what the fields are.
 pub(super) struct Step {
-    /// An imperative.
+    /// What to do, as an imperative.
     pub title: &'static str,
-    /// How.
+    /// How to do it; may be empty.
     pub text: String,
     pub action: Option<Action>,
 }
@@ -423,7 +423,7 @@ mod tests {
             ),
             (
                 Facts {
-                    // A test from the page is no post of Mailjet's.
+                    // A test from the page is not a post by Mailjet.
                     may_have_posted: false,
                     ..healthy()
                 },

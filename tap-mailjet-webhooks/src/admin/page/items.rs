@@ -19,20 +19,19 @@ use crate::listener::EventCounts;
 use crate::os::clock::UnixMillis;
 use crate::spool::{EventReader, ItemKind, Sequence, SpoolError, SpoolStats, StoredItem};
 
-/// How many items are looked through for the ones that are shown.
+/// The most items that are searched for those to show.
 const MAX_SEARCHED: u32 = 10_000;
-/// How many bytes of them are looked through. An item may have megabytes, and the page is loaded again and
-/// again.
+/// The most bytes that are searched. An item may have megabytes, and the page refreshes itself.
 const MAX_SEARCHED_BYTES: usize = 32 << 20;
-/// How many items are shown at most.
+/// The most items that are shown.
 pub(super) const MAX_SHOWN: usize = 100;
 /// How many are shown at first.
 pub(super) const FIRST_SHOWN: usize = 25;
-/// How much of a text is shown in a list.
+/// The length to which a text in the list is cut.
 const MAX_GIST_CHARS: usize = 120;
-/// How much of a body is shown on its page.
+/// The length to which a body is cut on the page of its item.
 const MAX_BODY_CHARS: usize = 64 << 10;
-/// How much of a value is shown there.
+/// The length to which a value is cut there.
 const MAX_VALUE_CHARS: usize = 2_000;
 
 /// Stands for the time at which a row is written, which is not known here. No item has this time.
@@ -70,7 +69,7 @@ pub(super) struct Item {
     /// The type of the event, or "rejected". A type that Mailjet does not document is "other".
     pub(super) kind: &'static str,
     pub(super) email: Vec<Piece>,
-    /// What is most telling about it: the error, the page, the reason.
+    /// Its most informative field, such as the error or the URL; the reason of a rejected item.
     pub(super) gist: Vec<Piece>,
 }
 
@@ -78,7 +77,7 @@ pub(super) struct Item {
 #[derive(Debug, Default)]
 pub(super) struct Newest {
     pub(super) items: Vec<Item>,
-    /// Whether older ones were too large to be looked through.
+    /// Whether the search ended at [`MAX_SEARCHED_BYTES`].
     pub(super) is_cut: bool,
 }
 
@@ -202,10 +201,10 @@ fn kind_of(body: &str) -> &'static str {
     name.and_then(|name| EventType::from_name(&name)).map_or("other", EventType::name)
 }
 
-/// The fields of an event that tell most about it.
-const TELLING: [&str; 5] = ["error", "url", "smtp_reply", "source", "agent"];
+/// The most informative fields of an event, best first.
+const INFORMATIVE: [&str; 5] = ["error", "url", "smtp_reply", "source", "agent"];
 
-/// What the list says about an event.
+/// What the list shows of an event.
 #[derive(Debug, Default)]
 struct Summary {
     email: String,
@@ -216,18 +215,18 @@ impl Summary {
     /// Reads the fields that are text, in one pass.
     fn read(body: &str) -> Self {
         let mut email = String::new();
-        let mut telling: [Option<String>; TELLING.len()] = Default::default();
+        let mut informative: [Option<String>; INFORMATIVE.len()] = Default::default();
         members::visit_members(body, |member, _| {
             let name = member.name();
             let text = || serde_json::from_str::<String>(member.value).ok().filter(|text| !text.is_empty());
             if name == "email" {
                 email = text().unwrap_or_default();
-            } else if let Some(index) = TELLING.iter().position(|telling| *telling == name) {
-                telling[index] = text();
+            } else if let Some(index) = INFORMATIVE.iter().position(|informative| *informative == name) {
+                informative[index] = text();
             }
             ControlFlow::Continue(())
         });
-        Summary { email, gist: telling.into_iter().flatten().next().unwrap_or_default() }
+        Summary { email, gist: informative.into_iter().flatten().next().unwrap_or_default() }
     }
 }
 

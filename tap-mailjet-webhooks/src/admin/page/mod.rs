@@ -1,6 +1,6 @@
 //! The status page: what an operator sees in a browser, after signing in.
 //!
-//! It works without a script, asks no other host for anything, and keeps no secret in an address.
+//! It works without JavaScript, loads nothing from other hosts, and has no secrets in its addresses.
 //!
 //! | file | what it decides |
 //! | --- | --- |
@@ -12,7 +12,7 @@
 //! | [`urls`] | webhook URLs: made, shown once, revoked |
 //! | [`registration`] | what is registered with Mailjet, checked and registered |
 //! | [`items`] | the items that arrived last, and the rows that they become |
-//! | [`send_test`] | an event that the page posts itself |
+//! | [`send_test`] | posts a test event, and shows what came back |
 //! | [`wording`] | how numbers, ages and times are written |
 
 mod chart;
@@ -53,7 +53,7 @@ use crate::status::SharedSource;
 
 pub(super) use self::request::Request;
 
-/// How long the page waits for the spool before it shows what is known without it.
+/// How long the page waits for the spool. After that it shows only what is known without it.
 const READING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How many requests may read or change the spool at a time; others wait.
@@ -101,7 +101,7 @@ pub struct Context {
     pub checker: Option<Arc<Checker>>,
 }
 
-/// What the page keeps for somebody who is signed in.
+/// What the page keeps for a session.
 #[derive(Debug, Default)]
 pub struct SessionData {
     /// The webhook URL that was just made and not shown yet.
@@ -219,7 +219,7 @@ fn entered(outcome: Result<String, SignInError>) -> Answer {
     }
 }
 
-/// Does what may wait for the disk on a thread of its own.
+/// Runs work that may wait for the disk on a thread of its own.
 async fn blocking<T: Send + 'static>(
     context: &Arc<Context>,
     work: impl FnOnce(&Context) -> Result<T, SpoolError> + Send + 'static,

@@ -20,8 +20,7 @@ use crate::mailjet::registration::{EventRegistration, Problem, Registered};
 use crate::os::clock::UnixMillis;
 use crate::spool::UrlPurpose;
 
-/// How long an old URL must not have been used before it is revoked: for as long as Mailjet repeats what has
-/// failed.
+/// An old URL is revoked once it has not been used for this long. Mailjet repeats a webhook for this long, too.
 const RETIRE_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// Mailjet's registration, as the page shows it.
@@ -42,9 +41,9 @@ pub(super) struct RegistrationView {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct RegistrationRow {
     pub(super) event: &'static str,
-    /// Whom Mailjet posts the event to.
+    /// The receiver of the event.
     pub(super) posts_to: &'static str,
-    /// Which URL that is.
+    /// Which of its URLs, and what else there is to say.
     pub(super) detail: String,
     pub(super) state: State,
     pub(super) word: &'static str,
@@ -71,7 +70,7 @@ impl RegistrationView {
             failure,
             summary,
             can_be_mended: checked.is_some_and(|checked| {
-                // What is registered for others is left alone.
+                // The URLs of other owners are left alone.
                 checked.registration.problems().any(|(_, problem)| !matches!(problem, Problem::Other(_)))
             }),
             rows: rows.collect(),
@@ -150,7 +149,7 @@ fn row(event: &EventRegistration) -> Option<RegistrationRow> {
     Some(RegistrationRow { event: event.event.name(), posts_to, detail, state, word, sent_as })
 }
 
-/// Says whose a URL is, and which. Of others' URLs, only the host is shown.
+/// Describes the owner of a URL, and the URL. Of other owners' URLs, only the host is shown.
 fn described(registered: &Registered) -> (&'static str, String) {
     match registered.owner {
         Owner::Ours { id: Some(id), .. } => ("this tap", format!("URL {id}")),
@@ -167,7 +166,7 @@ pub(super) async fn check(context: &Arc<Context>, frame: Frame) -> Answer {
         Err(refusal) => return refusal,
     };
     off_thread(move || checker.check()).await;
-    // Whether it worked is shown there.
+    // The page shows there whether that worked.
     Answer::redirect("/#mailjet")
 }
 
@@ -199,7 +198,7 @@ fn plan(context: &Context, checker: &Checker) -> Result<Plan, RegistrarError> {
     registrar::plan(&client, &setup.access.account(), &own, &setup.wanted, UrlPurpose::Register, false)
 }
 
-/// Registers what is missing. It replaces no URL of others, so nothing changes that the plan did not show.
+/// Registers what is missing. The URLs of other owners are left alone, so nothing changes beyond the plan.
 pub(super) async fn register(context: &Arc<Context>, frame: Frame) -> Answer {
     let checker = match registering_checker(context, &frame) {
         Ok(checker) => checker,
@@ -260,7 +259,7 @@ fn line(planned: &PlannedChange, plan: &Plan) -> Option<(&'static str, String)> 
     Some((planned.now.event.name(), text))
 }
 
-/// Returns what knows the account, or the answer that says why nothing can be registered.
+/// Returns the checker or, if nothing can be registered, the answer that says why.
 fn registering_checker(context: &Context, frame: &Frame) -> Result<Arc<Checker>, Answer> {
     let checker = known_checker(context, frame)?;
     match obstacle(&checker) {
@@ -272,7 +271,7 @@ fn registering_checker(context: &Context, frame: &Frame) -> Result<Arc<Checker>,
     }
 }
 
-/// Returns what knows the account, or the answer that says that there are no keys.
+/// Returns the checker or, without keys, the answer that says so.
 fn known_checker(context: &Context, frame: &Frame) -> Result<Arc<Checker>, Answer> {
     context.checker.clone().ok_or_else(|| {
         let text = "Put mailjet_api_key and mailjet_secret_key into the configuration and restart the tap.";
@@ -286,7 +285,7 @@ fn not_registered(frame: Frame, failure: &RegistrarError) -> Answer {
     Answer::message(frame, StatusCode::BAD_GATEWAY, "Not everything is registered", text)
 }
 
-/// Does what waits for Mailjet on a thread of its own.
+/// Runs work that waits for Mailjet on a thread of its own.
 async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.expect("asking Mailjet does not panic")
 }

@@ -55,19 +55,19 @@ impl Answer {
         Answer::page(status, &MessagePage { frame, title, text: text.into() })
     }
 
-    /// A part of the page that is the same for everybody.
+    /// A part of the page that is the same for all users, signed in or not.
     pub(super) fn asset(content_type: &'static str, text: &'static str) -> Self {
         Answer::new(StatusCode::OK, content_type, text)
     }
 
-    /// Bytes that a browser saves and never shows.
+    /// A file that the browser saves and never shows.
     pub(super) fn download(bytes: Vec<u8>) -> Self {
         let mut answer = Answer::new(StatusCode::OK, "application/octet-stream", bytes);
         answer.headers.push((CONTENT_DISPOSITION, HeaderValue::from_static("attachment")));
         answer
     }
 
-    /// Leads to another page of this address.
+    /// A redirect to another page of this address.
     pub(super) fn redirect(path: &'static str) -> Self {
         let mut answer = Answer::new(StatusCode::SEE_OTHER, "text/plain; charset=utf-8", "");
         answer.headers.push((LOCATION, HeaderValue::from_static(path)));

@@ -1,8 +1,7 @@
 //! "Send a test": posts one event to this tap, as Mailjet does, and shows what came back.
 //!
-//! The token of the test is known to nobody else, and ends with it. The test takes the way that Mailjet's
-//! posts take, through `public_url`. If that cannot be reached from here, the event goes to the listen
-//! address.
+//! The test has a token of its own, which is stored nowhere and ends with the test. It posts to `public_url`,
+//! as Mailjet does. If that cannot be reached from this machine, it posts to the listen address.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -33,15 +32,15 @@ const POST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the page waits for the target to confirm the event.
 const CONFIRMATION_TIMEOUT: Duration = Duration::from_secs(3);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// How many items may have arrived after the event until it is looked for.
+/// The number of newest items among which the event is looked for.
 const MAX_SEARCHED: u32 = 10_000;
 
-/// What the last test of a session brought.
+/// The outcome of the last test in a session.
 #[derive(Debug, Clone)]
 pub(super) struct TestResult {
     event: EventType,
     attempts: Vec<Attempt>,
-    /// What the event has become.
+    /// The sequence of the stored event; `None` if it was not stored.
     sequence: Option<Sequence>,
     confirmed_after: Option<Duration>,
 }
@@ -60,7 +59,7 @@ struct Attempt {
 #[derive(Debug)]
 pub(super) struct TestView {
     pub(super) event: &'static str,
-    /// What happened before the post that counts.
+    /// Says that another post had no answer, if one came before.
     pub(super) before: Option<String>,
     pub(super) state: State,
     /// "200 in 38 ms".
@@ -68,7 +67,7 @@ pub(super) struct TestView {
     pub(super) text: String,
     /// The body of the answer.
     pub(super) answer: Option<Vec<Piece>>,
-    /// What the event has become.
+    /// The sequence of the stored event; `None` if it was not stored.
     pub(super) sequence: Option<i64>,
 }
 
@@ -80,7 +79,7 @@ struct Answered {
     error: Option<String>,
 }
 
-/// Sends a test, and leads to its result.
+/// Sends a test, and redirects to its result.
 pub(super) async fn send(context: &Arc<Context>, request: &Request, frame: Frame) -> Answer {
     let event = request.field("event").and_then(|name| EventType::from_name(&name));
     let Some(event) = event else {
@@ -163,7 +162,7 @@ fn find(context: &Context, body: &str) -> Result<Option<Sequence>, SpoolError> {
     Ok(found)
 }
 
-/// Waits a moment for the target to confirm an item. Returns how long after `sent_at` that was seen.
+/// Waits up to [`CONFIRMATION_TIMEOUT`] for the target to confirm an item. Returns the time since `sent_at`.
 fn wait_until_confirmed(context: &Context, sequence: Sequence, sent_at: Instant) -> Option<Duration> {
     let deadline = Instant::now() + CONFIRMATION_TIMEOUT;
     while Instant::now() < deadline {

@@ -18,7 +18,7 @@ use crate::listener::wait_until_accepted;
 use crate::os::clock::UnixMillis;
 use crate::spool::{Retirement, WebhookUrl};
 
-/// The longest time since its last use for which a URL counts as in use.
+/// A URL that was used within this time counts as in use.
 const IN_USE: Duration = Duration::from_secs(24 * 3600);
 /// The longest label.
 pub(super) const MAX_LABEL_CHARS: usize = 100;
@@ -53,7 +53,7 @@ pub(super) struct UrlRow {
     pub(super) is_in_use: bool,
 }
 
-/// How a URL is called.
+/// Returns the name of a URL on the page.
 pub(super) fn name_of(url: &WebhookUrl) -> String {
     url.label.clone().unwrap_or_else(|| format!("URL {}", url.id))
 }

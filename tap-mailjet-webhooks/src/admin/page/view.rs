@@ -21,7 +21,7 @@ use crate::os::clock::UnixMillis;
 use crate::spool::{CountStep, ItemCount, SpoolError, WebhookUrl};
 use crate::status::Snapshot;
 
-/// Returns the icon of a state, given its path; the one of good news for any other.
+/// Returns the icon at a path. An unknown path has the icon of the state that is fine.
 pub(super) fn icon(path: &str) -> Answer {
     let text = match path {
         "/icon-bad.svg" => include_str!("assets/icon-bad.svg"),
@@ -32,7 +32,7 @@ pub(super) fn icon(path: &str) -> Answer {
     Answer::asset("image/svg+xml", text)
 }
 
-/// What every page shows to somebody who is signed in.
+/// What every page shows to a user who is signed in.
 #[derive(Debug, Clone)]
 pub(super) struct Frame {
     pub(super) host: String,
@@ -118,7 +118,7 @@ struct Stage {
 struct Figure {
     name: &'static str,
     value: String,
-    /// Hundredths of a bar below the value.
+    /// How much of the bar below the value is filled, in percent.
     meter: Option<u64>,
 }
 
@@ -169,7 +169,7 @@ impl Reading {
         })
     }
 
-    /// What is known while the spool does not answer: nothing.
+    /// An empty reading, for a spool that does not answer.
     pub(super) fn without_spool(filter: Filter) -> Self {
         Reading {
             snapshot: Snapshot::without_spool(UnixMillis::now()),
