@@ -267,6 +267,13 @@ impl Browser {
         wait::until(&format!("{selector} says: {text}"), || self.text(selector).contains(text).then_some(()));
     }
 
+    /// How many bytes were transferred for the page and everything that it has loaded.
+    #[must_use]
+    pub fn transferred_bytes(&self) -> u64 {
+        let sum = "return performance.getEntries().reduce((sum, e) => sum + (e.transferSize ?? 0), 0)";
+        self.run(sum).as_u64().expect("a number")
+    }
+
     /// Runs a script in the page, and returns its value.
     #[must_use]
     pub fn run(&self, script: &str) -> Value {

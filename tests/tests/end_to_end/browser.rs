@@ -329,6 +329,9 @@ fn the_picture_in_the_documents_shows_the_page() {
     sign_in(&browser, &running);
     browser.wait_text(HEADLINE, "Receiving, and the target is up to date.");
     browser.wait_text("#way", "0 events");
+    browser.reload();
+    let transferred = browser.transferred_bytes();
+    assert!((5_000..50_000).contains(&transferred), "the page and its parts: {transferred} bytes");
     let drawn = repository().join("target/page/status-page.png");
     browser.draw(&drawn, Some(1500));
     browser.check_all("status");
