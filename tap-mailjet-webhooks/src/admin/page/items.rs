@@ -22,7 +22,7 @@ use crate::spool::{EventReader, ItemKind, Sequence, SpoolError, SpoolStats, Stor
 /// The most items that are searched for those to show.
 const MAX_SEARCHED: u32 = 10_000;
 /// The most bytes that are searched. An item may have megabytes, and the page refreshes itself.
-const MAX_SEARCHED_BYTES: usize = 32 << 20;
+const MAX_SEARCHED_BYTES: usize = 8 << 20;
 /// The most items that are shown.
 pub(super) const MAX_SHOWN: usize = 100;
 /// How many are shown at first.
@@ -89,7 +89,7 @@ pub(super) struct Piece {
 }
 
 /// Whether a character is shown by its code: controls, and what is invisible or changes how text reads.
-fn is_hidden(c: char) -> bool {
+pub(super) fn is_hidden(c: char) -> bool {
     (c.is_control() && c != '\n')
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}')
         || matches!(c, '\u{061c}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')

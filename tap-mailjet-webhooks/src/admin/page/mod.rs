@@ -34,6 +34,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::error;
 use url::Url;
+use warp::http::header::{ALLOW, SET_COOKIE};
 use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 
@@ -54,7 +55,7 @@ use crate::status::SharedSource;
 pub(super) use self::request::Request;
 
 /// How long the page waits for the spool. After that it shows only what is known without it.
-const READING_TIMEOUT: Duration = Duration::from_secs(5);
+const READING_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// How many requests may read or change the spool at a time; others wait.
 pub const DISK_SLOTS: usize = 4;
@@ -147,7 +148,9 @@ async fn signed_in(
             return Answer::message(frame, StatusCode::FORBIDDEN, "Nothing was changed", text);
         }
         return match path[..] {
-            ["sign-out"] => Answer::redirect("/").with_cookie(&context.sessions.sign_out(&request.headers)),
+            ["sign-out"] => {
+                Answer::redirect("/").with_header(SET_COOKIE, &context.sessions.sign_out(&request.headers))
+            }
             ["urls"] => urls::make(context, request, frame).await,
             ["urls", id, "revoke"] => urls::revoke(context, id, frame).await,
             ["mailjet", "check"] => registration::check(context, frame).await,
@@ -156,7 +159,12 @@ async fn signed_in(
             _ => no_such_page(frame),
         };
     }
+    if !request.is_look() {
+        return Answer::message(frame, StatusCode::METHOD_NOT_ALLOWED, "There is no such form", "")
+            .with_header(ALLOW, "GET, HEAD, POST");
+    }
     match path[..] {
+        ["sign-in"] => Answer::redirect("/"),
         [""] => status(context, readiness, request, frame).await,
         ["urls", "new"] if request.method == Method::GET => urls::show_new(context, frame),
         ["mailjet", "register"] => registration::show_plan(context, frame).await,
@@ -212,7 +220,7 @@ fn use_link(context: &Context, request: &Request) -> Answer {
 
 fn entered(outcome: Result<String, SignInError>) -> Answer {
     match outcome {
-        Ok(cookie) => Answer::redirect("/").with_cookie(&cookie),
+        Ok(cookie) => Answer::redirect("/").with_header(SET_COOKIE, &cookie),
         Err(SignInError::Wrong) => Answer::login(Some("Wrong password. Try again.")),
         Err(SignInError::TooMany) => Answer::login(Some("Too many tries. Wait a second, then try again.")),
         Err(SignInError::Random) => Answer::login(Some("The system's random source failed. Try again.")),

@@ -8,7 +8,7 @@ use flate2::write::GzEncoder;
 use warp::http::StatusCode;
 use warp::http::header::{
     CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
-    HeaderValue, LOCATION, REFERRER_POLICY, SET_COOKIE, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    HeaderValue, LOCATION, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use warp::reply::Response;
 
@@ -62,21 +62,18 @@ impl Answer {
 
     /// A file that the browser saves and never shows.
     pub(super) fn download(bytes: Vec<u8>) -> Self {
-        let mut answer = Answer::new(StatusCode::OK, "application/octet-stream", bytes);
-        answer.headers.push((CONTENT_DISPOSITION, HeaderValue::from_static("attachment")));
-        answer
+        Answer::new(StatusCode::OK, "application/octet-stream", bytes)
+            .with_header(CONTENT_DISPOSITION, "attachment")
     }
 
     /// A redirect to another page of this address.
     pub(super) fn redirect(path: &'static str) -> Self {
-        let mut answer = Answer::new(StatusCode::SEE_OTHER, "text/plain; charset=utf-8", "");
-        answer.headers.push((LOCATION, HeaderValue::from_static(path)));
-        answer
+        Answer::new(StatusCode::SEE_OTHER, "text/plain; charset=utf-8", "").with_header(LOCATION, path)
     }
 
-    /// Adds a cookie.
-    pub(super) fn with_cookie(mut self, cookie: &str) -> Self {
-        self.headers.extend(HeaderValue::from_str(cookie).ok().map(|cookie| (SET_COOKIE, cookie)));
+    /// Adds a header.
+    pub(super) fn with_header(mut self, name: HeaderName, value: &str) -> Self {
+        self.headers.extend(HeaderValue::from_str(value).ok().map(|value| (name, value)));
         self
     }
 

@@ -8,6 +8,7 @@ use tracing::info;
 use url::Host;
 use warp::http::StatusCode;
 
+use super::items::{is_hidden, pieces};
 use super::request::Request;
 use super::response::Answer;
 use super::view::{Frame, UrlCreatedPage};
@@ -55,7 +56,10 @@ pub(super) struct UrlRow {
 
 /// Returns the name of a URL on the page.
 pub(super) fn name_of(url: &WebhookUrl) -> String {
-    url.label.clone().unwrap_or_else(|| format!("URL {}", url.id))
+    match &url.label {
+        Some(label) => pieces(label).into_iter().map(|piece| piece.text).collect(),
+        None => format!("URL {}", url.id),
+    }
 }
 
 impl Urls {
@@ -93,8 +97,8 @@ impl Urls {
 pub(super) async fn make(context: &Arc<Context>, request: &Request, frame: Frame) -> Answer {
     let not_made = |status, text: &str| Answer::message(frame.clone(), status, "No URL was made", text);
     let label = request.field("label").unwrap_or_default().trim().to_owned();
-    if label.chars().any(char::is_control) || label.chars().count() > MAX_LABEL_CHARS {
-        return not_made(StatusCode::BAD_REQUEST, "A label has up to 100 characters, in one line.");
+    if label.chars().any(is_hidden) || label.contains('\n') || label.chars().count() > MAX_LABEL_CHARS {
+        return not_made(StatusCode::BAD_REQUEST, "A label has up to 100 visible characters, in one line.");
     }
     if context.config.has_configured_tokens {
         let text = "The tokens come from webhook_tokens in the configuration.";
@@ -141,10 +145,14 @@ pub(super) fn show_new(context: &Context, frame: Frame) -> Answer {
 /// Revokes a URL.
 pub(super) async fn revoke(context: &Arc<Context>, id: &str, frame: Frame) -> Answer {
     let Ok(id) = id.parse::<i64>() else {
-        return Answer::message(frame, StatusCode::NOT_FOUND, "There is no such URL", "");
+        return Answer::message(frame, StatusCode::NOT_FOUND, "There is no such active URL", "");
     };
     match blocking(context, move |context| context.spool.registry()?.revoke_webhook_url(id)).await {
-        Ok(_) => {
+        Ok(false) => {
+            let text = "Perhaps it was revoked before.";
+            Answer::message(frame, StatusCode::NOT_FOUND, "There is no such active URL", text)
+        }
+        Ok(true) => {
             info!("webhook URL {id} was revoked on the status page");
             Answer::redirect("/#urls")
         }
