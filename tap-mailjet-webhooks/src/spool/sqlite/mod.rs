@@ -28,6 +28,8 @@
 //! | `webhook_url` | `id`, `label`, `token_sha256`, `created_at`, `last_used_at`, `revoked_at`, |
 //! | | `mailjet_account`, `pending`, `retire_after` and `unused_for` (milliseconds) |
 //! | `discovered_column` | `stream`, `name`, `json_type` |
+//! | `item_count` | `step` and `start` (milliseconds), `name`, `count`: what was received over time |
+//! | `row_block` | `item_table`, `last`, `rows`: how many rows a block of that table has, up to `last` |
 //! | `fact` | `name`, `value`: single facts about the spool itself |
 //!
 //! `body_hash` is the start of the body's BLAKE3 hash. It is null in rows from before format 2, whose
