@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use end_to_end::browser::{Browser, NARROW, WIDE};
+use end_to_end::browser::{Browser, DARK, NARROW, WIDE};
 use end_to_end::events::{DOCUMENTED_EVENTS, grouped, numbered_events};
 use end_to_end::http::Endpoint;
 use end_to_end::mailjet::Api;
@@ -14,19 +14,20 @@ use serde_json::{Value, json};
 
 use crate::mailjet::tap_of;
 
-const HEADLINE: &str = "h1";
+pub(crate) const HEADLINE: &str = "h1";
 
 /// A tap with a status page, whose password is [`PASSWORD`].
-fn with_page(tap: Tap) -> Tap {
+pub(crate) fn with_page(tap: Tap) -> Tap {
     tap.set("admin_address", "127.0.0.1:0").set("admin_password", PASSWORD)
 }
 
 /// The address of a page.
-fn page(tap: &RunningTap, path: &str) -> String {
+pub(crate) fn page(tap: &RunningTap, path: &str) -> String {
     tap.admin().with_path(path).url()
 }
 
-fn sign_in(browser: &Browser, tap: &RunningTap) {
+/// Signs in with the password.
+pub(crate) fn sign_in(browser: &Browser, tap: &RunningTap) {
     browser.open(&page(tap, "/"));
     browser.fill("#pw", PASSWORD);
     browser.click_text("Sign in");
@@ -70,7 +71,7 @@ fn a_first_visit_leads_from_the_login_to_a_webhook_url_and_the_first_event_with_
     browser.check_all("url-created");
     browser.reload();
     browser.wait_text("section", "This URL was shown already.");
-    browser.check("url-gone", WIDE);
+    browser.check_all("url-gone");
     browser.click_text("Back to the status");
     browser.wait_text(HEADLINE, "Not receiving yet: Mailjet has not posted anything.");
     browser.check_all("waiting");
@@ -143,7 +144,7 @@ fn rejected_and_hostile_items_are_shown_filtered_and_do_nothing() {
         let event = json!({
             "event": event, "email": attack, "error": "\u{202e}gpj.exe\u{7}",
             "url": "javascript:window.harm=1",
-            "<script>window.harm=1</script>": attack, "agent": attack.repeat(200),
+            "<script>window.harm=1</script>": attack, "agent": attack.repeat(20),
         });
         endpoint.post_accepted(event.to_string());
     }
@@ -162,15 +163,14 @@ fn rejected_and_hostile_items_are_shown_filtered_and_do_nothing() {
     assert_eq!(browser.count("#item-list tbody tr[id]"), 1);
     browser.click_text("Details");
     browser.wait_text("#item-list", "U+202E");
-    browser.check("hostile-item", WIDE);
-    browser.check("hostile-item", NARROW);
+    browser.check_all("hostile-item");
     assert_eq!(browser.run("return window.harm ?? null"), Value::Null);
     assert_eq!(browser.count("#items img, #items [href^='javascript:'], #items script"), 0);
     browser.open(&page(&running, "/?period=days"));
     browser.check_all("14-days");
     browser.click("summary");
     browser.wait_text(".mini", "rejected");
-    browser.check("14-days-table", NARROW);
+    browser.check_all("14-days-table");
 }
 
 #[test]
@@ -243,8 +243,10 @@ fn the_page_refreshes_itself_leaves_alone_what_is_used_and_says_when_the_tap_is_
     browser.wait_text("#as-of", "Live, as of");
     running.stop().assert_code(0);
     browser.wait_text("#lost", "Lost the connection to the tap at ");
-    browser.look(NARROW);
     assert!(browser.text("#lost").contains("The figures are from then."));
+    for view in [WIDE, NARROW, DARK] {
+        browser.check_content("lost", view);
+    }
 }
 
 #[test]
@@ -268,7 +270,7 @@ fn without_scripts_everything_is_shown_and_every_form_works() {
         browser.text("#item-list").contains("the body is not JSON").then_some(())
     });
     assert!(browser.text("#as-of").starts_with("As of "));
-    browser.draw(&repository().join("target/page/no-script-wide.png"), None);
+    browser.check_all("no-script");
     browser.click_text("Show up to 100");
     assert_eq!(browser.count("#item-list tbody tr"), 31);
     browser.click_text("rejected only");
@@ -283,8 +285,7 @@ fn without_scripts_everything_is_shown_and_every_form_works() {
     browser.wait_text("#test-result", "spam: 200 in ");
     browser.click_text("Last 14 days");
     browser.wait_text("#events", "The last 14 days, a bar an hour");
-    browser.look(NARROW);
-    browser.draw(&repository().join("target/page/no-script-narrow.png"), None);
+    browser.check("no-script-14-days", NARROW);
     browser.click_text("Sign out");
     browser.wait_text(HEADLINE, "Sign in");
 }

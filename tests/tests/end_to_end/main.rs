@@ -21,6 +21,8 @@ mod page;
 mod page_actions;
 // The status page in a real browser: every view, with and without scripts, wide, narrow and dark.
 mod browser;
+// More of it in a real browser: each colour of the headline, messages, long texts, and the keyboard alone.
+mod browser_views;
 // The same figures for people: `spool status`.
 mod spool_status;
 // What the spool promises: durable before the 200, unique sequences, an end on I/O errors.
