@@ -63,11 +63,11 @@ fn the_checks_find_what_is_planted_into_the_page() {
     plant("main", "img", json!({ "src": "/missing.png" }));
     wait_complaint("status of 404");
     plant("main", "img", json!({ "src": "http://192.0.2.1/image.png" }));
-    wait_complaint("\"img-src 'self'\"");
+    wait_complaint("img-src 'self'");
     plant("head", "style", json!({ "textContent": "h1 { color: red }" }));
-    wait_complaint("\"style-src 'self'\"");
+    wait_complaint("style-src 'self'");
     plant("head", "script", json!({ "textContent": "window.harm = 1" }));
-    wait_complaint("\"script-src 'self'\"");
+    wait_complaint("script-src 'self'");
     assert_eq!(browser.run("return window.harm ?? null"), Value::Null);
     let _ = browser.run("setTimeout(() => { throw new Error('planted') })");
     wait_complaint("planted");
