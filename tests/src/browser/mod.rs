@@ -86,6 +86,16 @@ impl Browser {
         self.runtime.block_on(command).expect("the browser obeys")
     }
 
+    /// Does something with an element as soon as it is there. The page may still load, or replace the element
+    /// in between.
+    fn act(&self, what: &str, action: impl AsyncFn() -> Result<(), CmdError>) {
+        wait::until(what, || match self.runtime.block_on(action()) {
+            Ok(()) => Some(()),
+            Err(error) if error.is_no_such_element() || error.is_stale_element_reference() => None,
+            Err(error) => panic!("{what}: {error}"),
+        });
+    }
+
     fn issue(&self, command: ChromiumCommand) -> Value {
         self.wait_for(self.client.issue_cmd(command))
     }
@@ -140,18 +150,22 @@ impl Browser {
 
     /// Clicks what a selector finds first.
     pub fn click(&self, selector: &str) {
-        self.wait_for(async { self.client.find(Locator::Css(selector)).await?.click().await });
+        self.act(&format!("click {selector}"), async || {
+            self.client.find(Locator::Css(selector)).await?.click().await
+        });
     }
 
     /// Clicks the button or link with this text.
     pub fn click_text(&self, text: &str) {
         let path = format!("//*[self::a or self::button][normalize-space()='{text}']");
-        self.wait_for(async { self.client.find(Locator::XPath(&path)).await?.click().await });
+        self.act(&format!("click “{text}”"), async || {
+            self.client.find(Locator::XPath(&path)).await?.click().await
+        });
     }
 
     /// Types into a field, in place of what it holds.
     pub fn fill(&self, selector: &str, text: &str) {
-        self.wait_for(async {
+        self.act(&format!("fill {selector}"), async || {
             let field = self.client.find(Locator::Css(selector)).await?;
             field.clear().await?;
             field.send_keys(text).await
@@ -160,7 +174,7 @@ impl Browser {
 
     /// Chooses an option.
     pub fn choose(&self, selector: &str, option: &str) {
-        self.wait_for(async {
+        self.act(&format!("choose {option} of {selector}"), async || {
             self.client.find(Locator::Css(selector)).await?.select_by_label(option).await
         });
     }
@@ -199,6 +213,11 @@ impl Browser {
     #[must_use]
     pub fn count(&self, selector: &str) -> usize {
         self.wait_for(self.client.find_all(Locator::Css(selector))).len()
+    }
+
+    /// Waits until a selector finds exactly `count` elements.
+    pub fn wait_count(&self, selector: &str, count: usize) {
+        wait::until(&format!("{count} of {selector}"), || (self.count(selector) == count).then_some(()));
     }
 
     /// Waits until the visible text of an element contains `text`.

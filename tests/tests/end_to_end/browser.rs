@@ -31,6 +31,7 @@ pub(crate) fn sign_in(browser: &Browser, tap: &RunningTap) {
     browser.open(&page(tap, "/"));
     browser.fill("#pw", PASSWORD);
     browser.click_text("Sign in");
+    browser.wait_text("footer", "Sign out");
 }
 
 #[test]
@@ -118,7 +119,9 @@ fn a_url_is_revoked_only_after_a_confirmation_that_escape_takes_back() {
     browser.wait_text("#url-list", "second");
     browser.click("[popovertarget=revoke-1]");
     browser.wait_text("#revoke-1", "It was last used");
-    assert_eq!(browser.focused(), "Keep it");
+    end_to_end::wait::until("the safe button has the focus", || {
+        (browser.focused() == "Keep it").then_some(())
+    });
     browser.check_all("revoke");
     browser.press(Key::Escape);
     end_to_end::wait::until("it is closed", || browser.text("#revoke-1").is_empty().then_some(()));
@@ -153,14 +156,14 @@ fn rejected_and_hostile_items_are_shown_filtered_and_do_nothing() {
     browser.wait_text("#item-list", "the body is not JSON: it looks like a URL-encoded form");
     browser.check_all("hostile");
     browser.click_text("rejected only");
-    assert_eq!(browser.count("#item-list tbody tr"), 1);
+    browser.wait_count("#item-list tbody tr", 1);
     browser.click_text("Details");
     browser.wait_text("#item-list", "Rejected:");
     browser.wait_text("#item-list", "event=open&email=li.wei%40example.com");
     browser.wait_text("#item-list", "Row in _sdc_rejected");
     browser.check_all("rejected");
     browser.click_text("bounce");
-    assert_eq!(browser.count("#item-list tbody tr[id]"), 1);
+    browser.wait_count("#item-list tbody tr[id]", 1);
     browser.click_text("Details");
     browser.wait_text("#item-list", "U+202E");
     browser.check_all("hostile-item");
@@ -272,7 +275,7 @@ fn without_scripts_everything_is_shown_and_every_form_works() {
     assert!(browser.text("#as-of").starts_with("As of "));
     browser.check_all("no-script");
     browser.click_text("Show up to 100");
-    assert_eq!(browser.count("#item-list tbody tr"), 31);
+    browser.wait_count("#item-list tbody tr", 31);
     browser.click_text("rejected only");
     browser.click("a.go");
     browser.wait_text("section", "Rejected:");

@@ -124,6 +124,7 @@ fn each_refusal_says_what_happened_and_leads_back() {
         browser.open(&page(&listener, path));
         browser.check("no-such-page", WIDE);
         browser.click_text("Back to the status");
+        browser.wait_text(HEADLINE, "Not receiving yet: Mailjet has not posted anything.");
         assert_eq!(browser.address(), "/");
     }
     // Another window makes the second URL, after this one has loaded its form.
@@ -134,6 +135,7 @@ fn each_refusal_says_what_happened_and_leads_back() {
     browser.wait_text("section", "Two URLs are active");
     browser.check("two-urls", WIDE);
     browser.click_text("Back to the status");
+    browser.wait_text(HEADLINE, "Not receiving yet: Mailjet has not posted anything.");
     let _ = browser.run("document.querySelector('#test [name=csrf]').value = 'old'");
     browser.click("#test button");
     browser.wait_text("section", "The form is old");
@@ -248,9 +250,11 @@ fn the_keyboard_alone_is_enough() {
     browser.open(&page(&running, "/"));
     let _ = tab_to(&browser, "button Revoke… URL 1, URL 1");
     browser.press(Key::Enter);
-    assert_eq!(browser.focused(), "Keep it");
+    wait::until("the safe button has the focus", || (browser.focused() == "Keep it").then_some(()));
     browser.press(Key::Escape);
-    assert_eq!(focus(&browser), "button Revoke… URL 1, URL 1");
+    wait::until("the focus returns", || {
+        (browser.run(FOCUS)[0] == "button Revoke… URL 1, URL 1").then_some(())
+    });
     // What an item opens comes right behind it.
     let _ = tab_to(&browser, &item);
     browser.type_text(" ");
