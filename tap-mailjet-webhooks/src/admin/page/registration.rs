@@ -20,7 +20,7 @@ use crate::mailjet::registration::{EventRegistration, Problem, Registered};
 use crate::os::clock::UnixMillis;
 use crate::spool::UrlPurpose;
 
-/// An old URL is revoked once it has not been used for this long. Mailjet repeats a webhook for this long, too.
+/// An old URL is revoked once it has not been used for this long, for which Mailjet repeats a webhook.
 const RETIRE_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// Mailjet's registration, as the page shows it.

@@ -32,6 +32,9 @@ pub(super) fn icon(path: &str) -> Answer {
     Answer::asset("image/svg+xml", text)
 }
 
+/// The page says when the spool will be full only if that is sooner than this.
+const MAX_FULL_IN: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// What every page shows to a user who is signed in.
 #[derive(Debug, Clone)]
 pub(super) struct Frame {
@@ -282,13 +285,15 @@ fn facts(
     }
 }
 
-/// Estimates how long it takes to fill the spool, if it grows as in the last hour.
+/// Estimates how long it takes to fill the spool, if it grows as in the last hour; `None` if that is too far
+/// off to matter.
 fn full_in(events: u64, used: u64, config: &PageConfig, last_hour: &[ItemCount]) -> Option<Duration> {
     let in_hour: u64 = last_hour.iter().map(|count| count.count).sum();
     let bytes_per_event = used.checked_div(events)?.max(1);
     let per_hour = in_hour.saturating_mul(bytes_per_event);
     let left = config.spool_max_bytes.saturating_sub(used);
-    Some(Duration::from_secs(left.saturating_mul(3600).checked_div(per_hour)?))
+    let full_in = Duration::from_secs(left.saturating_mul(3600).checked_div(per_hour)?);
+    (full_in < MAX_FULL_IN).then_some(full_in)
 }
 
 fn stages(facts: &Facts, headline: &Headline, reading: &Reading) -> Vec<Stage> {
