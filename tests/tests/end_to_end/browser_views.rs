@@ -106,7 +106,7 @@ fn every_colour_of_the_headline_is_readable() {
     running.wait_bookmark(last);
     behind.append_state(last);
     browser.wait_text(HEADLINE, "Ready. The last event came 2 hours ago.");
-    browser.check_all("quiet");
+    browser.check("quiet", WIDE);
 }
 
 #[test]
@@ -169,13 +169,13 @@ fn long_texts_stay_within_their_place() {
     browser.wait_text("#new-items", "2 new items. Show them");
     browser.click("#new-items");
     browser.wait_text("#item-list", "rejected");
-    browser.check_all("long-texts");
+    browser.check("long-texts", NARROW);
     browser.click("tr:not(.bad) a.go");
     browser.wait_text("#item-list", "Row in data");
     browser.check("long-item-in-place", NARROW);
     browser.click_text("Open as a page");
     browser.wait_text(HEADLINE, "other");
-    browser.check_all("long-item");
+    browser.check("long-item", NARROW);
     browser.open(&page(&running, "/"));
     browser.click("[popovertarget=revoke-2]");
     browser.check("long-revoke", NARROW);
