@@ -46,7 +46,7 @@ pub(super) struct Urls {
 #[derive(Debug)]
 pub(super) struct UrlRow {
     pub(super) id: i64,
-    pub(super) name: String,
+    pub(super) label: Option<String>,
     pub(super) made: String,
     pub(super) last_used: String,
     /// When it is revoked by itself, if it is being retired.
@@ -56,10 +56,12 @@ pub(super) struct UrlRow {
 
 /// Returns the name of a URL on the page.
 pub(super) fn name_of(url: &WebhookUrl) -> String {
-    match &url.label {
-        Some(label) => pieces(label).into_iter().map(|piece| piece.text).collect(),
-        None => format!("URL {}", url.id),
-    }
+    url.label.as_deref().map_or_else(|| format!("URL {}", url.id), visible)
+}
+
+/// Replaces characters that are invisible, or change how text reads, by their codes.
+fn visible(label: &str) -> String {
+    pieces(label).into_iter().map(|piece| piece.text).collect()
 }
 
 impl Urls {
@@ -68,7 +70,7 @@ impl Urls {
             let unused = url.last_used_at.map(|used| now.since(used));
             UrlRow {
                 id: url.id,
-                name: name_of(url),
+                label: url.label.as_deref().map(visible),
                 made: day(url.created_at),
                 last_used: unused.map_or("never".to_owned(), ago),
                 retires: url.retirement.map(|Retirement { after, unused_for }| {

@@ -7,6 +7,7 @@ const IDLE_REFRESH_MS = 30000;
 const IDLE_AFTER_MS = 600000;
 const TIMEOUT_MS = 10000;
 const MAX_FAILURES = 3;
+const COPIED_MS = 2000;
 
 function say(text) {
   document.getElementById("said").textContent = text;
@@ -39,7 +40,9 @@ async function copy(button) {
     const text = source.startsWith("/") ? await (await load(source)).text() : element.textContent.trim();
     await navigator.clipboard.writeText(text);
     say("Copied");
+    const label = [...button.childNodes];
     button.textContent = "Copied";
+    setTimeout(() => button.replaceChildren(...label), COPIED_MS);
   } catch {
     // Browsers have no clipboard on addresses without TLS, except on localhost.
     getSelection().selectAllChildren(element);
@@ -163,6 +166,7 @@ async function refresh() {
     if (failures === MAX_FAILURES) {
       const at = document.querySelector("#as-of time").textContent;
       document.getElementById("band").className = "band is-wait is-lost";
+      document.querySelector("#band-icon use").setAttribute("href", "#i-wait");
       describeTime("As of", `Lost the connection to the tap at ${at}. The figures are from then.`);
       say(document.getElementById("lost").textContent);
     }
