@@ -252,9 +252,7 @@ fn the_keyboard_alone_is_enough() {
     browser.press(Key::Enter);
     wait::until("the safe button has the focus", || (browser.focused() == "Keep it").then_some(()));
     browser.press(Key::Escape);
-    wait::until("the focus returns", || {
-        (browser.run(FOCUS)[0] == "button Revoke… URL 1").then_some(())
-    });
+    wait::until("the focus returns", || (browser.run(FOCUS)[0] == "button Revoke… URL 1").then_some(()));
     // What an item opens comes right behind it.
     let _ = tab_to(&browser, &item);
     browser.type_text(" ");
