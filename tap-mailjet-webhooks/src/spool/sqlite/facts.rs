@@ -19,7 +19,6 @@ pub(super) const WRITTEN_THROUGH: &str = "written_through";
 pub(super) const CONFIRMED_THROUGH: &str = "confirmed_through";
 /// When that was last raised, in Unix milliseconds.
 pub(super) const CONFIRMED_AT: &str = "confirmed_at";
-
 /// How many discovered columns were forgotten.
 pub(super) const COLUMNS_FORGOTTEN: &str = "columns_forgotten";
 /// The spool's time when it was last noted, in Unix milliseconds.

@@ -312,9 +312,10 @@ impl Registry for SqliteRegistry {
     }
 
     fn note_confirmed_through(&mut self, sequence: Sequence) -> Result<(), SpoolError> {
+        let now = (self.clock)().get();
         without_sync(&mut self.database, "noting what was confirmed", |transaction| {
             if facts::raise(transaction, facts::CONFIRMED_THROUGH, sequence)? {
-                facts::set(transaction, facts::CONFIRMED_AT, UnixMillis::now().get())?;
+                facts::set(transaction, facts::CONFIRMED_AT, now)?;
             }
             Ok(())
         })
