@@ -512,6 +512,15 @@ async fn stats_follow_what_is_added_and_trimmed<F: Fixture>() {
     }
     let pending = stats.pending_past(Sequence::new(1_002)).expect("a number");
     assert_eq!((pending.events, pending.oldest), (1, Some(UnixMillis::new(1_000))));
+    // Only a confirmation of more than before counts, and its time is the spool's.
+    let mut registry = spool.registry().expect("a registry");
+    for (now, confirmed_through) in [(4_000, 1_003), (5_000, 1_002)] {
+        set_clock(now);
+        registry.note_confirmed_through(Sequence::new(confirmed_through)).expect("a position");
+        let confirmed = stats.read().expect("stats");
+        assert_eq!(confirmed.confirmed_through, Some(Sequence::new(1_003)));
+        assert_eq!(confirmed.confirmed_at, Some(UnixMillis::new(4_000)));
+    }
     assert!(spool.check().expect("a check").is_empty());
 }
 
