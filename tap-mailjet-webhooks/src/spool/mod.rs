@@ -41,6 +41,8 @@
 //! | [`sequence`] | sequences, and how they are assigned |
 //! | [`registry`] | webhook URLs, discovered columns, positions, roles |
 //! | [`stats`] | counts and sizes |
+//! | [`headroom`], [`retention`], [`spool_clock`] | whether there is room, and what is old enough to go |
+//! | [`facts`] | the names of single facts |
 //! | [`error`] | what can go wrong |
 //! | [`sqlite`] | the implementation in an SQLite file |
 
@@ -48,7 +50,10 @@ mod batch;
 mod budget;
 mod error;
 mod event_log;
+mod facts;
+mod headroom;
 mod registry;
+mod retention;
 mod sequence;
 mod spool_clock;
 mod sqlite;

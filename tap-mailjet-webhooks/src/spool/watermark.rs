@@ -34,7 +34,10 @@ pub enum Wakeup {
 impl Watermark {
     /// Notes that everything up to `sequence` is committed.
     pub fn advance(&self, sequence: Sequence) {
-        self.state().committed = sequence;
+        let mut state = self.state();
+        // Another process's commit, which followed one of this process, may be known first.
+        state.committed = state.committed.max(sequence);
+        drop(state);
         self.shared.1.notify_all();
     }
 

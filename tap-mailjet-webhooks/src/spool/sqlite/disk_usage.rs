@@ -1,5 +1,9 @@
 //! How much space a spool takes, and how much is free.
 
+use std::path::Path;
+
+use tracing::warn;
+
 use super::SqliteError;
 use super::database::{Database, LOG_BYTES};
 use super::file;
@@ -19,6 +23,19 @@ pub(super) fn measure(database: &Database) -> Result<DiskUsage, SqliteError> {
         free_within: Some(bytes(free_pages)),
         disk_free: Some(disk.f_bavail.saturating_mul(disk.f_frsize)),
     })
+}
+
+/// Logs a warning if the disk is so small that nothing will ever be accepted.
+pub(super) fn warn_if_never_enough(path: &Path, min_free_bytes: u64) {
+    let Ok(disk) = rustix::fs::statvfs(path) else { return };
+    let total = disk.f_blocks.saturating_mul(disk.f_frsize);
+    if total < min_free_bytes {
+        warn!(
+            "spool {}: its disk has {total} bytes in all, which is less than min_free_bytes \
+             ({min_free_bytes}): every webhook is answered 503. Lower min_free_bytes, or use a larger disk",
+            path.display()
+        );
+    }
 }
 
 #[cfg(test)]

@@ -7,51 +7,9 @@ use rusqlite::{Connection, OptionalExtension};
 use crate::os::clock::{UnixMillis, millis};
 use crate::os::uptime::Uptime;
 use crate::spool::Sequence;
+pub(super) use crate::spool::facts::*;
+use crate::spool::retention::{Mark, Marks};
 use crate::spool::spool_clock::NotedTime;
-
-/// The largest sequence that was ever trimmed.
-pub(super) const TRIMMED_THROUGH: &str = "trimmed_through";
-/// Present once a run was given a state.
-pub(super) const STATE_GIVEN: &str = "state_given";
-/// The largest bookmark that any STATE can have.
-pub(super) const WRITTEN_THROUGH: &str = "written_through";
-/// The largest sequence up to which the target has confirmed all events.
-pub(super) const CONFIRMED_THROUGH: &str = "confirmed_through";
-/// When that was last raised, in Unix milliseconds.
-pub(super) const CONFIRMED_AT: &str = "confirmed_at";
-/// How many discovered columns were forgotten.
-pub(super) const COLUMNS_FORGOTTEN: &str = "columns_forgotten";
-/// The spool's time when it was last noted, in Unix milliseconds.
-pub(super) const TIME: &str = "time";
-/// Which boot of the machine that was in, and how many milliseconds after it.
-pub(super) const TIME_BOOT: &str = "time_boot";
-pub(super) const TIME_UPTIME: &str = "time_uptime";
-/// Two moments of the spool's time, and the last sequence at each of them.
-pub(super) const OLDER_MARK: Mark = Mark { time: "older_mark_time", sequence: "older_mark_sequence" };
-pub(super) const NEWER_MARK: Mark = Mark { time: "newer_mark_time", sequence: "newer_mark_sequence" };
-
-/// The names of two facts: a moment, and the last sequence then.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Mark {
-    time: &'static str,
-    sequence: &'static str,
-}
-
-pub(super) const ALL: [&str; 13] = [
-    TRIMMED_THROUGH,
-    STATE_GIVEN,
-    WRITTEN_THROUGH,
-    CONFIRMED_THROUGH,
-    CONFIRMED_AT,
-    COLUMNS_FORGOTTEN,
-    TIME,
-    TIME_BOOT,
-    TIME_UPTIME,
-    OLDER_MARK.time,
-    OLDER_MARK.sequence,
-    NEWER_MARK.time,
-    NEWER_MARK.sequence,
-];
 
 pub(super) fn read(connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
     connection.query_row("SELECT value FROM fact WHERE name = ?1", [name], |row| row.get(0)).optional()
@@ -91,23 +49,23 @@ pub(super) fn set_time(connection: &Connection, noted: NotedTime) -> rusqlite::R
     set(connection, TIME_UPTIME, millis(noted.uptime.since_boot))
 }
 
-/// Reads a mark.
-pub(super) fn read_mark(
-    connection: &Connection,
-    mark: Mark,
-) -> rusqlite::Result<Option<(UnixMillis, Sequence)>> {
-    let time = read(connection, mark.time)?.map(UnixMillis::new);
-    Ok(time.zip(read_sequence(connection, mark.sequence)?))
+/// Reads both marks.
+pub(super) fn read_marks(connection: &Connection) -> rusqlite::Result<Marks> {
+    let mark = |names: MarkNames| -> rusqlite::Result<Option<Mark>> {
+        let time = read(connection, names.time)?.map(UnixMillis::new);
+        Ok(time.zip(read_sequence(connection, names.sequence)?))
+    };
+    Ok(Marks { older: mark(OLDER_MARK)?, newer: mark(NEWER_MARK)? })
 }
 
-/// Sets a mark.
-pub(super) fn set_mark(
-    connection: &Connection,
-    mark: Mark,
-    (time, sequence): (UnixMillis, Sequence),
-) -> rusqlite::Result<()> {
-    set(connection, mark.time, time.get())?;
-    set(connection, mark.sequence, sequence.get())
+/// Sets both marks.
+pub(super) fn set_marks(connection: &Connection, marks: Marks) -> rusqlite::Result<()> {
+    for (names, mark) in [(OLDER_MARK, marks.older), (NEWER_MARK, marks.newer)] {
+        let Some((time, sequence)) = mark else { continue };
+        set(connection, names.time, time.get())?;
+        set(connection, names.sequence, sequence.get())?;
+    }
+    Ok(())
 }
 
 /// Returns the sequence that new ones continue after. It is the largest that was ever assigned, even if its

@@ -9,11 +9,11 @@ use tracing::debug;
 use super::SqliteError;
 use super::database::Database;
 use super::error::is_out_of_room;
-use super::facts;
 use super::file::OpenFiles;
-use super::headroom::Headroom;
 use super::row_count::KeptCounts;
+use super::{disk_usage, facts};
 use crate::os::clock::UnixMillis;
+use crate::spool::headroom::Headroom;
 use crate::spool::sequence::Sequencer;
 use crate::spool::writer::{CommitError, GroupStore};
 use crate::spool::{AppendError, Batch, ItemKind, Sequence, SequenceUnit, SpoolError};
@@ -109,7 +109,8 @@ impl GroupStore for SqliteGroupStore {
     }
 
     fn refresh_headroom(&mut self) -> Result<(), SpoolError> {
-        self.headroom.refresh(&self.database).map_err(|error| self.explain(error))
+        let measured = self.headroom.refresh(|| disk_usage::measure(&self.database));
+        measured.map_err(|error| self.explain(error))
     }
 
     fn admit(&mut self, bytes: u64) -> Result<(), AppendError> {

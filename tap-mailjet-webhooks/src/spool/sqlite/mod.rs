@@ -41,7 +41,7 @@
 //! | --- | --- |
 //! | [`database`], [`format`](mod@format) | a connection, its settings, and the tables of each format |
 //! | [`file`](mod@file), [`role`] | the files on the disk, and roles as locks on files |
-//! | [`group_store`], [`headroom`], [`disk_usage`] | appending, if there is room |
+//! | [`group_store`], [`disk_usage`] | appending, if there is room |
 //! | [`reader`], [`damage`] | reading, and what to skip where a table is damaged |
 //! | [`trim`] | trimming |
 //! | [`registry`], [`facts`] | the small tables |
@@ -57,7 +57,6 @@ mod facts;
 mod file;
 mod format;
 mod group_store;
-mod headroom;
 mod reader;
 mod registry;
 mod role;
@@ -71,6 +70,7 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
+use super::headroom::Headroom;
 use super::{
     EventReader, ItemKind, Limits, Registry, RegistryView, Role, RoleLock, SequenceUnit, Spool, SpoolError,
     SpoolView, StatsReader, Trimmer, Watermark, Writer, WriterHandle,
@@ -81,7 +81,6 @@ use database::Database;
 use error::SqliteError;
 use file::OpenFiles;
 use group_store::SqliteGroupStore;
-use headroom::Headroom;
 use reader::SqliteReader;
 use registry::SqliteRegistry;
 use row_count::KeptCounts;
@@ -183,8 +182,8 @@ impl Spool for SqliteSpool {
         // Reading that has made SQLite open all of the spool's files, so all of them exist.
         let files = OpenFiles::note(&self.path, &role::lock_path(role.role, &self.path))?;
         self.watermark.advance(last);
-        let headroom = Headroom::measure(&database, limits)?;
-        headroom.warn_if_never_enough(&self.path);
+        let headroom = Headroom::new(limits, disk_usage::measure(&database)?);
+        disk_usage::warn_if_never_enough(&self.path, limits.min_free_bytes);
         // Only what is shown depends on them, so a damaged row is for its reader to report.
         let counts =
             KeptCounts::open(&mut database).inspect_err(|error| debug!("no counts are kept: {error}")).ok();

@@ -5,12 +5,12 @@ use std::thread;
 use std::time::Duration;
 
 use rusqlite::params;
-use tracing::warn;
 
 use super::SqliteError;
 use super::database::Database;
 use super::{facts, row_count, table};
 use crate::os::clock::{Clock, UnixMillis};
+use crate::spool::retention::Retention;
 use crate::spool::spool_clock::SpoolClock;
 use crate::spool::{ItemKind, Sequence, SpoolError, Trimmer};
 
@@ -22,10 +22,6 @@ const STEP_PAUSE: Duration = Duration::from_millis(1);
 const STEP_PAGES: i64 = 256;
 /// Empty pages that are always kept (16 MiB), because the next events would ask for them again.
 const SPARE_PAGES: i64 = 4_096;
-
-/// How often the spool's time is noted. What passes after the last note does not count if the machine is
-/// booted then.
-const NOTE_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Notes the time of a spool that has none yet, so that the first run that deletes something knows it.
 pub(super) fn note_first_time(database: &mut Database, clock: Clock) -> Result<(), SqliteError> {
@@ -39,11 +35,7 @@ pub(super) fn note_first_time(database: &mut Database, clock: Clock) -> Result<(
 #[derive(Debug)]
 pub(super) struct SqliteTrimmer {
     database: Database,
-    clock: SpoolClock,
-    /// The spool's time when it was last noted.
-    noted_at: Option<UnixMillis>,
-    /// Whether the log already says that the clock was or is wrong.
-    has_warned: bool,
+    retention: Retention,
 }
 
 impl SqliteTrimmer {
@@ -54,8 +46,7 @@ impl SqliteTrimmer {
         let relaxed = database.connection.pragma_update(None, "synchronous", "NORMAL");
         relaxed.map_err(database.failed("trimming"))?;
         let noted = facts::read_time(&database.connection).map_err(database.failed("trimming"))?;
-        let clock = SpoolClock::start(clock, noted);
-        Ok(SqliteTrimmer { database, clock, noted_at: noted.map(|noted| noted.time), has_warned: false })
+        Ok(SqliteTrimmer { database, retention: Retention::start(clock, noted) })
     }
 
     /// Returns the last item that is old enough; all before it are older.
@@ -65,86 +56,30 @@ impl SqliteTrimmer {
         confirmed_through: Sequence,
         retention: Duration,
     ) -> rusqlite::Result<Option<Sequence>> {
-        let by_time = self.last_by_time(table, confirmed_through, retention)?;
-        let by_mark = self.last_by_mark(retention)?.map(|sequence| sequence.min(confirmed_through));
-        Ok(by_time.max(by_mark))
-    }
-
-    /// Decides by the times at which items arrived.
-    ///
-    /// The clock was ahead when an item arrived that seems to come from the future, or is behind now. Its age
-    /// is not known, but it is older than the items after it, so it goes with the next one that may go.
-    fn last_by_time(
-        &mut self,
-        table: &str,
-        confirmed_through: Sequence,
-        retention: Duration,
-    ) -> rusqlite::Result<Option<Sequence>> {
-        let now = self.clock.now();
-        let received_before = now.saturating_sub(retention);
-        let mut front = self.database.connection.prepare_cached(&format!(
+        let connection = &self.database.connection;
+        let mut front = connection.prepare_cached(&format!(
             "SELECT sequence, received_at FROM {table} WHERE sequence <= ?1 ORDER BY sequence LIMIT ?2"
         ))?;
-        let mut rows = front.query(params![confirmed_through.get(), STEP_ITEMS])?;
-        let (mut last_to_go, mut from_the_future) = (None, None);
-        while let Some(row) = rows.next()? {
-            let sequence = Sequence::new(row.get(0)?);
-            // A clock that was behind makes an item look older than it is. Its sequence does not, because it
-            // follows those before it.
-            let received_at = UnixMillis::new(row.get(1)?).max(sequence.assigned_at());
-            if received_at > now {
-                from_the_future = from_the_future.or(Some(sequence));
-            } else if received_at < received_before {
-                last_to_go = Some(sequence);
-            } else {
-                break;
-            }
-        }
-        if let Some(sequence) = from_the_future.filter(|_| !self.has_warned) {
-            self.has_warned = true;
-            warn!(
-                "spool {}: the item with sequence {sequence} seems to have arrived in the future: this \
-                 machine's clock was ahead or behind then, or is now. A confirmed item whose age is not \
-                 known is deleted after the spool has had it for retention_days, or twice as long",
-                self.database.path.display()
-            );
-        }
-        Ok(last_to_go)
-    }
-
-    /// Decides by how long the spool has had an item, whatever the clock said when it arrived: `retention`
-    /// after a mark, everything is old enough that was there when it was set.
-    ///
-    /// The older of the two marks is the one that items are compared with. The newer one replaces it as soon
-    /// as it would do, too.
-    fn last_by_mark(&self, retention: Duration) -> rusqlite::Result<Option<Sequence>> {
-        let mark = |mark| facts::read_mark(&self.database.connection, mark);
-        let marks = [mark(facts::NEWER_MARK)?, mark(facts::OLDER_MARK)?].into_iter().flatten();
-        let now = self.clock.elapsed();
-        let mut reached = marks.filter(|(time, _)| now.since(*time) >= retention);
-        Ok(reached.next().map(|(_, sequence)| sequence))
+        let front = front.query_map(params![confirmed_through.get(), STEP_ITEMS], |row| {
+            Ok((Sequence::new(row.get(0)?), UnixMillis::new(row.get(1)?)))
+        })?;
+        let by_time = self.retention.last_by_time(front, retention, &self.database.path.display())?;
+        let by_mark = self.retention.last_by_mark(facts::read_marks(connection)?, retention);
+        Ok(by_time.max(by_mark.map(|sequence| sequence.min(confirmed_through))))
     }
 
     /// Notes what later steps and runs need to know about time.
     fn note_time(&mut self, retention: Duration) -> Result<(), SqliteError> {
-        let now = self.clock.elapsed();
-        let is_due = self.noted_at.is_none_or(|noted_at| now.since(noted_at) >= NOTE_INTERVAL);
-        if let Some(noted) = self.clock.note().filter(|_| is_due) {
+        let read = |connection| Ok((facts::read_marks(connection)?, facts::last_sequence(connection)?));
+        let (marks, last) =
+            read(&self.database.connection).map_err(self.database.failed("noting the time"))?;
+        let due = self.retention.due_notes(marks, last, retention);
+        if let Some(noted) = due.time {
             self.database.write("noting the time", |transaction| facts::set_time(transaction, noted))?;
-            self.noted_at = Some(noted.time);
+            self.retention.note_noted(noted);
         }
-        let read = || {
-            let connection = &self.database.connection;
-            Ok((facts::read_mark(connection, facts::NEWER_MARK)?, facts::last_sequence(connection)?))
-        };
-        let (newer, last) = read().map_err(self.database.failed("noting the time"))?;
-        if newer.is_none_or(|(time, sequence)| now.since(time) >= retention && sequence != last) {
-            self.database.write("noting the time", |transaction| {
-                if let Some(mark) = newer {
-                    facts::set_mark(transaction, facts::OLDER_MARK, mark)?;
-                }
-                facts::set_mark(transaction, facts::NEWER_MARK, (now, last))
-            })?;
+        if let Some(marks) = due.marks {
+            self.database.write("noting the time", |transaction| facts::set_marks(transaction, marks))?;
         }
         Ok(())
     }

@@ -1,14 +1,8 @@
 //! Whether there is room for more: nothing is accepted that cannot be kept.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tracing::warn;
-
-use super::SqliteError;
-use super::database::Database;
-use super::disk_usage;
-use crate::spool::{AppendError, DiskUsage, Limits};
+use super::{AppendError, DiskUsage, Limits};
 
 /// How long a measurement of the spool and its disk is used.
 const MEASUREMENT_AGE: Duration = Duration::from_secs(1);
@@ -25,29 +19,15 @@ pub(super) struct Headroom {
 }
 
 impl Headroom {
-    pub(super) fn measure(database: &Database, limits: Limits) -> Result<Self, SqliteError> {
-        let disk = disk_usage::measure(database)?;
-        Ok(Headroom { limits, measured_at: Instant::now(), written: 0, disk })
-    }
-
-    /// Logs a warning if the disk is so small that nothing will ever be accepted.
-    pub(super) fn warn_if_never_enough(&self, path: &Path) {
-        let Ok(disk) = rustix::fs::statvfs(path) else { return };
-        let total = disk.f_blocks.saturating_mul(disk.f_frsize);
-        if total < self.limits.min_free_bytes {
-            warn!(
-                "spool {}: its disk has {total} bytes in all, which is less than min_free_bytes ({}): every \
-                 webhook is answered 503. Lower min_free_bytes, or use a larger disk",
-                path.display(),
-                self.limits.min_free_bytes
-            );
-        }
+    /// What `limits` leave of a disk that was just measured.
+    pub(super) fn new(limits: Limits, disk: DiskUsage) -> Self {
+        Headroom { limits, measured_at: Instant::now(), written: 0, disk }
     }
 
     /// Measures again if the last measurement is too old.
-    pub(super) fn refresh(&mut self, database: &Database) -> Result<(), SqliteError> {
+    pub(super) fn refresh<E>(&mut self, measure: impl FnOnce() -> Result<DiskUsage, E>) -> Result<(), E> {
         if self.measured_at.elapsed() >= MEASUREMENT_AGE || self.written >= MEASUREMENT_BYTES {
-            *self = Headroom::measure(database, self.limits)?;
+            *self = Headroom::new(self.limits, measure()?);
         }
         Ok(())
     }
@@ -79,7 +59,6 @@ mod tests {
     #[test]
     fn pages_that_trimming_has_freed_count_as_room() {
         let limits = Limits { spool_max_bytes: 1000, min_free_bytes: 500, memory_bytes: 0 };
-        let measured_at = Instant::now();
         // (used, free within the spool, free on the disk) and how much is admitted, in batches of 100
         let cases = [
             ((0, 0, 499), 0),
@@ -91,7 +70,7 @@ mod tests {
         ];
         for ((used, free_within, disk_free), expected) in cases {
             let disk = DiskUsage { used, free_within: Some(free_within), disk_free: Some(disk_free) };
-            let mut headroom = Headroom { limits, measured_at, written: 0, disk };
+            let mut headroom = Headroom::new(limits, disk);
             while headroom.admit(100).is_ok() {}
             assert_eq!(headroom.written, expected, "{disk:?}");
         }
