@@ -5,17 +5,19 @@
 //! and sets its clock. To test another implementation, write a `Fixture` and add a line at the end.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use end_to_end::database::Postgres;
 
 use tap_mailjet_webhooks::os::clock::{Clock, UnixMillis};
 use tap_mailjet_webhooks::spool::{
-    self, Append, AppendError, Backlog, Batch, CountStep, Damage, DiscoveredColumn, ItemKind, Items, Limits,
-    MailjetAccount, Receipt, Retirement, Role, RoleLock, Sequence, SequenceUnit, Spool, SpoolErrorKind,
-    SpoolLocation, StoredItem, TokenHash, UrlPurpose, Wakeup, WebhookUrl, Writer, WriterHandle,
+    self, Append, AppendError, Backlog, Batch, CountStep, Damage, DiscoveredColumn, Durability, ItemKind,
+    Items, Limits, MailjetAccount, PostgresLocation, Receipt, Retirement, Role, RoleLock, Sequence,
+    SequenceUnit, Spool, SpoolErrorKind, SpoolLocation, StoredItem, TlsAuthorities, TokenHash, UrlPurpose,
+    Wakeup, WebhookUrl, Writer, WriterHandle,
 };
 
 const LIMITS: Limits = Limits { spool_max_bytes: 1 << 30, min_free_bytes: 0, memory_bytes: 1 << 20 };
@@ -530,7 +532,8 @@ macro_rules! contract_tests {
         mod $implementation {
             use super::*;
             $(
-                #[tokio::test]
+                // The implementations block, which only this kind of runtime lets them do.
+                #[tokio::test(flavor = "multi_thread")]
                 async fn $test() {
                     let _alone = ONE_AT_A_TIME.lock().await;
                     super::$test::<$fixture>().await;
@@ -577,4 +580,36 @@ impl Fixture for SqliteFixture {
     }
 }
 
+/// A spool in a schema of its own, in a database that all fixtures of the process share.
+struct PostgresFixture {
+    _server: Arc<Postgres>,
+    location: PostgresLocation,
+}
+
+impl Fixture for PostgresFixture {
+    fn new() -> Self {
+        static SERVER: Mutex<Weak<Postgres>> = Mutex::new(Weak::new());
+        static FIXTURES: AtomicI64 = AtomicI64::new(0);
+        let mut running = SERVER.lock().expect("no test has panicked here");
+        let server = running.upgrade().unwrap_or_else(|| Arc::new(Postgres::start_with(&["fsync=on"])));
+        *running = Arc::downgrade(&server);
+        let number = FIXTURES.fetch_add(1, Ordering::SeqCst);
+        let location = PostgresLocation {
+            url: server.url().parse().expect("a URL"),
+            schema: format!("tap_{number}").try_into().expect("a name"),
+            tls_authorities: TlsAuthorities::System,
+            durability: Durability::Local,
+            commit_timeout: Duration::from_secs(10),
+            lease: Duration::from_secs(15),
+        };
+        PostgresFixture { _server: server, location }
+    }
+
+    fn open(&self) -> Arc<dyn Spool> {
+        let location = SpoolLocation::Postgres(Box::new(self.location.clone()));
+        spool::open_with_clock(&location, CLOCKS).expect("a spool")
+    }
+}
+
 contract_tests!(sqlite_file, SqliteFixture);
+contract_tests!(postgres_schema, PostgresFixture);

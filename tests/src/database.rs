@@ -38,9 +38,15 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Creates a database cluster and starts its server.
+    /// Creates a database cluster and starts its server. It is fast, and not safe: it never waits for the disk.
     #[must_use]
     pub fn start() -> Self {
+        Postgres::start_with(&["fsync=off"])
+    }
+
+    /// Creates a database cluster and starts its server with these settings.
+    #[must_use]
+    pub fn start_with(settings: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let data = folder.path().join("data");
         fs::create_dir(&data).expect("a new folder");
@@ -66,10 +72,13 @@ impl Postgres {
         run(command("initdb").args(["--auth=trust", "--username=tester", "--no-sync", "-D"]).arg(&data));
         let mut server = command("postgres");
         // A socket and no port, which another process might hold.
-        server.arg("-D").arg(&data).arg("-k").arg(&data).args(["-h", "", "-p", PORT, "-F"]);
+        server.arg("-D").arg(&data).arg("-k").arg(&data).args(["-h", "", "-p", PORT]);
         // Far from UTC, so that the test notices if a target lets the server choose the time zone of its
         // times.
         server.args(["-c", "timezone=Asia/Tokyo"]);
+        for setting in settings {
+            server.args(["-c", setting]);
+        }
         let server = ChildProcess::spawn("postgres", server.stdin(Stdio::null()).stdout(Stdio::null()));
         let postgres = Postgres { server, folder };
         let _ = postgres.server.stderr().wait_for("ready to accept connections");
@@ -80,6 +89,12 @@ impl Postgres {
     #[must_use]
     pub fn host(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    /// A URL of the server's database.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("postgresql:///postgres?host={}&port={PORT}&user=tester", self.host().display())
     }
 
     /// Runs SQL and returns the rows, one per line, with commas between the columns.

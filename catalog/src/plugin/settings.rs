@@ -94,7 +94,11 @@ impl Merged {
     /// Makes a relative path relative to the folder of the file that it is in: a command that is started from
     /// another folder must mean the same file. A file that is a pipe has no folder of its own.
     fn resolve_path(&self, key: &str, value: Value, file: &Path) -> Value {
-        let is_path = self.schemas.get(key).is_some_and(|schema| schema["x-path"] == true);
+        // Some keys take a word in place of a path.
+        let is_path = self
+            .schemas
+            .get(key)
+            .is_some_and(|schema| schema["x-path"] == true && schema["x-not-a-path"] != value);
         match (&value, file.parent()) {
             (Value::String(path), Some(folder))
                 if is_path && !path.is_empty() && !path.starts_with(['/', '~']) && file.is_file() =>

@@ -27,7 +27,7 @@ use catalog::selection::CatalogError;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::config::ConfigError;
-use crate::emitter::OutputSpecError;
+use crate::emitter::{EmitError, OutputSpecError, StartError};
 use crate::mailjet::send_test::PostError;
 use crate::os::stdout::{Stdout, StdoutError};
 use crate::run::RunError;
@@ -85,13 +85,23 @@ impl CommandError {
     /// Returns the exit code for the error.
     pub fn exit_code(&self) -> ExitCode {
         use SpoolErrorKind::{RoleLost, RoleTaken};
-        match self {
-            CommandError::Run(RunError::Spool(error)) | CommandError::Spool(error)
-                if matches!(error.kind(), RoleTaken | RoleLost) =>
-            {
-                ExitCode::from(EX_TEMPFAIL)
-            }
+        match self.spool_error().map(SpoolError::kind) {
+            Some(RoleTaken | RoleLost) => ExitCode::from(EX_TEMPFAIL),
             _ => ExitCode::FAILURE,
+        }
+    }
+
+    /// Returns the error of the spool that is behind this one, if one is.
+    fn spool_error(&self) -> Option<&SpoolError> {
+        match self {
+            CommandError::Spool(error)
+            | CommandError::Run(
+                RunError::Spool(error)
+                | RunError::Emit(EmitError::Spool(error))
+                | RunError::Start(StartError::Spool(error))
+                | RunError::OutputSpec(OutputSpecError::Spool(error)),
+            ) => Some(error),
+            _ => None,
         }
     }
 }

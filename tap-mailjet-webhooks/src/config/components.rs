@@ -9,14 +9,14 @@ use url::Url;
 
 use super::ConfigError;
 use super::keys::Config;
-use super::values::{PublicUrl, SpoolPath};
+use super::values::{PublicUrl, SpoolPath, SpoolUrl};
 use crate::admin::page::PageConfig;
 use crate::emitter::{ColumnRules, OutputSpec, Pace};
 use crate::listener::{
     ActiveTokens, AddressGuard, ConnectionLimits, Credentials, Guards, Setup, Tls, TlsFiles,
 };
 use crate::mailjet::{Access, Wanted};
-use crate::spool::{Limits, SpoolLocation};
+use crate::spool::{Limits, PostgresLocation, SpoolLocation};
 
 /// Memory for events that wait to be written, unless `max_body_bytes` needs more. A usual body takes about 1
 /// KiB.
@@ -32,6 +32,19 @@ impl Config {
 
     /// Where the spool is.
     pub fn spool_location(&self) -> Result<SpoolLocation, ConfigError> {
+        if let Some(SpoolUrl(url)) = &self.spool_url {
+            if self.spool_path.is_some() {
+                return Err(ConfigError::TwoSpools);
+            }
+            return Ok(SpoolLocation::Postgres(Box::new(PostgresLocation {
+                url: url.clone().map_err(ConfigError::SpoolUrl)?,
+                schema: self.spool_schema.clone(),
+                tls_authorities: self.spool_tls_ca.clone(),
+                durability: self.spool_durability,
+                commit_timeout: seconds(self.spool_commit_timeout_seconds),
+                lease: seconds(self.emitter_lease_seconds),
+            })));
+        }
         let path = match &self.spool_path {
             Some(SpoolPath(path)) => path.clone(),
             None => default_spool_path().ok_or(ConfigError::NoDefaultSpoolPath)?,

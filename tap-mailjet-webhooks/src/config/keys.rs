@@ -9,13 +9,15 @@ use catalog::plugin::logging::{LogFormat, LogLevel};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::values::{AdminAddress, MailjetEvents, PublicUrl, SpoolPath, SystemColumnPrefix, WebhookTokens};
+use super::values::{
+    AdminAddress, MailjetEvents, PublicUrl, SpoolPath, SpoolUrl, SystemColumnPrefix, WebhookTokens,
+};
 use crate::admin::access::hosts::AdminHosts;
 use crate::admin::access::sessions::AdminPassword;
 use crate::emitter::{ExtraColumn, UnknownFields};
 use crate::listener::{Networks, Password, Username};
 use crate::mailjet::{ApiKey, ApiUrl};
-use crate::spool::SequenceUnit;
+use crate::spool::{Durability, SchemaName, SequenceUnit, TlsAuthorities};
 use crate::status::Components;
 
 /// The configuration. Its many fields are flat because Singer's configuration keys are, and every key has a
@@ -23,8 +25,9 @@ use crate::status::Components;
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Config {
-    /// `continuous`: listen and emit until stopped. `drain`: emit what the spool holds, then exit.
-    #[schemars(with = "String", extend("x-form" = "continuous or drain"))]
+    /// `continuous`: listen and emit until stopped. `drain`: emit what the spool holds, then exit. `emit`:
+    /// emit until stopped, without listening.
+    #[schemars(with = "String", extend("x-form" = "continuous, drain or emit"))]
     pub mode: Components,
     /// Stop the run after this many seconds.
     #[schemars(range(min = 0))]
@@ -61,6 +64,31 @@ pub struct Config {
     #[schemars(with = "Option<String>", extend("default" = null, "x-path" = true))]
     #[schemars(extend("x-form" = "the path of a file"))]
     pub spool_path: Option<SpoolPath>,
+    /// A spool in a replicated PostgreSQL, in place of `spool_path`:
+    /// `postgresql://user:password@host1,host2/database`. Connections that leave the machine use TLS.
+    #[schemars(with = "Option<String>", extend("default" = null, "secret" = true, "writeOnly" = true))]
+    #[schemars(extend("x-form" = "a URL such as postgresql://user:password@db.example.com/mailjet"))]
+    pub spool_url: Option<SpoolUrl>,
+    /// The schema of the PostgreSQL spool. It is created if it does not exist.
+    #[schemars(with = "String")]
+    #[schemars(extend("x-form" = "lower-case letters, digits and _, not starting with a digit or pg_"))]
+    pub spool_schema: SchemaName,
+    /// The certificate authorities that may vouch for the database: `system`, or a PEM file.
+    #[schemars(with = "String", extend("x-path" = true, "x-not-a-path" = "system"))]
+    #[schemars(extend("x-form" = "system, or the path of a PEM file"))]
+    pub spool_tls_ca: TlsAuthorities,
+    /// What the database must promise before a webhook is answered 200. `quorum`: the events are on two
+    /// servers. `managed`: what the provider promises, which cannot be checked. `local`: they are on the disk
+    /// of one server.
+    #[schemars(with = "String", extend("x-form" = "quorum, managed or local"))]
+    pub spool_durability: Durability,
+    /// How many seconds the database may take to store webhooks before they are answered 503.
+    #[schemars(range(min = 0.1, max = 25))]
+    pub spool_commit_timeout_seconds: f64,
+    /// After how many seconds without a sign of life another process may take the place of the emitter, with
+    /// a PostgreSQL spool.
+    #[schemars(range(min = 1, max = 3600))]
+    pub emitter_lease_seconds: f64,
     /// Up to two tokens of webhook URLs, which replace those that `url new` creates.
     #[schemars(with = "Vec<String>", extend("default" = [], "secret" = true, "writeOnly" = true))]
     #[schemars(extend("x-form" = "up to two different tokens of 64 lower-case hexadecimal digits"))]
@@ -188,6 +216,12 @@ impl Default for Config {
             admin_password: None,
             admin_hosts: AdminHosts::default(),
             spool_path: None,
+            spool_url: None,
+            spool_schema: SchemaName::default(),
+            spool_tls_ca: TlsAuthorities::System,
+            spool_durability: Durability::default(),
+            spool_commit_timeout_seconds: 10.0,
+            emitter_lease_seconds: 15.0,
             webhook_tokens: WebhookTokens::default(),
             basic_auth_username: None,
             basic_auth_password: None,

@@ -13,7 +13,9 @@ mod values;
 use catalog::plugin::settings::{self, LoadedConfig, SettingsError};
 
 pub use keys::Config;
-pub use values::{AdminAddress, MailjetEvents, PublicUrl, SpoolPath, SystemColumnPrefix, WebhookTokens};
+pub use values::{
+    AdminAddress, MailjetEvents, PublicUrl, SpoolPath, SpoolUrl, SystemColumnPrefix, WebhookTokens,
+};
 
 use crate::listener::TlsError;
 
@@ -28,6 +30,16 @@ pub enum ConfigError {
          set either; set spool_path"
     )]
     NoDefaultSpoolPath,
+    #[error(
+        "config keys \"spool_path\" and \"spool_url\" are both set; set spool_path for an SQLite file or \
+         spool_url for a PostgreSQL database"
+    )]
+    TwoSpools,
+    #[error(
+        "config key \"spool_url\": {0}; it takes a URL such as \
+         postgresql://user:password@db1.example.com,db2.example.com/mailjet"
+    )]
+    SpoolUrl(String),
     #[error("config key \"{set}\" is set, but \"{missing}\" is not; set both or neither")]
     OneOfTwo { set: &'static str, missing: &'static str },
     #[error(

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::listener::token::{MAX_ACTIVE, Token};
-use crate::spool::TokenHash;
+use crate::spool::{PostgresUrl, PostgresUrlError, TokenHash};
 
 /// The start of a webhook URL.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -90,6 +90,18 @@ impl TryFrom<PathBuf> for SpoolPath {
             return Err("it does not name a file");
         }
         Ok(SpoolPath(path))
+    }
+}
+
+/// The URL of a PostgreSQL spool, or why it is none. That is reported only when the URL is needed, because
+/// the error for a value that cannot be read does not say what is wrong with a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub struct SpoolUrl(pub(super) Result<PostgresUrl, String>);
+
+impl From<String> for SpoolUrl {
+    fn from(text: String) -> Self {
+        SpoolUrl(text.parse().map_err(|error: PostgresUrlError| error.to_string()))
     }
 }
 

@@ -76,6 +76,8 @@ impl Refusal {
             Refusal::Spool(AppendError::DiskLow) => (UNAVAILABLE, "disk_low", Level::WARN),
             Refusal::Spool(AppendError::Overloaded) => (UNAVAILABLE, "overloaded", Level::WARN),
             Refusal::Spool(AppendError::Locked) => (UNAVAILABLE, "spool_locked", Level::WARN),
+            Refusal::Spool(AppendError::Unavailable) => (UNAVAILABLE, "spool_unavailable", Level::WARN),
+            Refusal::Spool(AppendError::NotDurable) => (UNAVAILABLE, "not_durable", Level::WARN),
             Refusal::Spool(AppendError::OutcomeUnknown) => (UNAVAILABLE, "outcome_unknown", Level::WARN),
             Refusal::Spool(AppendError::Failed) => (UNAVAILABLE, "spool_failed", Level::WARN),
             Refusal::Spool(AppendError::Closed) => (UNAVAILABLE, "stopping", Level::INFO),

@@ -28,6 +28,7 @@ use crate::emitter::progress::EmitterProgress;
 use crate::emitter::{EmitError, OutputSpec, OutputSpecError, StartError};
 use crate::listener::Traffic;
 use crate::mailjet::check::{CheckResult, CheckSetup, Checker};
+use crate::os::systemd::{self, NotifyState};
 use crate::os::thread::ThreadError;
 use crate::os::worker::Worker;
 use crate::spool::{self, Backlog, Role, RoleLock, Spool, SpoolError, SpoolView};
@@ -205,8 +206,16 @@ impl Parts {
         let receiving = if let (Some(listener), Some(role)) = (sockets.webhooks, &roles.listener) {
             Some(Receiving::start(config, &**spool, role, listener, traffic.clone())?)
         } else {
-            // Without a listener, nothing more will come.
+            systemd::notify(NotifyState::Ready);
+            None
+        };
+        let follower = if components.ends_when_empty() {
+            // Nothing more will come.
             spool.watermark().close();
+            None
+        } else if components.has_emitter() {
+            spool.follow_commits(components.has_listener())?
+        } else {
             None
         };
         let registration = CheckResult::default();
@@ -255,7 +264,8 @@ impl Parts {
         let emitting = emitter.map(start).transpose()?;
         let metrics = SingerMetrics::start(components.job_type(), emitter_progress.clone());
         let progress = ProgressReporter::start(line, components, source(), backlog, metrics)?;
-        let supervisor = Supervisor { receiving, emitting, traffic };
+        let watermark = spool.watermark().clone();
+        let supervisor = Supervisor { receiving, emitting, traffic, follower, watermark };
         Ok(Parts { supervisor, admin, progress, _mailjet_check: mailjet_check })
     }
 }

@@ -128,7 +128,8 @@ fn tokens(
         }
         return Ok((ActiveTokens::from_config(tokens), None));
     }
-    let (tokens, follower) = ActiveTokens::follow::<RunError>(spool.impatient_registry()?)?;
+    let (tokens, follower) =
+        ActiveTokens::follow::<RunError>(spool.impatient_registry()?, spool.registry_lasts())?;
     if tokens.count() == 0 {
         warn!("there is no webhook URL yet: create one with `url new`; it works at once");
     }

@@ -10,7 +10,7 @@ use super::{END_TIMEOUT, RunError, or_never};
 use crate::config::Config;
 use crate::emitter::{EmitError, Ended};
 use crate::listener::Traffic;
-use crate::spool::SpoolError;
+use crate::spool::{CommitFollower, SpoolError, Watermark};
 
 /// How long a run that was asked to end may go on writing.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
@@ -23,6 +23,9 @@ pub(super) struct Supervisor {
     pub(super) receiving: Option<Receiving>,
     pub(super) emitting: Option<Emitting>,
     pub(super) traffic: Traffic,
+    /// Learns what other processes commit.
+    pub(super) follower: Option<CommitFollower>,
+    pub(super) watermark: Watermark,
 }
 
 /// What ends a run first.
@@ -129,6 +132,9 @@ impl Supervisor {
         if let Some(receiving) = self.receiving {
             receiving.stop().await?;
         }
+        // What others commit from now on is for the next run.
+        drop(self.follower);
+        self.watermark.close();
         if let Some(mut emitting) = self.emitting {
             log_end(emitting.ended().await?);
             emitting.finish().await?;

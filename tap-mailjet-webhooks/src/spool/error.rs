@@ -21,6 +21,12 @@ pub enum AppendError {
     /// during the commit. The spool keeps working.
     #[error("the spool did not confirm in time that it has stored the events")]
     OutcomeUnknown,
+    /// Nothing was stored, and it may work again soon.
+    #[error("the database cannot be reached or does not accept anything")]
+    Unavailable,
+    /// The database may have stored the batch, but does not promise to keep it.
+    #[error("the database does not keep what it stores as spool_durability demands")]
+    NotDurable,
     #[error("the spool has failed")]
     Failed,
     #[error("the tap is stopping")]
@@ -38,6 +44,8 @@ pub enum SpoolErrorKind {
     RoleLost,
     /// Another process holds a lock. The same operation may succeed later.
     Locked,
+    /// The database does not answer. The same operation may succeed later.
+    Unavailable,
     /// There is no room. Nothing was written, and the same operation may succeed later.
     NoRoom,
     /// The storage failed, and what it holds is unknown. Nothing may be retried: a sync that succeeds

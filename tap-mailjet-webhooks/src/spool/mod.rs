@@ -1,8 +1,8 @@
 //! The spool: keeps events safe between Mailjet and the target.
 //!
 //! It knows bytes, sequences and durability, and nothing of HTTP or columns. This module is the contract:
-//! types, promises and errors. Each implementation is a folder beside it ([`sqlite`]) and an arm of each
-//! `match` on [`SpoolLocation`]. Outside code sees two things:
+//! types, promises and errors. Each implementation is a folder beside it ([`sqlite`], [`postgres`]) and an arm
+//! of each `match` on [`SpoolLocation`]. Outside code sees two things:
 //!
 //! - the *event log*: append ([`Append`]), read past a position ([`EventReader`]), trim ([`Trimmer`])
 //! - the *registry* ([`Registry`]): webhook URLs, discovered columns, positions, roles ([`RoleLock`])
@@ -45,6 +45,7 @@
 //! | [`facts`] | the names of single facts |
 //! | [`error`] | what can go wrong |
 //! | [`sqlite`] | the implementation in an SQLite file |
+//! | [`postgres`] | the implementation in a replicated PostgreSQL |
 
 mod batch;
 mod budget;
@@ -52,6 +53,7 @@ mod error;
 mod event_log;
 mod facts;
 mod headroom;
+mod postgres;
 mod registry;
 mod retention;
 mod sequence;
@@ -64,6 +66,7 @@ mod writer;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::os::clock::Clock;
 
@@ -71,6 +74,7 @@ pub use batch::{Batch, Items, Receipt};
 pub use budget::{Budget, Reservation};
 pub use error::{AppendError, SpoolError, SpoolErrorKind};
 pub use event_log::{Backlog, Damage, EventReader, ItemKind, StoredItem, Trimmer};
+pub use postgres::{Durability, PostgresLocation, PostgresUrl, PostgresUrlError, SchemaName, TlsAuthorities};
 pub use registry::{
     CountStep, DiscoveredColumn, ItemCount, MailjetAccount, Registry, RegistryView, Retirement, Role,
     RoleLock, TokenHash, UrlPurpose, WebhookUrl,
@@ -88,18 +92,29 @@ pub const CUT_BODY_BYTES: usize = 65_536;
 pub enum SpoolLocation {
     /// An SQLite file on a local disk.
     Sqlite(PathBuf),
+    /// A schema of a PostgreSQL database.
+    Postgres(Box<PostgresLocation>),
 }
 
 /// Opens a spool for reading and writing, and creates it if it does not exist.
 pub fn open(location: &SpoolLocation) -> Result<Arc<dyn Spool>, SpoolError> {
-    open_with_clock(location, Clock::SYSTEM)
+    match location {
+        SpoolLocation::Sqlite(path) => {
+            Ok(Arc::new(sqlite::SqliteSpool::create_or_open(path, Clock::SYSTEM)?))
+        }
+        SpoolLocation::Postgres(location) => {
+            Ok(Arc::new(postgres::PostgresSpool::create_or_open(location, None)?))
+        }
+    }
 }
 
-/// Opens a spool like [`open`], with `clock` in place of this machine's clocks. An implementation that uses a
-/// server's clock ignores it.
+/// Opens a spool like [`open`], with `clock` in place of every clock that it would ask.
 pub fn open_with_clock(location: &SpoolLocation, clock: Clock) -> Result<Arc<dyn Spool>, SpoolError> {
     match location {
         SpoolLocation::Sqlite(path) => Ok(Arc::new(sqlite::SqliteSpool::create_or_open(path, clock)?)),
+        SpoolLocation::Postgres(location) => {
+            Ok(Arc::new(postgres::PostgresSpool::create_or_open(location, Some(clock))?))
+        }
     }
 }
 
@@ -108,6 +123,20 @@ pub fn open_with_clock(location: &SpoolLocation, clock: Clock) -> Result<Arc<dyn
 pub fn open_existing(location: &SpoolLocation) -> Result<Arc<dyn SpoolView>, SpoolError> {
     match location {
         SpoolLocation::Sqlite(path) => Ok(Arc::new(sqlite::SqliteSpool::open_existing(path)?)),
+        SpoolLocation::Postgres(location) => Ok(Arc::new(postgres::PostgresSpool::open_existing(location)?)),
+    }
+}
+
+/// Advances the [`Watermark`] of a spool with what other processes commit, until this is dropped.
+#[derive(Debug)]
+pub struct CommitFollower {
+    _stop: Box<dyn fmt::Debug + Send + Sync>,
+}
+
+impl CommitFollower {
+    /// Wraps whatever ends the following when it is dropped.
+    fn new(stop: impl fmt::Debug + Send + Sync + 'static) -> Self {
+        CommitFollower { _stop: Box::new(stop) }
     }
 }
 
@@ -149,6 +178,10 @@ pub trait Spool: SpoolView {
     /// Returns the watermark that wakes the readers in this process.
     fn watermark(&self) -> &Watermark;
 
+    /// Starts to advance the [`watermark`](Spool::watermark) with what other processes commit. Returns `None`
+    /// if none can, because this process `is_listener` and an implementation allows only one.
+    fn follow_commits(&self, is_listener: bool) -> Result<Option<CommitFollower>, SpoolError>;
+
     /// Opens the event log for trimming.
     fn trimmer(&self) -> Result<Box<dyn Trimmer>, SpoolError>;
 
@@ -158,6 +191,10 @@ pub trait Spool: SpoolView {
     /// Opens the registry for a caller that will soon try again: if another process holds a lock, it gives up
     /// after a moment.
     fn impatient_registry(&self) -> Result<Box<dyn Registry>, SpoolError>;
+
+    /// Returns how long the registry's webhook URLs may be accepted after they were read. `None`: until they
+    /// can be read again, because whatever keeps them from being read keeps everybody from changing them.
+    fn registry_lasts(&self) -> Option<Duration>;
 
     /// Tidies the storage. Called once, after everything that the spool has opened is closed.
     fn tidy_up(&self);

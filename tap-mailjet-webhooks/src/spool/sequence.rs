@@ -11,7 +11,7 @@ use crate::os::clock::UnixMillis;
 ///
 /// Above it, a sequence per nanosecond is left for thirty years, so that a clock that was once set far ahead
 /// does not use them all up.
-const LAST_BY_CLOCK: i64 = i64::MAX - 1_000_000_000_000_000_000;
+pub(super) const LAST_BY_CLOCK: i64 = i64::MAX - 1_000_000_000_000_000_000;
 
 /// The number of an event or a rejected item: its key, its bookmark and its place in commit order.
 ///
@@ -75,13 +75,17 @@ pub enum SequenceUnit {
 }
 
 impl SequenceUnit {
+    /// The difference between the sequences of two moments that are a millisecond apart.
+    pub(super) fn per_millisecond(self) -> i64 {
+        match self {
+            SequenceUnit::Millisecond => 1,
+            SequenceUnit::Nanosecond => 1_000_000,
+        }
+    }
+
     /// Returns the sequence for a moment, at most `LAST_BY_CLOCK`.
     pub fn sequence_at(self, moment: UnixMillis) -> Sequence {
-        let number = match self {
-            SequenceUnit::Millisecond => moment.get(),
-            SequenceUnit::Nanosecond => moment.get().saturating_mul(1_000_000),
-        };
-        Sequence(number.min(LAST_BY_CLOCK))
+        Sequence(moment.get().saturating_mul(self.per_millisecond()).min(LAST_BY_CLOCK))
     }
 }
 

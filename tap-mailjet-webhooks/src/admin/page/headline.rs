@@ -213,6 +213,9 @@ fn refusing(facts: &Facts) -> Option<Headline> {
                 Unready::Refused(Refusal::Spool(AppendError::Overloaded)) => {
                     "Not receiving: too much waits to be written."
                 }
+                Unready::Refused(Refusal::Spool(AppendError::NotDurable)) => {
+                    "Not receiving: the database does not keep what it stores."
+                }
                 _ => "Not receiving: the spool does not answer.",
             };
             bad(title, sentence(&other.to_string()), Vec::new())

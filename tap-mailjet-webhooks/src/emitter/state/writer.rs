@@ -96,6 +96,7 @@ impl StateWriter {
         registry: &mut dyn Registry,
         out: &mut Vec<u8>,
     ) -> Result<(), SpoolError> {
+        registry.demand_emitter()?;
         self.note_bookmarks(positions, registry)?;
         for position in positions.0.iter().filter(|position| position.bookmark > Sequence::START) {
             let (stream, bookmark) = (position.stream.name(), position.bookmark.get());

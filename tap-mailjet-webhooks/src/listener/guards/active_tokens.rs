@@ -20,6 +20,7 @@ use crate::spool::{
 };
 
 /// How often the registry is read. A revoked URL has to stop working within a second.
+/// [`Spool::registry_lasts`](crate::spool::Spool::registry_lasts) is longer than two of these.
 const REFRESH_INTERVAL: Duration = Duration::from_millis(300);
 
 /// The longest time that one round counts.
@@ -44,9 +45,22 @@ pub struct ActiveTokens(Arc<RwLock<Admitted>>);
 #[derive(Debug, Default)]
 struct Admitted {
     active: Vec<ActiveToken>,
+    /// When `active` was read from the registry, and how long that is good for; `None` if that does not
+    /// matter.
+    known: Option<Knowledge>,
     /// The hashes of temporary tokens.
     temporary: Vec<TokenHash>,
 }
+
+#[derive(Debug, Clone, Copy)]
+struct Knowledge {
+    since: Instant,
+    lasts: Duration,
+}
+
+/// The registry could not be read lately, so it is not known which tokens are active.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unknown;
 
 /// A token that is known to nobody else, is stored nowhere, and is admitted until this is dropped.
 #[derive(Debug)]
@@ -90,7 +104,7 @@ impl ActiveTokens {
     /// Admits tokens from the configuration. They never change.
     pub fn from_config(tokens: &[TokenHash]) -> Self {
         let active = tokens.iter().map(|hash| ActiveToken::new(None, *hash)).collect();
-        ActiveTokens(Arc::new(RwLock::new(Admitted { active, temporary: Vec::new() })))
+        ActiveTokens(Arc::new(RwLock::new(Admitted { active, ..Admitted::default() })))
     }
 
     /// Admits a new token for as long as the returned value lives.
@@ -104,8 +118,11 @@ impl ActiveTokens {
     ///
     /// The returned worker keeps them up to date, notes in the registry when each was last used, and revokes
     /// those that are being retired once they are no longer used. It fails if the storage fails.
+    ///
+    /// `lasts` is how long the tokens are admitted after they were read ([`Spool::registry_lasts`](crate::spool::Spool::registry_lasts)).
     pub(crate) fn follow<E: From<SpoolError> + From<ThreadError>>(
         registry: Box<dyn Registry>,
+        lasts: Option<Duration>,
     ) -> Result<(Self, Worker<SpoolError>), E> {
         let mut follower = Follower {
             tokens: ActiveTokens::default(),
@@ -116,9 +133,12 @@ impl ActiveTokens {
             disuse: BTreeMap::new(),
             last_round: Instant::now(),
             throttle: LogThrottle::default(),
+            lasts,
         };
         let tokens = follower.tokens.clone();
-        tokens.0.write().active = follower.read()?;
+        let since = Instant::now();
+        let active = follower.read()?;
+        *tokens.0.write() = Admitted { active, known: follower.known_since(since), temporary: Vec::new() };
         let worker = Worker::start("webhook-urls", REFRESH_INTERVAL, move |round| follower.round(round))?;
         Ok((tokens, worker))
     }
@@ -129,13 +149,16 @@ impl ActiveTokens {
     }
 
     /// Admits `text` if it is an active token. It is compared with each of them, in constant time.
-    pub(crate) fn admit(&self, text: &str) -> Option<TokenHash> {
+    pub(crate) fn admit(&self, text: &str) -> Result<Option<TokenHash>, Unknown> {
         if !Token::is_well_formed(text) {
-            return None;
+            return Ok(None);
         }
         let hash = token::hash(text);
         let mut is_active = false;
         let admitted = self.0.read();
+        if admitted.known.is_some_and(|known| known.since.elapsed() > known.lasts) {
+            return Err(Unknown);
+        }
         for temporary in &admitted.temporary {
             is_active |= bool::from(temporary.0.ct_eq(&hash.0));
         }
@@ -146,7 +169,7 @@ impl ActiveTokens {
             }
             is_active |= is_this_one;
         }
-        is_active.then_some(hash)
+        Ok(is_active.then_some(hash))
     }
 
     /// Notes that a webhook with this token has arrived.
@@ -189,6 +212,7 @@ struct Follower {
     disuse: BTreeMap<i64, Duration>,
     last_round: Instant,
     throttle: LogThrottle,
+    lasts: Option<Duration>,
 }
 
 impl Follower {
@@ -215,14 +239,23 @@ impl Follower {
         Ok(urls.into_iter().map(|url| ActiveToken::new(Some(url.id), url.token)).collect())
     }
 
+    fn known_since(&self, since: Instant) -> Option<Knowledge> {
+        self.lasts.map(|lasts| Knowledge { since, lasts })
+    }
+
     /// Activates the tokens that are in the registry now.
     fn refresh(&mut self) -> Result<(), SpoolError> {
+        let since = Instant::now();
         let active = self.read()?;
         let (before, after) = (ids_of(&self.tokens.0.read().active), ids_of(&active));
         self.uses.extend(self.tokens.take_uses());
         self.tried = take_tried(&self.tokens.0.read().active);
+        let known = self.known_since(since);
         if before != after {
             self.tokens.0.write().active = active;
+        }
+        if known.is_some() {
+            self.tokens.0.write().known = known;
         }
         for id in before.iter().filter(|id| !after.contains(id)) {
             info!("webhook URL {id} was revoked and is no longer accepted");

@@ -20,11 +20,11 @@ use std::net::SocketAddr;
 use warp::http::{HeaderMap, Method};
 use warp::path::FullPath;
 
-use self::active_tokens::ActiveTokens;
+use self::active_tokens::{ActiveTokens, Unknown};
 use self::address::AddressGuard;
 use self::credentials::Credentials;
 use super::refusal::Refusal;
-use crate::spool::TokenHash;
+use crate::spool::{AppendError, TokenHash};
 
 /// What a request has to pass before its body is read.
 #[derive(Debug, Clone)]
@@ -57,7 +57,8 @@ impl Guards {
         let text = path.as_str().strip_prefix(token::PATH);
         // Many tools add a slash.
         let text = text.map(|text| text.strip_suffix('/').unwrap_or(text));
-        let token = text.and_then(|text| self.tokens.admit(text));
+        let token = text.map_or(Ok(None), |text| self.tokens.admit(text));
+        let token = token.map_err(|Unknown| Refusal::Spool(AppendError::Unavailable))?;
         let token = token.ok_or_else(|| self.not_found(path.as_str()))?;
         framing::check_host(headers)?;
         if let Some(addresses) = &self.addresses {
@@ -77,7 +78,7 @@ impl Guards {
     /// log will say so.
     fn not_found(&self, path: &str) -> Refusal {
         let runs = path.split(|c: char| !c.is_ascii_hexdigit()).filter(|run| run.len() == token::DIGITS);
-        if !runs.clone().any(|run| self.tokens.admit(&run.to_ascii_lowercase()).is_some()) {
+        if !runs.clone().any(|run| matches!(self.tokens.admit(&run.to_ascii_lowercase()), Ok(Some(_)))) {
             return Refusal::NotFound;
         }
         // There may be several tokens, or one in several spellings.

@@ -43,6 +43,7 @@
 //! | [`file`](mod@file), [`role`] | the files on the disk, and roles as locks on files |
 //! | [`group_store`], [`disk_usage`] | appending, if there is room |
 //! | [`reader`], [`damage`] | reading, and what to skip where a table is damaged |
+//! | [`follower`] | learning what another process commits |
 //! | [`trim`] | trimming |
 //! | [`registry`], [`facts`] | the small tables |
 //! | [`stats`], [`row_count`], [`check`] | what `spool status` and `spool verify` show |
@@ -55,6 +56,7 @@ mod disk_usage;
 mod error;
 mod facts;
 mod file;
+mod follower;
 mod format;
 mod group_store;
 mod reader;
@@ -72,8 +74,8 @@ use tracing::{debug, warn};
 
 use super::headroom::Headroom;
 use super::{
-    EventReader, ItemKind, Limits, Registry, RegistryView, Role, RoleLock, SequenceUnit, Spool, SpoolError,
-    SpoolView, StatsReader, Trimmer, Watermark, Writer, WriterHandle,
+    CommitFollower, EventReader, ItemKind, Limits, Registry, RegistryView, Role, RoleLock, SequenceUnit,
+    Spool, SpoolError, SpoolView, StatsReader, Trimmer, Watermark, Writer, WriterHandle,
 };
 use crate::os::clock::Clock;
 use crate::os::log_throttle::LogThrottle;
@@ -197,6 +199,11 @@ impl Spool for SqliteSpool {
         &self.watermark
     }
 
+    fn follow_commits(&self, is_listener: bool) -> Result<Option<CommitFollower>, SpoolError> {
+        let follow = || follower::follow(&self.path, self.watermark.clone());
+        Ok((!is_listener).then(follow).transpose()?)
+    }
+
     fn trimmer(&self) -> Result<Box<dyn Trimmer>, SpoolError> {
         Ok(Box::new(SqliteTrimmer::open(&self.path, self.clock)?))
     }
@@ -213,6 +220,10 @@ impl Spool for SqliteSpool {
         let limited = database.connection.busy_timeout(IMPATIENT_LOCK_TIMEOUT);
         limited.map_err(database.failed("opening"))?;
         Ok(Box::new(SqliteRegistry { database, clock: self.clock.wall }))
+    }
+
+    fn registry_lasts(&self) -> Option<Duration> {
+        None
     }
 
     fn tidy_up(&self) {

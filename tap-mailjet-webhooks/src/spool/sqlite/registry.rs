@@ -311,6 +311,10 @@ impl Registry for SqliteRegistry {
         })?)
     }
 
+    fn demand_emitter(&mut self) -> Result<(), SpoolError> {
+        Ok(())
+    }
+
     fn note_confirmed_through(&mut self, sequence: Sequence) -> Result<(), SpoolError> {
         let now = (self.clock)().get();
         without_sync(&mut self.database, "noting what was confirmed", |transaction| {

@@ -1,0 +1,197 @@
+//! Roles: leases by the database's clock, which are renewed for as long as they are held.
+//!
+//! The emitter's lease has an epoch, a number that grows each time another process takes the role. Everything
+//! that the emitter writes demands its epoch, so a process that was silent for too long can write nothing
+//! more. There may be several listeners. Theirs only say that they are there.
+
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio_postgres::types::Type;
+use tracing::{debug, error, warn};
+
+use super::connection::{Context, Database, Patience, Write};
+use super::error::PostgresError;
+use crate::os::log_throttle::LogThrottle;
+use crate::os::thread;
+use crate::spool::{Role, RoleLock};
+
+/// How often a lease is renewed while it lasts.
+const RENEWALS_PER_LEASE: u32 = 3;
+
+/// A role that this process holds. Dropping it gives the role back.
+#[derive(Debug)]
+struct Lease {
+    /// Dropped to end the thread that renews the lease.
+    stop: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        // Without an answer the lease expires by itself, and the thread soon ends all the same.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// What a lease is in the tables.
+#[derive(Debug, Clone, Copy)]
+enum Row {
+    /// A row of `role`, and the epoch in which this process holds it.
+    Role(Role, i64),
+    /// A row of `listener`.
+    Listener(i64),
+}
+
+/// Takes `role` and keeps it until the returned lock is dropped.
+pub(super) fn take(context: &Arc<Context>, role: Role) -> Result<RoleLock, PostgresError> {
+    let mut database = Database::new(context)?;
+    let row = match role {
+        Role::Listener => Row::Listener(announce(&mut database)?),
+        Role::Emitter | Role::Registrar => Row::Role(role, take_lease(&mut database, role)?),
+    };
+    if let Row::Role(Role::Emitter, epoch) = row {
+        *context.emitter_epoch.lock().unwrap_or_else(PoisonError::into_inner) = Some(epoch);
+    }
+    let (stop, stopped) = mpsc::channel();
+    let interval = context.location.lease / RENEWALS_PER_LEASE;
+    let renew = move || renew_until_stopped(&mut database, row, interval, &stopped);
+    let thread = thread::spawn("spool-role", renew)?;
+    Ok(RoleLock::new(role, Lease { stop: Some(stop), thread: Some(thread) }))
+}
+
+fn renew_until_stopped(database: &mut Database, row: Row, interval: Duration, stopped: &mpsc::Receiver<()>) {
+    let mut throttle = LogThrottle::default();
+    let mut is_held = true;
+    while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+        match renew(database, row) {
+            Ok(still_held) => {
+                if is_held
+                    && !still_held
+                    && let Row::Role(role, _) = row
+                {
+                    error!("another process has taken the role of the {role}");
+                }
+                is_held = still_held;
+            }
+            Err(error) => {
+                if let Some(suppressed) = throttle.allow() {
+                    warn!("{error}{suppressed}");
+                }
+            }
+        }
+    }
+    if let Err(error) = release(database, row) {
+        debug!("a role was not given back: {error}");
+    }
+}
+
+/// Returns this process's name for others: its process id and its machine.
+fn holder() -> String {
+    let machine = rustix::system::uname();
+    format!("{} on {}", std::process::id(), machine.nodename().to_string_lossy())
+}
+
+fn lease_seconds(context: &Context) -> f64 {
+    context.location.lease.as_secs_f64()
+}
+
+/// Takes a role that is free, or whose holder was silent for too long. Returns the new epoch.
+fn take_lease(database: &mut Database, role: Role) -> Result<i64, PostgresError> {
+    let (name, holder, lease) = (role.to_string(), holder(), lease_seconds(&database.context));
+    // An expiry that lies further in the future than a whole lease is that of a clock that was ahead.
+    let take = "INSERT INTO @.role AS role (name, holder, epoch, lease, expires_at) \
+        VALUES ($1, $2, 1, make_interval(secs => $3), clock_timestamp() + make_interval(secs => $3)) \
+        ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, epoch = role.epoch + 1, \
+        lease = excluded.lease, expires_at = excluded.expires_at \
+        WHERE role.expires_at <= clock_timestamp() OR role.expires_at > clock_timestamp() + role.lease \
+        RETURNING epoch";
+    let taken = database.write("taking a role", Patience::Once, Write::Durable, async |queries| {
+        let parameters = &[(&name as _, Type::TEXT), (&holder as _, Type::TEXT), (&lease as _, Type::FLOAT8)];
+        queries.rows(take, parameters).await?.first().map(|row| row.try_get::<_, i64>(0)).transpose()
+    })?;
+    if let Some(epoch) = taken {
+        return Ok(epoch);
+    }
+    let holder = holders(database, role)?.pop().unwrap_or_else(|| "unknown".to_owned());
+    Err(PostgresError::RoleTaken { role, spool: database.context.name.clone(), holder })
+}
+
+/// Says that this process listens. Returns the id of its row.
+fn announce(database: &mut Database) -> Result<i64, PostgresError> {
+    let (holder, lease) = (holder(), lease_seconds(&database.context));
+    database.write("announcing the listener", Patience::Once, Write::Relaxed, async |queries| {
+        // The rows of listeners that have vanished.
+        queries.execute("DELETE FROM @.listener WHERE expires_at < clock_timestamp()", &[]).await?;
+        let insert = "INSERT INTO @.listener (holder, expires_at) \
+            VALUES ($1, clock_timestamp() + make_interval(secs => $2)) RETURNING id";
+        let row = queries.row(insert, &[(&holder, Type::TEXT), (&lease, Type::FLOAT8)]).await?;
+        row.try_get(0)
+    })
+}
+
+/// Renews a lease. Returns whether this process still has it.
+fn renew(database: &mut Database, row: Row) -> Result<bool, PostgresError> {
+    let (holder, lease) = (holder(), lease_seconds(&database.context));
+    let renewed = database.write(
+        "renewing a role",
+        Patience::Impatient,
+        Write::Relaxed,
+        async |queries| match row {
+            Row::Role(role, epoch) => {
+                let renew = "UPDATE @.role SET expires_at = clock_timestamp() + make_interval(secs => $3) \
+                WHERE name = $1 AND epoch = $2";
+                let parameters = &[
+                    (&role.to_string() as _, Type::TEXT),
+                    (&epoch as _, Type::INT8),
+                    (&lease as _, Type::FLOAT8),
+                ];
+                queries.execute(renew, parameters).await
+            }
+            Row::Listener(id) => {
+                // The row may be gone: another process deletes those that have expired.
+                let renew = "INSERT INTO @.listener (id, holder, expires_at) OVERRIDING SYSTEM VALUE \
+                VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3)) \
+                ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at";
+                let parameters =
+                    &[(&id as _, Type::INT8), (&holder as _, Type::TEXT), (&lease as _, Type::FLOAT8)];
+                queries.execute(renew, parameters).await
+            }
+        },
+    )?;
+    Ok(renewed > 0)
+}
+
+fn release(database: &mut Database, row: Row) -> Result<(), PostgresError> {
+    database.write("giving back a role", Patience::Impatient, Write::Relaxed, async |queries| match row {
+        Row::Role(role, epoch) => {
+            let release = "UPDATE @.role SET expires_at = '-infinity' WHERE name = $1 AND epoch = $2";
+            queries.execute(release, &[(&role.to_string(), Type::TEXT), (&epoch, Type::INT8)]).await
+        }
+        Row::Listener(id) => {
+            queries.execute("DELETE FROM @.listener WHERE id = $1", &[(&id, Type::INT8)]).await
+        }
+    })?;
+    Ok(())
+}
+
+/// Returns the names of the processes that hold `role`.
+pub(super) fn holders(database: &mut Database, role: Role) -> Result<Vec<String>, PostgresError> {
+    let name = role.to_string();
+    database.read("reading its roles", Patience::Once, async |queries| {
+        let rows = match role {
+            Role::Listener => {
+                let query = "SELECT holder FROM @.listener WHERE expires_at > clock_timestamp() ORDER BY id";
+                queries.rows(query, &[]).await?
+            }
+            Role::Emitter | Role::Registrar => {
+                let query = "SELECT holder FROM @.role WHERE name = $1 AND expires_at > clock_timestamp()";
+                queries.rows(query, &[(&name, Type::TEXT)]).await?
+            }
+        };
+        rows.iter().map(|row| row.try_get(0)).collect()
+    })
+}
