@@ -13,7 +13,7 @@ use crate::http::Endpoint;
 use crate::lines::OutputLines;
 use crate::message::{Message, Record, bookmark};
 use crate::program::{self, ChildProcess, Signal};
-use crate::spool::Spool;
+use crate::spool::{Schema, Spool};
 
 /// The token that the tests' taps accept, unless a test creates webhook URLs of its own.
 pub const TOKEN: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
@@ -33,6 +33,7 @@ pub struct Tap {
     folder: TempDir,
     config: Map<String, Value>,
     config_files: Cell<u32>,
+    schema: Option<Schema>,
 }
 
 /// A command line that is being built.
@@ -80,13 +81,20 @@ impl Tap {
         let config = json!({
             "listen_address": "127.0.0.1:0",
             "admin_address": "",
-            "spool_path": folder.path().join("spool.db"),
             "webhook_tokens": [TOKEN],
             "min_free_bytes": 0,
             "state_interval_seconds": 1,
         });
-        let Value::Object(config) = config else { unreachable!("it is an object") };
-        Tap { folder, config, config_files: Cell::new(0) }
+        let Value::Object(mut config) = config else { unreachable!("it is an object") };
+        let schema = Schema::from_environment();
+        if let Some(Schema { url, name }) = &schema {
+            config.insert("spool_url".to_owned(), json!(url));
+            config.insert("spool_schema".to_owned(), json!(name));
+            config.insert("spool_durability".to_owned(), json!("local"));
+        } else {
+            config.insert("spool_path".to_owned(), json!(folder.path().join("spool.db")));
+        }
+        Tap { folder, config, config_files: Cell::new(0), schema }
     }
 
     /// Sets a key of the configuration.
@@ -112,7 +120,7 @@ impl Tap {
     /// The spool.
     #[must_use]
     pub fn spool(&self) -> Spool {
-        Spool { path: self.folder().join("spool.db") }
+        Spool { path: self.folder().join("spool.db"), schema: self.schema.clone() }
     }
 
     /// The file that [`TapCommand::state`] names.

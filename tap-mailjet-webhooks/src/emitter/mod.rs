@@ -212,10 +212,9 @@ impl<W: Write> Emitter<W> {
 
     /// Puts the next records into the buffer. Returns whether the spool had any items for that.
     fn write_batch(&mut self, read_ahead: Option<&mut ReadAhead>) -> Result<bool, EmitError> {
-        let batched_at = UnixMillis::now();
         self.forget_columns()?;
-        let (events, event_records) = self.write_events(read_ahead, batched_at)?;
-        let (rejected, rejected_records) = self.write_rejected(batched_at)?;
+        let (events, event_records) = self.write_events(read_ahead)?;
+        let (rejected, rejected_records) = self.write_rejected()?;
         let has_items = events > 0 || rejected > 0;
         if has_items {
             self.events += events;
@@ -237,14 +236,11 @@ impl<W: Write> Emitter<W> {
     }
 
     /// Puts records of events into the buffer. Returns the numbers of events and of records.
-    fn write_events(
-        &mut self,
-        read_ahead: Option<&mut ReadAhead>,
-        batched_at: UnixMillis,
-    ) -> Result<(u64, u64), SpoolError> {
+    fn write_events(&mut self, read_ahead: Option<&mut ReadAhead>) -> Result<(u64, u64), SpoolError> {
         let Emitter { streams, registry, messages, state_writer, .. } = self;
         let Some(read_ahead) = read_ahead else { return Ok((0, 0)) };
         read_ahead.refill()?;
+        let batched_at = UnixMillis::now();
         let max_records = state_writer.records_until_due();
         let (mut events, mut records) = (0, 0);
         // At least one: a SCHEMA may fill the buffer.
@@ -270,11 +266,12 @@ impl<W: Write> Emitter<W> {
     }
 
     /// Puts records of rejected items into the buffer. Returns the numbers of items and of records.
-    fn write_rejected(&mut self, batched_at: UnixMillis) -> Result<(usize, u64), SpoolError> {
+    fn write_rejected(&mut self) -> Result<(usize, u64), SpoolError> {
         let Emitter { streams, reader, messages, .. } = self;
         let Some(position) = streams.positions().through(ItemKind::Rejected) else { return Ok((0, 0)) };
-        let mut records = 0;
+        let (mut records, mut read_at) = (0, None);
         let items = reader.read_past(ItemKind::Rejected, position, BATCH_REJECTED, &mut |item| {
+            let batched_at = *read_at.get_or_insert_with(UnixMillis::now);
             records += match item {
                 Ok(item) => streams.write_rejected(item, batched_at, messages),
                 Err(damage) => streams.write_damage(ItemKind::Rejected, &damage, batched_at, messages),

@@ -56,12 +56,16 @@ fn the_status_matches_the_metrics_with_and_without_a_running_tap() {
         (&shown["events"], &shown["rejected"], &shown["unconfirmed_events"]),
         (&json!(4), &json!(1), &json!(2))
     );
-    let process = json!(running.program.id().to_string());
-    assert_eq!((&shown["listener"], &shown["emitter"]), (&process, &process));
+    // A process on another machine is named with its machine.
+    let process = running.program.id().to_string();
+    for role in ["listener", "emitter"] {
+        let holder = shown[role].as_str().and_then(|holder| holder.split_whitespace().next());
+        assert_eq!(holder, Some(&*process), "{shown}");
+    }
     assert_eq!(shown["webhook_urls"], 1);
     assert!(shown["written_through"].as_i64() >= Some(records[3].sequence()));
     assert!(shown["oldest_unconfirmed_age_seconds"].as_f64() > Some(0.0));
-    assert!(shown["disk_free_bytes"].as_u64() > Some(0));
+    assert_eq!(shown["disk_free_bytes"].as_u64() > Some(0), !tap.spool().is_in_postgres(), "{shown}");
 
     running.stop().assert_code(0);
     let later = status(&tap);

@@ -39,10 +39,12 @@ const FORMATS: &[&str] = &["
 
     CREATE TABLE @.role (
         name text PRIMARY KEY, holder text NOT NULL, epoch bigint NOT NULL,
-        lease interval NOT NULL, expires_at timestamptz NOT NULL
+        lease interval NOT NULL, expires_at timestamptz NOT NULL,
+        backend integer NOT NULL, backend_start timestamptz NOT NULL
     ) WITH (fillfactor = 10);
     CREATE TABLE @.listener (
-        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, holder text NOT NULL, expires_at timestamptz NOT NULL
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, holder text NOT NULL,
+        expires_at timestamptz NOT NULL, backend integer NOT NULL, backend_start timestamptz NOT NULL
     ) WITH (fillfactor = 10);
 
     CREATE TABLE @.webhook_url (

@@ -1,5 +1,8 @@
 //! Roles: leases by the database's clock, which are renewed for as long as they are held.
 //!
+//! A lease ends early if the connection that renews it is gone from the server: the process was killed, and the
+//! next one need not wait.
+//!
 //! The emitter's lease has an epoch, a number that grows each time another process takes the role. Everything
 //! that the emitter writes demands its epoch, so a process that was silent for too long can write nothing
 //! more. There may be several listeners. Theirs only say that they are there.
@@ -20,6 +23,20 @@ use crate::spool::{Role, RoleLock};
 
 /// How often a lease is renewed while it lasts.
 const RENEWALS_PER_LEASE: u32 = 3;
+
+/// Whether the process of a row `holding` is there: its lease lasts, and so does its connection. An expiry that
+/// lies further in the future than a whole lease is that of a clock that was ahead.
+fn is_held(lease: &str) -> String {
+    format!(
+        "holding.expires_at > clock_timestamp() AND holding.expires_at <= clock_timestamp() + {lease} \
+         AND EXISTS (SELECT 1 FROM pg_stat_activity AS session WHERE session.pid = holding.backend \
+             AND coalesce(session.backend_start, holding.backend_start) = holding.backend_start)"
+    )
+}
+
+/// The connection that renews a lease: its process on the server, and when that was started.
+const BACKEND: &str =
+    "pg_backend_pid(), (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid())";
 
 /// A role that this process holds. Dropping it gives the role back.
 #[derive(Debug)]
@@ -102,16 +119,17 @@ fn lease_seconds(context: &Context) -> f64 {
 /// Takes a role that is free, or whose holder was silent for too long. Returns the new epoch.
 fn take_lease(database: &mut Database, role: Role) -> Result<i64, PostgresError> {
     let (name, holder, lease) = (role.to_string(), holder(), lease_seconds(&database.context));
-    // An expiry that lies further in the future than a whole lease is that of a clock that was ahead.
-    let take = "INSERT INTO @.role AS role (name, holder, epoch, lease, expires_at) \
-        VALUES ($1, $2, 1, make_interval(secs => $3), clock_timestamp() + make_interval(secs => $3)) \
-        ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, epoch = role.epoch + 1, \
-        lease = excluded.lease, expires_at = excluded.expires_at \
-        WHERE role.expires_at <= clock_timestamp() OR role.expires_at > clock_timestamp() + role.lease \
-        RETURNING epoch";
+    let take = format!(
+        "INSERT INTO @.role AS holding (name, holder, epoch, lease, expires_at, backend, backend_start) \
+         SELECT $1, $2, 1, make_interval(secs => $3), clock_timestamp() + make_interval(secs => $3), {BACKEND} \
+         ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, epoch = holding.epoch + 1, \
+         lease = excluded.lease, expires_at = excluded.expires_at, backend = excluded.backend, \
+         backend_start = excluded.backend_start WHERE NOT ({}) RETURNING epoch",
+        is_held("holding.lease")
+    );
     let taken = database.write("taking a role", Patience::Once, Write::Durable, async |queries| {
         let parameters = &[(&name as _, Type::TEXT), (&holder as _, Type::TEXT), (&lease as _, Type::FLOAT8)];
-        queries.rows(take, parameters).await?.first().map(|row| row.try_get::<_, i64>(0)).transpose()
+        queries.rows(&take, parameters).await?.first().map(|row| row.try_get::<_, i64>(0)).transpose()
     })?;
     if let Some(epoch) = taken {
         return Ok(epoch);
@@ -126,9 +144,11 @@ fn announce(database: &mut Database) -> Result<i64, PostgresError> {
     database.write("announcing the listener", Patience::Once, Write::Relaxed, async |queries| {
         // The rows of listeners that have vanished.
         queries.execute("DELETE FROM @.listener WHERE expires_at < clock_timestamp()", &[]).await?;
-        let insert = "INSERT INTO @.listener (holder, expires_at) \
-            VALUES ($1, clock_timestamp() + make_interval(secs => $2)) RETURNING id";
-        let row = queries.row(insert, &[(&holder, Type::TEXT), (&lease, Type::FLOAT8)]).await?;
+        let insert = format!(
+            "INSERT INTO @.listener (holder, expires_at, backend, backend_start) \
+             SELECT $1, clock_timestamp() + make_interval(secs => $2), {BACKEND} RETURNING id"
+        );
+        let row = queries.row(&insert, &[(&holder, Type::TEXT), (&lease, Type::FLOAT8)]).await?;
         row.try_get(0)
     })
 }
@@ -142,23 +162,29 @@ fn renew(database: &mut Database, row: Row) -> Result<bool, PostgresError> {
         Write::Relaxed,
         async |queries| match row {
             Row::Role(role, epoch) => {
-                let renew = "UPDATE @.role SET expires_at = clock_timestamp() + make_interval(secs => $3) \
-                WHERE name = $1 AND epoch = $2";
+                let renew = format!(
+                    "UPDATE @.role SET expires_at = clock_timestamp() + make_interval(secs => $3), \
+                 (backend, backend_start) = (SELECT {BACKEND}) WHERE name = $1 AND epoch = $2"
+                );
                 let parameters = &[
                     (&role.to_string() as _, Type::TEXT),
                     (&epoch as _, Type::INT8),
                     (&lease as _, Type::FLOAT8),
                 ];
-                queries.execute(renew, parameters).await
+                queries.execute(&renew, parameters).await
             }
             Row::Listener(id) => {
                 // The row may be gone: another process deletes those that have expired.
-                let renew = "INSERT INTO @.listener (id, holder, expires_at) OVERRIDING SYSTEM VALUE \
-                VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3)) \
-                ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at";
+                let renew = format!(
+                    "INSERT INTO @.listener (id, holder, expires_at, backend, backend_start) \
+                 OVERRIDING SYSTEM VALUE \
+                 SELECT $1, $2, clock_timestamp() + make_interval(secs => $3), {BACKEND} \
+                 ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at, \
+                 backend = excluded.backend, backend_start = excluded.backend_start"
+                );
                 let parameters =
                     &[(&id as _, Type::INT8), (&holder as _, Type::TEXT), (&lease as _, Type::FLOAT8)];
-                queries.execute(renew, parameters).await
+                queries.execute(&renew, parameters).await
             }
         },
     )?;
@@ -181,17 +207,13 @@ fn release(database: &mut Database, row: Row) -> Result<(), PostgresError> {
 /// Returns the names of the processes that hold `role`.
 pub(super) fn holders(database: &mut Database, role: Role) -> Result<Vec<String>, PostgresError> {
     let name = role.to_string();
+    // How long the leases of listeners are is not in their rows.
+    let (table, lease) = match role {
+        Role::Listener => ("(SELECT *, 'listener' AS name FROM @.listener)", "interval '1 day'"),
+        Role::Emitter | Role::Registrar => ("@.role", "holding.lease"),
+    };
+    let query = format!("SELECT holder FROM {table} AS holding WHERE name = $1 AND {}", is_held(lease));
     database.read("reading its roles", Patience::Once, async |queries| {
-        let rows = match role {
-            Role::Listener => {
-                let query = "SELECT holder FROM @.listener WHERE expires_at > clock_timestamp() ORDER BY id";
-                queries.rows(query, &[]).await?
-            }
-            Role::Emitter | Role::Registrar => {
-                let query = "SELECT holder FROM @.role WHERE name = $1 AND expires_at > clock_timestamp()";
-                queries.rows(query, &[(&name, Type::TEXT)]).await?
-            }
-        };
-        rows.iter().map(|row| row.try_get(0)).collect()
+        queries.rows(&query, &[(&name, Type::TEXT)]).await?.iter().map(|row| row.try_get(0)).collect()
     })
 }
