@@ -13,11 +13,12 @@ use crate::commands::mailjet::MailjetCommand;
 use crate::commands::run::RunArgs;
 use crate::commands::send_test::SendTestArgs;
 use crate::commands::snapshot_sql::SnapshotSqlArgs;
+use crate::commands::spool_copy::SpoolCopyArgs;
 use crate::commands::spool_status::SpoolStatusArgs;
 use crate::commands::url::UrlCommand;
 use crate::commands::{
-    self, CommandError, about, discover, listen, run, sample, send_test, snapshot_sql, spool_export,
-    spool_status, spool_verify,
+    self, CommandError, about, discover, listen, run, sample, send_test, snapshot_sql, spool_copy,
+    spool_export, spool_status, spool_verify,
 };
 use crate::config::Config;
 use crate::status::live_line::LiveLine;
@@ -79,7 +80,7 @@ enum Command {
     /// List the columns that appeared in events, or take some back
     #[command(subcommand)]
     Columns(ColumnsCommand),
-    /// Inspect, check or export the spool, whether or not a tap is running
+    /// Inspect, check, export or copy the spool
     #[command(subcommand)]
     Spool(SpoolCommand),
     /// Post what Mailjet's "Send a test" button posts, and print the answers
@@ -97,6 +98,9 @@ enum SpoolCommand {
     /// Write what can be read of the spool as JSON Lines, even if it is damaged: sequence, `received_at`
     /// (Unix milliseconds) and body of each event, and the reason for each rejection
     Export,
+    /// Copy an SQLite spool into the configured PostgreSQL spool, which must be new: events with their
+    /// sequences, webhook URLs, columns and positions. If it is interrupted, start it again
+    Copy(SpoolCopyArgs),
 }
 
 impl Cli {
@@ -145,6 +149,7 @@ impl Command {
                     SpoolCommand::Status(args) => spool_status::execute(&config, &args),
                     SpoolCommand::Verify => spool_verify::execute(&config),
                     SpoolCommand::Export => spool_export::execute(&config),
+                    SpoolCommand::Copy(args) => spool_copy::execute(&config, &args),
                 }
             }
             Command::SnapshotSql(args) => snapshot_sql::execute(&config.read()?.0, &args),

@@ -36,12 +36,17 @@ pub(crate) struct Schema {
 }
 
 impl Schema {
-    /// A new name in the database that the environment names, if it names one.
+    /// A new name in the database that the environment names; `None` if it names none.
     pub(crate) fn from_environment() -> Option<Self> {
         let url = std::env::var(POSTGRES_URL).ok().filter(|url| !url.is_empty())?;
+        Some(Schema::new(url))
+    }
+
+    /// A new name in a database.
+    pub(crate) fn new(url: String) -> Self {
         let mut number = [0; 8];
         getrandom::fill(&mut number).expect("random numbers");
-        Some(Schema { url, name: format!("test_{:016x}", u64::from_be_bytes(number)) })
+        Schema { url, name: format!("test_{:016x}", u64::from_be_bytes(number)) }
     }
 
     /// Runs SQL, and returns the lines of its answer.

@@ -85,16 +85,48 @@ impl Tap {
             "min_free_bytes": 0,
             "state_interval_seconds": 1,
         });
-        let Value::Object(mut config) = config else { unreachable!("it is an object") };
-        let schema = Schema::from_environment();
-        if let Some(Schema { url, name }) = &schema {
-            config.insert("spool_url".to_owned(), json!(url));
-            config.insert("spool_schema".to_owned(), json!(name));
-            config.insert("spool_durability".to_owned(), json!("local"));
-        } else {
-            config.insert("spool_path".to_owned(), json!(folder.path().join("spool.db")));
+        let Value::Object(config) = config else { unreachable!("it is an object") };
+        let mut tap = Tap { folder, config, config_files: Cell::new(0), schema: None };
+        match Schema::from_environment() {
+            Some(schema) => {
+                tap.set_schema(schema);
+                tap.set("spool_durability", "local")
+            }
+            None => tap.with_spool_file(),
         }
-        Tap { folder, config, config_files: Cell::new(0), schema }
+    }
+
+    /// Puts the spool into a schema of the database that `url` names.
+    #[must_use]
+    pub fn with_spool_in(mut self, url: &str) -> Self {
+        self.config.remove("spool_path");
+        self.set_schema(Schema::new(url.to_owned()));
+        self
+    }
+
+    /// Puts the spool into an SQLite file, whatever the environment says.
+    #[must_use]
+    pub fn with_spool_file(mut self) -> Self {
+        self.schema = None;
+        for key in ["spool_url", "spool_schema", "spool_durability"] {
+            self.config.remove(key);
+        }
+        self.config.insert("spool_path".to_owned(), json!(self.folder().join("spool.db")));
+        self
+    }
+
+    fn set_schema(&mut self, schema: Schema) {
+        self.config.insert("spool_url".to_owned(), json!(schema.url));
+        self.config.insert("spool_schema".to_owned(), json!(schema.name));
+        self.schema = Some(schema);
+    }
+
+    /// Uses the same spool as `other`, from another folder.
+    #[must_use]
+    pub fn sharing_spool_of(mut self, other: &Tap) -> Self {
+        self.config.clone_from(&other.config);
+        self.schema.clone_from(&other.schema);
+        self
     }
 
     /// Sets a key of the configuration.

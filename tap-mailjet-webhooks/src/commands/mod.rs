@@ -10,6 +10,7 @@ pub mod run;
 pub mod sample;
 pub mod send_test;
 pub mod snapshot_sql;
+pub mod spool_copy;
 pub mod spool_export;
 mod spool_items;
 pub mod spool_status;
@@ -59,6 +60,8 @@ pub enum CommandError {
     Spool(#[from] SpoolError),
     #[error(transparent)]
     SpoolDamaged(#[from] spool_export::SpoolDamaged),
+    #[error(transparent)]
+    Copy(#[from] spool_copy::CopyError),
     #[error(transparent)]
     SpoolProblems(#[from] spool_verify::SpoolProblems),
     #[error(transparent)]

@@ -105,6 +105,7 @@ impl<S: Append> Handler<S> {
         slot: &Slot,
         body: &mut (impl Stream<Item = Result<impl Buf, warp::Error>> + Send + Unpin),
     ) -> Result<(Receipt, Option<Cow<'static, str>>), Refusal> {
+        self.guards.tokens.wait_until_known().await;
         let (token, claimed_length) = self.guards.admit(head)?;
         let reservation = body::reserve(claimed_length, &self.spool, slot).await?;
         let read = body::read(body, claimed_length, self.guards.max_body_bytes, reservation, slot);

@@ -12,6 +12,8 @@ pub(super) const CONFIRMED_THROUGH: &str = "confirmed_through";
 pub(super) const CONFIRMED_AT: &str = "confirmed_at";
 /// How many discovered columns were forgotten.
 pub(super) const COLUMNS_FORGOTTEN: &str = "columns_forgotten";
+/// Present while another spool is being copied into this one.
+pub(super) const COPY_UNFINISHED: &str = "copy_unfinished";
 /// The spool's time when it was last noted, in Unix milliseconds.
 pub(super) const TIME: &str = "time";
 /// Which boot of the machine that was in, and how many milliseconds after it.
@@ -30,13 +32,14 @@ pub(super) struct MarkNames {
     pub(super) sequence: &'static str,
 }
 
-pub(super) const ALL: [&str; 13] = [
+pub(super) const ALL: [&str; 14] = [
     TRIMMED_THROUGH,
     STATE_GIVEN,
     WRITTEN_THROUGH,
     CONFIRMED_THROUGH,
     CONFIRMED_AT,
     COLUMNS_FORGOTTEN,
+    COPY_UNFINISHED,
     TIME,
     TIME_BOOT,
     TIME_UPTIME,

@@ -41,6 +41,7 @@
 //! | [`sequence`] | sequences, and how they are assigned |
 //! | [`registry`] | webhook URLs, discovered columns, positions, roles |
 //! | [`stats`] | counts and sizes |
+//! | [`import`] | copying a whole spool into another one |
 //! | [`headroom`], [`retention`], [`spool_clock`] | whether there is room, and what is old enough to go |
 //! | [`facts`] | the names of single facts |
 //! | [`error`] | what can go wrong |
@@ -53,6 +54,7 @@ mod error;
 mod event_log;
 mod facts;
 mod headroom;
+pub mod import;
 mod postgres;
 mod registry;
 mod retention;
@@ -125,6 +127,12 @@ pub fn open_existing(location: &SpoolLocation) -> Result<Arc<dyn SpoolView>, Spo
         SpoolLocation::Sqlite(path) => Ok(Arc::new(sqlite::SqliteSpool::open_existing(path)?)),
         SpoolLocation::Postgres(location) => Ok(Arc::new(postgres::PostgresSpool::open_existing(location)?)),
     }
+}
+
+/// Begins to copy another spool into a PostgreSQL spool, which is created. It must not have been used, unless
+/// by a copy that was interrupted.
+pub fn importer(location: &PostgresLocation) -> Result<Box<dyn import::Importer>, SpoolError> {
+    postgres::importer(location)
 }
 
 /// Advances the [`Watermark`] of a spool with what other processes commit, until this is dropped.

@@ -36,6 +36,8 @@ mod disks;
 mod damage;
 // Power cuts.
 mod power;
+// The spool in PostgreSQL: replication, failovers, several listeners, one emitter.
+mod replicated;
 // Spools that earlier versions have created.
 mod upgrading;
 // Clocks that jump.

@@ -23,6 +23,9 @@ use crate::spool::{
 /// [`Spool::registry_lasts`](crate::spool::Spool::registry_lasts) is longer than two of these.
 const REFRESH_INTERVAL: Duration = Duration::from_millis(300);
 
+/// How long a request waits for the registry to be read.
+const KNOWLEDGE_WAIT: Duration = Duration::from_secs(1);
+
 /// The longest time that one round counts.
 const MAX_ROUND: Duration = Duration::from_secs(2);
 /// How often the registry learns for how long a retiring URL has not been used.
@@ -50,6 +53,13 @@ struct Admitted {
     known: Option<Knowledge>,
     /// The hashes of temporary tokens.
     temporary: Vec<TokenHash>,
+}
+
+impl Admitted {
+    /// Whether the tokens are those of the registry.
+    fn is_known(&self) -> bool {
+        self.known.is_none_or(|known| known.since.elapsed() <= known.lasts)
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -148,6 +158,15 @@ impl ActiveTokens {
         self.0.read().active.len()
     }
 
+    /// Waits for a moment if the registry could not be read lately: a process that was stopped, or a database
+    /// that was slow, reads it again at once.
+    pub(crate) async fn wait_until_known(&self) {
+        let give_up = Instant::now() + KNOWLEDGE_WAIT;
+        while !self.0.read().is_known() && Instant::now() < give_up {
+            tokio::time::sleep(KNOWLEDGE_WAIT / 50).await;
+        }
+    }
+
     /// Admits `text` if it is an active token. It is compared with each of them, in constant time.
     pub(crate) fn admit(&self, text: &str) -> Result<Option<TokenHash>, Unknown> {
         if !Token::is_well_formed(text) {
@@ -156,7 +175,7 @@ impl ActiveTokens {
         let hash = token::hash(text);
         let mut is_active = false;
         let admitted = self.0.read();
-        if admitted.known.is_some_and(|known| known.since.elapsed() > known.lasts) {
+        if !admitted.is_known() {
             return Err(Unknown);
         }
         for temporary in &admitted.temporary {

@@ -40,6 +40,15 @@ pub(super) enum PostgresError {
          than emitter_lease_seconds; this one writes nothing more"
     )]
     RoleLost { spool: String },
+    #[error(
+        "spool {spool}: another spool is being copied into it, and that is not finished; start the same \
+         `spool copy` again"
+    )]
+    CopyUnfinished { spool: String },
+    #[error(
+        "spool {spool}: it has been used already; a copy needs a new one, so set spool_schema to another name"
+    )]
+    InUse { spool: String },
     #[error("spool_tls_ca: {reason}")]
     Tls { reason: String },
     #[error(transparent)]
@@ -78,6 +87,8 @@ impl PostgresError {
             PostgresError::Refused { .. }
             | PostgresError::Setting { .. }
             | PostgresError::NewerFormat { .. }
+            | PostgresError::CopyUnfinished { .. }
+            | PostgresError::InUse { .. }
             | PostgresError::Tls { .. }
             | PostgresError::Thread(_)
             | PostgresError::Runtime(_) => SpoolErrorKind::Other,

@@ -71,6 +71,11 @@ struct Columns<'a> {
     event_bytes: i64,
 }
 
+/// Returns what identifies the body of a rejected item.
+pub(super) fn body_hash(body: &[u8]) -> Vec<u8> {
+    blake3::hash(body).as_bytes()[..BODY_HASH_BYTES].to_vec()
+}
+
 impl<'a> Columns<'a> {
     fn of(group: &[&'a Batch]) -> Self {
         let mut columns = Columns::default();
@@ -89,7 +94,7 @@ impl<'a> Columns<'a> {
                     columns.rejected_times.push(received_at);
                     columns.reasons.push(rejected_for.unwrap_or("it is not UTF-8"));
                     columns.rejected.push(body);
-                    columns.hashes.push(blake3::hash(body).as_bytes()[..BODY_HASH_BYTES].to_vec());
+                    columns.hashes.push(body_hash(body));
                 }
             }
         }

@@ -44,6 +44,7 @@
 //! | [`role`] | roles |
 //! | [`trim`] | trimming |
 //! | [`registry`], [`facts`] | the small tables |
+//! | [`import`] | copying another spool |
 //! | [`stats`], [`check`] | what `spool status` and `spool verify` show |
 //! | [`error`] | what can go wrong, in messages for people |
 
@@ -55,6 +56,7 @@ mod facts;
 mod follower;
 mod format;
 mod group_store;
+mod import;
 mod location;
 mod reader;
 mod registry;
@@ -68,6 +70,7 @@ use std::time::Duration;
 
 use tracing::warn;
 
+use super::import::Importer;
 use super::{
     CommitFollower, EventReader, ItemKind, Limits, Registry, RegistryView, Role, RoleLock, SequenceUnit,
     Spool, SpoolError, SpoolView, StatsReader, Trimmer, Watermark, Writer, WriterHandle,
@@ -77,6 +80,7 @@ use connection::{Context, Database, Patience};
 use durability::{SETTINGS_SQL, Settings};
 use error::PostgresError;
 use group_store::PostgresGroupStore;
+use import::PostgresImporter;
 pub use location::{Durability, PostgresLocation, PostgresUrl, PostgresUrlError, SchemaName, TlsAuthorities};
 use reader::PostgresReader;
 use registry::PostgresRegistry;
@@ -116,6 +120,7 @@ impl PostgresSpool {
         let mut database = Database::new(&context)?;
         demand_durability(&mut database)?;
         format::create_or_convert(&mut database)?;
+        import::demand_finished(&mut database)?;
         trim::note_first_time(&mut database, clock)?;
         Ok(PostgresSpool { context, is_writable: true, clock, watermark: Watermark::default() })
     }
@@ -123,7 +128,9 @@ impl PostgresSpool {
     /// Opens the spool at `location` for reading, and creates nothing.
     pub(super) fn open_existing(location: &PostgresLocation) -> Result<Self, SpoolError> {
         let context = Arc::new(Context::new(location, None::<fn() -> UnixMillis>)?);
-        format::demand(&mut Database::new(&context)?)?;
+        let mut database = Database::new(&context)?;
+        format::demand(&mut database)?;
+        import::demand_finished(&mut database)?;
         let (clock, watermark) = (Clock::SYSTEM, Watermark::default());
         Ok(PostgresSpool { context, is_writable: false, clock, watermark })
     }
@@ -131,6 +138,16 @@ impl PostgresSpool {
     fn database(&self) -> Result<Database, PostgresError> {
         Database::new(&self.context)
     }
+}
+
+/// Begins to copy another spool into the one at `location`.
+pub(super) fn importer(location: &PostgresLocation) -> Result<Box<dyn Importer>, SpoolError> {
+    let context = Arc::new(Context::new(location, None::<fn() -> UnixMillis>)?);
+    let mut database = Database::new(&context)?;
+    demand_durability(&mut database)?;
+    format::create_or_convert(&mut database)?;
+    trim::note_first_time(&mut database, Clock::SYSTEM)?;
+    Ok(Box::new(PostgresImporter::begin(&context)?))
 }
 
 /// Demands that the database promises what `spool_durability` says, and stores text as it is.

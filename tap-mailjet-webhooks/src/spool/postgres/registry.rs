@@ -29,7 +29,7 @@ pub(super) struct PostgresRegistry {
     pub(super) patience: Patience,
 }
 
-fn name_of(pending: UrlPurpose) -> &'static str {
+pub(super) fn name_of(pending: UrlPurpose) -> &'static str {
     match pending {
         UrlPurpose::Register => "register",
         UrlPurpose::Rotate => "rotate",
