@@ -293,22 +293,23 @@ async fn trimming_stops_at_the_first_item_that_has_to_stay<F: Fixture>() {
     let fixture = F::new();
     let spool = fixture.open();
     let running = Running::start(&*spool, LIMITS);
-    for now in [10, 90, 20] {
+    // Steps of seconds: an item also goes once the spool has really had it for that long.
+    for now in [10_000, 90_000, 20_000] {
         set_clock(now);
         running.append_event().await;
     }
-    set_clock(50);
+    set_clock(50_000);
     let mut trimmer = spool.trimmer().expect("a trimmer");
     let mut step = |retention| {
-        let retention = Duration::from_millis(retention);
-        trimmer.step(ItemKind::Event, Sequence::new(100), retention).expect("a step")
+        let retention = Duration::from_secs(retention);
+        trimmer.step(ItemKind::Event, Sequence::new(100_000), retention).expect("a step")
     };
     assert_eq!((step(35), step(35)), (1, 0));
-    assert_eq!(events_past(&*spool, Sequence::START), [90, 91]);
+    assert_eq!(events_past(&*spool, Sequence::START), [90_000, 90_001]);
     // The second one seems to come from the future, and the third followed it. Nobody knows when the clock
     // was right.
     assert_eq!((step(25), step(25)), (0, 0));
-    assert_eq!(events_past(&*spool, Sequence::START), [90, 91]);
+    assert_eq!(events_past(&*spool, Sequence::START), [90_000, 90_001]);
     assert_eq!((step(0), step(0)), (2, 0));
 }
 
