@@ -160,8 +160,9 @@ static USER: LazyLock<Option<(u32, u32)>> = LazyLock::new(|| {
     })
 });
 
-/// A program of PostgreSQL.
-fn command(program: &str) -> Command {
+/// A program of PostgreSQL, as the user that its servers run as.
+#[must_use]
+pub fn command(program: &str) -> Command {
     let mut command = Command::new(postgres_bin().join(program));
     if let Some((uid, gid)) = *USER {
         command.uid(uid).gid(gid);

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use end_to_end::http::Endpoint;
+use end_to_end::metrics::Metrics;
 use end_to_end::program::{self, ChildProcess, Signal};
 use end_to_end::tap::{TOKEN, state_value};
 use rusqlite::{Connection, OpenFlags};
@@ -61,6 +62,12 @@ impl Spool {
     pub(crate) fn set(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.config.insert(key.to_owned(), value.into());
         self
+    }
+
+    /// Puts the spool into a schema of a replicated database.
+    pub(crate) fn in_postgres(mut self, url: &str, schema: &str) -> Self {
+        self.config.remove("spool_path");
+        self.set("spool_url", url).set("spool_schema", schema)
     }
 
     /// A file in the folder.
@@ -206,6 +213,17 @@ impl Listener {
     pub(crate) fn post_groups(&self, generator: &mut EventGenerator, events: u64) -> LoadReport {
         let load = Load { events_per_post: GROUP, connections: GROUP_CONNECTIONS, pace: Pace::AsAnswered };
         load.post(&self.endpoint, generator, |progress| progress.events < events)
+    }
+
+    /// How many rows each transaction has had. The listener needs an admin address for that.
+    pub(crate) fn rows_per_transaction(&self) -> u64 {
+        let admin = self.program.stderr().wait_for("admin on http://");
+        let (_, admin) = admin.split_once("admin on ").expect("an address follows");
+        let metrics = Metrics::fetch(&Endpoint::parse(admin.split(": ").next().expect("an address")));
+        let commits = metrics.count("commit_rows_count").max(1);
+        let rows = (metrics.count("commit_rows_sum") / commits).max(1);
+        eprintln!("  {commits} transactions of {rows} rows");
+        rows.unsigned_abs()
     }
 
     /// The peak memory so far, in millions of bytes.

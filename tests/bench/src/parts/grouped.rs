@@ -3,8 +3,6 @@
 
 use std::time::Instant;
 
-use end_to_end::http::Endpoint;
-use end_to_end::metrics::Metrics;
 use rusqlite::Connection;
 
 use crate::benchmark::Benchmark;
@@ -21,12 +19,9 @@ pub(super) fn run(benchmark: &mut Benchmark) {
     for _ in benchmark.rounds() {
         let spool = Spool::new(&benchmark.folder, PART).set("admin_address", "127.0.0.1:0");
         let listener = spool.listen();
-        let admin = listener.program.stderr().wait_for("admin on http://");
-        let (_, admin) = admin.split_once("admin on ").expect("an address follows");
-        let admin = Endpoint::parse(admin.split(": ").next().expect("an address"));
         let report = listener.post_groups(&mut benchmark.generator, events);
         benchmark.listener_peak = benchmark.listener_peak.max(listener.peak());
-        let metrics = Metrics::fetch(&admin);
+        let rows = listener.rows_per_transaction();
         listener.stop();
         let stored = spool.event_count();
         assert!(
@@ -34,15 +29,12 @@ pub(super) fn run(benchmark: &mut Benchmark) {
             "{} events were answered with 200, {stored} are stored",
             report.events
         );
-        let commits = metrics.count("commit_rows_count").max(1);
-        let rows = (metrics.count("commit_rows_sum") / commits).max(1);
-        eprintln!("  {commits} transactions of {rows} rows");
         posted.push(benchmark.results.round(PART, "on disk, then answered", Unit::PerSecond, report.rate()));
         spool.remove();
         sync_disk();
 
         let spool = Spool::new(&benchmark.folder, PART);
-        let rate = insert(&spool, &mut benchmark.generator, events, rows.unsigned_abs());
+        let rate = insert(&spool, &mut benchmark.generator, events, rows);
         inserted.push(benchmark.results.round(PART, "SQLite alone", Unit::PerSecond, rate));
         spool.remove();
         sync_disk();

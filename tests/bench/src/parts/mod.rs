@@ -7,6 +7,7 @@ mod growth;
 mod hostile;
 mod memory;
 mod pipeline;
+mod replicated;
 mod single;
 mod steady;
 mod target;
@@ -33,6 +34,11 @@ pub(crate) const ALL: &[Part] = &[
         name: "pipeline",
         about: "from the POST to the synced line, all on this machine",
         run: pipeline::run,
+    },
+    Part {
+        name: "replicated",
+        about: "posts and a drain with three PostgreSQL servers",
+        run: replicated::run,
     },
     Part { name: "memory", about: "the listener's memory, and the shortest command", run: memory::run },
     Part { name: "hostile", about: "the webhooks that take the most time", run: hostile::run },

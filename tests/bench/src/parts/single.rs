@@ -1,7 +1,7 @@
 //! Single events: the listener against the same listener with a spool that stores nothing.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{fs, net::TcpStream};
 
@@ -28,20 +28,26 @@ const EVENT: &str = concat!(
 const PART: &str = "single";
 
 /// The results that wrk prints.
-struct WrkReport {
-    posts: u64,
-    rate: f64,
+pub(super) struct WrkReport {
+    pub(super) posts: u64,
+    pub(super) rate: f64,
     /// The 99th percentile, in milliseconds.
     p99: f64,
 }
 
-pub(super) fn run(benchmark: &mut Benchmark) {
-    let script = benchmark.folder.join("post.lua");
+/// Writes what wrk has to post.
+pub(super) fn write_script(folder: &Path) -> PathBuf {
+    let script = folder.join("post.lua");
     let lua = format!(
         "wrk.method = \"POST\"\nwrk.headers[\"Content-Type\"] = \"application/json\"\n\
          wrk.body = [[{EVENT}]]\n"
     );
     fs::write(&script, lua).expect("a script can be written");
+    script
+}
+
+pub(super) fn run(benchmark: &mut Benchmark) {
+    let script = write_script(&benchmark.folder);
     for connections in [64, 256] {
         let (mut bare, mut durable) = (Vec::new(), Vec::new());
         for _ in benchmark.rounds() {
@@ -100,7 +106,8 @@ fn without_spooling(address: SocketAddr) -> ChildProcess {
     program
 }
 
-fn wrk(benchmark: &Benchmark, endpoint: &Endpoint, script: &Path, connections: u32) -> WrkReport {
+/// Posts single events.
+pub(super) fn wrk(benchmark: &Benchmark, endpoint: &Endpoint, script: &Path, connections: u32) -> WrkReport {
     let mut command = Command::new("wrk");
     command.args(["-t1", "--latency", &format!("-c{connections}")]);
     command
