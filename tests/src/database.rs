@@ -120,6 +120,21 @@ impl Postgres {
         }
     }
 
+    /// Accepts TLS connections with the two files of a certificate, which are in `folder`.
+    pub fn serve_tls(&self, folder: &Path) {
+        for (file, setting) in [("certificate.pem", "ssl_cert_file"), ("private-key.pem", "ssl_key_file")] {
+            let copy = self.folder.path().join("data").join(file);
+            fs::copy(folder.join(file), &copy).expect("a file");
+            // The server refuses a key that others can read.
+            fs::set_permissions(&copy, fs::Permissions::from_mode(0o600)).expect("its owner may do that");
+            if let Some((uid, gid)) = *USER {
+                chown(&copy, Some(uid), Some(gid)).expect("root may change owners");
+            }
+            self.set(setting, &format!("'{file}'"));
+        }
+        self.set("ssl", "on");
+    }
+
     /// Changes a setting of the running server.
     pub fn set(&self, setting: &str, value: &str) {
         let _ = self.query(&format!("ALTER SYSTEM SET {setting} = {value}"));

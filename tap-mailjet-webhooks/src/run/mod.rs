@@ -40,7 +40,7 @@ use receiving::Receiving;
 use supervisor::Supervisor;
 
 /// How long a run that was asked to end may take. After that it ends even if the reader of stdout does not
-/// read, the disk does not answer, or another process keeps the spool locked.
+/// read, the disk or the database does not answer, or another process keeps the spool locked.
 pub const END_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why a run failed.
@@ -63,7 +63,7 @@ pub enum RunError {
     LocalAddress { key: &'static str, source: std::io::Error },
     #[error(
         "the run did not end within {} seconds after it was asked to: the reader of stdout does not read, \
-         the disk does not answer, or another process keeps the spool locked. What was not written stays in \
+         the disk or the database does not answer, or another process keeps the spool locked. What was not written stays in \
          the spool",
         END_TIMEOUT.as_secs()
     )]

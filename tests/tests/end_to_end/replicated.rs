@@ -1,5 +1,6 @@
 //! The spool in PostgreSQL, with real servers that fail: what a 200 means, and that one emitter writes.
 
+use std::net::IpAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,9 @@ use end_to_end::http::Endpoint;
 use end_to_end::message::Message;
 use end_to_end::program::Signal;
 use end_to_end::tap::{RunningTap, Tap};
+use end_to_end::tls::Certificate;
 use end_to_end::wait;
+use rcgen::SanType;
 use serde_json::json;
 
 /// A tap whose spool is replicated. A commit that nobody confirms fails soon.
@@ -359,6 +362,48 @@ fn a_copy_that_was_interrupted_is_continued_and_nothing_else_may_use_it_before()
     copy().assert_code(0);
     assert_eq!(new.spool().events(), old.spool().events());
     new.command(&["spool", "verify"]).finish().assert_code(0);
+}
+
+/// A loopback address that no other test uses, so that the server can have its usual port there.
+fn loopback_address() -> IpAddr {
+    let id = std::process::id();
+    let [.., high, low] = id.to_be_bytes();
+    IpAddr::from([127, 99, high, low])
+}
+
+#[test]
+fn the_certificate_of_a_database_is_verified() {
+    let address = loopback_address();
+    let [certificate, other] = [0; 2].map(|_| {
+        Certificate::with_params(|params| params.subject_alt_names = vec![SanType::IpAddress(address)])
+    });
+    let server = Postgres::start_with(&[&format!("listen_addresses={address}")]);
+    let folder = tempfile::tempdir().expect("a folder");
+    certificate.write_into(folder.path());
+    server.serve_tls(folder.path());
+    let authority = folder.path().join("certificate.pem");
+    let url = format!("postgresql://tester@{address}/postgres?sslmode=verify-full");
+    let tap = Tap::new().with_spool_in(&url).set("spool_durability", "local");
+    let tap = tap.set("spool_tls_ca", authority.to_str());
+    let listener = tap.listen().start();
+    assert_eq!(post(&listener.endpoint(), 0).0, 200);
+    let encrypted = "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
+        WHERE application_name = 'tap-mailjet-webhooks'";
+    assert_eq!(server.query(encrypted).trim(), "t");
+    listener.stop().assert_code(0);
+
+    other.write_into(tap.folder());
+    let untrusted = tap.folder().join("certificate.pem");
+    for (authority, expected) in [
+        (untrusted.to_str().expect("text"), "certificate"),
+        ("system", "certificate"),
+        ("/nowhere/ca.pem", "spool_tls_ca: /nowhere/ca.pem: No such file"),
+        ("/dev/null", "spool_tls_ca: /dev/null: it holds no certificate"),
+    ] {
+        let refused = tap.listen().set("spool_tls_ca", authority).finish();
+        refused.assert_code(1);
+        assert!(refused.only_error().contains(expected), "{authority}: {:?}", refused.stderr);
+    }
 }
 
 #[test]
