@@ -48,7 +48,10 @@ need_cargo_tool() {
     export PATH="$PWD/target/tools/bin:$PATH"
     command -v "$1" >/dev/null && return
     say "$1 is missing: building it under target/tools (takes a few minutes, once)"
-    cargo install --quiet --locked --root target/tools --version "$2" "$1"
+    # The tools' own profiles optimise as for a release, which takes many times as long.
+    CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+        CARGO_PROFILE_RELEASE_DEBUG=false \
+        cargo install --quiet --locked --root target/tools --version "$2" "$1"
 }
 
 # need_postgresql: installs the server's programs, which Debian keeps out of PATH. The tests start their own
