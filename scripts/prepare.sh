@@ -61,6 +61,16 @@ need_postgresql() {
     need_package postgresql
 }
 
+# postgresql_programs: prints the folder of the newest server's programs.
+postgresql_programs() {
+    printf '%s\n' /usr/lib/postgresql/*/bin/initdb | sort -V | tail -n 1 | xargs dirname
+}
+
+# need_nginx: installs nginx, which Debian keeps out of a user's PATH.
+need_nginx() {
+    [ -x /usr/sbin/nginx ] || need_package nginx-light
+}
+
 # need_npm_package NAME VERSION: installs a package from npm under target/npm, unless it is there.
 need_npm_package() {
     grep -qs "\"version\": \"$2\"" "target/npm/node_modules/$1/package.json" && return
