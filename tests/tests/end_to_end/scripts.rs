@@ -2,12 +2,14 @@
 //! of its own; `scripts/install`; and the longer scripts, briefly or with small sizes.
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use end_to_end::events::DOCUMENTED_EVENTS;
+use end_to_end::events::{DOCUMENTED_EVENTS, numbered_event};
 use end_to_end::growth::growth;
-use end_to_end::http::free_address;
+use end_to_end::http::{Endpoint, free_address};
+use end_to_end::lines::OutputLines;
 use end_to_end::program::{self, ChildProcess, Signal, repository, script};
 use end_to_end::sampling::{ProcessUsage, Sample, SampleContext};
 use end_to_end::soak::SoakReport;
@@ -110,6 +112,115 @@ fn the_quick_start_works_and_a_second_start_continues() {
     second.signal(Signal::TERM);
     assert_eq!(second.wait(), Some(0));
     assert_eq!(rows(&folder), DOCUMENTED_EVENTS.len(), "no event is written twice");
+}
+
+/// A running `scripts/cluster`. It is asked to stop on drop, since nobody else stops its servers.
+struct Cluster {
+    script: ChildProcess,
+    stdout: OutputLines,
+    folder: PathBuf,
+}
+
+impl Cluster {
+    fn start(folder: PathBuf) -> Self {
+        let mut command = script("scripts/cluster", &folder);
+        let command = command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut script = ChildProcess::spawn("scripts/cluster", command);
+        let stdout = script.collect_stdout_with_token();
+        let cluster = Cluster { script, stdout, folder };
+        let _ = cluster.script.stderr().wait_for("running; Ctrl-C stops");
+        cluster
+    }
+
+    /// Returns the printed commands of a numbered step, each on one line.
+    fn commands(&self, step: u32) -> Vec<String> {
+        let is_step = |line: &str, step| line.starts_with(&format!("    {step}. "));
+        let lines = self.stdout.so_far();
+        let lines = lines.iter().skip_while(|line| !is_step(line, step));
+        let lines = lines.take_while(|line| !is_step(line, step + 1) && !line.starts_with("    To see"));
+        let indented: Vec<_> = lines.filter_map(|line| line.strip_prefix("        ")).collect();
+        indented.join("\n").replace("\\\n", " ").lines().map(str::to_owned).collect()
+    }
+
+    /// The processes that it has started and named, and the servers.
+    fn processes(&self) -> Vec<u32> {
+        let lines = self.stdout.so_far();
+        let named = lines.iter().filter_map(|line| {
+            let (_, id) = line.split_once("kill -9 ").or_else(|| line.split_once("nginx is process "))?;
+            id.trim_end_matches('.').parse().ok()
+        });
+        let servers = ["one", "two", "three"].map(|server| {
+            let file = self.folder.join(server).join("data/postmaster.pid");
+            let text = fs::read_to_string(file).expect("the server runs");
+            text.lines().next().and_then(|id| id.parse().ok()).expect("a process id")
+        });
+        named.chain(servers).collect()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.script.signal(Signal::INT);
+        self.script.wait();
+    }
+}
+
+/// Runs a printed command line, and returns what it prints to stdout.
+fn run_printed(commands: &[String]) -> String {
+    program::run(Command::new("bash").args(["-c", &commands.join("\n")]).current_dir(repository()))
+}
+
+/// Each step that `scripts/cluster` prints for people to try does what the text says.
+#[test]
+fn a_cluster_survives_what_it_invites_to_try_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // As root, the servers run as another user, who has to get there.
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o711)).expect("its owner may do that");
+    let mut cluster = Cluster::start(folder.path().join("cluster"));
+    let processes = cluster.processes();
+    assert_eq!(processes.len(), 6, "a listener, the emitter, nginx and the servers: {processes:?}");
+    let url = cluster.stdout.wait_for("http://127.0.0.1:");
+    let nginx = Endpoint::parse(url.trim());
+    let is_stored = |number| {
+        let table = fs::read_to_string(cluster.folder.join("table/data.jsonl")).unwrap_or_default();
+        table.contains(&format!("\"guid-{number}\"")).then_some(())
+    };
+    let post = |number| nginx.post(numbered_event(number)).status;
+    let post_stored = |number| {
+        assert_eq!(post(number), 200);
+        wait::until("the event is in the table", || is_stored(number));
+    };
+
+    post_stored(1);
+    let listener = cluster.commands(1);
+    run_printed(&listener[..1]);
+    // Enough for both turns of the round robin.
+    (2..5).for_each(post_stored);
+    let emitters = cluster.commands(2);
+    assert_eq!(run_printed(&emitters[..1]).trim(), "75");
+
+    run_printed(&cluster.commands(3));
+    post_stored(5);
+    let both_standbys = cluster.commands(4);
+    run_printed(&both_standbys[..1]);
+    assert_eq!(post(6), 503);
+    run_printed(&both_standbys[1..]);
+    post_stored(7);
+
+    let failover = cluster.commands(5);
+    run_printed(&failover[..1]);
+    assert_eq!(post(8), 503);
+    run_printed(&failover[1..]);
+    wait::until("the new primary accepts events", || (post(9) == 200).then_some(()));
+    post_stored(10);
+
+    let processes = [processes, cluster.processes()].concat();
+    cluster.script.signal(Signal::INT);
+    assert_eq!(cluster.script.wait(), Some(0));
+    assert!(!cluster.folder.exists(), "the folder is deleted");
+    for process in processes {
+        assert!(!Path::new(&format!("/proc/{process}")).exists(), "process {process} has ended");
+    }
 }
 
 /// `scripts/soak` without the chart: one round, with phases of a second each.
