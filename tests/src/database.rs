@@ -266,7 +266,8 @@ impl Drop for Postgres {
     }
 }
 
-fn postgres_bin() -> PathBuf {
+/// The folder of PostgreSQL's programs.
+pub(crate) fn postgres_bin() -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().filter_map(Result::ok);
     let mut bins: Vec<_> = versions
         .map(|entry| entry.path().join("bin"))

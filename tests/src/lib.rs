@@ -13,6 +13,7 @@
 //! - [`metrics`]: the metrics on a tap's admin address
 //! - [`browser`]: a real browser, which looks at the status page
 //! - [`database`]: real databases, and real targets that load them
+//! - [`patroni`]: PostgreSQL on three servers, of which any may be lost
 //! - [`mailjet`]: a stand-in for Mailjet, its REST API and the servers that post webhooks
 //! - [`proxy`]: nginx and Caddy, configured as in `scripts/proxies`
 //!
@@ -39,6 +40,7 @@
 //! - [`faults`]: makes a tap's system calls fail like those on a faulty disk, and records its writes
 //! - [`power`]: what a power cut leaves of these writes
 //! - [`mount`]: a small or read-only disk
+//! - [`network`]: several hosts, which can be cut off from each other
 //!
 //! Tools:
 //!
@@ -59,8 +61,10 @@ pub mod mailjet;
 pub mod message;
 pub mod metrics;
 pub mod mount;
+pub mod network;
 pub mod oracle;
 pub mod page;
+pub mod patroni;
 pub mod pipeline;
 pub mod power;
 pub mod program;
