@@ -34,6 +34,7 @@
 //! - [`oracle`]: posts like Mailjet, remembers what was acknowledged, and checks that all of it arrives
 //! - [`delivered`]: the rows that have arrived at the destination
 //! - [`torture`]: kills everything at random moments
+//! - [`postgres_torture`]: the same with a cluster of databases, its network, disks and clocks
 //! - [`soak`]: mixed load for a long time
 //! - [`sampling`]: the resource usage of processes and files, once a second
 //! - [`growth`]: whether that usage grows
@@ -66,6 +67,7 @@ pub mod oracle;
 pub mod page;
 pub mod patroni;
 pub mod pipeline;
+pub mod postgres_torture;
 pub mod power;
 pub mod program;
 pub mod proxy;

@@ -61,6 +61,8 @@ pub struct LoadProfile {
     pub with_item: bool,
     /// How long a connection pauses for each acknowledged event.
     pub pause: Duration,
+    /// How long a connection waits before it sends a request again. Mailjet waits 30 seconds.
+    pub retry_after: Duration,
 }
 
 impl LoadProfile {
@@ -71,6 +73,7 @@ impl LoadProfile {
         form: EventForm::Plain,
         with_item: false,
         pause: Duration::ZERO,
+        retry_after: Duration::from_millis(5),
     };
 
     /// A load in which every fifth request is grouped.

@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::delivered::DeliveredRows;
 use crate::events::{grouped, number_in, number_of};
@@ -35,8 +35,6 @@ use crate::tap::Tap;
 use crate::target::Target;
 use crate::wait;
 
-/// How long Mailjet waits before it retries: 30 seconds, shortened.
-const RETRY_AFTER: Duration = Duration::from_millis(5);
 /// How often an idle poster checks whether there is something to do.
 const IDLE: Duration = Duration::from_millis(20);
 
@@ -63,7 +61,8 @@ struct SentEvent {
 
 #[derive(Debug)]
 struct Shared {
-    endpoint: Mutex<Endpoint>,
+    /// Each connection begins with one of these, and tries the next one after a failure.
+    endpoints: Mutex<Vec<Endpoint>>,
     load: Mutex<LoadProfile>,
     next_request: AtomicUsize,
     /// The next event's position, whatever its form.
@@ -73,6 +72,14 @@ struct Shared {
     sent: Mutex<BTreeMap<u64, SentEvent>>,
     /// How often each status was received.
     answers: Mutex<BTreeMap<u16, u64>>,
+    silence: Mutex<Silence>,
+}
+
+/// How long no request was acknowledged.
+#[derive(Debug)]
+struct Silence {
+    since: Instant,
+    longest: Duration,
 }
 
 impl Oracle {
@@ -94,7 +101,7 @@ impl Oracle {
     #[must_use]
     pub fn start_with_load(endpoint: Endpoint, posters: usize, load: LoadProfile) -> Self {
         let shared = Arc::new(Shared {
-            endpoint: Mutex::new(endpoint),
+            endpoints: Mutex::new(vec![endpoint]),
             load: Mutex::new(load),
             next_request: AtomicUsize::new(0),
             next_event: AtomicU64::new(1),
@@ -102,6 +109,7 @@ impl Oracle {
             stop: AtomicBool::new(false),
             sent: Mutex::default(),
             answers: Mutex::default(),
+            silence: Mutex::new(Silence { since: Instant::now(), longest: Duration::ZERO }),
         });
         let posters = (0..posters).map(|poster| {
             let shared = Arc::clone(&shared);
@@ -117,7 +125,12 @@ impl Oracle {
 
     /// Continues at another endpoint, since the tap was restarted.
     pub fn redirect(&self, endpoint: Endpoint) {
-        *self.shared.endpoint.lock().expect("no poster panics") = endpoint;
+        self.balance(vec![endpoint]);
+    }
+
+    /// Continues at several endpoints, like a load balancer: whoever fails at one tries the next.
+    pub fn balance(&self, endpoints: Vec<Endpoint>) {
+        *self.shared.endpoints.lock().expect("no poster panics") = endpoints;
     }
 
     /// Returns a function that counts the events acknowledged so far.
@@ -145,6 +158,15 @@ impl Oracle {
     #[must_use]
     pub fn answers(&self) -> BTreeMap<u16, u64> {
         self.shared.answers.lock().expect("no poster panics").clone()
+    }
+
+    /// The longest time without an acknowledgement since this was last called.
+    #[must_use]
+    pub fn take_longest_silence(&self) -> Duration {
+        let mut silence = self.shared.silence.lock().expect("no poster panics");
+        let longest = silence.longest.max(silence.since.elapsed());
+        *silence = Silence { since: Instant::now(), longest: Duration::ZERO };
+        longest
     }
 
     /// The events sent so far.
@@ -190,6 +212,7 @@ impl Oracle {
 impl Shared {
     fn post_until_stopped(&self, poster: usize) {
         let mut connection: Option<(Endpoint, Client)> = None;
+        let mut failures = 0;
         while !self.stop.load(Ordering::SeqCst) {
             let load = *self.load.lock().expect("no poster panics");
             if poster >= load.connections {
@@ -203,12 +226,13 @@ impl Shared {
                 [event] => event.clone(),
                 events => grouped(events),
             };
-            while !self.deliver(&mut connection, &ids, &body) {
+            while !self.deliver(&mut connection, poster + failures, &ids, &body) {
                 connection = None;
+                failures += 1;
                 if self.stop.load(Ordering::SeqCst) {
                     return;
                 }
-                thread::sleep(RETRY_AFTER);
+                thread::sleep(load.retry_after);
             }
             thread::sleep(load.pause * u32::try_from(ids.len()).expect("a small number"));
         }
@@ -222,9 +246,18 @@ impl Shared {
         events.chain(load.with_item.then(|| EventForm::NonEvent.number(first + size))).collect()
     }
 
-    /// Sends a request once, and returns whether it was acknowledged.
-    fn deliver(&self, connection: &mut Option<(Endpoint, Client)>, ids: &[u64], body: &str) -> bool {
-        let endpoint = self.endpoint.lock().expect("no poster panics").clone();
+    /// Sends a request once, to the `nth` endpoint, and returns whether it was acknowledged.
+    fn deliver(
+        &self,
+        connection: &mut Option<(Endpoint, Client)>,
+        nth: usize,
+        ids: &[u64],
+        body: &str,
+    ) -> bool {
+        let endpoint = {
+            let endpoints = self.endpoints.lock().expect("no poster panics");
+            endpoints[nth % endpoints.len()].clone()
+        };
         if connection.as_ref().is_none_or(|(connected, _)| *connected != endpoint) {
             *connection = endpoint.try_connect().ok().map(|client| (endpoint.clone(), client));
         }
@@ -240,6 +273,9 @@ impl Shared {
             let later = EventForm::Plain.number(self.next_event.load(Ordering::SeqCst));
             self.note(ids, |event| event.acknowledged = Some(later));
             self.acknowledged.fetch_add(ids.len() as u64, Ordering::SeqCst);
+            let mut silence = self.silence.lock().expect("no poster panics");
+            silence.longest = silence.longest.max(silence.since.elapsed());
+            silence.since = Instant::now();
         }
         acknowledged
     }
@@ -308,15 +344,19 @@ impl SentEvents {
     /// bookmark belongs to a row, bookmarks never decrease, the last one covers all rows, and each run that
     /// repeated rows began directly after a bookmark.
     pub fn assert_pipeline_delivered(&self, tap: &Tap, target: &Target, runs: usize) {
-        let (rows, bookmarks) = (target.rows(), tap.bookmarks());
-        self.assert_delivered_in(&rows, runs);
+        self.assert_runs_delivered(&target.rows(), &tap.bookmarks(), runs);
+    }
+
+    /// The same for rows and bookmarks of several runs, in the order of the runs.
+    pub fn assert_runs_delivered(&self, rows: &[Record], bookmarks: &[i64], runs: usize) {
+        self.assert_delivered_in(rows, runs);
         let sequences: BTreeSet<i64> = rows.iter().map(Record::sequence).collect();
-        for bookmark in &bookmarks {
+        for bookmark in bookmarks {
             assert!(*bookmark == 0 || sequences.contains(bookmark), "no row has the bookmark {bookmark}");
         }
         assert!(bookmarks.is_sorted(), "the bookmarks go back: {bookmarks:?}");
         assert_eq!(bookmarks.last(), sequences.last().or(Some(&0)), "the last state covers every row");
-        for begin in steps_back(&rows) {
+        for begin in steps_back(rows) {
             let before = sequences.range(..begin).next_back().copied().unwrap_or(0);
             let is_right_behind = bookmarks.iter().any(|bookmark| (before..begin).contains(bookmark));
             assert!(before == 0 || is_right_behind, "a run began at {begin}, where no state ends");
@@ -325,13 +365,24 @@ impl SentEvents {
 
     /// Asserts that every event acknowledged so far is safe, whatever is running or dead by now.
     pub fn assert_none_lost(&self, tap: &Tap, target: &Target) {
+        let states = || tap.bookmarks();
+        self.assert_none_lost_in(tap, states, |look| target.each_row(look));
+    }
+
+    /// The same for states and rows that lie elsewhere.
+    pub fn assert_none_lost_in(
+        &self,
+        tap: &Tap,
+        bookmarks: impl FnOnce() -> Vec<i64>,
+        each_row: impl FnOnce(&mut dyn FnMut(&str)),
+    ) {
         // In this order: an event that is no longer in the spool is covered, and a covered event is in the
         // destination.
         let spooled: BTreeMap<u64, i64> =
             tap.spool().events().iter().map(|event| (number_in(&event.body), event.sequence)).collect();
-        let bookmark = tap.bookmarks().last().copied().unwrap_or(0);
+        let bookmark = bookmarks().last().copied().unwrap_or(0);
         let mut covered = BTreeSet::new();
-        target.each_row(|row| {
+        each_row(&mut |row| {
             let (id, sequence) = (number_in(row), sequence_in(row));
             if sequence <= bookmark {
                 covered.insert(id);

@@ -225,6 +225,16 @@ impl Patroni {
         }
     }
 
+    /// Starts Patroni again if it has ended by itself.
+    pub fn revive(&self, server: usize) {
+        let mut patroni = self.servers[server].patroni.borrow_mut();
+        let has_ended = |child: &mut Child| child.try_wait().expect("a child can be waited for").is_some();
+        if patroni.as_mut().is_none_or(has_ended) {
+            drop(patroni);
+            self.start_server(server);
+        }
+    }
+
     /// Kills the processes of PostgreSQL on a server, but not Patroni, which starts it again.
     pub fn kill_postgres(&self, server: usize) {
         let postmaster = self.postmaster(server).expect("the server is running");

@@ -129,6 +129,16 @@ impl Tap {
         self
     }
 
+    /// Puts the spool into a database. `psql_url` is how the test itself reaches it.
+    #[must_use]
+    pub fn with_spool_at(mut self, url: &str, psql_url: &str) -> Self {
+        let name = "torture".to_owned();
+        self.config.remove("spool_path");
+        self.config.insert("spool_schema".to_owned(), json!(name));
+        self.schema = Some(Schema { url: psql_url.to_owned(), name });
+        self.set("spool_url", url)
+    }
+
     /// Sets a key of the configuration.
     #[must_use]
     pub fn set(mut self, key: &str, value: impl Into<Value>) -> Self {
@@ -173,16 +183,10 @@ impl Tap {
         file.and_then(|mut file| file.write_all(text.as_bytes())).expect("the state file can be written");
     }
 
-    /// The bookmarks of stream `data` in the state file, line by line; 0 for a state without one. Skips a
-    /// state whose writer died in the middle of it, even if another one follows on the same line.
+    /// The bookmarks of stream `data` in the state file, as [`bookmarks_in`] returns them.
     #[must_use]
     pub fn bookmarks(&self) -> Vec<i64> {
-        let text = fs::read_to_string(self.state_file()).unwrap_or_default();
-        let states = text.lines().filter_map(|line| {
-            let begin = line.rfind(r#"{"bookmarks""#)?;
-            serde_json::from_str::<Value>(&line[begin..]).ok()
-        });
-        states.map(|state| bookmark(&state).unwrap_or(0)).collect()
+        bookmarks_in(&self.state_file())
     }
 
     /// Runs the Singer tap: continuously, unless the configuration says otherwise.
@@ -250,6 +254,18 @@ impl Tap {
         fs::write(&path, Value::Object(config.clone()).to_string()).expect("a config file can be written");
         path
     }
+}
+
+/// The bookmarks of stream `data` in a state file, line by line; 0 for a state without one. Skips a state whose
+/// writer died in the middle of it, even if another one follows on the same line.
+#[must_use]
+pub fn bookmarks_in(state_file: &Path) -> Vec<i64> {
+    let text = fs::read_to_string(state_file).unwrap_or_default();
+    let states = text.lines().filter_map(|line| {
+        let begin = line.rfind(r#"{"bookmarks""#)?;
+        serde_json::from_str::<Value>(&line[begin..]).ok()
+    });
+    states.map(|state| bookmark(&state).unwrap_or(0)).collect()
 }
 
 /// The value of a STATE with a bookmark for `data`.
