@@ -53,8 +53,8 @@ pub(super) struct Context {
     clock: Option<fn() -> UnixMillis>,
     /// The epoch of the emitter's role, once this process has taken it.
     pub(super) emitter_epoch: Mutex<Option<i64>>,
-    /// The server that accepted the last connection.
-    last_server: AtomicUsize,
+    /// The server that is asked first for a new connection.
+    first_server: AtomicUsize,
 }
 
 /// A connection, which is made when it is needed.
@@ -142,7 +142,7 @@ impl Context {
             tls,
             clock,
             emitter_epoch: Mutex::default(),
-            last_server: AtomicUsize::new(0),
+            first_server: AtomicUsize::new(0),
             location: location.clone(),
         })
     }
@@ -466,17 +466,20 @@ async fn perform<T>(
     }
 }
 
-/// Connects to the first server that accepts writes, beginning with the one that did so last.
+/// Connects to the first server that accepts writes, beginning with the one that did so last. If the caller's
+/// time is up before that, the next call begins with the next server. Otherwise a server that is silent would
+/// hide the others from whoever is less patient than [`CONNECT_TIMEOUT`].
 async fn connect(context: &Context) -> Result<Session, String> {
     let servers = context.location.url.servers();
-    let first = context.last_server.load(Ordering::Relaxed);
+    let first = context.first_server.load(Ordering::Relaxed);
     let mut reasons = Vec::new();
     for offset in 0..servers.len() {
         let index = (first + offset) % servers.len();
         let server = &servers[index];
+        context.first_server.store((index + 1) % servers.len(), Ordering::Relaxed);
         match tokio::time::timeout(CONNECT_TIMEOUT, connect_to(server, context)).await {
             Ok(Ok(session)) => {
-                context.last_server.store(index, Ordering::Relaxed);
+                context.first_server.store(index, Ordering::Relaxed);
                 return Ok(session);
             }
             Ok(Err(error)) => reasons.push(format!("{}: {}", server.name, explain(&error))),
