@@ -3,7 +3,7 @@
 //!
 //! Each server is a host of a [`Network`], with a disk in memory. The test is a host too, and runs etcd.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::net::Ipv4Addr;
@@ -22,6 +22,7 @@ use tempfile::TempDir;
 
 use crate::database::postgres_bin;
 use crate::http::Endpoint;
+use crate::message::value;
 use crate::mount::TestDisk;
 use crate::network::{Host, Network};
 use crate::program::{ChildProcess, repository, run};
@@ -52,6 +53,8 @@ pub struct Patroni {
 #[derive(Debug)]
 struct Server {
     patroni: RefCell<Option<Child>>,
+    /// What etcd says about the server counts if it is newer than this revision.
+    counts_after: Cell<u64>,
     folder: PathBuf,
     _disk: TestDisk,
 }
@@ -72,6 +75,14 @@ pub struct ClusterState {
     pub standbys: BTreeSet<usize>,
     /// The servers that are up and replicate.
     pub running: BTreeSet<usize>,
+}
+
+/// What etcd has stored under a key.
+struct Entry {
+    key: String,
+    value: String,
+    /// The revision in which it was stored.
+    revision: u64,
 }
 
 impl Patroni {
@@ -115,7 +126,12 @@ impl Patroni {
             }
             fs::set_permissions(&server, fs::Permissions::from_mode(0o700)).expect("a folder of ours");
             chown(&server, Some(user.uid), Some(user.gid)).expect("root may change owners");
-            Some(Server { patroni: RefCell::new(None), folder: server, _disk: disk })
+            Some(Server {
+                patroni: RefCell::new(None),
+                counts_after: Cell::new(0),
+                folder: server,
+                _disk: disk,
+            })
         });
         let servers = servers.collect::<Option<Vec<_>>>()?;
         let cluster = Patroni { servers, etcd, folder, network };
@@ -201,6 +217,7 @@ impl Patroni {
 
     fn start_with(&self, index: usize, environment: &[(&str, &str)]) {
         let server = &self.servers[index];
+        self.demand_news(index);
         let log = OpenOptions::new().create(true).append(true).open(self.log(index)).expect("a log");
         let user = User::postgres();
         let [wrapper, namespace] = self.host(index).wrapper();
@@ -211,6 +228,25 @@ impl Patroni {
         command.env("PYTHONPATH", self.folder.path().join("python")).env("HOME", &server.folder);
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
         *server.patroni.borrow_mut() = Some(command.spawn().expect("nsenter starts"));
+    }
+
+    /// Ignores what etcd says about a server until the server itself has said something new.
+    fn demand_news(&self, server: usize) {
+        self.servers[server].counts_after.set(self.etcd_entries().0);
+    }
+
+    /// Continues a server that stands still.
+    pub fn thaw_server(&self, server: usize) {
+        self.demand_news(server);
+        self.host(server).thaw();
+    }
+
+    /// Connects everything that was cut off.
+    pub fn heal(&self) {
+        for server in 0..SERVERS {
+            self.demand_news(server);
+        }
+        self.network.heal();
     }
 
     fn log(&self, server: usize) -> PathBuf {
@@ -262,25 +298,26 @@ impl Patroni {
     /// What the cluster says about itself.
     #[must_use]
     pub fn state(&self) -> ClusterState {
-        let entries = self.etcd_entries();
-        let find = |key: &str| entries.iter().find(|(name, _)| name == key).map(|(_, value)| value);
-        let leader = find("leader").and_then(|name| server_number(name));
+        let (_, entries) = self.etcd_entries();
+        let find = |key: &str| entries.iter().find(|entry| entry.key == key).map(|entry| &*entry.value);
+        let leader = find("leader").and_then(server_number);
         let sync: Value = find("sync").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
         let names = sync["sync_standby"].as_str().unwrap_or_default();
         let is_of_leader = sync["leader"].as_str().and_then(server_number) == leader;
         let standbys = names.split(',').filter(|_| is_of_leader).filter_map(server_number).collect();
-        let running = entries.iter().filter_map(|(key, value)| {
-            let server = server_number(key.strip_prefix("members/")?)?;
-            let member: Value = serde_json::from_str(value).ok()?;
+        let running = entries.iter().filter_map(|entry| {
+            let server = server_number(entry.key.strip_prefix("members/")?)?;
+            let member: Value = serde_json::from_str(&entry.value).ok()?;
             let is_running = matches!(member["state"].as_str(), Some("running" | "streaming"));
             let replicates = Some(server) == leader || member["replication_state"] == "streaming";
-            (is_running && replicates).then_some(server)
+            let counts = self.servers[server].counts_after.get() < entry.revision;
+            (is_running && replicates && counts).then_some(server)
         });
         ClusterState { leader, standbys, running: running.collect() }
     }
 
-    /// The keys of the cluster and their values, as etcd's HTTP gateway returns them.
-    fn etcd_entries(&self) -> Vec<(String, String)> {
+    /// The keys of the cluster and their values, as etcd's HTTP gateway returns them, and etcd's revision.
+    fn etcd_entries(&self) -> (u64, Vec<Entry>) {
         let prefix = "/service/spool/";
         let range = json!({"key": STANDARD.encode(prefix), "range_end": STANDARD.encode("/service/spool0")});
         let mut client = Endpoint::parse(&format!("http://{}:2379", self.network.own_address())).connect();
@@ -290,13 +327,18 @@ impl Patroni {
         let answer = client.read_until_closed();
         let (head, body) = answer.split_once("\r\n\r\n").expect("an answer");
         assert!(head.contains(" 200 "), "{answer}");
-        let answer = crate::message::value(body);
+        let answer = value(body);
         let text = |value: &Value| {
             let bytes = STANDARD.decode(value.as_str().unwrap_or_default()).expect("base64");
             String::from_utf8(bytes).expect("Patroni writes text")
         };
-        let entries = answer["kvs"].as_array().map_or(&[][..], Vec::as_slice).iter();
-        entries.map(|entry| (text(&entry["key"]).replacen(prefix, "", 1), text(&entry["value"]))).collect()
+        let revision = |value: &Value| value.as_str().expect("a number").parse().expect("a number");
+        let entries = answer["kvs"].as_array().map_or(&[][..], Vec::as_slice).iter().map(|entry| Entry {
+            key: text(&entry["key"]).replacen(prefix, "", 1),
+            value: text(&entry["value"]),
+            revision: revision(&entry["mod_revision"]),
+        });
+        (revision(&answer["header"]["revision"]), entries.collect())
     }
 
     /// Waits until a condition holds, and returns what `look` found.

@@ -331,7 +331,7 @@ impl PostgresTorture {
         self.cluster.host(primary).freeze();
         self.cluster.wait_other_leader(primary);
         self.oracle.wait_acknowledged(SOME_EVENTS);
-        self.cluster.host(primary).thaw();
+        self.cluster.thaw_server(primary);
         self.oracle.wait_acknowledged(SOME_EVENTS);
     }
 
@@ -351,8 +351,8 @@ impl PostgresTorture {
         assert_eq!(acknowledged(), before, "an event was acknowledged that is on one server only");
         match way {
             0 => standbys.iter().for_each(|standby| self.cluster.start_server(*standby)),
-            1 => standbys.iter().for_each(|standby| self.cluster.host(*standby).thaw()),
-            _ => self.cluster.network().heal(),
+            1 => standbys.iter().for_each(|standby| self.cluster.thaw_server(*standby)),
+            _ => self.cluster.heal(),
         }
     }
 
@@ -386,7 +386,7 @@ impl PostgresTorture {
         self.cluster.network().cut_off(&[primary]);
         self.cluster.wait_other_leader(primary);
         self.oracle.wait_acknowledged(SOME_EVENTS);
-        self.cluster.network().heal();
+        self.cluster.heal();
     }
 
     fn cut_off_primary_with_clients(&mut self) {
@@ -395,7 +395,7 @@ impl PostgresTorture {
         self.cluster.network().cut_off(&[primary, SERVERS + first.client]);
         self.cluster.wait_other_leader(primary);
         self.oracle.wait_acknowledged(SOME_EVENTS);
-        self.take_over(first, |torture, _| torture.cluster.network().heal());
+        self.take_over(first, |torture, _| torture.cluster.heal());
     }
 
     /// Starts another emitter, which takes the role of the `first` one, and then lets the first one go on. It
