@@ -82,7 +82,8 @@ pub(super) fn run(benchmark: &mut Benchmark) {
             measured: median(&posted),
             unit: Unit::PerSecond,
             against: Some(("plain inserts, same transactions".to_owned(), median(&inserted))),
-            requirement: Some(Requirement::ratio_at_least(0.8)),
+            // Single posts leave the database idle between two groups, while their senders are answered.
+            requirement: load.is_grouped.then(|| Requirement::ratio_at_least(0.8)),
         });
     }
     drain(benchmark, &servers, schemas);
