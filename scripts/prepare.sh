@@ -71,6 +71,17 @@ need_nginx() {
     [ -x /usr/sbin/nginx ] || need_package nginx-light
 }
 
+# need_patroni: installs what the tests need to start a cluster of PostgreSQL servers. PostgreSQL runs as a user
+# that may read Debian's Python, but maybe not the one that comes first in PATH.
+need_patroni() {
+    need_postgresql
+    need_command psql postgresql-client
+    [ -x /usr/bin/etcd ] || need_package etcd-server
+    need_command ip iproute2
+    need_command faketime faketime
+    PYTHON=/usr/bin/python3 need_venv patroni 'patroni[etcd3]==4.1.5' psycopg2-binary==2.9.13
+}
+
 # need_npm_package NAME VERSION: installs a package from npm under target/npm, unless it is there.
 need_npm_package() {
     grep -qs "\"version\": \"$2\"" "target/npm/node_modules/$1/package.json" && return
@@ -79,16 +90,17 @@ need_npm_package() {
     npm install --silent --no-audit --no-fund --prefix target/npm "$1@$2"
 }
 
-# need_venv NAME REQUIREMENT…: creates a Python virtual environment under target/venvs, unless it exists.
+# need_venv NAME REQUIREMENT…: creates a Python virtual environment under target/venvs, unless it exists. PYTHON
+# may name another Python than the first in PATH.
 need_venv() {
-    local folder=target/venvs/$1
+    local folder=target/venvs/$1 python=${PYTHON:-python3}
     shift
     [ "$(cat "$folder/requirements" 2>/dev/null)" = "$*" ] && return
-    need_command python3 python3-venv
+    need_command "$python" python3-venv
     say "installing $* into $folder"
     rm -rf "$folder"
     # On Debian, the module venv is a separate package.
-    python3 -m venv "$folder" 2>/dev/null || { need_package python3-venv && python3 -m venv "$folder"; }
+    "$python" -m venv "$folder" 2>/dev/null || { need_package python3-venv && "$python" -m venv "$folder"; }
     "$folder/bin/pip" install --quiet --disable-pip-version-check "$@"
     printf '%s\n' "$*" >"$folder/requirements"
 }

@@ -117,11 +117,12 @@ impl Patroni {
                 ("patroni.json", config.to_string()),
                 ("server.pem", certificate.pem.clone()),
                 ("server.key", certificate.private_key.clone()),
+                ("postgres", postgres_with_clock(&server)),
             ];
             for (name, text) in files {
                 let path = server.join(name);
                 fs::write(&path, text).expect("a file can be written");
-                fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("a file of ours");
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("a file of ours");
                 chown(&path, Some(user.uid), Some(user.gid)).expect("root may change owners");
             }
             fs::set_permissions(&server, fs::Permissions::from_mode(0o700)).expect("a folder of ours");
@@ -190,40 +191,28 @@ impl Patroni {
         }
     }
 
-    /// Starts Patroni on a server, and with it PostgreSQL.
-    pub fn start_server(&self, server: usize) {
-        self.start_with(server, &[]);
-    }
-
-    /// The same with a clock that is ahead by so many seconds. Returns false and prints a line if Debian's
-    /// package `faketime` is not installed.
-    pub fn start_server_ahead(&self, server: usize, seconds: u32) -> bool {
-        let Some(library) = faketime() else {
+    /// Sets how many seconds the clock of PostgreSQL is ahead on a server. This takes effect with its next
+    /// start. Patroni keeps the right time, since libfaketime breaks how Python waits. Returns false and prints
+    /// a line if Debian's package `faketime` is not installed.
+    pub fn set_clock_ahead(&self, server: usize, seconds: u32) -> bool {
+        let is_possible = faketime().is_some();
+        if !is_possible {
             eprintln!("skipped: faketime is not installed");
-            return false;
-        };
-        let time = format!("+{seconds}");
-        // Waiting takes as long as usual; only the time of day is different.
-        self.start_with(
-            server,
-            &[
-                ("LD_PRELOAD", library.to_str().expect("a path is text")),
-                ("FAKETIME", &time),
-                ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-            ],
-        );
-        true
+        }
+        let clock = self.servers[server].folder.join("clock");
+        fs::write(clock, format!("+{seconds}")).expect("a file can be written");
+        is_possible
     }
 
-    fn start_with(&self, index: usize, environment: &[(&str, &str)]) {
+    /// Starts Patroni on a server, and with it PostgreSQL.
+    pub fn start_server(&self, index: usize) {
         let server = &self.servers[index];
         self.demand_news(index);
         let log = OpenOptions::new().create(true).append(true).open(self.log(index)).expect("a log");
         let user = User::postgres();
         let [wrapper, namespace] = self.host(index).wrapper();
         let mut command = Command::new(wrapper);
-        command.args([&namespace, "-S", &user.uid.to_string(), "-G", &user.gid.to_string(), "--", "env"]);
-        command.args(environment.iter().map(|(name, value)| format!("{name}={value}")));
+        command.args([&namespace, "-S", &user.uid.to_string(), "-G", &user.gid.to_string(), "--"]);
         command.args([PYTHON, "-m", "patroni", "patroni.json"]).current_dir(&server.folder);
         command.env("PYTHONPATH", self.folder.path().join("python")).env("HOME", &server.folder);
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
@@ -459,6 +448,21 @@ fn server_number(name: &str) -> Option<usize> {
     name.strip_prefix("server")?.parse().ok()
 }
 
+/// A script that runs PostgreSQL with the clock of its server.
+fn postgres_with_clock(folder: &Path) -> String {
+    let (postgres, clock) = (postgres_bin().join("postgres"), folder.join("clock"));
+    let (postgres, clock) = (postgres.display(), clock.display());
+    let environment = faketime().map_or_else(String::new, |library| {
+        // Waiting takes as long as usual; only the time of day is different.
+        format!(
+            "if [ -s {clock} ]; then\n  export LD_PRELOAD={} FAKETIME=\"$(cat {clock})\"\n  \
+             export FAKETIME_DONT_FAKE_MONOTONIC=1\nfi\n",
+            library.display()
+        )
+    });
+    format!("#!/bin/sh\n{environment}exec {postgres} \"$@\"\n")
+}
+
 /// The configuration of a server. Patroni reads YAML, so also JSON.
 fn config(server: usize, network: &Network, folder: &Path) -> Value {
     let address: Ipv4Addr = network.host(server).address();
@@ -495,6 +499,7 @@ fn config(server: usize, network: &Network, folder: &Path) -> Value {
             "connect_address": format!("{address}:5432"),
             "data_dir": folder.join("data"),
             "bin_dir": postgres_bin(),
+            "bin_name": {"postgres": folder.join("postgres")},
             "pgpass": folder.join("pgpass"),
             "remove_data_directory_on_diverged_timelines": true,
             "authentication": {"superuser": user("postgres"), "replication": user("replicator")},

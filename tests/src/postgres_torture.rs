@@ -42,7 +42,8 @@ const LONGEST: Duration = Duration::from_millis(40);
 const ROLE_LOST: i32 = 75;
 /// How much memory a listener or an emitter may use.
 const MOST_MEMORY: usize = 100 << 20;
-/// How far a clock is ahead, in seconds.
+/// How far a clock is ahead, in seconds: of the right time, or of the clock that was ahead before, whose time
+/// the sequences have kept.
 const AHEAD: u32 = 3600;
 
 /// What goes wrong.
@@ -137,6 +138,8 @@ pub struct PostgresTorture {
     random: SeededRandom,
     faults: BTreeMap<Fault, (u64, Duration)>,
     peak_memory: usize,
+    /// How often a clock was ahead.
+    clocks_ahead: u32,
     cluster: Patroni,
 }
 
@@ -188,6 +191,7 @@ impl PostgresTorture {
             random,
             faults: BTreeMap::new(),
             peak_memory: 0,
+            clocks_ahead: 0,
             cluster,
         };
         torture.emitter = Some(torture.start_emitter(0));
@@ -439,11 +443,12 @@ impl PostgresTorture {
 
     fn set_clock_ahead(&mut self) {
         let standby = self.random_standby();
-        self.cluster.kill_server(standby);
-        if !self.cluster.start_server_ahead(standby, AHEAD) {
-            self.cluster.start_server(standby);
+        self.clocks_ahead += 1;
+        if !self.cluster.set_clock_ahead(standby, self.clocks_ahead * AHEAD) {
             return;
         }
+        self.cluster.kill_server(standby);
+        self.cluster.start_server(standby);
         self.cluster.wait_whole();
         let before = self.last_sequence();
         self.cluster.switch_over(standby);
@@ -459,6 +464,7 @@ impl PostgresTorture {
         let start = Instant::now();
         self.kill_emitter();
         assert!(start.elapsed() < wait::DEADLINE, "the role was free too late");
+        self.cluster.set_clock_ahead(standby, 0);
         self.cluster.kill_server(standby);
         self.cluster.start_server(standby);
     }

@@ -99,6 +99,8 @@ mod send_test;
 mod pipeline;
 // The same while everything is killed, at random moments.
 mod torture;
+// The same with three PostgreSQL servers, of which one is lost.
+mod patroni;
 // `scripts/run`, as in the quick start, and the other scripts.
 mod scripts;
 // The Markdown files: their links, code blocks, command lines, file names and widths.
