@@ -133,6 +133,8 @@ impl Postgres {
             self.set(setting, &format!("'{file}'"));
         }
         self.set("ssl", "on");
+        // The files are read again only when the settings are.
+        let _ = self.query("SELECT pg_reload_conf()");
     }
 
     /// Changes a setting of the running server.

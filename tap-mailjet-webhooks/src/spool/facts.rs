@@ -14,6 +14,9 @@ pub(super) const CONFIRMED_AT: &str = "confirmed_at";
 pub(super) const COLUMNS_FORGOTTEN: &str = "columns_forgotten";
 /// Present while another spool is being copied into this one.
 pub(super) const COPY_UNFINISHED: &str = "copy_unfinished";
+/// How far that has got.
+pub(super) const COPIED_EVENTS: &str = "copied_events";
+pub(super) const COPIED_REJECTED: &str = "copied_rejected";
 /// The spool's time when it was last noted, in Unix milliseconds.
 pub(super) const TIME: &str = "time";
 /// Which boot of the machine that was in, and how many milliseconds after it.
@@ -32,7 +35,7 @@ pub(super) struct MarkNames {
     pub(super) sequence: &'static str,
 }
 
-pub(super) const ALL: [&str; 14] = [
+pub(super) const ALL: [&str; 16] = [
     TRIMMED_THROUGH,
     STATE_GIVEN,
     WRITTEN_THROUGH,
@@ -40,6 +43,8 @@ pub(super) const ALL: [&str; 14] = [
     CONFIRMED_AT,
     COLUMNS_FORGOTTEN,
     COPY_UNFINISHED,
+    COPIED_EVENTS,
+    COPIED_REJECTED,
     TIME,
     TIME_BOOT,
     TIME_UPTIME,

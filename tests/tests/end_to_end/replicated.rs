@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use end_to_end::database::{Postgres, Replicated};
 use end_to_end::events::{DOCUMENTED_EVENTS, number_of, numbered_event};
@@ -198,6 +198,55 @@ fn a_commit_whose_wait_was_cancelled_is_not_answered_200() {
     listener.stop().assert_code(0);
 }
 
+/// Patroni does that when the last standby goes, unless it is strict: the server ends the wait without a word.
+#[test]
+fn a_commit_whose_wait_a_setting_has_ended_is_not_answered_200() {
+    let mut servers = Replicated::start();
+    let tap = tap_on(&servers).set("spool_commit_timeout_seconds", 20);
+    let listener = tap.listen().start();
+    let endpoint = listener.endpoint();
+    assert_eq!(post(&endpoint, 0).0, 200);
+    for server in 1..=2 {
+        servers.servers[server].signal(Signal::STOP);
+    }
+    let (status, error) = thread::scope(|scope| {
+        let waiting = scope.spawn(|| post(&endpoint, 1));
+        let groups = "SELECT count(*) FROM pg_stat_activity \
+            WHERE wait_event = 'SyncRep' AND query LIKE '%cardinality%'";
+        wait::until("a group waits", || (servers.servers[0].query(groups).trim() != "0").then_some(()));
+        servers.servers[0].set("synchronous_standby_names", "''");
+        waiting.join().expect("an answer")
+    });
+    assert_eq!(status, 503);
+    assert!(error.contains("spool_durability"), "{error}");
+    listener.stop().assert_code(0);
+}
+
+/// Each session that waits for a standby stays until one comes, whether or not anybody waits for it.
+#[test]
+fn sessions_do_not_pile_up_while_the_standbys_are_away() {
+    let mut servers = Replicated::start();
+    let tap = tap_on(&servers).set("admin_address", "127.0.0.1:0").set("spool_commit_timeout_seconds", 0.5);
+    let listener = tap.listen().start();
+    let (endpoint, ready) = (listener.endpoint(), listener.admin().with_path("/readyz"));
+    assert_eq!(post(&endpoint, 0).0, 200);
+    for server in 1..=2 {
+        servers.servers[server].signal(Signal::STOP);
+    }
+    for number in 1..8 {
+        assert_eq!(post(&endpoint, number).0, 503);
+        assert_eq!(ready.request("GET").status, 503);
+    }
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    let waiting: u32 = servers.servers[0].query(waiting).trim().parse().expect("a number");
+    assert!((1..=3).contains(&waiting), "a group, a probe and a note at most: {waiting}");
+    for server in 1..=2 {
+        servers.servers[server].signal(Signal::CONT);
+    }
+    post_until_accepted(&endpoint, 8);
+    listener.stop().assert_code(0);
+}
+
 /// After a restart, the primary shows what no standby has. A failover would give its sequence to another
 /// event.
 #[test]
@@ -263,7 +312,7 @@ fn a_failover_loses_nothing_and_restarts_nothing() {
 }
 
 #[test]
-fn a_webhook_url_works_everywhere_within_a_second_and_a_revoked_one_nowhere() {
+fn a_webhook_url_works_everywhere_and_a_revoked_one_nowhere() {
     let mut servers = Replicated::start();
     let tap = tap_on(&servers).with_created_urls();
     let other_machine = Tap::new().sharing_spool_of(&tap);
@@ -284,11 +333,9 @@ fn a_webhook_url_works_everywhere_within_a_second_and_a_revoked_one_nowhere() {
         post_until_accepted(endpoint, 2);
     }
     tap.url(&["revoke", "1"]).finish().assert_code(0);
-    let revoked = Instant::now();
     for endpoint in &endpoints {
         wait::until("it is refused", || (post(endpoint, 3).0 == 404).then_some(()));
     }
-    assert!(revoked.elapsed() < Duration::from_secs(5), "a slow machine may take longer than a second");
     for listener in listeners {
         listener.stop().assert_code(0);
     }
@@ -322,6 +369,11 @@ fn a_copy_of_an_sqlite_spool_has_the_same_events_columns_and_urls() {
         assert!(!after.is_empty(), "{command:?}");
     }
     new.command(&["spool", "verify"]).finish().assert_code(0);
+    let listener = new.listen().start();
+    let beside = copy();
+    beside.assert_code(1);
+    assert!(beside.only_error().contains("stop it before you copy"), "{:?}", beside.stderr);
+    listener.stop().assert_code(0);
     let again = copy();
     again.assert_code(1);
     assert!(again.only_error().contains("it has been used already"), "{:?}", again.stderr);
@@ -349,7 +401,8 @@ fn a_copy_that_was_interrupted_is_continued_and_nothing_else_may_use_it_before()
     copy().assert_code(0);
     // What is left of a copy that was killed after the first event.
     new.spool().execute(
-        "INSERT INTO fact VALUES ('copy_unfinished', 1);
+        "INSERT INTO fact SELECT 'copied_events', min(sequence) FROM event;
+         INSERT INTO fact VALUES ('copy_unfinished', 1);
          DELETE FROM event WHERE sequence > (SELECT min(sequence) FROM event);
          UPDATE seq SET events = 1, event_bytes = (SELECT octet_length(body) FROM event);
          DELETE FROM count_mark; DELETE FROM item_count",
@@ -374,7 +427,8 @@ fn loopback_address() -> IpAddr {
 #[test]
 fn the_certificate_of_a_database_is_verified() {
     let address = loopback_address();
-    let [certificate, other] = [0; 2].map(|_| {
+    let elsewhere = IpAddr::from([192, 0, 2, 7]);
+    let [certificate, other, misnamed] = [address, address, elsewhere].map(|address| {
         Certificate::with_params(|params| params.subject_alt_names = vec![SanType::IpAddress(address)])
     });
     let server = Postgres::start_with(&[&format!("listen_addresses={address}")]);
@@ -395,8 +449,8 @@ fn the_certificate_of_a_database_is_verified() {
     other.write_into(tap.folder());
     let untrusted = tap.folder().join("certificate.pem");
     for (authority, expected) in [
-        (untrusted.to_str().expect("text"), "certificate"),
-        ("system", "certificate"),
+        (untrusted.to_str().expect("text"), "UnknownIssuer"),
+        ("system", "UnknownIssuer"),
         ("/nowhere/ca.pem", "spool_tls_ca: /nowhere/ca.pem: No such file"),
         ("/dev/null", "spool_tls_ca: /dev/null: it holds no certificate"),
     ] {
@@ -404,6 +458,12 @@ fn the_certificate_of_a_database_is_verified() {
         refused.assert_code(1);
         assert!(refused.only_error().contains(expected), "{authority}: {:?}", refused.stderr);
     }
+    // A trusted certificate that is another server's.
+    misnamed.write_into(folder.path());
+    server.serve_tls(folder.path());
+    let refused = tap.listen().finish();
+    refused.assert_code(1);
+    assert!(refused.only_error().contains("not valid for name"), "{:?}", refused.stderr);
 }
 
 #[test]

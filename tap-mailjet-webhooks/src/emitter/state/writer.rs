@@ -96,8 +96,10 @@ impl StateWriter {
         registry: &mut dyn Registry,
         out: &mut Vec<u8>,
     ) -> Result<(), SpoolError> {
-        registry.demand_emitter()?;
-        self.note_bookmarks(positions, registry)?;
+        if !self.note_bookmarks(positions, registry)? {
+            // Nothing was written that would have noticed.
+            registry.demand_emitter()?;
+        }
         for position in positions.0.iter().filter(|position| position.bookmark > Sequence::START) {
             let (stream, bookmark) = (position.stream.name(), position.bookmark.get());
             self.state.set_bookmark(stream, &self.replication_key, bookmark);
@@ -115,19 +117,18 @@ impl StateWriter {
 
     /// Notes how far a STATE goes before it is written: a state that goes further is another spool's. A new
     /// spool that continues another one's state notes that too, so that its own sequences come after it
-    /// whatever the clock does.
+    /// whatever the clock does. Returns whether there was anything to note.
     pub(crate) fn note_bookmarks(
         &mut self,
         positions: &Positions,
         registry: &mut dyn Registry,
-    ) -> Result<(), SpoolError> {
-        if let Some(bookmark) =
-            positions.largest_bookmark().filter(|bookmark| *bookmark > self.written_through)
-        {
+    ) -> Result<bool, SpoolError> {
+        let bookmark = positions.largest_bookmark().filter(|bookmark| *bookmark > self.written_through);
+        if let Some(bookmark) = bookmark {
             registry.note_written_through(bookmark)?;
             self.written_through = bookmark;
         }
         self.written.note_bookmarks(positions);
-        Ok(())
+        Ok(bookmark.is_some())
     }
 }

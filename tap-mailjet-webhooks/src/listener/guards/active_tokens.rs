@@ -20,7 +20,9 @@ use crate::spool::{
 };
 
 /// How often the registry is read. A revoked URL has to stop working within a second.
-/// [`Spool::registry_lasts`](crate::spool::Spool::registry_lasts) is longer than two of these.
+/// What was read lasts for longer than two of these ([`Spool::registry_lasts`]).
+///
+/// [`Spool::registry_lasts`]: crate::spool::Spool::registry_lasts
 const REFRESH_INTERVAL: Duration = Duration::from_millis(300);
 
 /// How long a request waits for the registry to be read.
@@ -241,7 +243,7 @@ impl Follower {
         match refreshed.and_then(|()| self.write_uses()).and_then(|()| self.write_disuse(round)) {
             Err(error) if error.kind() == SpoolErrorKind::StorageFailed => Err(error),
             Err(error) => {
-                // The known tokens stay active. Whether the tap can go on is for the writer to find out.
+                // The known tokens stay active for as long as that knowledge lasts. Whether the tap can go on is for the writer to find out.
                 if let Some(suppressed) = self.throttle.allow() {
                     error!("{error}{suppressed}");
                 }
@@ -340,5 +342,25 @@ impl Follower {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_admitted_only_for_as_long_as_its_knowledge_lasts() {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let text = "5".repeat(token::DIGITS);
+        let tokens = ActiveTokens::from_config(&[token::hash(&text)]);
+        let admit = |known| {
+            tokens.0.write().known = known;
+            tokens.admit(&text).map(|hash| hash.is_some())
+        };
+        let read_just_now = Knowledge { since: Instant::now(), lasts: HOUR };
+        assert_eq!(admit(None), Ok(true));
+        assert_eq!(admit(Some(read_just_now)), Ok(true));
+        assert_eq!(admit(Some(Knowledge { lasts: Duration::ZERO, ..read_just_now })), Err(Unknown));
     }
 }

@@ -11,22 +11,26 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::try_join;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tokio_postgres::error::Severity;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{AsyncMessage, Client, Connection, NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::{error, info};
 
+use super::durability::{SETTINGS_SQL, Settings};
 use super::error::{PostgresError, explain, keeps_session};
 use super::location::{PostgresLocation, Server, TlsAuthorities};
 use crate::os::clock::UnixMillis;
 use crate::os::log_throttle::LogThrottle;
+use crate::spool::Role;
 
 /// How long one server may take to accept a connection, before the next one is asked.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -51,8 +55,10 @@ pub(super) struct Context {
     tls: Option<MakeRustlsConnect>,
     /// Tells the time in tests. Otherwise the database does.
     clock: Option<fn() -> UnixMillis>,
-    /// The epoch of the emitter's role, once this process has taken it.
-    pub(super) emitter_epoch: Mutex<Option<i64>>,
+    /// The epochs of the roles that this process has.
+    epochs: Mutex<Vec<(Role, i64)>>,
+    /// The row of this process among the listeners, if it is one.
+    listener: Mutex<Option<i64>>,
     /// The server that is asked first for a new connection.
     first_server: AtomicUsize,
 }
@@ -70,6 +76,17 @@ pub(super) struct Database {
 struct Session {
     client: Client,
     signals: Arc<Signals>,
+    driver: Driver,
+}
+
+/// The task that runs a connection. The connection is closed when this is dropped and the runtime runs again:
+/// by itself it would wait for answers that nobody wants any more.
+struct Driver(JoinHandle<()>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// What a server says besides its answers.
@@ -86,6 +103,8 @@ struct Signals {
 pub(super) enum Patience {
     /// For less than a second: the caller soon tries again.
     Impatient,
+    /// For this long.
+    Within(Duration),
     /// For `spool_commit_timeout_seconds`.
     Once,
     /// Like [`Once`](Patience::Once), for work that takes long.
@@ -97,14 +116,14 @@ pub(super) enum Patience {
 /// How a write takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Write {
-    /// Durable, by the emitter. It fails if another process has taken its role.
-    AsEmitter,
-    /// By the emitter. It need not be durable.
-    AsEmitterRelaxed,
     /// Durable.
     Durable,
+    /// Durable, by a process with this role, if it has it. Fails if another process has taken the role since.
+    As(Role),
     /// It need not be durable, so it does not wait for standbys.
     Relaxed,
+    /// Like [`As`](Write::As), but it need not be durable.
+    RelaxedAs(Role),
 }
 
 /// What a call does.
@@ -121,7 +140,9 @@ enum Failure {
     Query(tokio_postgres::Error),
     /// The server warned during a commit, which it does when it stops waiting for a standby.
     Warned,
-    RoleLost,
+    /// The commit took effect, but the database does not promise to keep it.
+    NotDurable(String),
+    RoleLost(Role),
 }
 
 impl From<tokio_postgres::Error> for Failure {
@@ -141,7 +162,8 @@ impl Context {
             schema: format!("\"{}\".", location.schema.as_str()),
             tls,
             clock,
-            emitter_epoch: Mutex::default(),
+            epochs: Mutex::default(),
+            listener: Mutex::default(),
             first_server: AtomicUsize::new(0),
             location: location.clone(),
         })
@@ -152,14 +174,32 @@ impl Context {
         self.clock.map(|clock| clock().get())
     }
 
-    /// The epoch of the emitter's role, if this process has it or had it.
-    pub(super) fn epoch(&self) -> Option<i64> {
-        *self.emitter_epoch.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The epoch in which this process has taken `role`; `None` if it has not. Another process may have taken
+    /// it since.
+    pub(super) fn epoch(&self, role: Role) -> Option<i64> {
+        let epochs = self.epochs.lock().unwrap_or_else(PoisonError::into_inner);
+        epochs.iter().find(|(other, _)| *other == role).map(|(_, epoch)| *epoch)
+    }
+
+    /// Notes that this process has taken `role`, or with `None` that it has given it back.
+    pub(super) fn set_epoch(&self, role: Role, epoch: Option<i64>) {
+        let mut epochs = self.epochs.lock().unwrap_or_else(PoisonError::into_inner);
+        epochs.retain(|(other, _)| *other != role);
+        epochs.extend(epoch.map(|epoch| (role, epoch)));
+    }
+
+    /// The row of this process among the listeners; `None` if it is none.
+    pub(super) fn listener(&self) -> Option<i64> {
+        *self.listener.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_listener(&self, id: Option<i64>) {
+        *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = id;
     }
 
     /// How patient the emitter is. Anybody else does the same things once.
     pub(super) fn emitter_patience(&self) -> Patience {
-        if self.epoch().is_some() { Patience::UntilItAnswers } else { Patience::Once }
+        if self.epoch(Role::Emitter).is_some() { Patience::UntilItAnswers } else { Patience::Once }
     }
 }
 
@@ -281,6 +321,7 @@ impl Database {
                     return Ok(value);
                 }
                 Err(error) if error.is_temporary() => error,
+                Err(error @ PostgresError::Setting { .. }) if patience == Patience::UntilItAnswers => error,
                 Err(error) => return Err(error),
             };
             if may_be_stale && matches!(error, PostgresError::Unavailable { .. }) {
@@ -308,25 +349,38 @@ impl Database {
         let context = Arc::clone(&self.context);
         let deadline = match patience {
             Patience::Impatient => IMPATIENT_TIMEOUT,
+            Patience::Within(limit) => limit,
             Patience::Thorough => THOROUGH_TIMEOUT,
             Patience::Once | Patience::UntilItAnswers => context.location.commit_timeout,
         };
         // What was sent for a commit may have taken effect.
         let is_committing = Cell::new(false);
-        let session = self.session.take_if(|session| !session.client.is_closed());
+        let mut session = self.session.take().filter(|session| !session.client.is_closed());
         let is_new = session.is_none();
         let outcome = self.block_on(async {
             tokio::time::timeout(deadline, async {
-                let session = match session {
+                let session = match &mut session {
                     Some(session) => session,
-                    None => connect(&context).await.map_err(Ended::NotConnected)?,
+                    none => none.insert(connect(&context).await.map_err(Ended::NotConnected)?),
                 };
-                let done = perform(&session, &context, call, &is_committing, work).await;
-                Ok((session, done))
+                Ok(perform(session, &context, call, &is_committing, work).await)
             })
             .await
             .unwrap_or(Err(Ended::Late))
         });
+        self.sessions += u64::from(is_new && session.is_some());
+        let keeps_session = match &outcome {
+            Ok(Ok(_) | Err(Failure::RoleLost(_) | Failure::NotDurable(_))) => true,
+            Ok(Err(Failure::Query(error))) => keeps_session(error),
+            Ok(Err(Failure::Warned)) | Err(_) => false,
+        };
+        if keeps_session {
+            self.session = session;
+        } else if let Some(mut session) = session {
+            // It is closed, not cancelled: to cancel what it waits for would end the wait and keep the commit.
+            session.driver.0.abort();
+            let _ = self.block_on(&mut session.driver.0);
+        }
         let spool = context.name.clone();
         let ended = |reason: String| {
             if is_committing.get() {
@@ -335,28 +389,20 @@ impl Database {
                 PostgresError::Unavailable { spool: context.name.clone(), action, reason }
             }
         };
-        let (session, done) = match outcome {
-            Ok(outcome) => outcome,
+        let done = match outcome {
+            Ok(done) => done,
             Err(Ended::NotConnected(reason)) => {
                 return Err(PostgresError::Unavailable { spool, action, reason });
             }
             Err(Ended::Late) => return Err(ended(format!("no answer within {deadline:?}"))),
         };
-        self.sessions += u64::from(is_new);
         match done {
-            Ok(value) => {
-                self.session = Some(session);
-                Ok(value)
-            }
-            Err(Failure::RoleLost) => {
-                self.session = Some(session);
-                Err(PostgresError::RoleLost { spool })
-            }
-            Err(Failure::Query(error)) if keeps_session(&error) => {
-                self.session = Some(session);
+            Ok(value) => Ok(value),
+            Err(Failure::RoleLost(role)) => Err(PostgresError::RoleLost { role, spool }),
+            Err(Failure::NotDurable(wrong)) => Err(PostgresError::Setting { spool, wrong }),
+            Err(Failure::Query(error)) if keeps_session => {
                 Err(PostgresError::from_query(&spool, action, &error))
             }
-            // The session is dropped: to cancel what it waits for would end the wait and keep the commit.
             Err(Failure::Query(error)) => Err(ended(explain(&error))),
             Err(Failure::Warned) => {
                 Err(ended("the server stopped waiting for a standby before it had confirmed".to_owned()))
@@ -423,28 +469,33 @@ async fn perform<T>(
     is_committing: &Cell<bool>,
     work: &impl AsyncFn(Queries<'_>) -> Result<T, tokio_postgres::Error>,
 ) -> Result<T, Failure> {
-    let Session { client, signals } = session;
+    let Session { client, signals, .. } = session;
     let queries = Queries { client, schema: &context.schema };
     let write = match call {
         Call::Read => return Ok(work(queries).await?),
         Call::Statement => {
             signals.has_warned.store(false, Ordering::Relaxed);
             is_committing.set(true);
-            let value = work(queries).await?;
-            return if signals.has_warned.load(Ordering::Relaxed) { Err(Failure::Warned) } else { Ok(value) };
+            let (value, settings) = try_join(work(queries), read_settings(queries)).await?;
+            demand_kept(signals, context, &settings)?;
+            return Ok(value);
         }
         Call::Transaction(write) => write,
     };
+    let is_relaxed = matches!(write, Write::Relaxed | Write::RelaxedAs(_));
     client.batch_execute("BEGIN").await?;
     let in_transaction = async {
-        if let (Write::AsEmitter | Write::AsEmitterRelaxed, Some(epoch)) = (write, context.epoch()) {
+        if let Write::As(role) | Write::RelaxedAs(role) = write
+            && let Some(epoch) = context.epoch(role)
+        {
             // Locked until the commit, so that no other process takes the role in between.
-            let role = "SELECT 1 FROM @.role WHERE name = 'emitter' AND epoch = $1 FOR SHARE";
-            if queries.rows(role, &[(&epoch, Type::INT8)]).await?.is_empty() {
-                return Err(Failure::RoleLost);
+            let held = "SELECT 1 FROM @.role WHERE name = $1 AND epoch = $2 FOR SHARE";
+            let parameters = &[(&role.to_string() as _, Type::TEXT), (&epoch as _, Type::INT8)];
+            if queries.rows(held, parameters).await?.is_empty() {
+                return Err(Failure::RoleLost(role));
             }
         }
-        if let Write::AsEmitterRelaxed | Write::Relaxed = write {
+        if is_relaxed {
             client.batch_execute("SET LOCAL synchronous_commit = local").await?;
         }
         Ok(work(queries).await?)
@@ -453,9 +504,9 @@ async fn perform<T>(
         Ok(value) => {
             signals.has_warned.store(false, Ordering::Relaxed);
             is_committing.set(true);
-            client.batch_execute("COMMIT").await?;
-            if signals.has_warned.load(Ordering::Relaxed) {
-                return Err(Failure::Warned);
+            let ((), settings) = try_join(client.batch_execute("COMMIT"), read_settings(queries)).await?;
+            if !is_relaxed {
+                demand_kept(signals, context, &settings)?;
             }
             Ok(value)
         }
@@ -463,6 +514,23 @@ async fn perform<T>(
             client.batch_execute("ROLLBACK").await?;
             Err(failure)
         }
+    }
+}
+
+/// Reads the settings. It is sent together with a commit, and answered after it: if the setting that made the
+/// commit wait is emptied meanwhile, the server ends the wait and reports success.
+async fn read_settings(queries: Queries<'_>) -> Result<Settings, tokio_postgres::Error> {
+    Settings::read(&queries.row(&format!("SELECT {SETTINGS_SQL}"), &[]).await?, 0)
+}
+
+/// Demands that the database keeps what it has just committed.
+fn demand_kept(signals: &Signals, context: &Context, settings: &Settings) -> Result<(), Failure> {
+    if signals.has_warned.load(Ordering::Relaxed) {
+        return Err(Failure::Warned);
+    }
+    match settings.wrong_for(context.location.durability) {
+        Some(wrong) => Err(Failure::NotDurable(wrong)),
+        None => Ok(()),
     }
 }
 
@@ -491,36 +559,37 @@ async fn connect(context: &Context) -> Result<Session, String> {
 
 async fn connect_to(server: &Server, context: &Context) -> Result<Session, tokio_postgres::Error> {
     let signals = Arc::new(Signals::default());
-    let client = match &context.tls {
+    let (client, driver) = match &context.tls {
         Some(tls) if server.with_tls => {
             let (client, connection) = server.config.connect(tls.clone()).await?;
-            drive(connection, Arc::clone(&signals));
-            client
+            (client, drive(connection, Arc::clone(&signals)))
         }
         _ => {
             let (client, connection) = server.config.connect(NoTls).await?;
-            drive(connection, Arc::clone(&signals));
-            client
+            (client, drive(connection, Arc::clone(&signals)))
         }
     };
     // Warnings are needed. A group must see the last commit before it, whatever the database's default is. A
-    // session that was given up must not wait for a lock any longer, and then store what was refused.
-    let lock_timeout = context.location.commit_timeout.as_millis() / 2;
+    // session that was given up must not wait for a lock any longer, and then store what was refused; nor may
+    // one keep its locks whose process has stopped in the middle of a transaction.
+    let commit_timeout = context.location.commit_timeout.as_millis();
+    let lock_timeout = commit_timeout / 2;
     let settings = format!(
         "SET client_min_messages = warning; SET default_transaction_isolation = 'read committed'; \
-         SET statement_timeout = 0; SET lock_timeout = {lock_timeout}"
+         SET statement_timeout = 0; SET lock_timeout = {lock_timeout}; \
+         SET idle_in_transaction_session_timeout = {commit_timeout}"
     );
     client.batch_execute(&settings).await?;
-    Ok(Session { client, signals })
+    Ok(Session { client, signals, driver })
 }
 
 /// Runs a connection on the current runtime.
-fn drive<S, T>(mut connection: Connection<S, T>, signals: Arc<Signals>)
+fn drive<S, T>(mut connection: Connection<S, T>, signals: Arc<Signals>) -> Driver
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    tokio::spawn(async move {
+    Driver(tokio::spawn(async move {
         while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
             match message {
                 AsyncMessage::Notice(notice) if notice.parsed_severity() == Some(Severity::Warning) => {
@@ -531,7 +600,7 @@ where
             }
         }
         signals.notified.notify_one();
-    });
+    }))
 }
 
 /// Sends queries. In their text, `@.` stands for the spool's schema.

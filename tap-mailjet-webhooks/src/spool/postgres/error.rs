@@ -36,15 +36,17 @@ pub(super) enum PostgresError {
     #[error("another process is the {role} of spool {spool} (process {holder}); nothing to do here")]
     RoleTaken { role: Role, spool: String, holder: String },
     #[error(
-        "another process has become the emitter of spool {spool}, because this one was silent for longer \
+        "another process has become the {role} of spool {spool}, because this one was silent for longer \
          than emitter_lease_seconds; this one writes nothing more"
     )]
-    RoleLost { spool: String },
+    RoleLost { role: Role, spool: String },
     #[error(
         "spool {spool}: another spool is being copied into it, and that is not finished; start the same \
          `spool copy` again"
     )]
     CopyUnfinished { spool: String },
+    #[error("spool {spool}: a listener uses it (process {holder}); stop it before you copy into this spool")]
+    ListenerRuns { spool: String, holder: String },
     #[error(
         "spool {spool}: it has been used already; a copy needs a new one, so set spool_schema to another name"
     )]
@@ -88,6 +90,7 @@ impl PostgresError {
             | PostgresError::Setting { .. }
             | PostgresError::NewerFormat { .. }
             | PostgresError::CopyUnfinished { .. }
+            | PostgresError::ListenerRuns { .. }
             | PostgresError::InUse { .. }
             | PostgresError::Tls { .. }
             | PostgresError::Thread(_)
@@ -133,6 +136,9 @@ pub(super) fn is_no_room(error: &tokio_postgres::Error) -> bool {
 
 /// Returns what the server or the system said: the client's own message is often only "db error".
 pub(super) fn explain(error: &tokio_postgres::Error) -> String {
+    if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) {
+        return "an earlier transaction holds a lock, as one does that waits for a standby".to_owned();
+    }
     if let Some(error) = error.as_db_error() {
         let hint = error.hint().map_or(String::new(), |hint| format!(" ({hint})"));
         return one_line(&format!("{}{hint}", error.message()));

@@ -40,11 +40,12 @@ const FORMATS: &[&str] = &["
     CREATE TABLE @.role (
         name text PRIMARY KEY, holder text NOT NULL, epoch bigint NOT NULL,
         lease interval NOT NULL, expires_at timestamptz NOT NULL,
-        backend integer NOT NULL, backend_start timestamptz NOT NULL
+        backend integer NOT NULL, backend_start timestamptz NOT NULL, server_start timestamptz NOT NULL
     ) WITH (fillfactor = 10);
     CREATE TABLE @.listener (
         id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, holder text NOT NULL,
-        expires_at timestamptz NOT NULL, backend integer NOT NULL, backend_start timestamptz NOT NULL
+        expires_at timestamptz NOT NULL, backend integer NOT NULL, backend_start timestamptz NOT NULL,
+        server_start timestamptz NOT NULL
     ) WITH (fillfactor = 10);
 
     CREATE TABLE @.webhook_url (
@@ -114,10 +115,15 @@ pub(super) fn create_or_convert(database: &mut Database) -> Result<(), PostgresE
             for step in FORMATS.iter().skip(usize::try_from(found.unwrap_or(0)).unwrap_or(usize::MAX)) {
                 queries.execute_all(step).await?;
             }
-            queries.execute("UPDATE @.format SET version = $1", &[(&newest(), Type::INT4)]).await?;
+            let update = "UPDATE @.format SET version = $1 WHERE version < $1";
+            queries.execute(update, &[(&newest(), Type::INT4)]).await?;
             Ok(found)
         })?;
     match converted {
+        // A later version was faster.
+        Some(found) if found > newest() => {
+            return Err(PostgresError::NewerFormat { spool, found, known: newest() });
+        }
         Some(found) if found < newest() => {
             info!("spool {spool}: converted from format {found} to format {}", newest());
         }

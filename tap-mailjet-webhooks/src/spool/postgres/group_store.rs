@@ -4,7 +4,6 @@ use tokio_postgres::types::Type;
 use tracing::{debug, error};
 
 use super::connection::{Database, Parameter};
-use super::durability::{SETTINGS_SQL, Settings};
 use super::error::PostgresError;
 use super::stats;
 use crate::os::log_throttle::LogThrottle;
@@ -45,15 +44,15 @@ const APPEND: &str = "
         INSERT INTO @.count_mark
         SELECT last, events FROM position WHERE events / $14 > (events - cardinality($1)) / $14
     )
-    SELECT last, {settings}, pg_notify($15, last::text) IS NULL FROM position";
+    SELECT last, pg_notify($15, last::text) IS NULL FROM position";
 
 #[derive(Debug)]
 pub(super) struct PostgresGroupStore {
     database: Database,
     unit: SequenceUnit,
     headroom: Headroom,
-    append: String,
-    throttle: LogThrottle,
+    /// One for each kind of refusal: a new reason is always logged.
+    throttles: Vec<(AppendError, LogThrottle)>,
 }
 
 /// The items of a group, column by column.
@@ -110,15 +109,13 @@ impl PostgresGroupStore {
         limits: Limits,
     ) -> Result<Self, PostgresError> {
         let headroom = Headroom::new(limits, stats::disk_usage(&mut database)?);
-        let append = APPEND.replace("{settings}", SETTINGS_SQL);
-        Ok(PostgresGroupStore { database, unit, headroom, append, throttle: LogThrottle::default() })
+        Ok(PostgresGroupStore { database, unit, headroom, throttles: Vec::new() })
     }
 
-    fn append(&mut self, columns: &Columns<'_>) -> Result<(Sequence, Settings), PostgresError> {
+    fn append(&mut self, columns: &Columns<'_>) -> Result<Sequence, PostgresError> {
         let now = self.database.context.now();
         let per_millisecond = self.unit.per_millisecond();
         let channel = self.database.context.location.schema.as_str().to_owned();
-        let statement = &self.append;
         let parameters: [Parameter<'_>; 15] = [
             (&columns.event_places, Type::INT8_ARRAY),
             (&columns.event_times, Type::INT8_ARRAY),
@@ -137,8 +134,7 @@ impl PostgresGroupStore {
             (&channel, Type::TEXT),
         ];
         self.database.commit("storing events", &async |queries| {
-            let row = queries.row(statement, &parameters).await?;
-            Ok((Sequence::new(row.try_get(0)?), Settings::read(&row, 1)?))
+            Ok(Sequence::new(queries.row(APPEND, &parameters).await?.try_get(0)?))
         })
     }
 
@@ -150,37 +146,31 @@ impl PostgresGroupStore {
             PostgresError::Setting { .. } => AppendError::NotDurable,
             _ => AppendError::Unavailable,
         };
-        if let Some(suppressed) = self.throttle.allow() {
+        let known = self.throttles.iter().position(|(kind, _)| *kind == refused);
+        let index = known.unwrap_or_else(|| {
+            self.throttles.push((refused, LogThrottle::default()));
+            self.throttles.len() - 1
+        });
+        if let Some(suppressed) = self.throttles[index].1.allow() {
             error!("{error}{suppressed}");
         } else {
             debug!("{error}");
         }
         CommitError::Refused(refused)
     }
-
-    /// Demands that what was stored with these settings is durable.
-    fn demand(&self, settings: &Settings) -> Result<(), PostgresError> {
-        let context = &self.database.context;
-        match settings.wrong_for(context.location.durability) {
-            Some(wrong) => Err(PostgresError::Setting { spool: context.name.clone(), wrong }),
-            None => Ok(()),
-        }
-    }
-
-    /// Commits something that is not an event, as durably as a group.
-    fn try_probe(&mut self) -> Result<(), PostgresError> {
-        let settings = barrier(&mut self.database)?;
-        self.demand(&settings)
-    }
 }
 
 /// Commits something that changes nothing. Once that is replicated, everything is that was visible before.
-pub(super) fn barrier(database: &mut Database) -> Result<Settings, PostgresError> {
-    let statement =
-        format!("SELECT pg_logical_emit_message(true, 'tap-mailjet-webhooks', ''), {SETTINGS_SQL}");
+///
+/// One at a time: while the standbys are away, a session of the server waits for each of these, and does not
+/// notice that nobody waits for it any more.
+pub(super) fn barrier(database: &mut Database) -> Result<(), PostgresError> {
+    let schema = database.context.location.schema.as_str().to_owned();
+    let statement = "WITH turn AS MATERIALIZED (\
+             SELECT pg_advisory_xact_lock(hashtext('tap-mailjet-webhooks: barrier'), hashtext($1))\
+         ) SELECT pg_logical_emit_message(true, 'tap-mailjet-webhooks', '') FROM turn";
     database.commit("waiting for its standbys", &async |queries| {
-        let row = queries.row(&statement, &[]).await?;
-        Settings::read(&row, 1)
+        queries.row(statement, &[(&schema, Type::TEXT)]).await.map(drop)
     })
 }
 
@@ -204,15 +194,13 @@ impl GroupStore for PostgresGroupStore {
     }
 
     fn commit(&mut self, group: &[&Batch]) -> Result<Sequence, CommitError> {
-        let stored = self.append(&Columns::of(group));
-        let stored = stored.and_then(|(last, settings)| self.demand(&settings).map(|()| last));
-        stored.map_err(|error| self.refusal(&error))
+        self.append(&Columns::of(group)).map_err(|error| self.refusal(&error))
     }
 
     fn probe(&mut self, bytes: u64) -> Result<(), CommitError> {
         self.refresh_headroom()?;
         self.headroom.could_admit(bytes).map_err(CommitError::Refused)?;
-        self.try_probe().map_err(|error| self.refusal(&error))
+        barrier(&mut self.database).map_err(|error| self.refusal(&error))
     }
 
     fn abandon(self) {}

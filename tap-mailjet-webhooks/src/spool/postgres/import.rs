@@ -7,7 +7,7 @@ use tokio_postgres::types::Type;
 use super::connection::{Context, Database, Patience, Queries, Write};
 use super::error::PostgresError;
 use super::group_store::body_hash;
-use super::{facts, role, table};
+use super::{facts, role};
 use crate::os::clock::{UnixMillis, millis};
 use crate::spool::import::{Importer, Ledger, OwnedItem};
 use crate::spool::{ItemKind, MailjetAccount, Role, RoleLock, Sequence, SpoolError};
@@ -25,7 +25,11 @@ impl PostgresImporter {
     pub(super) fn begin(context: &Arc<Context>) -> Result<Self, PostgresError> {
         let role = role::take(context, Role::Emitter)?;
         let mut database = Database::new(context)?;
-        let is_new = database.write(COPYING, Patience::Once, Write::AsEmitter, async |queries| {
+        let listeners = role::holders(&mut database, Role::Listener)?;
+        if let Some(holder) = listeners.into_iter().next() {
+            return Err(PostgresError::ListenerRuns { spool: context.name.clone(), holder });
+        }
+        let is_new = database.write(COPYING, Patience::Once, Write::As(Role::Emitter), async |queries| {
             if facts::read(queries, facts::COPY_UNFINISHED).await?.is_some() {
                 return Ok(true);
             }
@@ -41,6 +45,14 @@ impl PostgresImporter {
         } else {
             Err(PostgresError::InUse { spool: context.name.clone() })
         }
+    }
+}
+
+/// The fact that says how far items of this kind are copied.
+fn copied(kind: ItemKind) -> &'static str {
+    match kind {
+        ItemKind::Event => facts::COPIED_EVENTS,
+        ItemKind::Rejected => facts::COPIED_REJECTED,
     }
 }
 
@@ -126,11 +138,10 @@ async fn add_small_tables(queries: Queries<'_>, ledger: &Ledger) -> Result<(), t
 
 impl Importer for PostgresImporter {
     fn copied_through(&mut self, kind: ItemKind) -> Result<Sequence, SpoolError> {
-        let query = format!("SELECT coalesce(max(sequence), 0) FROM @.{}", table(kind));
         let last = self
             .database
-            .read(COPYING, Patience::Once, async |queries| queries.row(&query, &[]).await?.try_get(0))?;
-        Ok(Sequence::new(last))
+            .read(COPYING, Patience::Once, async |queries| facts::read(queries, copied(kind)).await)?;
+        Ok(last.map_or(Sequence::START, Sequence::new))
     }
 
     fn add(&mut self, kind: ItemKind, items: &[OwnedItem]) -> Result<(), SpoolError> {
@@ -140,12 +151,13 @@ impl Importer for PostgresImporter {
         let reasons: Vec<&str> = items.iter().map(|item| item.reason.as_deref().unwrap_or("")).collect();
         let hashes: Vec<Vec<u8>> = items.iter().map(|item| body_hash(&item.body)).collect();
         let last = sequences.last().copied().unwrap_or(0);
-        self.database.write(COPYING, Patience::Once, Write::AsEmitter, async |queries| {
+        self.database.write(COPYING, Patience::Once, Write::As(Role::Emitter), async |queries| {
             let mut parameters: Vec<super::connection::Parameter<'_>> = vec![
                 (&sequences, Type::INT8_ARRAY),
                 (&times, Type::INT8_ARRAY),
                 (&bodies, Type::BYTEA_ARRAY),
             ];
+            facts::set(queries, copied(kind), last).await?;
             match kind {
                 ItemKind::Event => {
                     // The total grows with the rows, and is noted beside the last of them.
@@ -184,13 +196,14 @@ impl Importer for PostgresImporter {
     }
 
     fn finish(&mut self, ledger: &Ledger) -> Result<(), SpoolError> {
-        Ok(self.database.write(COPYING, Patience::Once, Write::AsEmitter, async |queries| {
+        Ok(self.database.write(COPYING, Patience::Once, Write::As(Role::Emitter), async |queries| {
             add_urls(queries, ledger).await?;
             add_small_tables(queries, ledger).await?;
             let last = "UPDATE @.seq SET last = greatest(last, $1)";
             queries.execute(last, &[(&ledger.committed_through.get(), Type::INT8)]).await?;
-            let usable = "DELETE FROM @.fact WHERE name = $1";
-            queries.execute(usable, &[(&facts::COPY_UNFINISHED, Type::TEXT)]).await.map(drop)
+            let usable = "DELETE FROM @.fact WHERE name = ANY ($1)";
+            let names = [facts::COPY_UNFINISHED, facts::COPIED_EVENTS, facts::COPIED_REJECTED];
+            queries.execute(usable, &[(&names.as_slice(), Type::TEXT_ARRAY)]).await.map(drop)
         })?)
     }
 }

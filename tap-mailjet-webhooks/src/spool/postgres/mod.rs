@@ -199,7 +199,10 @@ impl SpoolView for PostgresSpool {
 
 impl Spool for PostgresSpool {
     fn take_role(&self, role: Role) -> Result<RoleLock, SpoolError> {
-        Ok(role::take(&self.context, role)?)
+        let lock = role::take(&self.context, role)?;
+        // A copy that begins now sees this process, and this process sees one that began before.
+        import::demand_finished(&mut self.database()?)?;
+        Ok(lock)
     }
 
     fn start_writer(

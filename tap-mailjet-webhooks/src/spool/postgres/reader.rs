@@ -21,8 +21,8 @@ use crate::spool::{Backlog, Damage, EventReader, ItemKind, Sequence, SpoolError,
 const BLOCK_ITEMS: i64 = 8_192;
 /// A block ends with the item that brings it to this many bytes.
 const BLOCK_BYTES: i64 = 4 << 20;
-/// The pause before the database's settings are looked at again.
-const SETTINGS_PAUSE: Duration = Duration::from_secs(1);
+/// The pause before the standbys are asked again.
+const BARRIER_PAUSE: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 pub(super) struct PostgresReader {
@@ -68,6 +68,11 @@ fn item_in(row: &Row) -> Result<StoredItem<'_>, tokio_postgres::Error> {
         reason: row.try_get(2)?,
         body: row.try_get::<_, Bytes<'_>>(3)?.0,
     })
+}
+
+/// Whether what the database refuses now may succeed later.
+fn may_pass(error: &PostgresError) -> bool {
+    error.is_temporary() || matches!(error, PostgresError::Setting { .. })
 }
 
 impl PostgresReader {
@@ -139,22 +144,14 @@ impl PostgresReader {
         if self.replicated >= (session, last_row) {
             return Ok(true);
         }
-        let settings = match barrier(&mut self.database) {
-            Ok(settings) => settings,
-            Err(error) if error.is_temporary() && patience == Patience::UntilItAnswers => {
+        match barrier(&mut self.database) {
+            Ok(()) => {}
+            Err(error) if patience == Patience::UntilItAnswers && may_pass(&error) => {
                 self.report(&error);
+                std::thread::sleep(BARRIER_PAUSE);
                 return Ok(false);
             }
             Err(error) => return Err(error),
-        };
-        if let Some(wrong) = settings.wrong_for(context.location.durability) {
-            let error = PostgresError::Setting { spool: context.name.clone(), wrong };
-            if patience != Patience::UntilItAnswers {
-                return Err(error);
-            }
-            self.report(&error);
-            std::thread::sleep(SETTINGS_PAUSE);
-            return Ok(false);
         }
         // A new session would be another server's word for rows that it has not shown.
         if self.database.session_number() != session {

@@ -7,16 +7,19 @@ use tokio_postgres::types::Type;
 
 use super::connection::{Database, Patience, Queries, Write};
 use super::error::PostgresError;
-use super::facts;
+use super::{facts, role};
 use crate::os::clock::{UnixMillis, millis};
 use crate::spool::{
-    CountStep, DiscoveredColumn, ItemCount, MailjetAccount, Registry, RegistryView, Retirement, Sequence,
-    SpoolError, TokenHash, UrlPurpose, WebhookUrl,
+    CountStep, DiscoveredColumn, ItemCount, MailjetAccount, Registry, RegistryView, Retirement, Role,
+    Sequence, SpoolError, TokenHash, UrlPurpose, WebhookUrl,
 };
 
 const URLS: &str = "reading or writing its webhook URLs";
 const COLUMNS: &str = "reading or writing its discovered columns";
 const COUNTS: &str = "reading or writing its counts over time";
+/// Changes nothing, and makes a transaction one that has something to commit.
+const LOG_MESSAGE: &str = "SELECT pg_logical_emit_message(true, 'tap-mailjet-webhooks', '')";
+
 const POSITIONS: &str = "reading or writing its positions";
 
 /// The database's time in Unix milliseconds, unless the parameter is set.
@@ -93,13 +96,13 @@ impl PostgresRegistry {
         work: impl AsyncFn(Queries<'_>) -> Result<T, tokio_postgres::Error>,
     ) -> Result<T, SpoolError> {
         let patience = self.database.context.emitter_patience();
-        Ok(self.database.write(action, patience, Write::AsEmitter, work)?)
+        Ok(self.database.write(action, patience, Write::As(Role::Emitter), work)?)
     }
 
     /// Reads a fact, and checks that an emitter still has its role.
     fn fact(&mut self, name: &'static str) -> Result<Option<i64>, SpoolError> {
         let patience = self.database.context.emitter_patience();
-        let epoch = self.database.context.epoch();
+        let epoch = self.database.context.epoch(Role::Emitter);
         let (value, is_emitter) = self.database.read(POSITIONS, patience, async |queries| {
             let query = "SELECT (SELECT value FROM @.fact WHERE name = $1), \
                 $2::bigint IS NULL OR EXISTS (SELECT 1 FROM @.role WHERE name = 'emitter' AND epoch = $2)";
@@ -109,7 +112,8 @@ impl PostgresRegistry {
         if is_emitter {
             Ok(value)
         } else {
-            Err(PostgresError::RoleLost { spool: self.database.context.name.clone() }.into())
+            Err(PostgresError::RoleLost { role: Role::Emitter, spool: self.database.context.name.clone() }
+                .into())
         }
     }
 }
@@ -205,7 +209,7 @@ impl Registry for PostgresRegistry {
     }
 
     fn note_registered(&mut self, account: &MailjetAccount, ids: &[i64]) -> Result<(), SpoolError> {
-        self.write(URLS, Write::Durable, async |queries| {
+        self.write(URLS, Write::As(Role::Registrar), async |queries| {
             let note = "UPDATE @.webhook_url SET mailjet_account = $2 \
                 WHERE id = ANY ($1) AND mailjet_account IS NULL";
             queries.execute(note, &[(&ids, Type::INT8_ARRAY), (&account.as_str(), Type::TEXT)]).await
@@ -221,7 +225,7 @@ impl Registry for PostgresRegistry {
         retire_after: Duration,
     ) -> Result<(), SpoolError> {
         let after = millis(retire_after);
-        self.write(URLS, Write::Durable, async |queries| {
+        self.write(URLS, Write::As(Role::Registrar), async |queries| {
             let complete = "UPDATE @.webhook_url SET mailjet_account = $2, pending = NULL WHERE id = $1";
             queries.execute(complete, &[(&id, Type::INT8), (&account.as_str(), Type::TEXT)]).await?;
             let retire = "UPDATE @.webhook_url SET retire_after = $2, unused_for = 0, pending = NULL \
@@ -232,7 +236,7 @@ impl Registry for PostgresRegistry {
     }
 
     fn retire_webhook_url(&mut self, id: i64, after: Duration) -> Result<bool, SpoolError> {
-        let retired = self.write(URLS, Write::Durable, async |queries| {
+        let retired = self.write(URLS, Write::As(Role::Registrar), async |queries| {
             let retire = "UPDATE @.webhook_url SET retire_after = $2, unused_for = 0 \
                 WHERE id = $1 AND revoked_at IS NULL";
             queries.execute(retire, &[(&id, Type::INT8), (&millis(after), Type::INT8)]).await
@@ -250,10 +254,18 @@ impl Registry for PostgresRegistry {
 
     fn note_webhook_url_disuse(&mut self, id: i64, more: Duration) -> Result<bool, SpoolError> {
         let now = self.database.context.now();
+        let listener = self.database.context.listener();
         let revoked = self.write(URLS, Write::Durable, async |queries| {
-            let note = "UPDATE @.webhook_url SET unused_for = unused_for + $2 \
-                WHERE id = $1 AND retire_after IS NOT NULL AND revoked_at IS NULL";
-            queries.execute(note, &[(&id, Type::INT8), (&millis(more), Type::INT8)]).await?;
+            // Every listener counts the same time, so only one of them adds it.
+            let note = format!(
+                "UPDATE @.webhook_url SET unused_for = unused_for + $2 \
+                 WHERE id = $1 AND retire_after IS NOT NULL AND revoked_at IS NULL AND ($3::bigint IS NULL \
+                 OR $3 = (SELECT min(holding.id) FROM @.listener AS holding WHERE {}))",
+                role::listener_is_there()
+            );
+            let parameters =
+                &[(&id as _, Type::INT8), (&millis(more) as _, Type::INT8), (&listener as _, Type::INT8)];
+            queries.execute(&note, parameters).await?;
             let revoke = format!(
                 "UPDATE @.webhook_url SET revoked_at = {NOW} \
                  WHERE id = $2 AND unused_for >= retire_after AND revoked_at IS NULL"
@@ -358,17 +370,26 @@ impl Registry for PostgresRegistry {
     }
 
     fn demand_emitter(&mut self) -> Result<(), SpoolError> {
-        self.fact(facts::WRITTEN_THROUGH).map(drop)
+        // A commit: a primary that was replaced would answer anything else.
+        self.write_as_emitter("checking the role", async |queries| {
+            queries.execute(LOG_MESSAGE, &[]).await.map(drop)
+        })
     }
 
     fn note_confirmed_through(&mut self, sequence: Sequence) -> Result<(), SpoolError> {
         let now = self.database.context.now();
-        Ok(self.database.write(POSITIONS, self.patience, Write::AsEmitterRelaxed, async |queries| {
-            if facts::raise(queries, facts::CONFIRMED_THROUGH, sequence.get()).await? {
-                let now = queries.row(&format!("SELECT {NOW}"), &[(&now, Type::INT8)]).await?.try_get(0)?;
-                facts::set(queries, facts::CONFIRMED_AT, now).await?;
-            }
-            Ok(())
-        })?)
+        Ok(self.database.write(
+            POSITIONS,
+            self.patience,
+            Write::RelaxedAs(Role::Emitter),
+            async |queries| {
+                if facts::raise(queries, facts::CONFIRMED_THROUGH, sequence.get()).await? {
+                    let now =
+                        queries.row(&format!("SELECT {NOW}"), &[(&now, Type::INT8)]).await?.try_get(0)?;
+                    facts::set(queries, facts::CONFIRMED_AT, now).await?;
+                }
+                Ok(())
+            },
+        )?)
     }
 }

@@ -12,7 +12,7 @@ use super::{facts, table};
 use crate::os::clock::{Clock, UnixMillis};
 use crate::spool::retention::Retention;
 use crate::spool::spool_clock::SpoolClock;
-use crate::spool::{ItemKind, Sequence, SpoolError, Trimmer};
+use crate::spool::{ItemKind, Role, Sequence, SpoolError, Trimmer};
 
 /// Items that one step looks at.
 const STEP_ITEMS: i64 = 5_000;
@@ -89,8 +89,11 @@ impl PostgresTrimmer {
              FROM total WHERE kind = $2 RETURNING total.items",
             table(kind)
         );
-        let deleted: i64 =
-            self.database.write(TRIMMING, Patience::Once, Write::AsEmitterRelaxed, async |queries| {
+        let deleted: i64 = self.database.write(
+            TRIMMING,
+            Patience::Once,
+            Write::RelaxedAs(Role::Emitter),
+            async |queries| {
                 let parameters = &[(&last.get() as _, Type::INT8), (&table(kind) as _, Type::TEXT)];
                 let deleted = queries.row(&delete, parameters).await?.try_get(0)?;
                 if kind == ItemKind::Event {
@@ -98,7 +101,8 @@ impl PostgresTrimmer {
                     queries.execute(forget, &[(&last.get(), Type::INT8)]).await?;
                 }
                 Ok(deleted)
-            })?;
+            },
+        )?;
         Ok(usize::try_from(deleted).unwrap_or(0))
     }
 
@@ -112,15 +116,20 @@ impl PostgresTrimmer {
         if due.time.is_none() && due.marks.is_none() {
             return Ok(());
         }
-        self.database.write("noting the time", Patience::Once, Write::AsEmitterRelaxed, async |queries| {
-            if let Some(noted) = due.time {
-                facts::set_time(queries, noted).await?;
-            }
-            if let Some(marks) = due.marks {
-                facts::set_marks(queries, marks).await?;
-            }
-            Ok(())
-        })?;
+        self.database.write(
+            "noting the time",
+            Patience::Once,
+            Write::RelaxedAs(Role::Emitter),
+            async |queries| {
+                if let Some(noted) = due.time {
+                    facts::set_time(queries, noted).await?;
+                }
+                if let Some(marks) = due.marks {
+                    facts::set_marks(queries, marks).await?;
+                }
+                Ok(())
+            },
+        )?;
         if let Some(noted) = due.time {
             self.retention.note_noted(noted);
         }
