@@ -1,5 +1,6 @@
 //! The scripts as people run them: `scripts/run` exactly as in the quick start, but in a folder and on a port
-//! of its own; `scripts/install`; and the longer scripts, briefly or with small sizes.
+//! of its own; `scripts/install`; `scripts/cluster`, with each step that it prints; and the longer scripts,
+//! briefly or with small sizes.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
