@@ -130,6 +130,8 @@ impl Cluster {
         let stdout = script.collect_stdout_with_token();
         let cluster = Cluster { script, stdout, folder };
         let _ = cluster.script.stderr().wait_for("running; Ctrl-C stops");
+        // The last line of what it prints to stdout, which is read by another thread.
+        let _ = cluster.stdout.wait_for("nginx is process ");
         cluster
     }
 
