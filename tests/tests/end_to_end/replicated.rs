@@ -449,8 +449,8 @@ fn the_certificate_of_a_database_is_verified() {
     other.write_into(tap.folder());
     let untrusted = tap.folder().join("certificate.pem");
     for (authority, expected) in [
-        (untrusted.to_str().expect("text"), "UnknownIssuer"),
-        ("system", "UnknownIssuer"),
+        (untrusted.to_str().expect("text"), "invalid peer certificate"),
+        ("system", "invalid peer certificate"),
         ("/nowhere/ca.pem", "spool_tls_ca: /nowhere/ca.pem: No such file"),
         ("/dev/null", "spool_tls_ca: /dev/null: it holds no certificate"),
     ] {
