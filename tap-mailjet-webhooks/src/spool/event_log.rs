@@ -21,6 +21,14 @@ pub enum ItemKind {
 impl ItemKind {
     /// Both kinds.
     pub const ALL: [ItemKind; 2] = [ItemKind::Event, ItemKind::Rejected];
+
+    /// The name of the table that holds them.
+    pub(super) fn table(self) -> &'static str {
+        match self {
+            ItemKind::Event => "event",
+            ItemKind::Rejected => "rejected",
+        }
+    }
 }
 
 /// An item as the spool holds it.

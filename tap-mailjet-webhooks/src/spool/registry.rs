@@ -82,6 +82,21 @@ pub enum UrlPurpose {
     Rotate,
 }
 
+impl UrlPurpose {
+    /// The name by which it is stored.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            UrlPurpose::Register => "register",
+            UrlPurpose::Rotate => "rotate",
+        }
+    }
+
+    /// The purpose with this name, which is one of the two.
+    pub(super) fn from_name(name: &str) -> Self {
+        if name == UrlPurpose::Rotate.name() { UrlPurpose::Rotate } else { UrlPurpose::Register }
+    }
+}
+
 /// The progress of a webhook URL that is revoked once it has not been used for long enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retirement {

@@ -10,7 +10,7 @@ use super::group_store::body_hash;
 use super::{facts, role};
 use crate::os::clock::{UnixMillis, millis};
 use crate::spool::import::{Importer, Ledger, OwnedItem};
-use crate::spool::{ItemKind, MailjetAccount, Role, RoleLock, Sequence, SpoolError};
+use crate::spool::{ItemKind, MailjetAccount, Role, RoleLock, Sequence, SpoolError, UrlPurpose};
 
 const COPYING: &str = "copying another spool into it";
 
@@ -73,7 +73,7 @@ async fn add_urls(queries: Queries<'_>, ledger: &Ledger) -> Result<(), tokio_pos
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     for url in &ledger.webhook_urls {
         let account = url.account.as_ref().map(MailjetAccount::as_str);
-        let pending = url.pending.map(super::registry::name_of);
+        let pending = url.pending.map(UrlPurpose::name);
         let parameters = &[
             (&url.id as _, Type::INT8),
             (&url.label as _, Type::TEXT),

@@ -72,8 +72,8 @@ use tracing::warn;
 
 use super::import::Importer;
 use super::{
-    CommitFollower, EventReader, ItemKind, Limits, Registry, RegistryView, Role, RoleLock, SequenceUnit,
-    Spool, SpoolError, SpoolView, StatsReader, Trimmer, Watermark, Writer, WriterHandle,
+    CommitFollower, EventReader, Limits, Registry, RegistryView, Role, RoleLock, SequenceUnit, Spool,
+    SpoolError, SpoolView, StatsReader, Trimmer, Watermark, Writer, WriterHandle,
 };
 use crate::os::clock::{Clock, UnixMillis};
 use connection::{Context, Database, Patience};
@@ -98,14 +98,6 @@ pub(super) struct PostgresSpool {
     /// Tells how old items are.
     clock: Clock,
     watermark: Watermark,
-}
-
-/// Returns the table that holds the items of a kind.
-fn table(kind: ItemKind) -> &'static str {
-    match kind {
-        ItemKind::Event => "event",
-        ItemKind::Rejected => "rejected",
-    }
 }
 
 impl PostgresSpool {

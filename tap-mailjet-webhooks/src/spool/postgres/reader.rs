@@ -12,7 +12,6 @@ use tracing::error;
 use super::connection::{Database, Patience};
 use super::error::PostgresError;
 use super::group_store::barrier;
-use super::table;
 use crate::os::clock::UnixMillis;
 use crate::os::log_throttle::LogThrottle;
 use crate::spool::{Backlog, Damage, EventReader, ItemKind, Sequence, SpoolError, StoredItem};
@@ -110,7 +109,7 @@ impl PostgresReader {
                  FROM (SELECT * FROM @.{table} WHERE sequence > $1 ORDER BY sequence LIMIT $2) AS front\
              ) AS item, (SELECT last FROM @.seq) AS seq WHERE before < $3 ORDER BY sequence",
             columns = columns(kind),
-            table = table(kind),
+            table = kind.table(),
         );
         let patience = self.patience();
         loop {
@@ -205,7 +204,7 @@ impl EventReader for PostgresReader {
         let query = format!(
             "SELECT {} FROM @.{} WHERE sequence <= $1 ORDER BY sequence DESC LIMIT $2",
             columns(kind),
-            table(kind)
+            kind.table()
         );
         let rows = self.database.read("reading", Patience::Once, async |queries| {
             let parameters = &[(&through.get() as _, Type::INT8), (&i64::from(limit) as _, Type::INT8)];
@@ -223,7 +222,7 @@ impl EventReader for PostgresReader {
         let limit = i64::from(Backlog::MAX_EXACT) + 1;
         let query = format!(
             "SELECT count(*) FROM (SELECT 1 FROM @.{} WHERE sequence > $1 LIMIT $2) AS front",
-            table(kind)
+            kind.table()
         );
         let count: i64 = self.database.read("reading", self.patience(), async |queries| {
             let parameters = &[(&position.get() as _, Type::INT8), (&limit as _, Type::INT8)];

@@ -32,17 +32,6 @@ pub(super) struct PostgresRegistry {
     pub(super) patience: Patience,
 }
 
-pub(super) fn name_of(pending: UrlPurpose) -> &'static str {
-    match pending {
-        UrlPurpose::Register => "register",
-        UrlPurpose::Rotate => "rotate",
-    }
-}
-
-fn pending_named(name: &str) -> UrlPurpose {
-    if name == name_of(UrlPurpose::Rotate) { UrlPurpose::Rotate } else { UrlPurpose::Register }
-}
-
 /// Durations are stored in milliseconds.
 fn duration(millis: i64) -> Duration {
     Duration::from_millis(u64::try_from(millis).unwrap_or(0))
@@ -66,7 +55,7 @@ fn url_in(row: &Row) -> Result<WebhookUrl, tokio_postgres::Error> {
         created_at: UnixMillis::new(row.try_get(3)?),
         last_used_at: row.try_get::<_, Option<i64>>(4)?.map(UnixMillis::new),
         account: row.try_get::<_, Option<String>>(5)?.map(MailjetAccount::new),
-        pending: row.try_get::<_, Option<&str>>(6)?.map(pending_named),
+        pending: row.try_get::<_, Option<&str>>(6)?.map(UrlPurpose::from_name),
         retirement,
     })
 }
@@ -176,7 +165,7 @@ impl Registry for PostgresRegistry {
         let now = self.database.context.now();
         let hash = token.0.as_slice();
         let name = account.map(|(account, _)| account.as_str());
-        let pending = account.map(|(_, pending)| name_of(pending));
+        let pending = account.map(|(_, pending)| pending.name());
         let max_active = i64::try_from(max_active).unwrap_or(i64::MAX);
         self.write(URLS, Write::Durable, async |queries| {
             // Two processes that add URLs at the same time must see each other's.

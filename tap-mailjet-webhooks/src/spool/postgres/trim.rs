@@ -8,7 +8,7 @@ use tokio_postgres::types::Type;
 
 use super::connection::{Context, Database, Patience, Write};
 use super::error::PostgresError;
-use super::{facts, table};
+use super::facts;
 use crate::os::clock::{Clock, UnixMillis};
 use crate::spool::retention::Retention;
 use crate::spool::spool_clock::SpoolClock;
@@ -53,12 +53,12 @@ impl PostgresTrimmer {
         let query = format!(
             "SELECT sequence, received_at FROM @.{} WHERE sequence <= $1 \
              AND sequence > (SELECT through FROM @.trimmed WHERE kind = $2) ORDER BY sequence LIMIT $3",
-            table(kind)
+            kind.table()
         );
         let (front, marks) = self.database.read(TRIMMING, Patience::Once, async |queries| {
             let parameters = &[
                 (&confirmed_through.get() as _, Type::INT8),
-                (&table(kind) as _, Type::TEXT),
+                (&kind.table() as _, Type::TEXT),
                 (&STEP_ITEMS as _, Type::INT8),
             ];
             let rows = queries.rows(&query, parameters).await?;
@@ -87,14 +87,14 @@ impl PostgresTrimmer {
              UPDATE @.trimmed AS trimmed SET through = greatest(through, $1),
                  items = trimmed.items + total.items, bytes = trimmed.bytes + total.bytes
              FROM total WHERE kind = $2 RETURNING total.items",
-            table(kind)
+            kind.table()
         );
         let deleted: i64 = self.database.write(
             TRIMMING,
             Patience::Once,
             Write::RelaxedAs(Role::Emitter),
             async |queries| {
-                let parameters = &[(&last.get() as _, Type::INT8), (&table(kind) as _, Type::TEXT)];
+                let parameters = &[(&last.get() as _, Type::INT8), (&kind.table() as _, Type::TEXT)];
                 let deleted = queries.row(&delete, parameters).await?.try_get(0)?;
                 if kind == ItemKind::Event {
                     let forget = "DELETE FROM @.count_mark WHERE last <= $1";

@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::{facts, row_count, table};
+use super::{facts, row_count};
 use crate::spool::ItemKind;
 
 /// Returns one line for each problem.
@@ -48,8 +48,8 @@ fn wrong_sequences(connection: &Connection) -> Vec<String> {
 fn wrong_counts(connection: &Connection) -> Vec<String> {
     let wrong = |kind| match row_count::wrong_blocks(connection, kind) {
         Ok(0) => None,
-        Ok(wrong) => Some(format!("{wrong} kept counts of table {} are wrong", table(kind))),
-        Err(error) => Some(format!("the kept counts of table {} cannot be read: {error}", table(kind))),
+        Ok(wrong) => Some(format!("{wrong} kept counts of table {} are wrong", kind.table())),
+        Err(error) => Some(format!("the kept counts of table {} cannot be read: {error}", kind.table())),
     };
     ItemKind::ALL.into_iter().filter_map(wrong).collect()
 }

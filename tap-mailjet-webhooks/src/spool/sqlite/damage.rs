@@ -12,7 +12,6 @@ use std::os::unix::fs::FileExt;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::database::Database;
-use super::table;
 use crate::spool::{Damage, ItemKind, Sequence};
 
 /// The first byte of an inner page of a table's tree.
@@ -49,14 +48,14 @@ pub(super) fn skip(
 }
 
 fn next_sequence(connection: &Connection, kind: ItemKind, position: i64) -> rusqlite::Result<Option<i64>> {
-    let table = table(kind);
+    let table = kind.table();
     let query = format!("SELECT sequence FROM {table} WHERE sequence >= ?1 + 1 ORDER BY sequence LIMIT 1");
     connection.prepare_cached(&query)?.query_row([position], |row| row.get(0)).optional()
 }
 
 /// Returns the smallest sequence past `after` that can be reached backwards from `end`.
 fn first_readable_backwards(connection: &Connection, kind: ItemKind, after: i64, end: i64) -> Option<i64> {
-    let table = table(kind);
+    let table = kind.table();
     let query =
         format!("SELECT sequence FROM {table} WHERE sequence > ?1 AND sequence <= ?2 ORDER BY sequence DESC");
     let mut statement = connection.prepare_cached(&query).ok()?;
@@ -68,7 +67,7 @@ fn first_readable_backwards(connection: &Connection, kind: ItemKind, after: i64,
 fn page_ends(database: &Database, kind: ItemKind, after: i64) -> Option<Vec<i64>> {
     let root = database
         .connection
-        .query_row("SELECT rootpage FROM sqlite_schema WHERE name = ?1", [table(kind)], |row| row.get(0))
+        .query_row("SELECT rootpage FROM sqlite_schema WHERE name = ?1", [kind.table()], |row| row.get(0))
         .ok()?;
     let page_size = u64::try_from(database.pragma("page_size").ok()?).ok()?;
     let mut tree = Tree { file: File::open(&database.path).ok()?, page_size, ends: Vec::new() };

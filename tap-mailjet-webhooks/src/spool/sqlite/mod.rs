@@ -74,8 +74,8 @@ use tracing::{debug, warn};
 
 use super::headroom::Headroom;
 use super::{
-    CommitFollower, EventReader, ItemKind, Limits, Registry, RegistryView, Role, RoleLock, SequenceUnit,
-    Spool, SpoolError, SpoolView, StatsReader, Trimmer, Watermark, Writer, WriterHandle,
+    CommitFollower, EventReader, Limits, Registry, RegistryView, Role, RoleLock, SequenceUnit, Spool,
+    SpoolError, SpoolView, StatsReader, Trimmer, Watermark, Writer, WriterHandle,
 };
 use crate::os::clock::Clock;
 use crate::os::log_throttle::LogThrottle;
@@ -98,14 +98,6 @@ pub(super) struct SqliteSpool {
     is_writable: bool,
     clock: Clock,
     watermark: Watermark,
-}
-
-/// Returns the table that holds the items of a kind.
-fn table(kind: ItemKind) -> &'static str {
-    match kind {
-        ItemKind::Event => "event",
-        ItemKind::Rejected => "rejected",
-    }
 }
 
 impl SqliteSpool {

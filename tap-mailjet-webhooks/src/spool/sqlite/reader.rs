@@ -5,9 +5,9 @@ use std::ops::ControlFlow;
 use rusqlite::{Row, params};
 use tracing::error;
 
+use super::damage;
 use super::database::Database;
 use super::error::is_damage;
-use super::{damage, table};
 use crate::os::clock::UnixMillis;
 use crate::os::log_throttle::LogThrottle;
 use crate::spool::{Backlog, Damage, EventReader, ItemKind, Sequence, SpoolError, StoredItem};
@@ -55,7 +55,7 @@ impl EventReader for SqliteReader {
         let query = format!(
             "SELECT {} FROM {} WHERE sequence >= ?1 + 1 ORDER BY sequence LIMIT ?2",
             columns(kind),
-            table(kind)
+            kind.table()
         );
         let mut seen = 0;
         loop {
@@ -102,7 +102,7 @@ impl EventReader for SqliteReader {
         let query = format!(
             "SELECT {} FROM {} WHERE sequence <= ?1 ORDER BY sequence DESC LIMIT ?2",
             columns(kind),
-            table(kind)
+            kind.table()
         );
         let mut read = || -> rusqlite::Result<()> {
             let mut statement = self.database.connection.prepare_cached(&query)?;
@@ -123,7 +123,7 @@ impl EventReader for SqliteReader {
     fn backlog_past(&mut self, kind: ItemKind, position: Sequence) -> Result<Backlog, SpoolError> {
         let limit = Backlog::MAX_EXACT + 1;
         let query =
-            format!("SELECT count(*) FROM (SELECT 1 FROM {} WHERE sequence > ?1 LIMIT ?2)", table(kind));
+            format!("SELECT count(*) FROM (SELECT 1 FROM {} WHERE sequence > ?1 LIMIT ?2)", kind.table());
         let count = self.database.connection.prepare_cached(&query).and_then(|mut query| {
             query.query_row(params![position.get(), limit], |row| row.get::<_, u32>(0))
         });

@@ -23,17 +23,6 @@ pub(super) struct SqliteRegistry {
     pub(super) clock: fn() -> UnixMillis,
 }
 
-fn name_of(pending: UrlPurpose) -> &'static str {
-    match pending {
-        UrlPurpose::Register => "register",
-        UrlPurpose::Rotate => "rotate",
-    }
-}
-
-fn pending_named(name: &str) -> UrlPurpose {
-    if name == name_of(UrlPurpose::Rotate) { UrlPurpose::Rotate } else { UrlPurpose::Register }
-}
-
 /// Writes what need not be durable, without a sync of its own, which would keep the listener's next commit
 /// waiting.
 fn without_sync(
@@ -87,7 +76,7 @@ impl RegistryView for SqliteRegistry {
                         created_at: UnixMillis::new(row.get(3)?),
                         last_used_at: row.get::<_, Option<i64>>(4)?.map(UnixMillis::new),
                         account: row.get::<_, Option<String>>(5)?.map(MailjetAccount::new),
-                        pending: row.get_ref(6)?.as_str_or_null()?.map(pending_named),
+                        pending: row.get_ref(6)?.as_str_or_null()?.map(UrlPurpose::from_name),
                         retirement: match row.get(7)? {
                             None => None,
                             Some(after) => {
@@ -157,7 +146,7 @@ impl Registry for SqliteRegistry {
             let insert = "INSERT INTO webhook_url \
                  (label, token_sha256, created_at, mailjet_account, pending) VALUES (?1, ?2, ?3, ?4, ?5)";
             let name = account.map(|(account, _)| account.as_str());
-            let pending = account.map(|(_, pending)| name_of(pending));
+            let pending = account.map(|(_, pending)| pending.name());
             transaction.execute(insert, params![label, token.0, now, name, pending])?;
             Ok(Some(transaction.last_insert_rowid()))
         })?)

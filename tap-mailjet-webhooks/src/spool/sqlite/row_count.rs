@@ -10,7 +10,6 @@ use rusqlite::{Connection, Transaction, params};
 
 use super::SqliteError;
 use super::database::Database;
-use super::table;
 use crate::spool::{ItemKind, Sequence};
 
 /// Rows that are counted together.
@@ -41,7 +40,7 @@ impl RowCount {
     /// Counts the items of this kind past `floor`.
     pub(super) fn new(kind: ItemKind, floor: Sequence) -> Self {
         RowCount {
-            table: table(kind),
+            table: kind.table(),
             floor: floor.get(),
             blocks: VecDeque::new(),
             first: 0,
@@ -137,7 +136,7 @@ fn kept_blocks(connection: &Connection, table: &str, first: i64) -> rusqlite::Re
 fn keep(connection: &Connection, kind: ItemKind, block: &Block) -> rusqlite::Result<()> {
     let rows = i64::try_from(block.rows).unwrap_or(i64::MAX);
     let insert = "INSERT OR REPLACE INTO row_block (item_table, last, rows) VALUES (?1, ?2, ?3)";
-    connection.prepare_cached(insert)?.execute(params![table(kind), block.last, rows]).map(drop)
+    connection.prepare_cached(insert)?.execute(params![kind.table(), block.last, rows]).map(drop)
 }
 
 /// What a writer knows of its counts: how many rows there are past the last block that it has kept.
@@ -155,7 +154,7 @@ impl KeptCounts {
         for kind in ItemKind::ALL {
             let find = "SELECT max(last) FROM row_block WHERE item_table = ?1";
             let count = |connection: &Connection| {
-                let last = connection.query_row(find, [table(kind)], |row| row.get::<_, Option<i64>>(0))?;
+                let last = connection.query_row(find, [kind.table()], |row| row.get::<_, Option<i64>>(0))?;
                 let mut rows = RowCount::new(kind, last.map_or(Sequence::START, Sequence::new));
                 rows.update(connection)?;
                 Ok(rows.blocks)
@@ -206,12 +205,12 @@ impl KeptCounts {
 /// Forgets the blocks of rows that were deleted, up to `last`.
 pub(super) fn forget_blocks(connection: &Connection, kind: ItemKind, last: i64) -> rusqlite::Result<()> {
     let delete = "DELETE FROM row_block WHERE item_table = ?1 AND last <= ?2";
-    connection.prepare_cached(delete)?.execute(params![table(kind), last]).map(drop)
+    connection.prepare_cached(delete)?.execute(params![kind.table(), last]).map(drop)
 }
 
 /// Returns how many of the kept blocks are wrong.
 pub(super) fn wrong_blocks(connection: &Connection, kind: ItemKind) -> rusqlite::Result<usize> {
-    let table = table(kind);
+    let table = kind.table();
     let first = format!("SELECT min(sequence) FROM {table}");
     let Some(first) = connection.query_row(&first, [], |row| row.get(0))? else { return Ok(0) };
     let blocks = kept_blocks(connection, table, first)?;

@@ -8,7 +8,7 @@ use rusqlite::params;
 
 use super::SqliteError;
 use super::database::Database;
-use super::{facts, row_count, table};
+use super::{facts, row_count};
 use crate::os::clock::{Clock, UnixMillis};
 use crate::spool::retention::Retention;
 use crate::spool::spool_clock::SpoolClock;
@@ -119,7 +119,7 @@ impl Trimmer for SqliteTrimmer {
         confirmed_through: Sequence,
         retention: Duration,
     ) -> Result<usize, SpoolError> {
-        let table = table(kind);
+        let table = kind.table();
         let found = self.last_to_go(table, confirmed_through, retention).and_then(|last| match last {
             Some(last_to_go) => self.last_of_step(table, last_to_go),
             None => Ok(None),
