@@ -71,8 +71,8 @@ need_nginx() {
     [ -x /usr/sbin/nginx ] || need_package nginx-light
 }
 
-# need_patroni: installs what the tests need to start a cluster of PostgreSQL servers. PostgreSQL runs as a user
-# that may read Debian's Python, but maybe not the one that comes first in PATH.
+# need_patroni: installs what the tests need to start a cluster of PostgreSQL servers. PostgreSQL runs as a
+# user that may read Debian's Python, but maybe not the one that comes first in PATH.
 need_patroni() {
     need_postgresql
     need_command psql postgresql-client
@@ -90,8 +90,8 @@ need_npm_package() {
     npm install --silent --no-audit --no-fund --prefix target/npm "$1@$2"
 }
 
-# need_venv NAME REQUIREMENT…: creates a Python virtual environment under target/venvs, unless it exists. PYTHON
-# may name another Python than the first in PATH.
+# need_venv NAME REQUIREMENT…: creates a Python virtual environment under target/venvs, unless it exists.
+# PYTHON may name another Python than the first in PATH.
 need_venv() {
     local folder=target/venvs/$1 python=${PYTHON:-python3}
     shift

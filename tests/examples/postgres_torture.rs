@@ -1,5 +1,5 @@
-//! `scripts/torture --postgres`: takes away servers, networks, disks, clocks and processes at random for a given
-//! time, and prints a summary.
+//! `scripts/torture --postgres`: takes away servers, networks, disks, clocks and processes at random for a
+//! given time, and prints a summary.
 
 use std::env;
 use std::process::ExitCode;
@@ -45,8 +45,8 @@ fn main() -> ExitCode {
     println!("answers: {:?}", report.answers);
     println!("no program used more than {} MB", report.peak_memory / 1_000_000);
     println!(
-        "{} events were acknowledged, and {} rows written by {} runs of the emitter. 0 events were lost, each \
-         arrived unchanged, no sequence was used twice, and every state is correct.",
+        "{} events were acknowledged, and {} rows written by {} runs of the emitter. 0 events were lost, \
+         each arrived unchanged, no sequence was used twice, and every state is correct.",
         report.acknowledged, report.rows, report.runs
     );
     ExitCode::SUCCESS

@@ -41,7 +41,8 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Creates a database cluster and starts its server. It is fast, and not safe: it never waits for the disk.
+    /// Creates a database cluster and starts its server. It is fast, and not safe: it never waits for the
+    /// disk.
     #[must_use]
     pub fn start() -> Self {
         Postgres::start_with(&["fsync=off"])
@@ -168,8 +169,8 @@ impl Postgres {
     }
 }
 
-/// The user that the servers run as; `None` for this process's own. PostgreSQL refuses to run as root, so root
-/// uses the one that Debian's package creates.
+/// The user that the servers run as; `None` for this process's own. PostgreSQL refuses to run as root, so
+/// root uses the one that Debian's package creates.
 static USER: LazyLock<Option<(u32, u32)>> = LazyLock::new(|| {
     rustix::process::getuid().is_root().then(|| {
         let id = |option| run(Command::new("id").args([option, "postgres"])).trim().parse::<u32>();

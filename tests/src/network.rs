@@ -1,7 +1,7 @@
 //! Several machines in one: network namespaces, which a test can cut off from each other.
 //!
-//! Each host has an address in the network *behind*, in which databases are reached, and one in the network *in
-//! front*, in which webhooks arrive. Only the network behind is ever cut: a listener that has lost the
+//! Each host has an address in the network *behind*, in which databases are reached, and one in the network
+//! *in front*, in which webhooks arrive. Only the network behind is ever cut: a listener that has lost the
 //! database still gets webhooks.
 //!
 //! All of it lies in namespaces that the test makes. Nothing reaches a network of the machine.
@@ -27,8 +27,8 @@ const FIRST_HOST: usize = 11;
 
 /// Hosts that are connected with each other and with the test.
 ///
-/// The thread that creates it moves into a namespace of its own, as do the threads and processes that it starts
-/// later. On drop, it moves back.
+/// The thread that creates it moves into a namespace of its own, as do the threads and processes that it
+/// starts later. On drop, it moves back.
 #[derive(Debug)]
 pub struct Network {
     before: File,

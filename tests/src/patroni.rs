@@ -86,8 +86,8 @@ struct Entry {
 }
 
 impl Patroni {
-    /// Creates a cluster in a network with `clients` more hosts, and waits until it is whole. Prints a line and
-    /// returns `None` if something is missing.
+    /// Creates a cluster in a network with `clients` more hosts, and waits until it is whole. Prints a line
+    /// and returns `None` if something is missing.
     #[must_use]
     pub fn start(clients: usize) -> Option<Self> {
         let packages = site_packages()?;
@@ -192,8 +192,8 @@ impl Patroni {
     }
 
     /// Sets how many seconds the clock of PostgreSQL is ahead on a server. This takes effect with its next
-    /// start. Patroni keeps the right time, since libfaketime breaks how Python waits. Returns false and prints
-    /// a line if Debian's package `faketime` is not installed.
+    /// start. Patroni keeps the right time, since libfaketime breaks how Python waits. Returns false and
+    /// prints a line if Debian's package `faketime` is not installed.
     pub fn set_clock_ahead(&self, server: usize, seconds: u32) -> bool {
         let is_possible = faketime().is_some();
         if !is_possible {

@@ -1,5 +1,5 @@
-//! Takes away servers, networks, disks, clocks and processes from a spool in PostgreSQL, and checks that nothing
-//! is lost.
+//! Takes away servers, networks, disks, clocks and processes from a spool in PostgreSQL, and checks that
+//! nothing is lost.
 //!
 //! Three servers, two machines with a listener each, and one emitter that writes to target-jsonl. The
 //! [oracle](crate::oracle) posts to both listeners, like a load balancer. A [`PostgresTorture`] survives any

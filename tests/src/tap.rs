@@ -256,8 +256,8 @@ impl Tap {
     }
 }
 
-/// The bookmarks of stream `data` in a state file, line by line; 0 for a state without one. Skips a state whose
-/// writer died in the middle of it, even if another one follows on the same line.
+/// The bookmarks of stream `data` in a state file, line by line; 0 for a state without one. Skips a state
+/// whose writer died in the middle of it, even if another one follows on the same line.
 #[must_use]
 pub fn bookmarks_in(state_file: &Path) -> Vec<i64> {
     let text = fs::read_to_string(state_file).unwrap_or_default();

@@ -30,8 +30,8 @@ pub(super) enum Unready {
     #[error("all of max_connections ({0}) are in use by webhooks that are being answered")]
     ConnectionsTaken(usize),
     #[error(
-        "the spool does not answer: its disk is slow, another process keeps it locked, or its database or the \
-         standbys do not answer"
+        "the spool does not answer: its disk is slow, another process keeps it locked, or its database or \
+         the standbys do not answer"
     )]
     NoAnswer,
 }

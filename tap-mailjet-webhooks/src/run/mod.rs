@@ -63,8 +63,8 @@ pub enum RunError {
     LocalAddress { key: &'static str, source: std::io::Error },
     #[error(
         "the run did not end within {} seconds after it was asked to: the reader of stdout does not read, \
-         the disk or the database does not answer, or another process keeps the spool locked. What was not written stays in \
-         the spool",
+         the disk or the database does not answer, or another process keeps the spool locked. What was not \
+         written stays in the spool",
         END_TIMEOUT.as_secs()
     )]
     Stuck,

@@ -1,8 +1,8 @@
 //! The spool: keeps events safe between Mailjet and the target.
 //!
 //! It knows bytes, sequences and durability, and nothing of HTTP or columns. This module is the contract:
-//! types, promises and errors. Each implementation is a folder beside it ([`sqlite`], [`postgres`]) and an arm
-//! of each `match` on [`SpoolLocation`]. Outside code sees two things:
+//! types, promises and errors. Each implementation is a folder beside it ([`sqlite`], [`postgres`]) and an
+//! arm of each `match` on [`SpoolLocation`]. Outside code sees two things:
 //!
 //! - the *event log*: append ([`Append`]), read past a position ([`EventReader`]), trim ([`Trimmer`])
 //! - the *registry* ([`Registry`]): webhook URLs, discovered columns, positions, roles ([`RoleLock`])

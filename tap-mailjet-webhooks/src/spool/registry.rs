@@ -269,8 +269,9 @@ pub trait Registry: RegistryView {
     /// locked.
     fn note_written_through(&mut self, sequence: Sequence) -> Result<(), SpoolError>;
 
-    /// Checks that no other process has taken the role of the emitter from this one. The error is of the kind
-    /// [`RoleLost`](super::SpoolErrorKind::RoleLost). An implementation that cannot lose it has nothing to do.
+    /// Checks that no other process has taken the role of the emitter from this one. The error is of the
+    /// kind [`RoleLost`](super::SpoolErrorKind::RoleLost). An implementation that cannot lose it has
+    /// nothing to do.
     fn demand_emitter(&mut self) -> Result<(), SpoolError>;
 
     /// Notes that the target has stored every event up to `sequence`. A smaller sequence than before changes

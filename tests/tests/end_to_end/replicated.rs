@@ -198,7 +198,8 @@ fn a_commit_whose_wait_was_cancelled_is_not_answered_200() {
     listener.stop().assert_code(0);
 }
 
-/// Patroni does that when the last standby goes, unless it is strict: the server ends the wait without a word.
+/// Patroni does that when the last standby goes, unless it is strict: the server ends the wait without a
+/// word.
 #[test]
 fn a_commit_whose_wait_a_setting_has_ended_is_not_answered_200() {
     let mut servers = Replicated::start();

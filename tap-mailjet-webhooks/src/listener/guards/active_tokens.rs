@@ -131,7 +131,8 @@ impl ActiveTokens {
     /// The returned worker keeps them up to date, notes in the registry when each was last used, and revokes
     /// those that are being retired once they are no longer used. It fails if the storage fails.
     ///
-    /// `lasts` is how long the tokens are admitted after they were read ([`Spool::registry_lasts`](crate::spool::Spool::registry_lasts)).
+    /// `lasts` is how long the tokens are admitted after they were read
+    /// ([`Spool::registry_lasts`](crate::spool::Spool::registry_lasts)).
     pub(crate) fn follow<E: From<SpoolError> + From<ThreadError>>(
         registry: Box<dyn Registry>,
         lasts: Option<Duration>,
@@ -243,7 +244,8 @@ impl Follower {
         match refreshed.and_then(|()| self.write_uses()).and_then(|()| self.write_disuse(round)) {
             Err(error) if error.kind() == SpoolErrorKind::StorageFailed => Err(error),
             Err(error) => {
-                // The known tokens stay active for as long as that knowledge lasts. Whether the tap can go on is for the writer to find out.
+                // The known tokens stay active for as long as that knowledge lasts. Whether the tap can go
+                // on is for the writer to find out.
                 if let Some(suppressed) = self.throttle.allow() {
                     error!("{error}{suppressed}");
                 }

@@ -1,5 +1,5 @@
-//! Checks a spool apart from its items: the sequences, the counts, the facts. Whether the database's files are
-//! sound is for its own tools to say.
+//! Checks a spool apart from its items: the sequences, the counts, the facts. Whether the database's files
+//! are sound is for its own tools to say.
 
 use tokio_postgres::Error;
 use tokio_postgres::types::Type;
@@ -18,7 +18,8 @@ const WRONG: [(&str, &str); 5] = [
     ),
     (
         "items have sequences past the last one that was assigned",
-        "SELECT count(*) FROM (SELECT sequence FROM @.event UNION ALL SELECT sequence FROM @.rejected) AS item, \
+        "SELECT count(*) FROM \
+         (SELECT sequence FROM @.event UNION ALL SELECT sequence FROM @.rejected) AS item, \
          @.seq WHERE sequence > last",
     ),
     (

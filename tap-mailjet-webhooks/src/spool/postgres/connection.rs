@@ -275,7 +275,8 @@ impl Database {
     }
 
     /// Does `work` in one transaction. If `patience` is [`UntilItAnswers`](Patience::UntilItAnswers), a
-    /// transaction whose outcome is unknown is repeated too, so doing `work` twice must be like doing it once.
+    /// transaction whose outcome is unknown is repeated too, so doing `work` twice must be like doing it
+    /// once.
     #[allow(clippy::needless_pass_by_value)] // A closure by value is easier to read where this is called.
     pub(super) fn write<T>(
         &mut self,
@@ -377,7 +378,8 @@ impl Database {
         if keeps_session {
             self.session = session;
         } else if let Some(mut session) = session {
-            // It is closed, not cancelled: to cancel what it waits for would end the wait and keep the commit.
+            // It is closed, not cancelled: to cancel what it waits for would end the wait and keep the
+            // commit.
             session.driver.0.abort();
             let _ = self.block_on(&mut session.driver.0);
         }

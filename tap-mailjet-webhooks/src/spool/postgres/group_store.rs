@@ -20,9 +20,9 @@ pub(super) const EVENTS_PER_MARK: i64 = 10_000;
 /// Stores a group. The lock on the row of `seq` is held until the commit is replicated, so the order of
 /// sequences is the order of commits.
 ///
-/// The parameters: the place of each event in the group, when it arrived, and its text; the same for rejected
-/// items, with their reasons and hashes; how many items there are, the bytes of the events, the time if a test
-/// sets it, sequences per millisecond, and the largest sequence that a clock can lead to.
+/// The parameters: the place of each event in the group, when it arrived, and its text; the same for
+/// rejected items, with their reasons and hashes; how many items there are, the bytes of the events, the
+/// time if a test sets it, sequences per millisecond, and the largest sequence that a clock can lead to.
 const APPEND: &str = "
     WITH position AS (
         UPDATE @.seq SET

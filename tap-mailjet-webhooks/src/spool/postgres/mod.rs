@@ -2,7 +2,8 @@
 //!
 //! # What it relies on
 //!
-//! - A commit that is answered is on two servers (or on as many as `spool_durability` says). The settings that
+//! - A commit that is answered is on two servers (or on as many as `spool_durability` says). The settings
+//!   that
 //!   decide this are read with every group ([`durability`]).
 //! - A failover keeps what a standby has confirmed, in the order of commits.
 //!
@@ -15,7 +16,8 @@
 //!   report success.
 //! - *Reading*: after a restart, a server shows commits that no standby has. Before the emitter writes a
 //!   RECORD, a commit of its own has been replicated that followed the row ([`reader`]).
-//! - *Roles*: leases by the database's clock. The emitter's has an epoch, and each of its transactions demands
+//! - *Roles*: leases by the database's clock. The emitter's has an epoch, and each of its transactions
+//!   demands
 //!   it ([`role`]).
 //! - *Time*: sequences and the registry use the database's clock. How old an item is, is decided like in the
 //!   other implementation, by the emitter's machine.

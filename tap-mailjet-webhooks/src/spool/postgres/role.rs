@@ -1,11 +1,11 @@
 //! Roles: leases by the database's clock, which are renewed for as long as they are held.
 //!
-//! A lease ends early if the connection that renews it is gone from the server: the process was killed, and the
-//! next one need not wait.
+//! A lease ends early if the connection that renews it is gone from the server: the process was killed, and
+//! the next one need not wait.
 //!
-//! The lease of an emitter or a registrar has an epoch, a number that grows each time another process takes the
-//! role. Everything that it writes in that role demands its epoch, so a process that was silent for too long can
-//! write nothing more. There may be several listeners. Theirs only say that they are there.
+//! The lease of an emitter or a registrar has an epoch, a number that grows each time another process takes
+//! the role. Everything that it writes in that role demands its epoch, so a process that was silent for too
+//! long can write nothing more. There may be several listeners. Theirs only say that they are there.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -26,9 +26,9 @@ const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// How often a lease is renewed while it lasts.
 const RENEWALS_PER_LEASE: u32 = 3;
 
-/// Whether the process of a row `holding` is there: its lease lasts, and so does its connection. After a restart
-/// or a failover, the connection is another one until the next renewal, and only the lease counts. An expiry that
-/// lies further in the future than a whole lease is that of a clock that was ahead.
+/// Whether the process of a row `holding` is there: its lease lasts, and so does its connection. After a
+/// restart or a failover, the connection is another one until the next renewal, and only the lease counts.
+/// An expiry that lies further in the future than a whole lease is that of a clock that was ahead.
 fn is_held(lease: &str) -> String {
     format!(
         "holding.expires_at > clock_timestamp() AND holding.expires_at <= clock_timestamp() + {lease} \
@@ -45,7 +45,8 @@ pub(super) fn listener_is_there() -> String {
 }
 
 /// The connection that renews a lease: its process on the server, and when that and the server were started.
-const BACKEND: &str = "pg_backend_pid(), (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()), \
+const BACKEND: &str = "pg_backend_pid(), \
+     (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()), \
      pg_postmaster_start_time()";
 
 /// A role that this process holds. Dropping it gives the role back.
@@ -140,11 +141,14 @@ fn lease_seconds(context: &Context) -> f64 {
 fn take_lease(database: &mut Database, role: Role) -> Result<i64, PostgresError> {
     let (name, holder, lease) = (role.to_string(), holder(), lease_seconds(&database.context));
     let take = format!(
-        "INSERT INTO @.role AS holding (name, holder, epoch, lease, expires_at, backend, backend_start, server_start) \
-         SELECT $1, $2, 1, make_interval(secs => $3), clock_timestamp() + make_interval(secs => $3), {BACKEND} \
+        "INSERT INTO @.role AS holding (name, holder, epoch, lease, expires_at, \
+         backend, backend_start, server_start) \
+         SELECT $1, $2, 1, make_interval(secs => $3), \
+         clock_timestamp() + make_interval(secs => $3), {BACKEND} \
          ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, epoch = holding.epoch + 1, \
          lease = excluded.lease, expires_at = excluded.expires_at, backend = excluded.backend, \
-         backend_start = excluded.backend_start, server_start = excluded.server_start WHERE NOT ({}) RETURNING epoch",
+         backend_start = excluded.backend_start, server_start = excluded.server_start \
+         WHERE NOT ({}) RETURNING epoch",
         is_held("holding.lease")
     );
     let taken = database.write("taking a role", Patience::Once, Write::Durable, async |queries| {

@@ -22,8 +22,8 @@ const SIZE: &str = "SELECT seq.event_bytes - trimmed.bytes, seq.events - trimmed
      pg_total_relation_size('@.event'::regclass), pg_total_relation_size('@.rejected'::regclass) \
      FROM @.seq AS seq, @.trimmed AS trimmed WHERE kind = 'event'";
 
-/// The number of events past `{position}`, and when the first of them arrived. Only those up to the next noted
-/// total are counted.
+/// The number of events past `{position}`, and when the first of them arrived. Only those up to the next
+/// noted total are counted.
 const PENDING: &str = "
     pending_start AS (
         SELECT greatest({position}, through) AS position FROM @.trimmed WHERE kind = 'event'

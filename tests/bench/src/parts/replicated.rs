@@ -1,4 +1,5 @@
-//! A spool in a replicated PostgreSQL: three servers on this machine, of which two store each event before its
+//! A spool in a replicated PostgreSQL: three servers on this machine, of which two store each event before
+//! its
 //! 200. Measured against plain inserts of the same number of rows in each transaction.
 
 use std::fs;
