@@ -250,6 +250,16 @@ impl Patroni {
         }
     }
 
+    /// Asks one server, and returns something if its answer is `expected`.
+    pub fn query_at(&self, server: usize, sql: &str, expected: impl Fn(&str) -> bool) -> Option<()> {
+        let mut psql = Command::new("psql");
+        psql.args(["-X", "-q", "-A", "-t", "-U", "tap", "-d", "spool", "-c", sql]);
+        psql.arg("-h").arg(self.host(server).address().to_string()).env("PGPASSWORD", PASSWORD);
+        // It may be down.
+        let output = psql.env("PGCONNECT_TIMEOUT", "3").output().expect("psql starts");
+        (output.status.success() && expected(&String::from_utf8_lossy(&output.stdout))).then_some(())
+    }
+
     /// Starts Patroni again if it has ended by itself.
     pub fn revive(&self, server: usize) {
         let mut patroni = self.servers[server].patroni.borrow_mut();

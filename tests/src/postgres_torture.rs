@@ -57,6 +57,9 @@ pub enum Fault {
     AllServersKilled,
     /// PostgreSQL is killed on the primary, but not Patroni.
     PostgresKilled,
+    /// While both standbys stand still, PostgreSQL is killed on the primary. Once it is up again, it shows what
+    /// no standby has.
+    PrimaryRestartedAlone,
     /// The machine of the primary stands still until another server leads, and then goes on.
     PrimaryFrozen,
     /// Both standbys are killed, stand still, or are cut off.
@@ -83,11 +86,12 @@ pub enum Fault {
 
 impl Fault {
     /// All faults.
-    pub const ALL: [Fault; 15] = [
+    pub const ALL: [Fault; 16] = [
         Fault::PrimaryKilled,
         Fault::StandbyKilled,
         Fault::AllServersKilled,
         Fault::PostgresKilled,
+        Fault::PrimaryRestartedAlone,
         Fault::PrimaryFrozen,
         Fault::StandbysGone,
         Fault::SwitchOver,
@@ -208,6 +212,7 @@ impl PostgresTorture {
             Fault::StandbyKilled => self.kill_standby(),
             Fault::AllServersKilled => self.kill_all_servers(),
             Fault::PostgresKilled => self.cluster.kill_postgres(self.cluster.wait_leader()),
+            Fault::PrimaryRestartedAlone => self.restart_primary_alone(),
             Fault::PrimaryFrozen => self.freeze_primary(),
             Fault::StandbysGone => self.lose_standbys(),
             Fault::SwitchOver => {
@@ -328,6 +333,34 @@ impl PostgresTorture {
         for server in self.random.shuffled(&[0, 1, 2]) {
             self.cluster.start_server(server);
         }
+    }
+
+    fn restart_primary_alone(&mut self) {
+        let primary = self.cluster.wait_leader();
+        let standbys: Vec<_> = (0..SERVERS).filter(|server| *server != primary).collect();
+        for standby in &standbys {
+            self.cluster.host(*standby).freeze();
+        }
+        self.oracle.wait_answers(503, 1);
+        let before = self.written();
+        self.cluster.kill_postgres(primary);
+        wait::until("the primary shows what no standby has", || {
+            self.cluster.query_at(primary, "SELECT max(sequence) FROM torture.event", |largest| {
+                largest.trim().parse::<i64>().is_ok_and(|largest| largest > before.1)
+            })
+        });
+        // The listeners have found the primary again, and so has the emitter, but for them no commit ends.
+        self.oracle.wait_answers(503, SOME_REFUSALS);
+        assert_eq!(self.written(), before, "the emitter wrote what is on one server only");
+        for standby in standbys {
+            self.cluster.thaw_server(standby);
+        }
+    }
+
+    /// How many rows the emitter has written, and the largest sequence among them.
+    fn written(&self) -> (usize, i64) {
+        let rows = self.runs.iter().flat_map(|run| run.target.rows());
+        rows.fold((0, 0), |(count, largest), row| (count + 1, largest.max(row.sequence())))
     }
 
     fn freeze_primary(&mut self) {
