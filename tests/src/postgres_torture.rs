@@ -338,9 +338,17 @@ impl PostgresTorture {
     fn restart_primary_alone(&mut self) {
         let primary = self.cluster.wait_leader();
         let standbys: Vec<_> = (0..SERVERS).filter(|server| *server != primary).collect();
+        // An emitter that has something to note waits for that, and reads nothing. So it must be idle.
+        self.oracle.change_load(LoadProfile::NONE);
+        wait::until("the emitter is idle", || {
+            let covered = self.runs.last().and_then(|run| bookmarks_in(&run.state_file).pop());
+            (covered == Some(self.last_sequence())).then_some(())
+        });
         for standby in &standbys {
             self.cluster.host(*standby).freeze();
         }
+        // Enough that an emitter would not keep it in a buffer.
+        self.oracle.change_load(LoadProfile { sizes: &[400], ..load() });
         self.oracle.wait_answers(503, 1);
         let before = self.written();
         self.cluster.kill_postgres(primary);
@@ -355,6 +363,7 @@ impl PostgresTorture {
         for standby in standbys {
             self.cluster.thaw_server(standby);
         }
+        self.oracle.change_load(load());
     }
 
     /// How many rows the emitter has written, and the largest sequence among them.
