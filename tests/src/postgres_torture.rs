@@ -57,8 +57,8 @@ pub enum Fault {
     AllServersKilled,
     /// PostgreSQL is killed on the primary, but not Patroni.
     PostgresKilled,
-    /// While both standbys stand still, PostgreSQL is killed on the primary. Once it is up again, it shows what
-    /// no standby has.
+    /// While both standbys stand still, PostgreSQL is killed on the primary. Once it is up again, it shows
+    /// what no standby has.
     PrimaryRestartedAlone,
     /// The machine of the primary stands still until another server leads, and then goes on.
     PrimaryFrozen,
