@@ -250,10 +250,16 @@ impl Patroni {
         }
     }
 
-    /// Asks one server, and returns something if its answer is `expected`.
-    pub fn query_at(&self, server: usize, sql: &str, expected: impl Fn(&str) -> bool) -> Option<()> {
+    /// Asks a database on one server, and returns something if its answer is `expected`.
+    pub fn query_at(
+        &self,
+        server: usize,
+        database: &str,
+        sql: &str,
+        expected: impl Fn(&str) -> bool,
+    ) -> Option<()> {
         let mut psql = Command::new("psql");
-        psql.args(["-X", "-q", "-A", "-t", "-U", "tap", "-d", "spool", "-c", sql]);
+        psql.args(["-X", "-q", "-A", "-t", "-U", "postgres", "-d", database, "-c", sql]);
         psql.arg("-h").arg(self.host(server).address().to_string()).env("PGPASSWORD", PASSWORD);
         // It may be down.
         let output = psql.env("PGCONNECT_TIMEOUT", "3").output().expect("psql starts");
@@ -365,13 +371,17 @@ impl Patroni {
         })
     }
 
-    /// Waits until every server is up, and both standbys may confirm a commit.
+    /// Waits until every server is up, both standbys may confirm a commit, and each may be promoted.
+    ///
+    /// After PostgreSQL has crashed on the primary, Patroni trusts no standby until it has connected again. If
+    /// the primary is lost before that, nobody takes its place.
     pub fn wait_whole(&self) {
         self.wait("the cluster is whole", |state| {
-            let is_whole = state.leader.is_some()
-                && state.standbys.len() == SERVERS - 1
-                && state.running.len() == SERVERS;
-            is_whole.then_some(())
+            let is_whole = state.standbys.len() == SERVERS - 1 && state.running.len() == SERVERS;
+            let leader = state.leader.filter(|_| is_whole)?;
+            // What etcd says may be older than a crash.
+            let streaming = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'";
+            self.query_at(leader, "postgres", streaming, |count| count.trim() == (SERVERS - 1).to_string())
         });
     }
 

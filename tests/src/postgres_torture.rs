@@ -353,7 +353,7 @@ impl PostgresTorture {
         let before = self.written();
         self.cluster.kill_postgres(primary);
         wait::until("the primary shows what no standby has", || {
-            self.cluster.query_at(primary, "SELECT max(sequence) FROM torture.event", |largest| {
+            self.cluster.query_at(primary, "spool", "SELECT max(sequence) FROM torture.event", |largest| {
                 largest.trim().parse::<i64>().is_ok_and(|largest| largest > before.1)
             })
         });
