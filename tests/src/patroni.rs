@@ -373,8 +373,8 @@ impl Patroni {
 
     /// Waits until every server is up, both standbys may confirm a commit, and each may be promoted.
     ///
-    /// After PostgreSQL has crashed on the primary, Patroni trusts no standby until it has connected again. If
-    /// the primary is lost before that, nobody takes its place.
+    /// After PostgreSQL has crashed on the primary, Patroni trusts no standby until it has connected again.
+    /// If the primary is lost before that, nobody takes its place.
     pub fn wait_whole(&self) {
         self.wait("the cluster is whole", |state| {
             let is_whole = state.standbys.len() == SERVERS - 1 && state.running.len() == SERVERS;
