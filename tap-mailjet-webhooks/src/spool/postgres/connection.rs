@@ -32,7 +32,7 @@ use crate::os::clock::UnixMillis;
 use crate::os::log_throttle::LogThrottle;
 use crate::spool::Role;
 
-/// How long one server may take to accept a connection, before the next one is asked.
+/// How long one server may take at most to accept a connection, before the next one is asked.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long an [`Impatient`](Patience::Impatient) call may take.
 const IMPATIENT_TIMEOUT: Duration = Duration::from_millis(800);
@@ -362,7 +362,7 @@ impl Database {
             tokio::time::timeout(deadline, async {
                 let session = match &mut session {
                     Some(session) => session,
-                    none => none.insert(connect(&context).await.map_err(Ended::NotConnected)?),
+                    none => none.insert(connect(&context, deadline).await.map_err(Ended::NotConnected)?),
                 };
                 Ok(perform(session, &context, call, &is_committing, work).await)
             })
@@ -536,18 +536,21 @@ fn demand_kept(signals: &Signals, context: &Context, settings: &Settings) -> Res
     }
 }
 
-/// Connects to the first server that accepts writes, beginning with the one that did so last. If the caller's
-/// time is up before that, the next call begins with the next server. Otherwise a server that is silent would
-/// hide the others from whoever is less patient than [`CONNECT_TIMEOUT`].
-async fn connect(context: &Context) -> Result<Session, String> {
+/// Connects to the first server that accepts writes, beginning with the one that did so last.
+///
+/// A server that is silent must not hide the others: each gets its share of `deadline`, and if the caller's
+/// time is up before all were asked, the next call begins with the next server.
+async fn connect(context: &Context, deadline: Duration) -> Result<Session, String> {
     let servers = context.location.url.servers();
+    let shares = u32::try_from(servers.len()).unwrap_or(u32::MAX).saturating_add(1);
+    let limit = (deadline / shares).clamp(IMPATIENT_TIMEOUT, CONNECT_TIMEOUT);
     let first = context.first_server.load(Ordering::Relaxed);
     let mut reasons = Vec::new();
     for offset in 0..servers.len() {
         let index = (first + offset) % servers.len();
         let server = &servers[index];
         context.first_server.store((index + 1) % servers.len(), Ordering::Relaxed);
-        match tokio::time::timeout(CONNECT_TIMEOUT, connect_to(server, context)).await {
+        match tokio::time::timeout(limit, connect_to(server, context)).await {
             Ok(Ok(session)) => {
                 context.first_server.store(index, Ordering::Relaxed);
                 return Ok(session);
