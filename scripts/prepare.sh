@@ -61,6 +61,16 @@ need_postgresql() {
     need_package postgresql
 }
 
+# postgresql_programs: prints the folder of the newest server's programs.
+postgresql_programs() {
+    printf '%s\n' /usr/lib/postgresql/*/bin/initdb | sort -V | tail -n 1 | xargs dirname
+}
+
+# need_nginx: installs nginx, which Debian keeps out of a user's PATH.
+need_nginx() {
+    [ -x /usr/sbin/nginx ] || need_package nginx-light
+}
+
 # need_patroni: installs what the tests need to start a cluster of PostgreSQL servers. PostgreSQL runs as a
 # user that may read Debian's Python, but maybe not the one that comes first in PATH.
 need_patroni() {
