@@ -34,7 +34,7 @@ fn no_event_stops_a_pipeline_or_takes_more_memory_than_promised() {
 
     let pipeline = Pipeline::start(&tap, &target);
     let last = *tap.spool().sequences().last().expect("an event");
-    wait::until("a STATE covers the last event", || {
+    wait::until_computed("a STATE covers the last event", || {
         tap.bookmarks().last().is_some_and(|bookmark| *bookmark >= last).then_some(())
     });
     let peak = pipeline.tap.program.peak_memory();
