@@ -376,9 +376,10 @@ fn a_copy_of_an_sqlite_spool_has_the_same_events_columns_and_urls() {
     beside.assert_code(1);
     assert!(beside.only_error().contains("stop it before you copy"), "{:?}", beside.stderr);
     listener.stop().assert_code(0);
-    let again = copy();
-    again.assert_code(1);
-    assert!(again.only_error().contains("it has been used already"), "{:?}", again.stderr);
+    // On a busy machine, the server may notice a little later that the listener has gone.
+    wait::until("the spool is refused because it was used", || {
+        copy().stderr_contains("it has been used already").then_some(())
+    });
 
     // The state goes on, and so do the sequences.
     let last = written.records().iter().map(end_to_end::message::Record::sequence).max().expect("records");
