@@ -227,12 +227,19 @@ impl Replicated {
         servers
     }
 
-    /// Waits until so many standbys follow a server.
+    /// Waits until this number of standbys follows a server.
     pub fn wait_connected(&self, server: usize, standbys: usize) {
         let query = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'quorum'";
         wait::until("the standbys follow", || {
             (self.servers[server].query(query).trim() == standbys.to_string()).then_some(())
         });
+    }
+
+    /// Sends a signal to all processes of both standbys.
+    pub fn signal_standbys(&mut self, signal: Signal) {
+        for standby in &mut self.servers[1..] {
+            standby.signal(signal);
+        }
     }
 
     /// Makes the first standby the primary, and the second one follow it.

@@ -128,7 +128,7 @@ impl Oracle {
         self.balance(vec![endpoint]);
     }
 
-    /// Continues at several endpoints, like a load balancer: whoever fails at one tries the next.
+    /// Continues at several endpoints, like a load balancer: a poster that fails at one tries the next.
     pub fn balance(&self, endpoints: Vec<Endpoint>) {
         *self.shared.endpoints.lock().expect("no poster panics") = endpoints;
     }

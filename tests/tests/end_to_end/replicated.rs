@@ -152,9 +152,7 @@ fn without_standbys_nothing_is_accepted_and_with_them_everything_goes_on() {
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
     assert_eq!(post(&endpoint, 0).0, 200);
-    for server in 1..=2 {
-        servers.servers[server].signal(Signal::STOP);
-    }
+    servers.signal_standbys(Signal::STOP);
     for number in 1..4 {
         assert_eq!(post(&endpoint, number).0, 503);
     }
@@ -180,9 +178,7 @@ fn a_commit_whose_wait_was_cancelled_is_not_answered_200() {
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
     assert_eq!(post(&endpoint, 0).0, 200);
-    for server in 1..=2 {
-        servers.servers[server].signal(Signal::STOP);
-    }
+    servers.signal_standbys(Signal::STOP);
     let (status, error) = thread::scope(|scope| {
         let waiting = scope.spawn(|| post(&endpoint, 1));
         let cancel = "SELECT count(*) FROM (SELECT pg_cancel_backend(pid) FROM pg_stat_activity \
@@ -191,9 +187,7 @@ fn a_commit_whose_wait_was_cancelled_is_not_answered_200() {
         waiting.join().expect("an answer")
     });
     assert_eq!(status, 503, "{error}");
-    for server in 1..=2 {
-        servers.servers[server].signal(Signal::CONT);
-    }
+    servers.signal_standbys(Signal::CONT);
     post_until_accepted(&endpoint, 2);
     listener.stop().assert_code(0);
 }
@@ -207,9 +201,7 @@ fn a_commit_whose_wait_a_setting_has_ended_is_not_answered_200() {
     let listener = tap.listen().start();
     let endpoint = listener.endpoint();
     assert_eq!(post(&endpoint, 0).0, 200);
-    for server in 1..=2 {
-        servers.servers[server].signal(Signal::STOP);
-    }
+    servers.signal_standbys(Signal::STOP);
     let (status, error) = thread::scope(|scope| {
         let waiting = scope.spawn(|| post(&endpoint, 1));
         let groups = "SELECT count(*) FROM pg_stat_activity \
@@ -231,9 +223,7 @@ fn sessions_do_not_pile_up_while_the_standbys_are_away() {
     let listener = tap.listen().start();
     let (endpoint, ready) = (listener.endpoint(), listener.admin().with_path("/readyz"));
     assert_eq!(post(&endpoint, 0).0, 200);
-    for server in 1..=2 {
-        servers.servers[server].signal(Signal::STOP);
-    }
+    servers.signal_standbys(Signal::STOP);
     for number in 1..8 {
         assert_eq!(post(&endpoint, number).0, 503);
         assert_eq!(ready.request("GET").status, 503);
@@ -241,9 +231,7 @@ fn sessions_do_not_pile_up_while_the_standbys_are_away() {
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
     let waiting: u32 = servers.servers[0].query(waiting).trim().parse().expect("a number");
     assert!((1..=3).contains(&waiting), "a group, a probe and a note at most: {waiting}");
-    for server in 1..=2 {
-        servers.servers[server].signal(Signal::CONT);
-    }
+    servers.signal_standbys(Signal::CONT);
     post_until_accepted(&endpoint, 8);
     listener.stop().assert_code(0);
 }
@@ -260,9 +248,7 @@ fn an_event_that_is_on_one_server_only_is_not_written() {
     assert_eq!(post(&endpoint, 0).0, 200);
     let emitter = emit(&tap);
     emitter.wait_bookmark(emitter.wait_records(1)[0].sequence());
-    for server in 1..=2 {
-        servers.servers[server].signal(Signal::STOP);
-    }
+    servers.signal_standbys(Signal::STOP);
     assert_eq!(post(&endpoint, 1).0, 503);
     servers.servers[0].kill();
     servers.servers[0].start_again();
@@ -273,9 +259,7 @@ fn an_event_that_is_on_one_server_only_is_not_written() {
         emitter.stdout().so_far().iter().filter(|line| line.contains("\"RECORD\"")).count()
     };
     assert_eq!(written(&emitter), 1);
-    for server in 1..=2 {
-        servers.servers[server].signal(Signal::CONT);
-    }
+    servers.signal_standbys(Signal::CONT);
     // Now it is on two servers.
     let _ = emitter.wait_records(2);
     emitter.stop().assert_code(0);

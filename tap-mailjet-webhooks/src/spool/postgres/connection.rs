@@ -7,11 +7,12 @@ use std::cell::Cell;
 use std::fs;
 use std::future::poll_fn;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::try_join;
+use parking_lot::Mutex;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -177,24 +178,24 @@ impl Context {
     /// The epoch in which this process has taken `role`; `None` if it has not. Another process may have taken
     /// it since.
     pub(super) fn epoch(&self, role: Role) -> Option<i64> {
-        let epochs = self.epochs.lock().unwrap_or_else(PoisonError::into_inner);
+        let epochs = self.epochs.lock();
         epochs.iter().find(|(other, _)| *other == role).map(|(_, epoch)| *epoch)
     }
 
     /// Notes that this process has taken `role`, or with `None` that it has given it back.
     pub(super) fn set_epoch(&self, role: Role, epoch: Option<i64>) {
-        let mut epochs = self.epochs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut epochs = self.epochs.lock();
         epochs.retain(|(other, _)| *other != role);
         epochs.extend(epoch.map(|epoch| (role, epoch)));
     }
 
     /// The row of this process among the listeners; `None` if it is none.
     pub(super) fn listener(&self) -> Option<i64> {
-        *self.listener.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.listener.lock()
     }
 
     pub(super) fn set_listener(&self, id: Option<i64>) {
-        *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = id;
+        *self.listener.lock() = id;
     }
 
     /// How patient the emitter is. Anybody else does the same things once.
@@ -322,7 +323,7 @@ impl Database {
                     return Ok(value);
                 }
                 Err(error) if error.is_temporary() => error,
-                Err(error @ PostgresError::Setting { .. }) if patience == Patience::UntilItAnswers => error,
+                Err(error) if patience == Patience::UntilItAnswers && error.may_pass() => error,
                 Err(error) => return Err(error),
             };
             if may_be_stale && matches!(error, PostgresError::Unavailable { .. }) {

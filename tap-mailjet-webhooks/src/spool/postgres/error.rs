@@ -77,6 +77,11 @@ impl PostgresError {
         matches!(self, PostgresError::Unavailable { .. } | PostgresError::OutcomeUnknown { .. })
     }
 
+    /// Whether the same operation may succeed later, if somebody has to correct a setting first.
+    pub(super) fn may_pass(&self) -> bool {
+        self.is_temporary() || matches!(self, PostgresError::Setting { .. })
+    }
+
     fn kind(&self) -> SpoolErrorKind {
         match self {
             PostgresError::Missing { .. } => SpoolErrorKind::Missing,

@@ -31,11 +31,31 @@ pub(super) async fn raise(queries: Queries<'_>, name: &str, value: i64) -> Resul
     Ok(queries.execute(raise, &[(&name, Type::TEXT), (&value, Type::INT8)]).await? > 0)
 }
 
+/// Reads several facts in one query, in the order of their names here.
+async fn read_several<const N: usize>(
+    queries: Queries<'_>,
+    names: [&str; N],
+) -> Result<[Option<i64>; N], Error> {
+    let query = "SELECT name, value FROM @.fact WHERE name = ANY ($1)";
+    let mut values = [None; N];
+    for row in queries.rows(query, &[(&names.as_slice(), Type::TEXT_ARRAY)]).await? {
+        let found: &str = row.try_get(0)?;
+        for (name, value) in names.iter().zip(&mut values) {
+            if *name == found {
+                *value = Some(row.try_get(1)?);
+            }
+        }
+    }
+    Ok(values)
+}
+
 /// Reads the spool's time as it was last noted.
 pub(super) async fn read_time(queries: Queries<'_>) -> Result<Option<NotedTime>, Error> {
-    let (time, boot, uptime) =
-        (read(queries, TIME).await?, read(queries, TIME_BOOT).await?, read(queries, TIME_UPTIME).await?);
-    let (Some(time), Some(boot), Some(uptime)) = (time, boot, uptime) else { return Ok(None) };
+    let [Some(time), Some(boot), Some(uptime)] =
+        read_several(queries, [TIME, TIME_BOOT, TIME_UPTIME]).await?
+    else {
+        return Ok(None);
+    };
     let since_boot = Duration::from_millis(u64::try_from(uptime).unwrap_or(0));
     Ok(Some(NotedTime { time: UnixMillis::new(time), uptime: Uptime { boot, since_boot } }))
 }
@@ -49,13 +69,11 @@ pub(super) async fn set_time(queries: Queries<'_>, noted: NotedTime) -> Result<(
 
 /// Reads both marks.
 pub(super) async fn read_marks(queries: Queries<'_>) -> Result<Marks, Error> {
-    let mut marks = [None, None];
-    for (names, mark) in [OLDER_MARK, NEWER_MARK].into_iter().zip(&mut marks) {
-        let time = read(queries, names.time).await?.map(UnixMillis::new);
-        *mark = time.zip(read(queries, names.sequence).await?.map(Sequence::new));
-    }
-    let [older, newer] = marks;
-    Ok(Marks { older, newer })
+    let names = [OLDER_MARK.time, OLDER_MARK.sequence, NEWER_MARK.time, NEWER_MARK.sequence];
+    let [older_time, older, newer_time, newer] = read_several(queries, names).await?;
+    let mark =
+        |time: Option<i64>, sequence: Option<i64>| time.map(UnixMillis::new).zip(sequence.map(Sequence::new));
+    Ok(Marks { older: mark(older_time, older), newer: mark(newer_time, newer) })
 }
 
 /// Sets both marks.

@@ -24,7 +24,7 @@ const FORMATS: &[&str] = &["
         body_hash bytea UNIQUE
     );
 
-    -- One row: the last sequence, and what was ever stored. Whoever appends locks it until the commit.
+    -- One row: the last sequence, and what was ever stored. An append locks it until its commit.
     CREATE TABLE @.seq (
         last bigint NOT NULL, events bigint NOT NULL, event_bytes bigint NOT NULL
     ) WITH (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);

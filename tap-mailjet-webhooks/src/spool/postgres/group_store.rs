@@ -1,4 +1,4 @@
-//! Appends: one statement for each group, which also says whether the database will keep it.
+//! Appends: one statement for each group.
 
 use tokio_postgres::types::Type;
 use tracing::{debug, error};
@@ -14,8 +14,8 @@ use crate::spool::{AppendError, Batch, Limits, Sequence, SequenceUnit, SpoolErro
 
 /// How much of a rejected item's hash is stored: enough that no two are alike by chance.
 const BODY_HASH_BYTES: usize = 16;
-/// After so many events, the number of all events so far is noted, so that nobody has to count them later.
-pub(super) const EVENTS_PER_MARK: i64 = 10_000;
+/// How many events are stored between two notes of the total, so that nobody has to count them later.
+const EVENTS_PER_MARK: i64 = 10_000;
 
 /// Stores a group. The lock on the row of `seq` is held until the commit is replicated, so the order of
 /// sequences is the order of commits.

@@ -69,11 +69,6 @@ fn item_in(row: &Row) -> Result<StoredItem<'_>, tokio_postgres::Error> {
     })
 }
 
-/// Whether what the database refuses now may succeed later.
-fn may_pass(error: &PostgresError) -> bool {
-    error.is_temporary() || matches!(error, PostgresError::Setting { .. })
-}
-
 impl PostgresReader {
     pub(super) fn new(database: Database, shows_only_replicated: bool) -> Self {
         PostgresReader {
@@ -145,7 +140,7 @@ impl PostgresReader {
         }
         match barrier(&mut self.database) {
             Ok(()) => {}
-            Err(error) if patience == Patience::UntilItAnswers && may_pass(&error) => {
+            Err(error) if patience == Patience::UntilItAnswers && error.may_pass() => {
                 self.report(&error);
                 std::thread::sleep(BARRIER_PAUSE);
                 return Ok(false);

@@ -17,10 +17,10 @@ use crate::spool::{
 const URLS: &str = "reading or writing its webhook URLs";
 const COLUMNS: &str = "reading or writing its discovered columns";
 const COUNTS: &str = "reading or writing its counts over time";
+const POSITIONS: &str = "reading or writing its positions";
+
 /// Changes nothing, and makes a transaction one that has something to commit.
 const LOG_MESSAGE: &str = "SELECT pg_logical_emit_message(true, 'tap-mailjet-webhooks', '')";
-
-const POSITIONS: &str = "reading or writing its positions";
 
 /// The database's time in Unix milliseconds, unless the parameter is set.
 const NOW: &str = "coalesce($1, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)";

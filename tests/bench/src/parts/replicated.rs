@@ -125,7 +125,7 @@ fn drain(benchmark: &mut Benchmark, servers: &Replicated, number: u32) {
     });
 }
 
-/// Inserts rows like events, with one connection and so many rows in each transaction. Returns the rate.
+/// Inserts rows like events over one connection, with `rows` of them in each transaction. Returns the rate.
 fn insert(benchmark: &mut Benchmark, servers: &Replicated, rows: u64) -> f64 {
     let server = &servers.servers[0];
     let _ = server.query(
